@@ -1,1 +1,10 @@
+//! Triage of Windows kernel crash dumps: what crashed, where, whether it is the timer-queue
+//! corruption of KB943650, and whether that hotfix applies to the machine.
+//!
+//! `docs/architecture.md` describes the rooms below and the order in which data passes them.
+
 #![forbid(unsafe_code)]
+
+pub mod bytes;
+pub mod machine;
+pub mod memory;

@@ -1,0 +1,41 @@
+//! Address types: a physical address must never be passed where a virtual one is meant.
+
+use std::fmt;
+
+/// Guest virtual address, zero-extended to 64 bits (32-bit dumps use the low 32 bits only).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gva(pub u64);
+
+/// Guest physical address in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gpa(pub u64);
+
+/// Page frame number: a physical address divided by the page size of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pfn(pub u64);
+
+/// Offset from an image's base address, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rva(pub u32);
+
+/// Position of a loaded module in the module list of one dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModuleId(pub u16);
+
+impl Gva {
+    /// The address `offset` bytes above this one, or `None` past the end of the address space.
+    pub fn checked_add(self, offset: u64) -> Option<Gva> {
+        self.0.checked_add(offset).map(Gva)
+    }
+
+    /// The address `offset` bytes below this one, or `None` below zero.
+    pub fn checked_sub(self, offset: u64) -> Option<Gva> {
+        self.0.checked_sub(offset).map(Gva)
+    }
+}
+
+impl fmt::LowerHex for Gva {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::LowerHex::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,17 @@
+//! Bytes and addresses: where raw data is read from and what a number from it means.
+//!
+//! Knows positional reads, checked little-endian access, address types and the work
+//! budget. Knows nothing about dumps. Everything above reads files through this room,
+//! so a hostile count or offset is stopped here.
+
+mod address;
+mod budget;
+mod paged;
+mod read_at;
+mod view;
+
+pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
+pub use budget::{Budget, Exhausted};
+pub use paged::PagedReader;
+pub use read_at::{FileReader, ReadAt, ReadError};
+pub use view::View;

@@ -1,0 +1,86 @@
+//! Checked little-endian access to a byte slice: every reader returns `None` past the end.
+
+/// A byte slice whose fields are read by absolute offset. All integers are little-endian.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a>(pub &'a [u8]);
+
+impl<'a> View<'a> {
+    /// The `len` bytes at `at`, or `None` when any of them lies outside.
+    pub fn bytes(&self, at: usize, len: usize) -> Option<&'a [u8]> {
+        self.0.get(at..at.checked_add(len)?)
+    }
+
+    /// The part from `at` to the end; empty past the end.
+    pub fn from(&self, at: usize) -> View<'a> {
+        View(self.0.get(at..).unwrap_or_default())
+    }
+
+    fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        self.bytes(at, N)?.try_into().ok()
+    }
+
+    /// One byte.
+    pub fn u8(&self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    /// Two bytes.
+    pub fn u16(&self, at: usize) -> Option<u16> {
+        self.array(at).map(u16::from_le_bytes)
+    }
+
+    /// Four bytes.
+    pub fn u32(&self, at: usize) -> Option<u32> {
+        self.array(at).map(u32::from_le_bytes)
+    }
+
+    /// Eight bytes.
+    pub fn u64(&self, at: usize) -> Option<u64> {
+        self.array(at).map(u64::from_le_bytes)
+    }
+
+    /// A pointer of `width` bytes (4 or 8), zero-extended.
+    pub fn pointer(&self, at: usize, width: usize) -> Option<u64> {
+        match width {
+            4 => self.u32(at).map(u64::from),
+            8 => self.u64(at),
+            _ => None,
+        }
+    }
+
+    /// UTF-16LE text of `units` code units, unpaired surrogates replaced.
+    pub fn utf16(&self, at: usize, units: usize) -> Option<String> {
+        let bytes = self.bytes(at, units.checked_mul(2)?)?;
+        let units = bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|pair| u16::from_le_bytes(*pair));
+        Some(
+            char::decode_utf16(units)
+                .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::View;
+
+    #[test]
+    fn a_read_that_crosses_the_end_gives_nothing() {
+        let view = View(&[1, 2, 3, 4, 5]);
+        assert_eq!(view.u32(1), Some(0x0504_0302));
+        assert_eq!(view.u32(2), None);
+        assert_eq!(view.u64(usize::MAX), None);
+        assert_eq!(view.pointer(0, 3), None);
+    }
+
+    #[test]
+    fn utf16_text_is_decoded_and_a_lone_surrogate_is_replaced() {
+        let view = View(&[0x74, 0, 0x00, 0xD8, 0x63, 0]);
+        assert_eq!(view.utf16(0, 3).as_deref(), Some("t\u{FFFD}c"));
+        assert_eq!(view.utf16(0, 4), None);
+    }
+}

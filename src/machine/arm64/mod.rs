@@ -1,0 +1,4 @@
+//! 64-bit Arm.
+
+pub mod context;
+pub mod registers;

@@ -1,0 +1,4 @@
+//! Itanium.
+
+pub mod context;
+pub mod registers;

@@ -1,0 +1,4 @@
+//! 32-bit x86.
+
+pub mod context;
+pub mod registers;

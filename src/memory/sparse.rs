@@ -1,0 +1,207 @@
+//! A sparse virtual address space: the blocks a triage dump carries, with exact validity.
+//!
+//! Blocks overlap in real dumps (the stack is often repeated in a data block), so they are cut
+//! into disjoint segments when the space is built: the larger block wins, so that one read
+//! rarely crosses a seam. Bytes are read from the file when asked for.
+
+use crate::bytes::{Gva, PagedReader, ReadError};
+
+use super::{Absent, Memory};
+
+/// What a block of a triage dump is a copy of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BlockKind {
+    /// The kernel stack at the bug check.
+    Stack,
+    /// A `TRIAGE_DATA_BLOCK`.
+    Data,
+    /// The single data page of older writers.
+    DataPage,
+    /// `KDDEBUGGER_DATA64`.
+    DebuggerData,
+    /// `KPRCB` of the processor that crashed.
+    Prcb,
+    /// `ETHREAD` of the current thread.
+    Thread,
+    /// `EPROCESS` of the current process.
+    Process,
+}
+
+/// A contiguous range of virtual memory and where its bytes lie in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// First address.
+    pub start: Gva,
+    /// Length in bytes.
+    pub len: u64,
+    /// File offset of the first byte.
+    pub offset: u64,
+    /// What it is.
+    pub kind: BlockKind,
+}
+
+impl Block {
+    /// First address past the block; `None` when it would wrap.
+    fn end(&self) -> Option<u64> {
+        self.start.0.checked_add(self.len)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    start: u64,
+    end: u64,
+    offset: u64,
+}
+
+/// The blocks of one triage dump as one address space.
+pub struct Sparse<'a> {
+    reader: &'a PagedReader<'a>,
+    segments: Vec<Segment>,
+}
+
+impl<'a> Sparse<'a> {
+    /// Builds the space. Empty and wrapping blocks are dropped; a block that reaches past the
+    /// end of the file is kept as far as it is there, the rest reads as [`Absent::Truncated`].
+    pub fn new(reader: &'a PagedReader<'a>, blocks: &[Block]) -> Sparse<'a> {
+        let mut ordered: Vec<&Block> = blocks
+            .iter()
+            .filter(|b| b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some())
+            .collect();
+        ordered.sort_by_key(|b| (std::cmp::Reverse(b.len), b.start, b.offset));
+        Sparse {
+            reader,
+            segments: disjoint(&ordered),
+        }
+    }
+
+    /// The disjoint address ranges held, ascending: first address and length in bytes.
+    pub fn ranges(&self) -> impl Iterator<Item = (Gva, u64)> + '_ {
+        self.segments
+            .iter()
+            .map(|s| (Gva(s.start), s.end - s.start))
+    }
+
+    /// The segment that holds `address`.
+    fn segment(&self, address: u64) -> Option<&Segment> {
+        let after = self.segments.partition_point(|s| s.start <= address);
+        self.segments
+            .get(after.checked_sub(1)?)
+            .filter(|s| address < s.end)
+    }
+}
+
+/// Cuts blocks, largest first, into segments that do not overlap, and sorts them by address.
+fn disjoint(ordered: &[&Block]) -> Vec<Segment> {
+    let mut taken: Vec<Segment> = Vec::with_capacity(ordered.len());
+    for block in ordered {
+        let (mut start, end) = (block.start.0, block.start.0.saturating_add(block.len));
+        let mut index = taken.partition_point(|s| s.end <= start);
+        while start < end {
+            let next = taken.get(index).copied();
+            let stop = next.map_or(end, |s| s.start.min(end));
+            if start < stop {
+                let piece = Segment {
+                    start,
+                    end: stop,
+                    offset: block.offset.saturating_add(start - block.start.0),
+                };
+                taken.insert(index, piece);
+                index += 1;
+            }
+            match next {
+                Some(s) => start = s.end.max(start),
+                None => break,
+            }
+            index += 1;
+        }
+    }
+    taken
+}
+
+impl Memory for Sparse<'_> {
+    fn read(&self, at: Gva, buf: &mut [u8]) -> Result<(), Absent> {
+        let mut done = 0;
+        while done < buf.len() {
+            let address = at.0.checked_add(done as u64).ok_or(Absent::NotInDump)?;
+            let segment = self.segment(address).ok_or(Absent::NotInDump)?;
+            let held = usize::try_from(segment.end - address).unwrap_or(usize::MAX);
+            let n = held.min(buf.len() - done);
+            let part = buf.get_mut(done..done + n).ok_or(Absent::NotInDump)?;
+            let offset = segment.offset.saturating_add(address - segment.start);
+            match self.reader.read_exact_at(offset, part) {
+                Ok(()) => done += n,
+                Err(ReadError::PastEnd { .. }) => return Err(Absent::Truncated),
+                Err(ReadError::Io { .. }) => return Err(Absent::NotInDump),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(start: u64, len: u64, offset: u64) -> Block {
+        Block {
+            start: Gva(start),
+            len,
+            offset,
+            kind: BlockKind::Data,
+        }
+    }
+
+    #[test]
+    fn adjacent_and_overlapping_blocks_read_as_one_range() {
+        let file: Vec<u8> = (0..=255).collect();
+        let reader = PagedReader::open(&file).unwrap();
+        // 0x1000..0x1010 from 0, 0x1010..0x1020 from 0x40, and a small one inside the first.
+        let blocks = [
+            block(0x1000, 16, 0),
+            block(0x1010, 16, 0x40),
+            block(0x1004, 4, 0x80),
+        ];
+        let space = Sparse::new(&reader, &blocks);
+        let mut buf = [0; 32];
+        space.read(Gva(0x1000), &mut buf).unwrap();
+        assert_eq!(buf[..16], file[..16]);
+        assert_eq!(buf[16..], file[0x40..0x50]);
+        assert_eq!(space.read_u8(Gva(0xFFF)), Err(Absent::NotInDump));
+        assert_eq!(space.read_u16(Gva(0x101F)), Err(Absent::NotInDump));
+    }
+
+    #[test]
+    fn a_large_block_around_a_small_gap_fills_both_sides() {
+        let file: Vec<u8> = (0..=255).collect();
+        let reader = PagedReader::open(&file).unwrap();
+        let blocks = [
+            block(0x100, 64, 0),
+            block(0x0F0, 40, 0x80),
+            block(0x130, 40, 0xC0),
+        ];
+        let space = Sparse::new(&reader, &blocks);
+        let ranges: Vec<_> = space.ranges().collect();
+        assert_eq!(ranges.iter().map(|r| r.1).sum::<u64>(), 0x158 - 0xF0);
+        assert_eq!(space.read_u8(Gva(0x0F0)), Ok(0x80));
+        assert_eq!(space.read_u8(Gva(0x100)), Ok(0));
+        assert_eq!(space.read_u8(Gva(0x140)), Ok(0xD0));
+    }
+
+    #[test]
+    fn a_block_past_the_end_of_the_file_is_truncated_not_zero() {
+        let file = vec![7; 32];
+        let reader = PagedReader::open(&file).unwrap();
+        let space = Sparse::new(&reader, &[block(0x1000, 64, 16)]);
+        assert_eq!(space.read_u8(Gva(0x100F)), Ok(7));
+        assert_eq!(space.read_u8(Gva(0x1010)), Err(Absent::Truncated));
+    }
+
+    #[test]
+    fn a_block_that_wraps_the_address_space_is_dropped() {
+        let file = vec![7; 32];
+        let reader = PagedReader::open(&file).unwrap();
+        let space = Sparse::new(&reader, &[block(u64::MAX - 3, 16, 0), block(5, 0, 0)]);
+        assert_eq!(space.ranges().count(), 0);
+    }
+}
