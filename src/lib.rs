@@ -6,5 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod dump;
+pub mod facts;
+pub mod kernel;
 pub mod machine;
 pub mod memory;
+pub mod modules;
