@@ -7,6 +7,7 @@ pub mod damage;
 pub mod filler;
 pub mod header;
 mod layout;
+mod physical;
 pub mod tagged;
 pub mod triage;
 
@@ -65,11 +66,10 @@ pub fn open(reader: &PagedReader<'_>, budget: &Budget) -> Result<KernelDump, Dum
             None => Body::None,
         },
         DumpType::HeaderOnly | DumpType::Unknown(_) => Body::None,
-        _ if reader.len() <= header.size() => {
-            damage.note("header intact, body missing", Some(header.size()));
-            Body::None
+        _ => {
+            physical::check(reader, &header, &mut damage);
+            Body::Physical
         }
-        _ => Body::Physical,
     };
     Ok(KernelDump {
         header,

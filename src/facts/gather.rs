@@ -3,6 +3,7 @@
 use crate::bytes::{Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::kernel::{DebuggerData, process};
+use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
@@ -66,9 +67,30 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
         }),
         exception: None,
         header_context: context.map(context_facts),
-        fault: FaultFacts::default(),
+        fault: fault_from_parameters(&header),
+        stack: None,
         modules: triage.map(modules).unwrap_or_default(),
         unloaded: triage.map(unloaded).unwrap_or_default(),
+    }
+}
+
+/// What the bug check's own parameters say about the fault; the stages that look at the stack
+/// replace it by what they find.
+fn fault_from_parameters(header: &Header) -> FaultFacts {
+    let (code, parameters) = (header.bug_check_code, &header.bug_check_parameters);
+    let width = PointerWidth::of(header.pointer);
+    let access = bugchecks::fault_access(code, parameters, width);
+    let ip = bugchecks::fault_ip_parameter(code, parameters).map(|ip| header.truncate(ip));
+    FaultFacts {
+        ip,
+        source: ip.map(|_| "bugcheck-parameters".to_owned()),
+        candidates: u32::from(ip.is_some()),
+        address: access.and_then(|a| a.address),
+        access: access
+            .and_then(|a| a.access)
+            .map(|access| access.as_str().to_owned()),
+        irql: bugchecks::irql_parameter(code, parameters),
+        ..FaultFacts::default()
     }
 }
 

@@ -155,13 +155,78 @@ pub struct ContextFacts {
     pub registers: Vec<(String, u64)>,
 }
 
+/// A name for a place in code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFact {
+    /// Function, undecorated.
+    pub symbol: String,
+    /// Offset from its start.
+    pub displacement: u64,
+    /// `exact`, `cold`, `approximate` or `export`.
+    pub kind: String,
+    /// Other names of the same address.
+    pub aliases: Vec<String>,
+    /// Source file and line, when private symbols have them.
+    pub line: Option<(String, u32)>,
+}
+
 /// What the processor did when it went wrong, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultFacts {
     /// The faulting instruction.
     pub ip: Option<u64>,
+    /// Its name.
+    pub name: Option<NameFact>,
     /// How it was found, in the words of the report contract.
     pub source: Option<String>,
+    /// How many contexts fitted equally well.
+    pub candidates: u32,
+    /// The address referenced.
+    pub address: Option<u64>,
+    /// `read`, `write` or `execute`.
+    pub access: Option<String>,
+    /// IRQL at the fault.
+    pub irql: Option<u8>,
+    /// `thread`, `dpc`, `idle` or `interrupt`.
+    pub context: Option<String>,
+    /// The instruction as text.
+    pub instruction: Option<String>,
+    /// `list-unlink` and so on.
+    pub instruction_kind: Option<String>,
+    /// The address the instruction computes, and whether the bug check names the same.
+    pub effective_address: Option<(u64, bool)>,
+    /// Registers really recovered, by name.
+    pub registers: Vec<(String, u64)>,
+}
+
+/// One frame of a call stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameFacts {
+    /// Instruction pointer or return address.
+    pub ip: u64,
+    /// Stack pointer, when known.
+    pub sp: Option<u64>,
+    /// Its name.
+    pub name: Option<NameFact>,
+    /// How the frame was found, in the words of the report contract.
+    pub trust: String,
+    /// The boundary between two activities, in the words of the report contract.
+    pub boundary: Option<String>,
+}
+
+/// A call stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackFacts {
+    /// Processor number.
+    pub processor: Option<u32>,
+    /// Innermost first.
+    pub frames: Vec<FrameFacts>,
+    /// Leading frames that belong to the faulting activity.
+    pub faulting_activity: Option<u32>,
+    /// The walk reached the stack's end.
+    pub complete: bool,
+    /// Why it ended before.
+    pub stopped_because: Option<String>,
 }
 
 /// Everything seen in one crash.
@@ -183,6 +248,8 @@ pub struct CrashFacts {
     pub header_context: Option<ContextFacts>,
     /// The fault.
     pub fault: FaultFacts,
+    /// The call stack; `None` when none was walked.
+    pub stack: Option<StackFacts>,
     /// Loaded modules.
     pub modules: Modules,
     /// Unloaded modules.
