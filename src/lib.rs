@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod knowledge;
 pub mod machine;
 pub mod memory;
