@@ -7,8 +7,12 @@
 
 pub mod bytes;
 pub mod dump;
+pub mod evidence;
 pub mod facts;
 pub mod kernel;
+pub mod knowledge;
 pub mod machine;
 pub mod memory;
 pub mod modules;
+pub mod verdict;
+mod vocabulary;
