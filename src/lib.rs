@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cli;
 pub mod dump;
 pub mod evidence;
 pub mod facts;
@@ -14,5 +15,8 @@ pub mod knowledge;
 pub mod machine;
 pub mod memory;
 pub mod modules;
+pub mod report;
+pub mod source;
+pub mod triage;
 pub mod verdict;
 mod vocabulary;
