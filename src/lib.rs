@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cli;
 pub mod dump;
 pub mod evidence;
 pub mod facts;
