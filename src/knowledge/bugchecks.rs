@@ -65,6 +65,14 @@ pub enum PointerWidth {
 }
 
 impl PointerWidth {
+    /// The width of a machine whose pointers are `bytes` wide: 4, otherwise 64 bits.
+    pub fn of(bytes: usize) -> PointerWidth {
+        match bytes {
+            4 => Self::Bits32,
+            _ => Self::Bits64,
+        }
+    }
+
     fn truncate(self, value: u64) -> u64 {
         match self {
             Self::Bits32 => value & 0xFFFF_FFFF,

@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use super::Basis;
 use super::hotfix::{FileRole, KB943650};
 use super::tables::rules::{SYSTEM_RULES, VERSION_RULES};
+use crate::vocabulary::open_enum;
 
 /// A four-part Windows file version as VS_FIXEDFILEINFO holds it. Ordered by value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,43 +145,25 @@ impl FixState {
     }
 }
 
-/// Does the hotfix apply to a machine? The words of the report contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Applicability {
-    Applicable,
-    NeedsServicePack,
-    AlreadyInstalled,
-    IncludedInLaterUpdate,
-    SupersededByServicePack,
-    PartiallyServiced,
-    NotApplicable,
-    Unknown,
-}
-
-impl Applicability {
-    pub const ALL: [Self; 8] = [
-        Self::Applicable,
-        Self::NeedsServicePack,
-        Self::AlreadyInstalled,
-        Self::IncludedInLaterUpdate,
-        Self::SupersededByServicePack,
-        Self::PartiallyServiced,
-        Self::NotApplicable,
-        Self::Unknown,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Applicable => "applicable",
-            Self::NeedsServicePack => "needs-service-pack",
-            Self::AlreadyInstalled => "already-installed",
-            Self::IncludedInLaterUpdate => "included-in-later-update",
-            Self::SupersededByServicePack => "superseded-by-service-pack",
-            Self::PartiallyServiced => "partially-serviced",
-            Self::NotApplicable => "not-applicable",
-            Self::Unknown => "unknown",
-        }
+open_enum! {
+    /// Does the hotfix apply to a machine? The words of the report contract.
+    Applicability {
+        /// It lacks the fix and the hotfix can be installed.
+        Applicable = "applicable",
+        /// It lacks the fix; a service pack has to come first.
+        NeedsServicePack = "needs-service-pack",
+        /// The deciding file is the hotfix's.
+        AlreadyInstalled = "already-installed",
+        /// A later update of the same branch holds the fix.
+        IncludedInLaterUpdate = "included-in-later-update",
+        /// The service pack holds the fix.
+        SupersededByServicePack = "superseded-by-service-pack",
+        /// The deciding file lacks the fix although other files of the package are there.
+        PartiallyServiced = "partially-serviced",
+        /// The article does not cover this Windows.
+        NotApplicable = "not-applicable",
+        /// Not known.
+        Unknown = "unknown",
     }
 }
 
