@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod dump;
 pub mod machine;
 pub mod memory;
 pub mod source;
