@@ -15,5 +15,8 @@ pub mod knowledge;
 pub mod machine;
 pub mod memory;
 pub mod modules;
+pub mod report;
+pub mod source;
+pub mod triage;
 pub mod verdict;
 mod vocabulary;

@@ -252,6 +252,6 @@ pub struct CrashFacts {
     pub stack: Option<StackFacts>,
     /// Loaded modules.
     pub modules: Modules,
-    /// Unloaded modules.
-    pub unloaded: Vec<UnloadedModule>,
+    /// Unloaded modules; `None` when the dump has no list of them.
+    pub unloaded: Option<Vec<UnloadedModule>>,
 }
