@@ -257,6 +257,30 @@ fn a_fixed_tcpip_beside_an_older_netio_is_normal_and_only_noted() {
 }
 
 #[test]
+fn a_bare_version_is_not_paired_where_tcpip_sys_was_named() {
+    let (_, records) = check(&[
+        "6.0.6001.22222",
+        "tcpip.sys=6.0.6001.18000",
+        "netio.sys=6.0.6001.22222",
+    ]);
+    assert_eq!(records[0]["applicability"], "already-installed");
+    assert_eq!(records[1]["applicability"], "partially-serviced");
+    let (_, records) = check(&["6.0.6001.18000", "netio.sys=6.0.6001.22222"]);
+    assert_eq!(records[0]["applicability"], "partially-serviced");
+}
+
+#[test]
+fn several_tcpip_sys_are_not_compared_with_one_netio_sys() {
+    let (_, records) = check(&[
+        "tcpip.sys=6.0.6001.18000",
+        "tcpip.sys=6.0.6001.22222",
+        "netio.sys=6.0.6001.22222",
+    ]);
+    assert_eq!(records[0]["applicability"], "applicable");
+    assert_eq!(records[0]["notes"][0]["code"], "not-compared");
+}
+
+#[test]
 fn an_older_dll_of_the_package_shows_that_the_package_is_not_installed() {
     let (_, records) = check(&["bfe.dll=6.0.6001.18000", "netio.sys=6.0.6001.18000"]);
     assert_eq!(records[0]["package_installed"], false);

@@ -228,7 +228,7 @@ const FOREIGN_FILE: &str =
     "not a file whose version KB943650 changes: it says nothing; check tcpip.sys";
 const STACK_FILE: &str = "an inventory file of this hotfix that may lag behind or lead tcpip.sys; tcpip.sys alone decides: check it";
 const COMPONENT_OLDER: &str = "older than 6.0.6001.22222, so the KB943650 package is not installed; a later update may still have replaced tcpip.sys, which alone decides: check it";
-const COMPONENT_GDR: &str = "GDR branch, so the KB943650 package is not installed, whatever the file's date; a later update may still have replaced tcpip.sys, which alone decides: check it";
+const COMPONENT_GDR: &str = "release build or GDR branch, so the KB943650 package is not installed, whatever the file's date; a later update may still have replaced tcpip.sys, which alone decides: check it";
 const COMPONENT_NEWER: &str = "at or above the version of this hotfix, which does not prove that the package is installed; tcpip.sys alone decides: check it";
 
 /// Judges one file by its name (any case, no path) and version. A file of the package other than

@@ -4,20 +4,19 @@
 //! are not opened. The rules stand in `knowledge::versions`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::image::{self, ImageIdentity};
-use super::printable;
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::hotfix::{FileRole, KB943650};
 use crate::knowledge::versions::{
     self, Agreement, Applicability, Branch, Certainty, FileVersion, FixState,
 };
+use crate::source;
 
 /// Longest PE file that is read, in bytes: over ten times the largest file of the hotfix.
 const MAX_IMAGE: u64 = 64 << 20;
@@ -140,10 +139,13 @@ fn subject(item: &OsStr, table: &BuildTable) -> Result<Subject, CheckError> {
 
 const EXPECTED: &str = "neither an existing file nor a version: expected a driver or DLL such as tcpip.sys, or a version such as 6.0.6001.18000 or tcpip.sys=6.0.6001.18000";
 
+/// Source of a file name that nobody gave.
+pub(super) const ASSUMED: &str = "assumed";
+
 fn subject_of_version(text: &str) -> Option<Subject> {
     let (file, file_source, version) = match text.rsplit_once('=') {
         Some((name, version)) => (base_name(name)?, "argument", version),
-        None => (KB943650.decides, "assumed", text),
+        None => (KB943650.decides, ASSUMED, text),
     };
     Some(Subject {
         file: file.to_ascii_lowercase(),
@@ -184,7 +186,7 @@ fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckErro
                     "renamed",
                     "info",
                     "/file",
-                    format!("the file calls itself {}", printable(&original)),
+                    format!("the file calls itself {}", original),
                 ));
             }
             (original, "original-filename")
@@ -222,7 +224,7 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
     if found.is_dir() {
         return Err(CheckError::new(
             "is-directory",
-            "is a directory: expected a driver or DLL",
+            "is a directory: expected a file",
         ));
     }
     if !found.is_file() {
@@ -231,16 +233,25 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
             "a pipe or a device, not a file: not opened",
         ));
     }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| of_io(&error))?;
-    if bytes.len() as u64 > limit {
+    let source =
+        source::open(path).map_err(|error| CheckError::new(error.kind.name(), error.message))?;
+    let length = source.bytes().len();
+    if length > limit {
         return Err(CheckError::new(
             "limit",
             format!("larger than {} MiB, the most that is read", limit >> 20),
         ));
     }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    let mut have = 0;
+    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match source.bytes().read_at(have as u64, rest) {
+            Ok(0) => break,
+            Ok(count) => have = have.saturating_add(count),
+            Err(error) => return Err(CheckError::new("io", error.to_string())),
+        }
+    }
+    bytes.truncate(have);
     Ok(bytes)
 }
 
@@ -259,7 +270,7 @@ fn blank(item: &OsStr) -> FileCheck {
         record: "file-check",
         schema_version: "1.0",
         kb: KB943650.kb,
-        argument: printable(&item.to_string_lossy()),
+        argument: item.to_string_lossy().into_owned(),
         file: None,
         file_source: None,
         version: None,
@@ -306,14 +317,14 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
     };
     let Some((version, _)) = subject.version else {
         return FileCheck {
-            file: Some(printable(&subject.file)),
+            file: Some(subject.file.clone()),
             reason: NO_VERSION.to_owned(),
             ..check
         };
     };
     let judgement = versions::judge(&subject.file, version);
     FileCheck {
-        file: Some(printable(&subject.file)),
+        file: Some(subject.file.clone()),
         state: judgement.state,
         applicability: judgement.applicability,
         branch: judgement.branch,
@@ -327,15 +338,22 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
 
 /// Adds what the files say together.
 fn compare(checks: &mut [FileCheck]) {
+    // A bare version stands for the machine's tcpip.sys only where no tcpip.sys was named.
+    let decides = |check: &FileCheck| {
+        check.file.as_deref().and_then(|file| KB943650.role(file)) == Some(FileRole::Decides)
+    };
+    let bare = |check: &FileCheck| check.file_source == Some(ASSUMED);
+    let named = checks.iter().any(|check| decides(check) && !bare(check));
     let files: Vec<(usize, String, FileVersion)> = checks
         .iter()
         .enumerate()
+        .filter(|(_, check)| !(named && bare(check)))
         .filter_map(|(index, check)| Some((index, check.file.clone()?, check.version?)))
         .filter(|(_, file, _)| KB943650.role(file).is_some())
         .collect();
     let deciding: Vec<usize> = files
         .iter()
-        .filter(|(_, file, _)| KB943650.role(file) == Some(FileRole::Decides))
+        .filter(|(index, ..)| checks.get(*index).is_some_and(decides))
         .map(|(index, ..)| *index)
         .collect();
     let [decides] = deciding.as_slice() else {
