@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
-use crate::dump;
+use crate::dump::{self, user::UserDumpError};
 use crate::evidence::{self, Context, Observation};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
@@ -24,8 +24,6 @@ pub struct Limits {
     pub steps: u64,
     /// Time, where the user set one.
     pub time: Option<Duration>,
-    /// Longest user-mode dump read, in bytes.
-    pub user_dump: u64,
 }
 
 impl Default for Limits {
@@ -33,7 +31,6 @@ impl Default for Limits {
         Limits {
             steps: Budget::DEFAULT_STEPS,
             time: None,
-            user_dump: 256 << 20,
         }
     }
 }
@@ -131,7 +128,11 @@ impl Engine {
         }
         let budget = Budget::new(self.limits.steps, self.limits.time);
         if kind == FileKind::UserMinidump {
-            return Err(SourceError::new(ErrorKind::Unsupported, "user"));
+            let dump = dump::user::read(bytes)
+                .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
+            let facts = facts::gather_user(dump, reader.len());
+            let notes = notes(&facts);
+            return Ok((facts, notes));
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
@@ -175,6 +176,15 @@ impl Engine {
 
 fn read_failed(error: &ReadError) -> SourceError {
     SourceError::new(ErrorKind::Io, error.to_string())
+}
+
+fn user_error_kind(error: &UserDumpError) -> ErrorKind {
+    match error {
+        UserDumpError::NotMinidump => ErrorKind::NotADump,
+        UserDumpError::Cut { .. } | UserDumpError::Nothing => ErrorKind::Truncated,
+        UserDumpError::Read(_) => ErrorKind::Io,
+        UserDumpError::Parser(_) => ErrorKind::Internal,
+    }
 }
 
 fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
@@ -224,7 +234,7 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
         );
     }
     match dump.format {
-        Format::KernelTriage => {}
+        Format::KernelTriage | Format::UserMinidump => {}
         Format::KernelHeaderOnly => add(
             "dump.header-only",
             Severity::Info,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::bytes::contained;
 use crate::report::Report;
 use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
@@ -22,7 +23,7 @@ pub struct AnalysisArgs {
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
-    /// Most memory for standard input and for user-mode dumps, in MiB
+    /// Most that is read from standard input, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub limit_memory: u64,
     /// Most time for one dump, in seconds
@@ -39,7 +40,6 @@ impl AnalysisArgs {
         let mut engine = Engine {
             limits: Limits {
                 time: self.limit_time.map(Duration::from_secs),
-                user_dump: self.limit_memory << 20,
                 ..Limits::default()
             },
             sha256: self.sha256,
@@ -55,10 +55,11 @@ impl AnalysisArgs {
     pub fn analyse(&self, engine: &Engine, path: &Path) -> Triaged {
         match self.open(path) {
             Ok(source) => {
+                // One bad dump never takes the others with it.
                 let triaged = contained(|| engine.explain(source.bytes(), &source.info));
                 match triaged {
-                    Some(triaged) => changed(triaged, &source, engine),
-                    None => engine.unreadable(&source.info, &defect()),
+                    Ok(triaged) => changed(triaged, &source, engine),
+                    Err(_) => engine.unreadable(&source.info, &defect()),
                 }
             }
             Err(error) => engine.unreadable(&SourceInfo::of_path(path), &error),
@@ -79,11 +80,6 @@ fn changed(triaged: Triaged, source: &Source, engine: &Engine) -> Triaged {
         Ok(()) => triaged,
         Err(error) => engine.unreadable(&source.info, &error),
     }
-}
-
-/// Runs `work` and contains a panic: one bad dump never takes the others with it.
-fn contained(work: impl FnOnce() -> Triaged) -> Option<Triaged> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
 fn defect() -> SourceError {

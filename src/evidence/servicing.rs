@@ -101,16 +101,10 @@ fn by_system(build: u32) -> Servicing {
 
 /// The best claim about a module's version and where it comes from.
 fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
-    use crate::modules::VersionSource as From;
     if let Some(claim) = &module.version {
         let [major, minor, build, revision] = claim.version;
-        let source = match claim.source {
-            From::Image => "image",
-            From::Memory => "memory",
-            From::Table => "table",
-            From::Inventory => "inventory",
-        };
-        return Some((FileVersion::new(major, minor, build, revision), source));
+        let version = FileVersion::new(major, minor, build, revision);
+        return Some((version, claim.source.as_str()));
     }
     let name = module.name.as_deref()?;
     match builds.identify(name, module.time_date_stamp, module.size) {

@@ -5,8 +5,10 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod gather;
+mod user;
 
 pub use gather::gather;
+pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
 

@@ -408,16 +408,10 @@ fn modules(facts: &CrashFacts) -> Vec<m::Module> {
                 time_date_stamp: Hex::word(module.time_date_stamp),
                 checksum: module.checksum.map(Hex::word),
                 version: version.map(|v| v.to_string()),
-                version_source: module.version.as_ref().map(|claim| {
-                    use crate::modules::VersionSource as S;
-                    match claim.source {
-                        S::Image => "image",
-                        S::Memory => "memory",
-                        S::Table => "table",
-                        S::Inventory => "inventory",
-                    }
-                    .to_owned()
-                }),
+                version_source: module
+                    .version
+                    .as_ref()
+                    .map(|claim| claim.source.as_str().to_owned()),
                 branch: module
                     .name
                     .as_deref()
@@ -428,16 +422,7 @@ fn modules(facts: &CrashFacts) -> Vec<m::Module> {
                     name: pdb.name.clone(),
                     guid_age: pdb.guid_age.clone(),
                 }),
-                symbols: {
-                    use crate::modules::SymbolState as S;
-                    match module.symbols {
-                        S::Loaded => "loaded",
-                        S::Missing => "missing",
-                        S::Mismatched => "mismatched",
-                        S::NotNeeded => "not-needed",
-                    }
-                    .to_owned()
-                },
+                symbols: module.symbols.as_str().to_owned(),
             }
         })
         .collect()
