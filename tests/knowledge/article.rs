@@ -17,6 +17,9 @@ type ArticleRow = (
     Option<String>,
 );
 
+/// A manifest of the article: package, name, size, date, time.
+type ManifestRow = (Architecture, String, u64, String, String);
+
 fn iso(date: &str) -> String {
     let parts: Vec<&str> = date.split('-').collect();
     let month = match parts[1] {
@@ -62,12 +65,7 @@ fn article_file_row(line: &str, package: Architecture) -> Option<ArticleRow> {
     Some(row)
 }
 
-fn read_article(
-    text: &str,
-) -> (
-    Vec<ArticleRow>,
-    Vec<(Architecture, String, u64, String, String)>,
-) {
+fn read_article(text: &str) -> (Vec<ArticleRow>, Vec<ManifestRow>) {
     let mut package = Architecture::X86;
     let (mut files, mut manifests) = (Vec::new(), Vec::new());
     let mut current: BTreeMap<&str, &str> = BTreeMap::new();

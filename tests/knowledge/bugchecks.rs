@@ -265,3 +265,39 @@ fn each_code_has_the_part_that_the_mechanism_gives_it() {
         [Architecture::X86]
     );
 }
+
+#[test]
+fn the_faulting_instruction_of_every_real_dump_is_the_parameter_that_an_independent_reader_took() {
+    let Some(path) = shared("data/dumps/expected.json") else {
+        return;
+    };
+    let text = std::fs::read_to_string(path).unwrap();
+    let dumps: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let hex = |value: &serde_json::Value| {
+        u64::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    };
+    let mut compared = 0;
+    for (name, dump) in dumps.as_object().unwrap() {
+        let code = hex(&dump["bugcheck_code"]) as u32;
+        let params: Vec<u64> = dump["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(hex)
+            .collect();
+        let params: [u64; 4] = params.try_into().unwrap();
+        if let Some(expected) = dump
+            .get("fault")
+            .map(|fault| hex(&fault["instruction_pointer"]))
+        {
+            let found = bugchecks::fault_ip_parameter(code, &params);
+            assert_eq!(found, Some(expected), "{name}");
+            compared += 1;
+        }
+        for index in 0..4 {
+            bugchecks::describe_parameter(code, index, &params, PointerWidth::Bits64);
+        }
+        assert!(bugchecks::lookup(code).name.is_some(), "{name}");
+    }
+    assert!(compared >= 10, "only {compared} dumps name a fault");
+}

@@ -24,7 +24,9 @@ const MAX_IMAGE: u64 = 64 << 20;
 /// Why an argument could not be checked. `kind` is one of the report contract's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckError {
+    /// Word of the report contract.
     pub kind: &'static str,
+    /// One line for a person.
     pub message: String,
 }
 
@@ -40,10 +42,13 @@ impl CheckError {
 /// A remark on a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckNote {
+    /// Stable name.
     pub code: &'static str,
+    /// `info` or `warning`.
     pub severity: &'static str,
     /// JSON pointer to what the remark is about.
     pub field: &'static str,
+    /// One line for a person.
     pub message: String,
 }
 
@@ -66,38 +71,57 @@ impl CheckNote {
 /// Identity from a PE header: lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
+    /// IMAGE_FILE_HEADER.Machine.
     pub machine: String,
+    /// IMAGE_FILE_HEADER.TimeDateStamp.
     pub time_date_stamp: String,
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage.
     pub size_of_image: String,
+    /// IMAGE_OPTIONAL_HEADER.CheckSum.
     pub checksum: String,
 }
 
 /// The answer to one argument. The record of `--format json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileCheck {
+    /// Always `file-check`.
     #[serde(rename = "type")]
     pub record: &'static str,
+    /// Version of this record.
     pub schema_version: &'static str,
+    /// Article checked against.
     pub kb: &'static str,
+    /// As given; not escaped.
     pub argument: String,
     /// Lower case, without path.
     pub file: Option<String>,
     /// `original-filename`, `file-name`, `argument` or `assumed`.
     pub file_source: Option<&'static str>,
+    /// `null`: not known.
     pub version: Option<FileVersion>,
     /// `image`, `table` or `argument`.
     pub version_source: Option<&'static str>,
+    /// From the PE header; `null` for a version string.
     pub identity: Option<Identity>,
+    /// Does it hold the fix?
     pub state: FixState,
+    /// What that means for the hotfix.
     pub applicability: Applicability,
+    /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
+    /// First fixed version.
     pub fixed_in: FileVersion,
+    /// What the answer rests on.
     pub basis: Basis,
+    /// How firmly it holds.
     pub certainty: Certainty,
+    /// One sentence for a person.
     pub reason: String,
     /// `false`: this file shows that the package is not installed; `null`: it shows nothing.
     pub package_installed: Option<bool>,
+    /// Remarks, those on other arguments included.
     pub notes: Vec<CheckNote>,
+    /// Why it could not be checked.
     pub error: Option<CheckError>,
 }
 
