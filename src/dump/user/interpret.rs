@@ -36,10 +36,10 @@ type Dump<'a> = Minidump<'a, &'a [u8]>;
 /// Reads everything out of the copy.
 pub(super) fn read(
     reader: &PagedReader<'_>,
-    extract: &mut Extract,
+    extract: &Extract,
     damage: &mut Damages,
 ) -> Result<UserDump, UserDumpError> {
-    let bare = extract.minidump(&[]);
+    let bare = extract.copy.minidump(&[]);
     let dump = Minidump::read(bare.as_slice()).map_err(|_| UserDumpError::NotMinidump)?;
     let system = dump.get_stream::<MinidumpSystemInfo>().ok();
     let misc = dump.get_stream::<MinidumpMiscInfo>().ok();
@@ -253,11 +253,11 @@ fn walk(
     result: &mut UserDump,
     damage: &mut Damages,
 ) {
-    let (code, _) = extract.memory(reader, ip, CODE, damage);
+    let (code, _) = extract.ranges.read(reader, ip, CODE);
     let mut piece = FIRST_PIECE;
     loop {
-        let (stack, more) = extract.memory(reader, sp, piece, damage);
-        if stack.is_empty() {
+        let (stack, more) = extract.ranges.read(reader, sp, piece);
+        if stack.is_empty() && piece == FIRST_PIECE {
             damage.note("the memory at the stack pointer is not in the dump", None);
         }
         let frames = match frames(extract, &[(sp, stack), (ip, code.clone())]) {
@@ -286,7 +286,7 @@ fn frames(
     extract: &Extract,
     memory: &[(u64, Vec<u8>)],
 ) -> Result<Vec<UserFrame>, minidump_processor::ProcessError> {
-    let bytes = extract.minidump(memory);
+    let bytes = extract.copy.minidump(memory);
     let dump = Minidump::read(bytes.as_slice())?;
     let provider = Symbolizer::new(simple_symbol_supplier(Vec::new()));
     let state = pollster::block_on(process_minidump(&dump, &provider))?;
