@@ -58,7 +58,7 @@ const LONGEST_CONTEXT: u32 = 64 * 1024;
 /// Longest MINIDUMP_MISC_INFO of any version.
 const LONGEST_MISC: u32 = 4096;
 /// Bytes that names and CodeView records may take together.
-const TEXT: usize = 4 * 1024 * 1024;
+const TEXT: usize = 2 * 1024 * 1024;
 
 /// The small copy, and where memory can be had from the file.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(super) struct Extract {
     pub(super) ranges: Ranges,
     /// Threads the dump lists.
     pub(super) threads: Option<u32>,
+    /// Records in the copy's module list.
+    pub(super) modules: usize,
     /// Names and records left; when they are used up modules lose them.
     text_left: usize,
 }
@@ -116,6 +118,7 @@ pub(super) fn read(
             list64: stream(&streams, MEMORY64_LIST),
         },
         threads: None,
+        modules: 0,
         text_left: TEXT,
     };
     extract.system(reader, stream(&streams, SYSTEM), damage);
@@ -276,12 +279,13 @@ impl Extract {
             return;
         };
         let nameless = self.copy.append_string("");
-        let mut unnamed = 0u32;
+        let (mut unnamed, mut unidentified) = (0u32, 0u32);
         for record in records.as_chunks_mut::<MODULE>().0 {
             let view = View(record);
             let name = view.u32(20).and_then(|rva| self.string(reader, rva));
-            let codeview = read_location(&view, 76).and_then(|at| self.codeview(reader, at));
+            let codeview = self.codeview(reader, read_location(&view, 76).unwrap_or_default());
             unnamed += u32::from(name.is_none());
+            unidentified += u32::from(codeview.is_none());
             put(record, 20, name.unwrap_or(nameless));
             let codeview = codeview.unwrap_or_default();
             put(record, 76, codeview.size);
@@ -296,22 +300,30 @@ impl Extract {
                 offset(at),
             );
         }
+        if unidentified > 0 {
+            damage.note(
+                format!("the symbol file's identity of {unidentified} modules cannot be read"),
+                offset(at),
+            );
+        }
+        self.modules = records.len() / MODULE;
         self.copy.add_list(MODULE_LIST, MODULE, &records);
     }
 
-    /// Copies a CodeView record that is at least as long as its kind requires.
+    /// Copies a CodeView record that is at least as long as its kind requires. An empty place for a
+    /// module without one that is used; `None` when it cannot be read.
     fn codeview(&mut self, reader: &PagedReader<'_>, at: Location) -> Option<Location> {
-        if at.size > LONGEST_CODEVIEW {
-            return None;
+        if at.size == 0 {
+            return Some(Location::default());
         }
         let bytes = read_record(reader, at, LONGEST_CODEVIEW)?;
-        let fixed = match bytes.get(..4)? {
-            b"RSDS" => 24,
-            b"NB10" => 16,
+        let fixed = match bytes.get(..4) {
+            Some(b"RSDS") => 24,
+            Some(b"NB10") => 16,
             // Others, such as a build id, carry nothing that is used.
-            _ => return None,
+            _ => return Some(Location::default()),
         };
-        if bytes.len() < fixed {
+        if bytes.len() < fixed || at.size > LONGEST_CODEVIEW {
             return None;
         }
         self.text_left = self.text_left.checked_sub(bytes.len())?;
@@ -319,11 +331,13 @@ impl Extract {
     }
 
     fn unloaded(&mut self, reader: &PagedReader<'_>, at: Location, damage: &mut Damages) {
-        let Some(header) = read_record(reader, at, 12) else {
+        if at.size == 0 {
             return;
-        };
+        }
+        let header = read_record(reader, at, 12).unwrap_or_default();
         let view = View(&header);
         let (Some(skip), Some(size), Some(count)) = (view.u32(0), view.u32(4), view.u32(8)) else {
+            damage.note("the list of unloaded modules is cut off", offset(at));
             return;
         };
         let list = at.rva.checked_add(skip);
@@ -332,7 +346,8 @@ impl Extract {
             return;
         };
         let count = bounded(count, MOST_UNLOADED, "unloaded modules", damage);
-        let fitting = fitting(reader, list, UNLOADED_MODULE, count);
+        let in_stream = at.size.saturating_sub(skip) / UNLOADED_MODULE as u32;
+        let fitting = fitting(reader, list, UNLOADED_MODULE, count.min(in_stream));
         if fitting < count {
             damage.note("the list of unloaded modules is cut short", offset(at));
         }
@@ -343,18 +358,30 @@ impl Extract {
         let nameless = self.copy.append_string("");
         // One record without a size makes the parser drop the whole list.
         let mut kept = Vec::new();
+        let (mut sizeless, mut unnamed) = (0u32, 0u32);
         for record in records.as_chunks::<UNLOADED_MODULE>().0 {
             let view = View(record);
             let (base, size) = (view.u64(0).unwrap_or(0), view.u32(8).unwrap_or(0));
             if size == 0 || base.checked_add(size.into()).is_none() {
+                sizeless += 1;
                 continue;
             }
             let mut record = *record;
             let name = View(&record)
                 .u32(20)
                 .and_then(|rva| self.string(reader, rva));
+            unnamed += u32::from(name.is_none());
             put(&mut record, 20, name.unwrap_or(nameless));
             kept.extend_from_slice(&record);
+        }
+        if sizeless > 0 || unnamed > 0 {
+            damage.note(
+                format!(
+                    "unloaded modules: {sizeless} of impossible size are left out, \
+                     the names of {unnamed} cannot be read"
+                ),
+                offset(at),
+            );
         }
         let number = u32::try_from(kept.len() / UNLOADED_MODULE).unwrap_or(0);
         let mut list = Vec::new();

@@ -19,16 +19,29 @@ pub(super) struct Ranges {
     pub list64: Location,
 }
 
+/// A piece of memory.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    /// The bytes; empty when the dump has none there.
+    pub bytes: Vec<u8>,
+    /// The range goes on behind them.
+    pub more: bool,
+    /// The range goes on behind the end of the file.
+    pub cut: bool,
+}
+
 impl Ranges {
-    /// The `len` bytes of memory at `address`, or as many as the dump has from there on in one range;
-    /// and whether that range goes on.
-    pub fn read(&self, reader: &PagedReader<'_>, address: u64, len: u64) -> (Vec<u8>, bool) {
-        let Some((at, left)) = self.find(reader, address) else {
-            return (Vec::new(), false);
+    /// The `len` bytes of memory at `address`, or as many as the dump has from there on in one range.
+    pub fn read(&self, reader: &PagedReader<'_>, address: u64, len: u64) -> Piece {
+        let Some((at, declared)) = self.find(reader, address) else {
+            return Piece::default();
         };
-        let left = left.min(reader.len().saturating_sub(at));
-        let bytes = reader.read_vec(at, len.min(left)).unwrap_or_default();
-        (bytes, left > len)
+        let left = declared.min(reader.len().saturating_sub(at));
+        Piece {
+            bytes: reader.read_vec(at, len.min(left)).unwrap_or_default(),
+            more: left > len,
+            cut: left < declared,
+        }
     }
 
     /// File offset of the byte at `address` and how many bytes follow it in its range.

@@ -65,6 +65,13 @@ pub(super) fn read(
     result.exception = exception
         .as_ref()
         .map(|exception| user_exception(exception, system.as_ref(), &modules));
+    let dropped = extract.modules.saturating_sub(result.modules.len());
+    if dropped > 0 {
+        damage.note(
+            format!("{dropped} modules of impossible size are left out"),
+            None,
+        );
+    }
     let registers = crash_registers(&dump, system.as_ref(), misc.as_ref(), exception.as_ref());
     if let Some((ip, sp)) = registers {
         result.instruction_pointer = Some(ip);
@@ -253,14 +260,18 @@ fn walk(
     result: &mut UserDump,
     damage: &mut Damages,
 ) {
-    let (code, _) = extract.ranges.read(reader, ip, CODE);
+    let code = extract.ranges.read(reader, ip, CODE).bytes;
     let mut piece = FIRST_PIECE;
     loop {
-        let (stack, more) = extract.ranges.read(reader, sp, piece);
-        if stack.is_empty() && piece == FIRST_PIECE {
-            damage.note("the memory at the stack pointer is not in the dump", None);
+        let stack = extract.ranges.read(reader, sp, piece);
+        if piece == FIRST_PIECE {
+            if stack.bytes.is_empty() {
+                damage.note("the memory at the stack pointer is not in the dump", None);
+            } else if stack.cut {
+                damage.note("the stack of the thread that crashed is cut off", None);
+            }
         }
-        let frames = match frames(extract, &[(sp, stack), (ip, code.clone())]) {
+        let frames = match frames(extract, &[(sp, stack.bytes), (ip, code.clone())]) {
             Ok(frames) => frames,
             Err(error) => {
                 damage.note(format!("the stack cannot be walked: {error}"), None);
@@ -271,7 +282,7 @@ fn walk(
         if grown {
             result.stack = frames;
         }
-        result.stack_cut = grown && more;
+        result.stack_cut = grown && stack.more;
         if !result.stack_cut || result.stack.len() > MOST_FRAMES || piece >= LAST_PIECE {
             break;
         }
