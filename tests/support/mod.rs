@@ -11,6 +11,8 @@ pub mod context;
 pub mod header;
 pub mod kernel;
 pub mod layouts;
+pub mod mutate;
+pub mod prng;
 pub mod run;
 pub mod scenes;
 pub mod shared;
