@@ -8,3 +8,4 @@
 pub mod bytes;
 pub mod machine;
 pub mod memory;
+pub mod unwind;
