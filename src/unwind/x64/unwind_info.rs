@@ -93,7 +93,7 @@ impl UnwindInfo {
         }
         if version_flags >> 3 & CHAININFO != 0 {
             // The codes are padded to an even number of slots.
-            let after = 4 + (u32::from(slots) + 1) / 2 * 4;
+            let after = 4 + u32::from(slots).div_ceil(2) * 4;
             info.chained = Some(super::read_entry(code, module, rva.checked_add(after)?)?);
         }
         Some(info)
