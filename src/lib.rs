@@ -6,6 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod dump;
+pub mod facts;
+pub mod fault;
+pub mod kernel;
 pub mod machine;
 pub mod memory;
+pub mod modules;
 pub mod unwind;
