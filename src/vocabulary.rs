@@ -43,4 +43,3 @@ macro_rules! open_enum {
     };
 }
 pub(crate) use open_enum;
-

@@ -184,7 +184,8 @@ fn confirm(
     target: &Target,
     mut context: FaultContext,
 ) -> FaultContext {
-    if header_is_the_fault(crash, target).is_some_and(|h| h.registers.sp() == context.registers.sp())
+    if header_is_the_fault(crash, target)
+        .is_some_and(|h| h.registers.sp() == context.registers.sp())
     {
         context.confirmed_by.push(Source::HeaderContext);
     }

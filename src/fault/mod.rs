@@ -7,6 +7,7 @@
 //! defect. Facts: `docs/dump-format.md` and `docs/stacks.md`.
 
 mod context;
+mod crash;
 pub mod rules;
 mod snapshot;
 mod x64;

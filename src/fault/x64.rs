@@ -64,7 +64,7 @@ fn interrupted_at(
     let frame = MachineFrame::read(stack.view(at, 0x28)?, 0)?;
     let accepted = frame.same_stack(at)
         || (target.ip.is_some() && frame.from_user())
-        || (crash.rule().code == 0x7F && on_another_stack(&frame));
+        || (may_switch_stacks(target) && on_another_stack(&frame));
     if !accepted {
         return None;
     }
@@ -112,7 +112,13 @@ fn interrupted_at(
     })
 }
 
-/// The frame of an exception that switched stacks (double fault): all but the position fits.
+/// Double faults and non-maskable interrupts run on stacks of their own, and newer kernels have one
+/// for device interrupts.
+fn may_switch_stacks(target: &Target) -> bool {
+    target.rule.code == 0x7F || target.rule.kind == Kind::Forced
+}
+
+/// A machine frame pushed on a switch of stacks: all but its position fits.
 fn on_another_stack(frame: &MachineFrame) -> bool {
     frame.cs == trap_frame::KERNEL_CS
         && (frame.ss == 0x18 || frame.ss == 0)

@@ -5,8 +5,10 @@
 //! Every frame says how far it can be trusted. Facts: `docs/stacks.md`.
 
 mod code_info;
+mod memory_code;
 pub mod x64;
 
 pub use code_info::{
     CodeInfo, ExceptionDirectory, FrameData, FrameProgram, ModuleSpan, Name, NoCode,
 };
+pub use memory_code::MemoryCode;
