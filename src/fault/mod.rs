@@ -6,14 +6,22 @@
 //! validated, and when several contexts fit equally well the report says how many. Knows no
 //! defect. Facts: `docs/dump-format.md` and `docs/stacks.md`.
 
+mod access;
+mod bucket;
 mod context;
 mod crash;
+mod instruction;
+mod investigate;
 pub mod rules;
 mod snapshot;
 mod x64;
 mod x86;
 
+pub use access::{Access, Activity, FaultAccess, fault_access};
+pub use bucket::{Bucket, Place, bucket};
 pub use context::{FaultContext, Source, find_context};
+pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
+pub use investigate::{Investigation, investigate};
 pub use rules::{AccessCode, Kind, Rule};
 pub use snapshot::Snapshot;
 
