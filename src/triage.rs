@@ -5,16 +5,15 @@
 use std::time::Duration;
 
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
-use crate::dump;
+use crate::dump::{self, user::UserDumpError};
 use crate::evidence::{self, Context, Observation};
-use crate::facts::{self, CrashFacts};
+use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
+use crate::knowledge::bugchecks;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::defect;
-use crate::knowledge::bugchecks;
 use crate::report::model::{Note, Severity, Tool, ToolOptions};
-use crate::report::{self, Answer, Report};
-use crate::report::Input;
+use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::verdict;
 
@@ -25,8 +24,6 @@ pub struct Limits {
     pub steps: u64,
     /// Time, where the user set one.
     pub time: Option<Duration>,
-    /// Longest user-mode dump read, in bytes.
-    pub user_dump: u64,
 }
 
 impl Default for Limits {
@@ -34,7 +31,6 @@ impl Default for Limits {
         Limits {
             steps: Budget::DEFAULT_STEPS,
             time: None,
-            user_dump: 256 << 20,
         }
     }
 }
@@ -132,7 +128,11 @@ impl Engine {
         }
         let budget = Budget::new(self.limits.steps, self.limits.time);
         if kind == FileKind::UserMinidump {
-            return facts::gather_user(bytes, self.limits.user_dump);
+            let dump = dump::user::read(bytes)
+                .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
+            let facts = facts::gather_user(dump, reader.len());
+            let notes = notes(&facts);
+            return Ok((facts, notes));
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
@@ -178,9 +178,97 @@ fn read_failed(error: &ReadError) -> SourceError {
     SourceError::new(ErrorKind::Io, error.to_string())
 }
 
+fn user_error_kind(error: &UserDumpError) -> ErrorKind {
+    match error {
+        UserDumpError::NotMinidump => ErrorKind::NotADump,
+        UserDumpError::Cut { .. } | UserDumpError::Nothing => ErrorKind::Truncated,
+        UserDumpError::Read(_) => ErrorKind::Io,
+        UserDumpError::Parser(_) => ErrorKind::Internal,
+    }
+}
+
 fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
     match error {
         dump::DumpError::NotKernelDump => ErrorKind::NotADump,
         dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
     }
+}
+
+/// Other known problems of this Windows and this code. The evidence says which of them is nearest.
+fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
+    let (Some(build), Some(bugcheck)) = (facts.system.build, facts.bugcheck) else {
+        return Vec::new();
+    };
+    let code = bugchecks::base_code(bugcheck.raw_code);
+    defect::look_alikes()
+        .iter()
+        .filter(|other| !other.builds.is_empty() && !other.codes.is_empty())
+        .filter(|other| other.fits(build, code))
+        .map(|other| {
+            (
+                other.id.to_owned(),
+                format!("{}; to tell: {}", other.symptom, other.tell),
+            )
+        })
+        .collect()
+}
+
+/// What a reader should know about a kernel dump's report.
+fn notes(facts: &CrashFacts) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut add = |code: &str, severity, field: &str, message: &str| {
+        notes.push(Note {
+            code: code.to_owned(),
+            severity,
+            field: Some(field.to_owned()),
+            message: message.to_owned(),
+        });
+    };
+    let dump = &facts.dump;
+    if !dump.damage.is_empty() {
+        add(
+            "dump.damaged",
+            Severity::Warning,
+            "/dump/damage",
+            "part of the dump could not be read; what is missing is listed there",
+        );
+    }
+    match dump.format {
+        Format::KernelTriage | Format::UserMinidump => {}
+        Format::KernelHeaderOnly => add(
+            "dump.header-only",
+            Severity::Info,
+            "/dump/format",
+            "the dump holds a header and no memory",
+        ),
+        Format::KernelUnknown => add(
+            "dump.unknown-type",
+            Severity::Warning,
+            "/dump/type",
+            "the dump type is not known: only the header was read",
+        ),
+        _ => add(
+            "dump.body-not-read",
+            Severity::Warning,
+            "/dump/format",
+            "only the header of a memory dump is read: modules, memory and stacks are not known",
+        ),
+    }
+    if dump.overflowed == Some(true) {
+        add(
+            "dump.overflowed",
+            Severity::Info,
+            "/dump/triage/overflowed",
+            "Windows had to leave data out of this small dump",
+        );
+    }
+    if facts.system.checked_build == Some(true) {
+        add(
+            "system.checked-build",
+            Severity::Info,
+            "/system/build",
+            "a checked (debug) build of Windows: timestamps and offsets differ from the release",
+        );
+    }
+    notes
 }

@@ -194,15 +194,19 @@ fn look_alike(row: &defect::LookAlike) -> Value {
 pub(super) fn printable(text: &str) -> String {
     let hidden = |c: char| {
         c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}')
+            || matches!(
+                c,
+                '\u{2028}' | '\u{2029}' | '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}'
+            )
             || ('\u{202A}'..='\u{202E}').contains(&c)
             || ('\u{2066}'..='\u{2069}').contains(&c)
     };
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
-        match hidden(c) {
-            true => safe.extend(c.escape_unicode()),
-            false => safe.push(c),
-        }
-        safe
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut safe, c| {
+            match hidden(c) {
+                true => safe.extend(c.escape_unicode()),
+                false => safe.push(c),
+            }
+            safe
+        })
 }

@@ -10,6 +10,7 @@ mod layout;
 mod physical;
 pub mod tagged;
 pub mod triage;
+pub mod user;
 
 pub use damage::{Damage, Damages};
 pub use header::{DumpType, Header, Writer};

@@ -42,7 +42,9 @@ pub(super) fn uptime(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             "up for {seconds} s: no forwarding entry can have expired yet (that takes \
              {IDLE_LIFETIME} s), but the forwarding path can fail at once"
         )),
-        Some(seconds) => Outcome::Neutral(format!("up for {seconds} s: long enough for either way")),
+        Some(seconds) => {
+            Outcome::Neutral(format!("up for {seconds} s: long enough for either way"))
+        }
     };
     Observation {
         observer: "machine.uptime",

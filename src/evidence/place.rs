@@ -96,13 +96,16 @@ pub(super) fn one_frame_out(facts: &CrashFacts, _: &Context<'_>) -> Observation 
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    let in_kernel = |address| {
-        module_name(facts, address).is_some_and(|name| is_one_of(name, KERNEL_MODULES))
-    };
+    let in_kernel =
+        |address| module_name(facts, address).is_some_and(|name| is_one_of(name, KERNEL_MODULES));
     if !facts.fault.ip.is_some_and(in_kernel) {
         return Outcome::Neutral("the fault is not inside the kernel".to_owned());
     }
-    let Some(stack) = facts.stack.as_ref().filter(|stack| !stack.frames.is_empty()) else {
+    let Some(stack) = facts
+        .stack
+        .as_ref()
+        .filter(|stack| !stack.frames.is_empty())
+    else {
         return Outcome::Blind("no call stack could be walked".to_owned());
     };
     let activity = stack.faulting_activity.map_or(1, |n| n as usize);
@@ -121,7 +124,11 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
         Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
             Evidence::pro(
                 "fault.called-from-queue-module",
-                if certain { Strength::Moderate } else { Strength::Weak },
+                if certain {
+                    Strength::Moderate
+                } else {
+                    Strength::Weak
+                },
                 Basis::Inference,
                 format!("the kernel faulted for {}", name.to_ascii_lowercase()),
             )
@@ -136,6 +143,8 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
             )
             .at(at),
         ]),
-        _ => Outcome::Neutral(format!("the frame outside the kernel, {at}, names nobody surely")),
+        _ => Outcome::Neutral(format!(
+            "the frame outside the kernel, {at}, names nobody surely"
+        )),
     }
 }

@@ -101,16 +101,10 @@ fn by_system(build: u32) -> Servicing {
 
 /// The best claim about a module's version and where it comes from.
 fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
-    use crate::modules::VersionSource as From;
     if let Some(claim) = &module.version {
         let [major, minor, build, revision] = claim.version;
-        let source = match claim.source {
-            From::Image => "image",
-            From::Memory => "memory",
-            From::Table => "table",
-            From::Inventory => "inventory",
-        };
-        return Some((FileVersion::new(major, minor, build, revision), source));
+        let version = FileVersion::new(major, minor, build, revision);
+        return Some((version, claim.source.as_str()));
     }
     let name = module.name.as_deref()?;
     match builds.identify(name, module.time_date_stamp, module.size) {
@@ -178,7 +172,9 @@ fn by_version(
 fn by_date(tcpip: &Module) -> Servicing {
     let stamp = tcpip.time_date_stamp;
     let Some(window) = defect::judge_stamp(stamp) else {
-        return unknown(format!("nothing is known about tcpip.sys with time stamp {stamp:#010x}"));
+        return unknown(format!(
+            "nothing is known about tcpip.sys with time stamp {stamp:#010x}"
+        ));
     };
     let (state, applicability) = match window.finding {
         DateFinding::ProbablyNotFixed => (FixState::NotFixed, Applicability::Applicable),
@@ -318,10 +314,32 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
 /// In-box drivers that no network hotfix replaces. Their link times show when the system's
 /// release build was made.
 const RELEASE_DRIVERS: &[&str] = &[
-    "acpi.sys", "atapi.sys", "beep.sys", "cdrom.sys", "clfs.sys", "disk.sys", "fastfat.sys",
-    "fltmgr.sys", "hal.dll", "kbdclass.sys", "kdcom.dll", "ksecdd.sys", "mouclass.sys",
-    "mountmgr.sys", "msfs.sys", "mup.sys", "npfs.sys", "ntfs.sys", "null.sys", "partmgr.sys",
-    "pci.sys", "rdpcdd.sys", "volmgr.sys", "volmgrx.sys", "volsnap.sys", "watchdog.sys",
+    "acpi.sys",
+    "atapi.sys",
+    "beep.sys",
+    "cdrom.sys",
+    "clfs.sys",
+    "disk.sys",
+    "fastfat.sys",
+    "fltmgr.sys",
+    "hal.dll",
+    "kbdclass.sys",
+    "kdcom.dll",
+    "ksecdd.sys",
+    "mouclass.sys",
+    "mountmgr.sys",
+    "msfs.sys",
+    "mup.sys",
+    "npfs.sys",
+    "ntfs.sys",
+    "null.sys",
+    "partmgr.sys",
+    "pci.sys",
+    "rdpcdd.sys",
+    "volmgr.sys",
+    "volmgrx.sys",
+    "volsnap.sys",
+    "watchdog.sys",
 ];
 /// Fewest of them that make a cluster.
 const CLUSTER: usize = 6;
@@ -359,8 +377,13 @@ fn judge_co_dating(facts: &CrashFacts) -> Outcome {
              untouched release build, which lacks the fix"
         );
         return Outcome::Found(vec![
-            Evidence::pro("build.co-dated", Strength::Moderate, Basis::Inference, summary)
-                .at("module list"),
+            Evidence::pro(
+                "build.co-dated",
+                Strength::Moderate,
+                Basis::Inference,
+                summary,
+            )
+            .at("module list"),
         ]);
     }
     let when = if stamp > last { "after" } else { "before" };
@@ -378,7 +401,9 @@ fn release_cluster(facts: &CrashFacts) -> Option<(u32, u32, usize)> {
         .iter()
         .filter(|module| {
             let name = module.name.as_deref().unwrap_or_default();
-            RELEASE_DRIVERS.iter().any(|known| name.eq_ignore_ascii_case(known))
+            RELEASE_DRIVERS
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
         })
         .map(|module| module.time_date_stamp)
         .collect();

@@ -70,7 +70,7 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
         fault: fault_from_parameters(&header),
         stack: None,
         modules: triage.map(modules).unwrap_or_default(),
-        unloaded: triage.map(unloaded).unwrap_or_default(),
+        unloaded: triage.and_then(unloaded),
     }
 }
 
@@ -195,16 +195,18 @@ fn modules(triage: &TriageDump) -> Modules {
     Modules::from(list)
 }
 
-fn unloaded(triage: &TriageDump) -> Vec<UnloadedModule> {
-    triage
+fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
+    let list = triage
         .unloaded
+        .as_ref()?
         .iter()
         .map(|driver| UnloadedModule {
             name: driver.name.clone(),
             start: driver.start,
             end: driver.end,
         })
-        .collect()
+        .collect();
+    Some(list)
 }
 
 /// Reads the few fields that the copies of kernel structures hold for a report.

@@ -5,8 +5,10 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod gather;
+mod user;
 
 pub use gather::{address_space, gather};
+pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +254,6 @@ pub struct CrashFacts {
     pub stack: Option<StackFacts>,
     /// Loaded modules.
     pub modules: Modules,
-    /// Unloaded modules.
-    pub unloaded: Vec<UnloadedModule>,
+    /// Unloaded modules; `None` when the dump has no list of them.
+    pub unloaded: Option<Vec<UnloadedModule>>,
 }

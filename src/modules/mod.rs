@@ -11,6 +11,8 @@ use crate::bytes::ModuleId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VersionSource {
+    /// The dump's own module list (user-mode dumps).
+    Dump,
     /// The version resource of the image with this identity.
     Image,
     /// The version resource in the dump's own memory.
@@ -19,6 +21,31 @@ pub enum VersionSource {
     Table,
     /// A version inventory of the same machine.
     Inventory,
+}
+
+impl VersionSource {
+    /// The word of the report contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            VersionSource::Dump => "dump",
+            VersionSource::Image => "image",
+            VersionSource::Memory => "memory",
+            VersionSource::Table => "table",
+            VersionSource::Inventory => "inventory",
+        }
+    }
+}
+
+impl SymbolState {
+    /// The word of the report contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SymbolState::Loaded => "loaded",
+            SymbolState::Missing => "missing",
+            SymbolState::Mismatched => "mismatched",
+            SymbolState::NotNeeded => "not-needed",
+        }
+    }
 }
 
 /// A file version and how it was learnt.

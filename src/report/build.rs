@@ -78,10 +78,10 @@ fn empty(tool: m::Tool, input: Input<'_>) -> Report {
         header_context: None,
         fault: None,
         stack: None,
-        other_processors: Vec::new(),
-        memory_findings: Vec::new(),
-        modules: Some(Vec::new()),
-        unloaded_modules: Some(Vec::new()),
+        other_processors: None,
+        memory_findings: None,
+        modules: None,
+        unloaded_modules: None,
         bucket: None,
         hotfix: None,
         other_articles: Vec::new(),
@@ -98,7 +98,9 @@ pub fn build(
 ) -> Report {
     let pointer = facts.dump.pointer;
     let degraded = !facts.dump.damage.is_empty()
-        || notes.iter().any(|note| note.severity == m::Severity::Warning);
+        || notes
+            .iter()
+            .any(|note| note.severity == m::Severity::Warning);
     Report {
         status: if degraded {
             m::Status::Degraded
@@ -124,18 +126,16 @@ pub fn build(
             .map(|context| header_context(facts, context)),
         fault: facts.bugcheck.map(|_| fault(facts)),
         stack: facts.stack.as_ref().map(|s| stack(facts, s)),
-        modules: Some(modules(facts)),
-        unloaded_modules: Some(
-            facts
-                .unloaded
-                .iter()
+        modules: (!facts.modules.is_empty()).then(|| modules(facts)),
+        unloaded_modules: facts.unloaded.as_ref().map(|list| {
+            list.iter()
                 .map(|module| m::UnloadedModule {
                     name: module.name.clone(),
                     start: Hex::address(module.start, pointer),
                     end: Hex::address(module.end, pointer),
                 })
-                .collect(),
-        ),
+                .collect()
+        }),
         bucket: bucket(facts),
         hotfix: Some(hotfix(answer)),
         ..empty(tool, input)
@@ -285,8 +285,7 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            let text =
-                bugchecks::describe_parameter(info.code, index, &bugcheck.parameters, width);
+            let text = bugchecks::describe_parameter(info.code, index, &bugcheck.parameters, width);
             m::Parameter {
                 value: Hex::address(*value, facts.dump.pointer),
                 meaning: text.meaning.map(str::to_owned),
@@ -409,16 +408,10 @@ fn modules(facts: &CrashFacts) -> Vec<m::Module> {
                 time_date_stamp: Hex::word(module.time_date_stamp),
                 checksum: module.checksum.map(Hex::word),
                 version: version.map(|v| v.to_string()),
-                version_source: module.version.as_ref().map(|claim| {
-                    use crate::modules::VersionSource as S;
-                    match claim.source {
-                        S::Image => "image",
-                        S::Memory => "memory",
-                        S::Table => "table",
-                        S::Inventory => "inventory",
-                    }
-                    .to_owned()
-                }),
+                version_source: module
+                    .version
+                    .as_ref()
+                    .map(|claim| claim.source.as_str().to_owned()),
                 branch: module
                     .name
                     .as_deref()
@@ -429,16 +422,7 @@ fn modules(facts: &CrashFacts) -> Vec<m::Module> {
                     name: pdb.name.clone(),
                     guid_age: pdb.guid_age.clone(),
                 }),
-                symbols: {
-                    use crate::modules::SymbolState as S;
-                    match module.symbols {
-                        S::Loaded => "loaded",
-                        S::Missing => "missing",
-                        S::Mismatched => "mismatched",
-                        S::NotNeeded => "not-needed",
-                    }
-                    .to_owned()
-                },
+                symbols: module.symbols.as_str().to_owned(),
             }
         })
         .collect()

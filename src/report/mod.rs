@@ -9,7 +9,7 @@ pub mod model;
 pub mod text;
 mod values;
 
-pub use build::{Answer, build, failed};
+pub use build::{Answer, Input, build, failed, format_name};
 pub use model::{Report, SCHEMA_VERSION, Status};
 pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
 

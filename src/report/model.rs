@@ -89,15 +89,13 @@ pub struct Report {
     pub fault: Option<Fault>,
     /// The call stack.
     pub stack: Option<Stack>,
-    /// Stacks of the other processors (memory dumps).
-    pub other_processors: Vec<Stack>,
-    /// Findings in memory (memory dumps).
-    pub memory_findings: Vec<MemoryFinding>,
+    /// Stacks of the other processors; memory dumps only.
+    pub other_processors: Option<Vec<Stack>>,
+    /// Findings in memory; memory dumps only.
+    pub memory_findings: Option<Vec<MemoryFinding>>,
     /// Loaded modules in the order of the dump's list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modules: Option<Vec<Module>>,
     /// Unloaded modules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unloaded_modules: Option<Vec<UnloadedModule>>,
     /// A stable grouping of crashes.
     pub bucket: Option<Bucket>,
@@ -336,7 +334,6 @@ pub struct HeaderContext {
     /// Where the instruction pointer lies.
     pub location: Option<Location>,
     /// Every register of the context by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registers: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -391,7 +388,6 @@ pub struct Fault {
     /// The address the instruction computes from the registers.
     pub effective_address: Option<EffectiveAddress>,
     /// Only the registers really recovered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registers: Option<serde_json::Map<String, serde_json::Value>>,
 }
 

@@ -75,7 +75,11 @@ impl JsonSchema for Code {
 pub fn rfc3339_from_filetime(filetime: u64) -> Option<String> {
     /// Seconds from 1601-01-01 to 1970-01-01.
     const EPOCH: i64 = 11_644_473_600;
-    rfc3339_from_unix(i64::try_from(filetime / 10_000_000).ok()?.checked_sub(EPOCH)?)
+    rfc3339_from_unix(
+        i64::try_from(filetime / 10_000_000)
+            .ok()?
+            .checked_sub(EPOCH)?,
+    )
 }
 
 /// Seconds since 1970-01-01 UTC as RFC 3339 text.

@@ -56,8 +56,7 @@ pub fn actions(
     } else if status < MatchStatus::InsufficientData {
         list.push(not_this(servicing));
     }
-    if verdict == Verdict::Undetermined
-        || (suspected && !matches!(status, MatchStatus::Confirmed))
+    if verdict == Verdict::Undetermined || (suspected && !matches!(status, MatchStatus::Confirmed))
     {
         list.extend(collect(facts));
     }
@@ -71,7 +70,9 @@ pub fn actions(
 fn not_this(servicing: &Servicing) -> Action {
     let missing = matches!(
         servicing.applicability,
-        Applicability::Applicable | Applicability::PartiallyServiced | Applicability::NeedsServicePack
+        Applicability::Applicable
+            | Applicability::PartiallyServiced
+            | Applicability::NeedsServicePack
     );
     if missing {
         return Action::new(
@@ -86,7 +87,10 @@ fn not_this(servicing: &Servicing) -> Action {
     }
     Action::new(
         "look-elsewhere",
-        format!("This crash is something else: {} is no answer to it.", KB943650.kb),
+        format!(
+            "This crash is something else: {} is no answer to it.",
+            KB943650.kb
+        ),
     )
 }
 
@@ -94,7 +98,10 @@ fn not_this(servicing: &Servicing) -> Action {
 fn workaround() -> Vec<Action> {
     let mut list = vec![Action::new(
         "workaround",
-        format!("{} {}", KB943650.workaround.text, KB943650.workaround.side_effect),
+        format!(
+            "{} {}",
+            KB943650.workaround.text, KB943650.workaround.side_effect
+        ),
     )];
     list.extend(KB943650.workaround.commands.iter().map(|command| {
         Action::new("workaround-command", capitalised(command.purpose)).with(command.command)
@@ -127,7 +134,10 @@ fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Ac
     list.extend(KB943650.availability.alternatives.iter().map(|other| {
         Action::new(
             "install-service-pack",
-            format!("{when} {} ({}), or a later update: it {}.", other.name, other.kb, other.why),
+            format!(
+                "{when} {} ({}), or a later update: it {}.",
+                other.name, other.kb, other.why
+            ),
         )
     }));
     let package = facts
@@ -167,7 +177,10 @@ fn main_package(architecture: Architecture, product: Option<Product>) -> Option<
 
 /// How to get a dump that can answer.
 fn collect(facts: &CrashFacts) -> Vec<Action> {
-    if !matches!(facts.dump.format, Format::KernelTriage | Format::UserMinidump) {
+    if !matches!(
+        facts.dump.format,
+        Format::KernelTriage | Format::UserMinidump
+    ) {
         return Vec::new();
     }
     vec![
@@ -185,10 +198,16 @@ fn collect(facts: &CrashFacts) -> Vec<Action> {
 /// How an engineer with a debugger checks the answer.
 fn by_hand() -> Vec<Action> {
     vec![
-        Action::new("debugger", "Check by hand in a Windows debugger: the version of tcpip.sys")
-            .with("lmvm tcpip"),
-        Action::new("debugger", "the fault's own registers (.trap or .cxr with the address it prints) and stack (kv)")
-            .with("!analyze -v"),
+        Action::new(
+            "debugger",
+            "Check by hand in a Windows debugger: the version of tcpip.sys",
+        )
+        .with("lmvm tcpip"),
+        Action::new(
+            "debugger",
+            "the fault's own registers (.trap or .cxr with the address it prints) and stack (kv)",
+        )
+        .with("!analyze -v"),
         Action::new(
             "debugger",
             "whether multicast forwarding entries exist (kernel memory dumps)",
@@ -206,7 +225,10 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
     if facts.dump.format == Format::UserMinidump {
         return list;
     }
-    let tcpip = facts.modules.find(KB943650.decides).map(|(_, module)| module);
+    let tcpip = facts
+        .modules
+        .find(KB943650.decides)
+        .map(|(_, module)| module);
     if servicing.by_date || servicing.state == FixState::Unknown {
         match tcpip {
             Some(module) => list.push(format!(

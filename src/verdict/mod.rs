@@ -9,7 +9,10 @@ mod rules;
 pub use actions::{Action, actions, would_settle};
 pub use rules::decide;
 
+use crate::evidence::Servicing;
+use crate::facts::CrashFacts;
 pub use crate::knowledge::versions::Applicability;
+use crate::knowledge::versions::FixState;
 use crate::vocabulary::open_enum;
 
 open_enum! {
@@ -46,6 +49,12 @@ open_enum! {
         /// The dump cannot tell.
         Undetermined = "undetermined",
     }
+}
+
+/// True when nothing known says that this system holds the fix: the match stays open then.
+pub fn may_lack_fix(facts: &CrashFacts, servicing: &Servicing) -> bool {
+    matches!(servicing.state, FixState::NotFixed | FixState::Unknown)
+        && matches!(facts.system.build, Some(6000 | 6001))
 }
 
 /// The word for a ticket, from the two answers.

@@ -77,11 +77,7 @@ fn at_rva<'a>(bytes: &'a [u8], rva: u32, sections: &[SectionTable]) -> Option<&'
 }
 
 /// The VS_VERSIONINFO block: type 16, then the first name, the first language.
-fn version_resource<'a>(
-    bytes: &'a [u8],
-    root: u32,
-    sections: &[SectionTable],
-) -> Option<&'a [u8]> {
+fn version_resource<'a>(bytes: &'a [u8], root: u32, sections: &[SectionTable]) -> Option<&'a [u8]> {
     const SUBDIRECTORY: u32 = 0x8000_0000;
     let tree = at_rva(bytes, root, sections)?;
     let mut offset = 0usize;
@@ -112,7 +108,10 @@ fn fixed_version(resource: &[u8]) -> Option<FileVersion> {
     if view.u32(AT)? != SIGNATURE {
         return None;
     }
-    Some(FileVersion::from_halves(view.u32(AT + 8)?, view.u32(AT + 12)?))
+    Some(FileVersion::from_halves(
+        view.u32(AT + 8)?,
+        view.u32(AT + 12)?,
+    ))
 }
 
 /// The value behind the key `OriginalFilename`: its text starts on the next multiple of 4.
@@ -122,7 +121,9 @@ fn original_filename(resource: &[u8]) -> Option<String> {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let at = resource.windows(key.len()).position(|window| window == key)?;
+    let at = resource
+        .windows(key.len())
+        .position(|window| window == key)?;
     let value = at.checked_add(key.len())?.checked_next_multiple_of(4)?;
     let units: Vec<u16> = resource
         .get(value..)?

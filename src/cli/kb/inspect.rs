@@ -31,7 +31,10 @@ pub struct CheckError {
 
 impl CheckError {
     fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self {
+            kind,
+            message: message.into(),
+        }
     }
 }
 
@@ -46,8 +49,18 @@ pub struct CheckNote {
 }
 
 impl CheckNote {
-    fn new(code: &'static str, severity: &'static str, field: &'static str, message: String) -> Self {
-        Self { code, severity, field, message }
+    fn new(
+        code: &'static str,
+        severity: &'static str,
+        field: &'static str,
+        message: String,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            field,
+            message,
+        }
     }
 }
 
@@ -142,7 +155,10 @@ fn subject_of_version(text: &str) -> Option<Subject> {
 }
 
 fn base_name(name: &str) -> Option<&str> {
-    name.rsplit(['/', '\\']).next().map(str::trim).filter(|name| !name.is_empty())
+    name.rsplit(['/', '\\'])
+        .next()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
 }
 
 fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckError> {
@@ -152,10 +168,15 @@ fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckErro
     }
     let image = image::identify(&bytes)
         .map_err(|error| CheckError::new("unsupported", error.to_string()))?;
-    let file_name =
-        path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let file_name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
     let mut notes = Vec::new();
-    let original = image.original_filename.as_deref().map(str::to_ascii_lowercase);
+    let original = image
+        .original_filename
+        .as_deref()
+        .map(str::to_ascii_lowercase);
     let (file, file_source) = match original {
         Some(original) => {
             if original != file_name {
@@ -178,24 +199,37 @@ fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckErro
                     "builds-contradict",
                     "warning",
                     "/version",
-                    "the tables of known builds give two versions for it: neither is used".to_owned(),
+                    "the tables of known builds give two versions for it: neither is used"
+                        .to_owned(),
                 ));
                 None
             }
             Identified::Unknown => None,
         }
     });
-    Ok(Subject { file, file_source, version, image: Some(image), notes })
+    Ok(Subject {
+        file,
+        file_source,
+        version,
+        image: Some(image),
+        notes,
+    })
 }
 
 /// Reads a regular file of at most `limit` bytes. Nothing else is opened: a pipe would block.
 pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckError> {
     let found = std::fs::metadata(path).map_err(|error| of_io(&error))?;
     if found.is_dir() {
-        return Err(CheckError::new("is-directory", "is a directory: expected a driver or DLL"));
+        return Err(CheckError::new(
+            "is-directory",
+            "is a directory: expected a driver or DLL",
+        ));
     }
     if !found.is_file() {
-        return Err(CheckError::new("unsupported", "a pipe or a device, not a file: not opened"));
+        return Err(CheckError::new(
+            "unsupported",
+            "a pipe or a device, not a file: not opened",
+        ));
     }
     let mut bytes = Vec::new();
     File::open(path)
@@ -252,7 +286,8 @@ fn failed(item: &OsStr, error: CheckError) -> FileCheck {
     }
 }
 
-const NO_VERSION: &str = "the file holds no version resource and is in no table of known builds: its version is unknown";
+const NO_VERSION: &str =
+    "the file holds no version resource and is in no table of known builds: its version is unknown";
 
 fn judged(item: &OsStr, subject: Subject) -> FileCheck {
     let identity = subject.image.map(|image| Identity {
@@ -311,8 +346,10 @@ fn compare(checks: &mut [FileCheck]) {
         }
         return;
     };
-    let named: Vec<(&str, FileVersion)> =
-        files.iter().map(|(_, file, version)| (file.as_str(), *version)).collect();
+    let named: Vec<(&str, FileVersion)> = files
+        .iter()
+        .map(|(_, file, version)| (file.as_str(), *version))
+        .collect();
     let together = versions::judge_package(&named);
     let (code, severity, text) = match together.agreement {
         Agreement::Agrees => return,
@@ -349,6 +386,8 @@ fn note(
     message: String,
 ) {
     if let Some(check) = checks.get_mut(index) {
-        check.notes.push(CheckNote::new(code, severity, "/applicability", message));
+        check
+            .notes
+            .push(CheckNote::new(code, severity, "/applicability", message));
     }
 }

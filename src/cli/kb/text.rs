@@ -48,7 +48,9 @@ fn basis_words(basis: Basis) -> &'static str {
 
 pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
     let file = check.file.as_deref().unwrap_or("?");
-    let version = check.version.map_or_else(|| "(no version)".to_owned(), |v| v.to_string());
+    let version = check
+        .version
+        .map_or_else(|| "(no version)".to_owned(), |v| v.to_string());
     let state = match check.state {
         FixState::Fixed => "FIXED",
         FixState::NotFixed => "NOT FIXED",
@@ -64,7 +66,11 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
         paragraph(out, "  Given:    ", &check.argument)?;
     }
     if check.file_source == Some("assumed") {
-        paragraph(out, "  Taken as: ", "the version of tcpip.sys, because no file was named")?;
+        paragraph(
+            out,
+            "  Taken as: ",
+            "the version of tcpip.sys, because no file was named",
+        )?;
     }
     paragraph(out, "  Why:      ", &check.reason)?;
     if check.basis != Basis::None {
@@ -72,7 +78,11 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
             Certainty::Inferred => "; inferred, the code of the file would settle it",
             Certainty::Stated | Certainty::Established | Certainty::Unknown => "",
         };
-        paragraph(out, "  Basis:    ", &format!("{}{certainty}", basis_words(check.basis)))?;
+        paragraph(
+            out,
+            "  Basis:    ",
+            &format!("{}{certainty}", basis_words(check.basis)),
+        )?;
     }
     paragraph(out, "  Hotfix:   ", advice(check.applicability))?;
     for note in &check.notes {
@@ -83,12 +93,18 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
 
 fn advice(applicability: Applicability) -> &'static str {
     match applicability {
-        Applicability::Applicable => "applies: install Service Pack 2 (KB948465), a later update, or KB943650",
-        Applicability::NeedsServicePack => "needs a service pack first: install Service Pack 2 (KB948465), or Service Pack 1 and then KB943650",
+        Applicability::Applicable => {
+            "applies: install Service Pack 2 (KB948465), a later update, or KB943650"
+        }
+        Applicability::NeedsServicePack => {
+            "needs a service pack first: install Service Pack 2 (KB948465), or Service Pack 1 and then KB943650"
+        }
         Applicability::AlreadyInstalled => "already installed",
         Applicability::IncludedInLaterUpdate => "not needed: a later update includes it",
         Applicability::SupersededByServicePack => "not needed: the service pack includes it",
-        Applicability::PartiallyServiced => "applies: the update is only partly in place; install Service Pack 2 (KB948465) or a later update, restart, and check again",
+        Applicability::PartiallyServiced => {
+            "applies: the update is only partly in place; install Service Pack 2 (KB948465) or a later update, restart, and check again"
+        }
         Applicability::NotApplicable => "does not apply to this version of Windows",
         Applicability::Unknown => "not known from this alone",
     }
@@ -96,7 +112,11 @@ fn advice(applicability: Applicability) -> &'static str {
 
 pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     paragraph(out, &format!("{}  ", article.kb), article.title)?;
-    writeln!(out, "published {}, revision {}", article.published, article.revision)?;
+    writeln!(
+        out,
+        "published {}, revision {}",
+        article.published, article.revision
+    )?;
 
     heading(out, "Symptoms")?;
     for symptom in article.symptoms {
@@ -106,7 +126,11 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     paragraph(out, "  ", article.cause)?;
     heading(out, "Applies to")?;
     for row in article.applies_to {
-        paragraph(out, &format!("  {:<5} ", row.architecture.as_str()), row.products)?;
+        paragraph(
+            out,
+            &format!("  {:<5} ", row.architecture.as_str()),
+            row.products,
+        )?;
     }
     paragraph(out, "  ", article.status)?;
     heading(out, "Installing")?;
@@ -115,34 +139,64 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     }
     paragraph(out, "  Restart:  ", article.restart)?;
     paragraph(out, "  Replaces: ", article.replacement)?;
-    let fixed = format!("{} {} or later of the LDR branch", article.decides, article.fixed_version);
+    let fixed = format!(
+        "{} {} or later of the LDR branch",
+        article.decides, article.fixed_version
+    );
     paragraph(out, "  Fixed in: ", &fixed)?;
 
     heading(out, "How to get the fix today")?;
     for row in article.availability.alternatives {
         let text = format!("{} ({}) {}", row.name, row.kb, row.why);
-        paragraph(out, "  - ", &format!("{text}. Basis: {}.", basis_words(row.basis)))?;
+        paragraph(
+            out,
+            "  - ",
+            &format!("{text}. Basis: {}.", basis_words(row.basis)),
+        )?;
     }
     let basis = basis_words(article.availability.basis);
-    paragraph(out, "  - ", &format!("{} Basis: {basis}.", article.availability.text))?;
+    paragraph(
+        out,
+        "  - ",
+        &format!("{} Basis: {basis}.", article.availability.text),
+    )?;
     paragraph(out, "  - ", article.availability.afterwards)?;
-    writeln!(out, "  Later tcpip.sys of 6001 (LDR holds the fix, GDR does not):")?;
+    writeln!(
+        out,
+        "  Later tcpip.sys of 6001 (LDR holds the fix, GDR does not):"
+    )?;
     for row in article.later_updates.iter().filter(|row| row.build == 6001) {
-        writeln!(out, "    {}  LDR {}  GDR {}", row.bulletin, row.ldr, row.gdr)?;
+        writeln!(
+            out,
+            "    {}  LDR {}  GDR {}",
+            row.bulletin, row.ldr, row.gdr
+        )?;
     }
 
     heading(out, "Workaround")?;
     paragraph(out, "  ", article.workaround.text)?;
     for row in article.workaround.commands {
         writeln!(out, "    {}", row.command)?;
-        paragraph(out, "      ", &format!("{} ({})", row.purpose, basis_words(row.basis)))?;
+        paragraph(
+            out,
+            "      ",
+            &format!("{} ({})", row.purpose, basis_words(row.basis)),
+        )?;
     }
     paragraph(out, "  Side effect: ", article.workaround.side_effect)?;
 
     for architecture in Architecture::ALL {
-        heading(out, &format!("Files of the {} package (times in UTC)", architecture.as_str()))?;
+        heading(
+            out,
+            &format!(
+                "Files of the {} package (times in UTC)",
+                architecture.as_str()
+            ),
+        )?;
         for row in article.files_of(architecture) {
-            let version = row.version.map_or_else(|| "-".to_owned(), |v| v.to_string());
+            let version = row
+                .version
+                .map_or_else(|| "-".to_owned(), |v| v.to_string());
             let platform = row.platform.unwrap_or("-");
             writeln!(
                 out,
@@ -152,8 +206,15 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     for architecture in Architecture::ALL {
-        heading(out, &format!("Manifests and packages, {}", architecture.as_str()))?;
-        for row in article.manifests.iter().filter(|row| row.package == architecture) {
+        heading(
+            out,
+            &format!("Manifests and packages, {}", architecture.as_str()),
+        )?;
+        for row in article
+            .manifests
+            .iter()
+            .filter(|row| row.package == architecture)
+        {
             writeln!(out, "  {}", row.name)?;
             writeln!(out, "    {:>9}  {} {}", row.size, row.date, row.time)?;
         }

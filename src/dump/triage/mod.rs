@@ -97,8 +97,8 @@ pub struct TriageDump {
     pub backing_store: Option<BackingStore>,
     /// Loaded drivers, the kernel first.
     pub drivers: Vec<Driver>,
-    /// Recently unloaded drivers.
-    pub unloaded: Vec<UnloadedDriver>,
+    /// Recently unloaded drivers; `None` when the dump has no list of them.
+    pub unloaded: Option<Vec<UnloadedDriver>>,
     /// Copy of the KPRCB of the processor that crashed.
     pub prcb: Option<Copied>,
     /// Copy of the current thread's ETHREAD.

@@ -26,13 +26,8 @@ pub(super) fn read(
     fields: &Fields<'_>,
     budget: &Budget,
     damage: &mut Damages,
-) -> Vec<UnloadedDriver> {
-    let Some(at) = fields
-        .written(field::UNLOADED_DRIVERS_OFFSET)
-        .map(u64::from)
-    else {
-        return Vec::new();
-    };
+) -> Option<Vec<UnloadedDriver>> {
+    let at = u64::from(fields.written(field::UNLOADED_DRIVERS_OFFSET)?);
     let layout = &fields.layout.unloaded;
     let first = at.saturating_add(layout.first as u64);
     let stride = layout.stride as u64;
@@ -43,7 +38,7 @@ pub(super) fn read(
         .and_then(|bytes| View(&bytes).pointer(0, layout.first));
     let Some(count) = count else {
         damage.note("the list of unloaded drivers is cut off", Some(at));
-        return Vec::new();
+        return None;
     };
     let listed = count.min(MOST).min(held);
     if listed < count {
@@ -52,10 +47,8 @@ pub(super) fn read(
             Some(at),
         );
     }
-    let Ok(bytes) = reader.read_vec(first, listed.saturating_mul(stride)) else {
-        return Vec::new();
-    };
-    bytes
+    let bytes = reader.read_vec(first, listed.saturating_mul(stride)).ok()?;
+    let list = bytes
         .chunks_exact(layout.stride)
         .take_while(|_| budget.spend(1).is_ok())
         .filter_map(|entry| {
@@ -70,5 +63,6 @@ pub(super) fn read(
                 end: header.truncate(entry.pointer(layout.end, fields.pointer)?),
             })
         })
-        .collect()
+        .collect();
+    Some(list)
 }
