@@ -163,8 +163,10 @@ fn exception_access(
     };
     match information {
         None => (None, None, false),
-        // A general protection fault: neither the address nor the kind of access is told.
-        Some([0, address]) if address == crash.machine.truncate(u64::MAX) => (None, None, true),
+        // A general protection fault: the address is not told, and "read" says nothing.
+        Some([kind, address]) if address == crash.machine.truncate(u64::MAX) => {
+            (None, trap_access(kind).filter(|a| *a != Access::Read), true)
+        }
         Some([kind, address]) => (Some(address), trap_access(kind), false),
     }
 }

@@ -92,11 +92,62 @@ pub fn find_context(crash: &Crash<'_>, stack: &Snapshot) -> Option<FaultContext>
         exception: crash.exception_code(),
         rule,
     };
-    named_by_parameters(crash, &target)
+    let mut context = named_by_parameters(crash, &target)
         .or_else(|| header_is_the_fault(crash, &target))
         .map(|context| confirm(crash, stack, &target, context))
         .or_else(|| best(search(crash, stack, &target)))
-        .or_else(|| fall_back(crash, &target))
+        .or_else(|| on_other_stacks(crash, stack, &target))
+        .or_else(|| fall_back(crash, &target))?;
+    if rule.kind == Kind::Fault && context.trap_frame.is_none() {
+        frame_below_stack_pointer(crash, &target, &mut context);
+    }
+    Some(context)
+}
+
+/// Looks on the current thread's stack and on the DPC stack, where the bug check ran on neither.
+fn on_other_stacks(
+    crash: &Crash<'_>,
+    searched: &Snapshot,
+    target: &Target,
+) -> Option<FaultContext> {
+    target.ip?;
+    super::investigate::stacks(crash)
+        .iter()
+        .filter(|stack| !searched.contains(stack.high.saturating_sub(8)))
+        .map(|stack| Snapshot::take(crash.memory, stack.low, stack.high))
+        .find_map(|stack| best(search(crash, &stack, target)))
+}
+
+/// The trap frame of a context whose stack the search did not see: it lies just below the stack
+/// pointer, at the address the processor's own alignment gives.
+fn frame_below_stack_pointer(crash: &Crash<'_>, target: &Target, context: &mut FaultContext) {
+    let Some(sp) = context.registers.sp() else {
+        return;
+    };
+    let around = |below: u64| {
+        let low = (sp & !15).saturating_sub(below);
+        Snapshot::take(crash.memory, low, sp.saturating_add(16))
+    };
+    let stack = match crash.machine {
+        Machine::X64 => around(0x28 + 0x168 + 0x1E0),
+        Machine::X86 => around(0x100),
+        _ => return,
+    };
+    let searched = Target {
+        ip: context.registers.ip(),
+        ..*target
+    };
+    let frames = search(crash, &stack, &searched)
+        .into_iter()
+        .filter(|found| found.trap_frame.is_some() && found.registers.sp() == Some(sp));
+    for found in frames {
+        context.confirmed_by.push(found.source);
+        context.confirmed_by.sort_unstable();
+        context.confirmed_by.dedup();
+        context.trap_frame = found.trap_frame;
+        context.access_violation = context.access_violation.or(found.access_violation);
+        add_missing(&mut context.registers, &found.registers);
+    }
 }
 
 /// The context, trap frame or task state a parameter points to.
@@ -194,7 +245,9 @@ fn confirm(
         ..*target
     };
     for found in search(crash, stack, &searched) {
-        if found.registers.sp() != context.registers.sp() {
+        // An EXCEPTION_RECORD holds no stack pointer; its address is all it can agree in.
+        let record = found.source == Source::ExceptionRecord;
+        if !record && found.registers.sp() != context.registers.sp() {
             continue;
         }
         context.confirmed_by.push(found.source);
@@ -219,6 +272,15 @@ fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Vec<Candidate
 /// Chooses the context with the best support and says how many have as much.
 fn best(candidates: Vec<Candidate>) -> Option<FaultContext> {
     // Several records of one event (trap frame, CONTEXT, EXCEPTION_RECORD) are one context.
+    let (records, contexts): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|c| c.source == Source::ExceptionRecord);
+    let violation = records.iter().find_map(|r| r.access_violation);
+    let recorded = !records.is_empty();
+    let candidates = match contexts.is_empty() {
+        true => records,
+        false => contexts,
+    };
     let mut merged: Vec<(Candidate, Vec<Source>)> = Vec::new();
     for candidate in candidates {
         let key = |c: &Candidate| (c.registers.ip(), c.registers.sp());
@@ -236,6 +298,9 @@ fn best(candidates: Vec<Candidate>) -> Option<FaultContext> {
     let top = merged.iter().map(|(c, _)| c.score).max()?;
     let count = merged.iter().filter(|(c, _)| c.score == top).count();
     let (chosen, mut sources) = merged.into_iter().find(|(c, _)| c.score == top)?;
+    if recorded {
+        sources.push(Source::ExceptionRecord);
+    }
     sources.sort_unstable();
     sources.dedup();
     Some(FaultContext {
@@ -244,7 +309,7 @@ fn best(candidates: Vec<Candidate>) -> Option<FaultContext> {
         candidates: u32::try_from(count).unwrap_or(u32::MAX),
         trap_frame: chosen.trap_frame,
         confirmed_by: sources,
-        access_violation: chosen.access_violation,
+        access_violation: chosen.access_violation.or(violation),
     })
 }
 

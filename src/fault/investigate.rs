@@ -83,7 +83,7 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
 }
 
 /// The stacks whose limits are known.
-fn stacks(crash: &Crash<'_>) -> Vec<StackRange> {
+pub(super) fn stacks(crash: &Crash<'_>) -> Vec<StackRange> {
     let size = match crash.machine {
         Machine::X86 => STACK_X86,
         _ => STACK_X64,
