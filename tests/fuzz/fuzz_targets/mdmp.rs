@@ -9,11 +9,15 @@ use kbtriage::source::SourceInfo;
 use kbtriage::triage::Engine;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-#[path = "../../support/mod.rs"]
-mod support;
+#[path = "../../support/mdmp_fields.rs"]
+mod mdmp_fields;
+#[allow(dead_code)]
+#[path = "../../support/mutate.rs"]
+mod mutate;
+#[path = "../../support/prng.rs"]
+mod prng;
 
-use support::prng::Prng;
-use support::{mdmp_fields, mutate};
+use prng::Prng;
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
