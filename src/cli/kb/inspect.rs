@@ -258,7 +258,7 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
         ));
     }
     let source =
-        source::open(path).map_err(|error| CheckError::new(error.kind.name(), error.message))?;
+        source::open(path).map_err(|error| CheckError::new(error.kind.as_str(), error.message))?;
     let length = source.bytes().len();
     if length > limit {
         return Err(CheckError::new(
