@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod image;
 pub mod machine;
 pub mod memory;
