@@ -9,3 +9,4 @@ pub mod bytes;
 pub mod image;
 pub mod machine;
 pub mod memory;
+pub mod symbols;

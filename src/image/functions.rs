@@ -60,6 +60,13 @@ impl Image {
         self.function(self.function_index(rva)?)
     }
 
+    /// True when a row begins after `begin` and at or below `rva`.
+    pub fn row_between(&self, begin: u32, rva: u32) -> bool {
+        let last = self.rows_at_or_below(rva).and_then(|n| n.checked_sub(1));
+        last.and_then(|index| self.function(index))
+            .is_some_and(|row| row.begin > begin)
+    }
+
     /// The part of a function that holds `rva`, and the function it belongs to. `None` for a leaf
     /// function without a row, for a machine without an exception directory, and where bytes of
     /// the chain are absent or make no sense.
@@ -127,8 +134,8 @@ impl Image {
         false
     }
 
-    /// Index of the row whose range holds `rva`, by binary search over begin addresses.
-    fn function_index(&self, rva: u32) -> Option<u32> {
+    /// Number of rows that begin at or below `rva`; `None` when a row needed is absent.
+    fn rows_at_or_below(&self, rva: u32) -> Option<u32> {
         let (mut low, mut high) = (0, self.function_count());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -137,7 +144,12 @@ impl Image {
                 false => high = middle,
             }
         }
-        let index = low.checked_sub(1)?;
+        Some(low)
+    }
+
+    /// Index of the row whose range holds `rva`.
+    fn function_index(&self, rva: u32) -> Option<u32> {
+        let index = self.rows_at_or_below(rva)?.checked_sub(1)?;
         self.function(index).filter(|row| rva < row.end)?;
         Some(index)
     }
