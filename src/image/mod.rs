@@ -102,6 +102,15 @@ impl Image {
         Ok(Image { headers, layout })
     }
 
+    /// `TimeDateStamp` and `SizeOfImage` of a file, from its headers alone.
+    ///
+    /// # Errors
+    /// As [`Image::from_file`].
+    pub fn identity_of(bytes: &[u8]) -> Result<(u32, u32), ImageError> {
+        let headers = Headers::parse(bytes)?;
+        Ok((headers.time_date_stamp, headers.size_of_image))
+    }
+
     /// An image from what memory holds of it: runs of bytes by RVA, in any order. Where runs
     /// overlap, the one that starts first counts.
     ///

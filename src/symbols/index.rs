@@ -11,7 +11,7 @@ use crate::machine::Machine;
 /// Version of the layout below; the cache never loads another.
 pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"kbtrsym\0";
-const HEADER: usize = 68;
+const HEADER: usize = 76;
 /// Offset of the record counts, one for each table, then the bytes of text.
 const COUNTS: usize = 40;
 const NO_TEXT: u32 = u32::MAX;
@@ -169,6 +169,11 @@ impl PdbIndex {
     /// The age an image must ask for.
     pub fn age(&self) -> u32 {
         View(&self.bytes).u32(32).unwrap_or_default()
+    }
+
+    /// Length in bytes of the PDB file the index was made from.
+    pub fn source_len(&self) -> u64 {
+        View(&self.bytes).u64(COUNTS + 28).unwrap_or_default()
     }
 
     /// Machine of the PDB, when it is one that writes dumps.
@@ -414,7 +419,13 @@ impl Builder {
     }
 
     /// Sorts and writes. `None` when a count does not fit.
-    pub fn finish(mut self, guid: Guid, age: u32, machine: u16) -> Option<PdbIndex> {
+    pub fn finish(
+        mut self,
+        guid: Guid,
+        age: u32,
+        machine: u16,
+        source_len: u64,
+    ) -> Option<PdbIndex> {
         self.symbols.sort_unstable();
         self.code.sort_unstable();
         self.code.dedup();
@@ -449,6 +460,7 @@ impl Builder {
         ] {
             out.extend(count(n)?.to_le_bytes());
         }
+        out.extend(source_len.to_le_bytes());
         out.extend(self.symbols.iter().flatten().flat_map(|v| v.to_le_bytes()));
         out.extend(self.code.iter().flatten().flat_map(|v| v.to_le_bytes()));
         for section in &self.sections {

@@ -165,7 +165,7 @@ fn read(bytes: &[u8]) -> pdb::Result<Option<PdbIndex>> {
     let _ = contained(|| modules(&mut pdb, &map, &mut builder));
     let machine = contained(|| frames::read(&mut pdb, &map, &mut builder));
     let machine = machine.flatten().unwrap_or_default();
-    Ok(builder.finish(info.guid, info.matching_age(), machine))
+    Ok(builder.finish(info.guid, info.matching_age(), machine, bytes.len() as u64))
 }
 
 fn publics<'s>(
