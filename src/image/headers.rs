@@ -6,7 +6,7 @@
 
 use goblin::pe::header::Header;
 
-use super::contain::contained;
+use crate::bytes::contained;
 use super::{ImageError, Section};
 use crate::bytes::View;
 

@@ -5,7 +5,6 @@
 //! Sources: Microsoft's "PE Format" specification and the x64 exception-handling documentation.
 
 mod codeview;
-mod contain;
 mod exports;
 mod functions;
 mod headers;
@@ -13,7 +12,6 @@ mod layout;
 mod version;
 
 pub use codeview::{CodeView, Guid};
-pub use contain::contained;
 pub use exports::Export;
 pub use functions::{FunctionRange, RuntimeFunction};
 pub use version::{FileVersion, VersionInfo};

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use crate::image::contained;
+use crate::bytes::contained;
 
 /// Why a compressed file could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,7 @@ pub fn unpack(bytes: &[u8], limit: u64) -> Result<Vec<u8>, CabinetError> {
         return Err(CabinetError::NotACabinet);
     }
     contained(|| read(bytes, limit))
-        .unwrap_or_else(|| Err(CabinetError::Damaged("the reader gave up".to_owned())))
+        .unwrap_or_else(|panicked| Err(CabinetError::Damaged(panicked.to_string())))
 }
 
 fn read(bytes: &[u8], limit: u64) -> Result<Vec<u8>, CabinetError> {

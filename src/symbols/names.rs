@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use msvc_demangler::DemangleFlags;
 
-use crate::image::contained;
+use crate::bytes::contained;
 use crate::machine::Machine;
 
 /// Longest C++ name that is demangled, in bytes.
@@ -58,7 +58,8 @@ fn demangled(raw: &str) -> Option<String> {
     if raw.len() > MAX_MANGLED || digits > MAX_DIGITS || !raw.is_ascii() {
         return None;
     }
-    let text = contained(|| msvc_demangler::demangle(raw, DemangleFlags::NAME_ONLY).ok())??;
+    let text = contained(|| msvc_demangler::demangle(raw, DemangleFlags::NAME_ONLY));
+    let text = text.ok()?.ok()?;
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -15,8 +15,8 @@ use pdb::{AddressMap, FallibleIterator, PDB, Source, SourceSlice, SourceView, Sy
 use super::frames;
 use super::identity::PdbIdentity;
 use super::index::{Builder, PdbIndex, PdbSection};
-use crate::bytes::View;
-use crate::image::{Guid, contained};
+use crate::bytes::{Panicked, View, contained};
+use crate::image::Guid;
 
 /// Largest PDB file that is read, in bytes: public PDBs of the kernel stay below 20 MB.
 pub const MAX_FILE: u64 = 512 << 20;
@@ -86,7 +86,7 @@ pub fn identify(bytes: &[u8]) -> Result<PdbInfo, PdbError> {
         let mut pdb = PDB::open(Bytes::new(bytes))?;
         info(&mut pdb)
     })
-    .ok_or_else(panicked)?
+    .map_err(panicked)?
     .map_err(damaged)
 }
 
@@ -97,7 +97,7 @@ pub fn identify(bytes: &[u8]) -> Result<PdbInfo, PdbError> {
 pub fn index(bytes: &[u8]) -> Result<PdbIndex, PdbError> {
     check_superblock(bytes)?;
     contained(|| read(bytes))
-        .ok_or_else(panicked)?
+        .map_err(panicked)?
         .map_err(damaged)?
         .ok_or_else(|| PdbError::Damaged("more records than an index can hold".to_owned()))
 }
@@ -106,8 +106,8 @@ fn damaged(error: pdb::Error) -> PdbError {
     PdbError::Damaged(error.to_string())
 }
 
-fn panicked() -> PdbError {
-    PdbError::Damaged("the reader gave up".to_owned())
+fn panicked(panicked: Panicked) -> PdbError {
+    PdbError::Damaged(panicked.to_string())
 }
 
 /// Checks that blocks, block count and directory fit the file (layout: "The MSF File Format",
@@ -164,7 +164,7 @@ fn read(bytes: &[u8]) -> pdb::Result<Option<PdbIndex>> {
     let _ = contained(|| contributions(&mut pdb, &map, &mut builder));
     let _ = contained(|| modules(&mut pdb, &map, &mut builder));
     let machine = contained(|| frames::read(&mut pdb, &map, &mut builder));
-    let machine = machine.flatten().unwrap_or_default();
+    let machine = machine.ok().flatten().unwrap_or_default();
     Ok(builder.finish(info.guid, info.matching_age(), machine, bytes.len() as u64))
 }
 

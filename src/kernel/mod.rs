@@ -1,0 +1,8 @@
+//! What Windows left in memory: the debugger data block, the processor block, the process.
+//!
+//! Knows kernel structures, chosen by build; finds nothing on its own and judges nothing.
+
+pub mod debugger_data;
+pub mod process;
+
+pub use debugger_data::DebuggerData;

@@ -1,0 +1,152 @@
+//! The rule table: what each piece of evidence does to the match.
+//!
+//! Reviewable as data: a status follows from which kinds of effect are present, never from a sum.
+//! Order does not matter; evidence for the match never lowers the status and evidence against it
+//! never raises it, because a rule only asks whether an effect is present.
+
+use crate::evidence::{Evidence, Strength};
+
+use super::MatchStatus;
+
+/// What a piece of evidence does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// The build lacks the fix or could lack it.
+    Vulnerable,
+    /// The fault is where the defect strikes.
+    Struck,
+    /// The code is one that the defect raises at the fault itself.
+    RightCode,
+    /// Another owner, or a circumstance the defect cannot have: unlikely.
+    Counters,
+    /// Listed, decides nothing alone.
+    Listed,
+}
+
+/// Evidence by name and what it does. Evidence with strength `excluding` excludes whatever its
+/// name; a name that is missing here is only listed.
+const RULES: &[(&str, Effect)] = &[
+    ("build.unfixed", Effect::Vulnerable),
+    ("build.unfixed-by-date", Effect::Vulnerable),
+    ("build.co-dated", Effect::Vulnerable),
+    ("build.before-service-pack", Effect::Vulnerable),
+    ("fault.queue-module", Effect::Struck),
+    ("fault.called-from-queue-module", Effect::Struck),
+    ("code.primary", Effect::RightCode),
+    ("code.unrelated", Effect::Listed),
+    ("code.secondary-victim", Effect::Listed),
+    ("code.weakly-against", Effect::Listed),
+    ("code.other-architecture", Effect::Counters),
+    ("irql.dispatch", Effect::Listed),
+    ("irql.not-dispatch", Effect::Counters),
+    ("machine.processors", Effect::Listed),
+    ("machine.one-processor", Effect::Counters),
+    ("fault.other-module", Effect::Counters),
+    ("fault.called-from-other-module", Effect::Counters),
+    ("inventory.package-not-installed", Effect::Listed),
+];
+
+fn effect(evidence: &Evidence) -> Effect {
+    RULES
+        .iter()
+        .find(|(id, _)| *id == evidence.id)
+        .map_or(Effect::Listed, |(_, effect)| *effect)
+}
+
+/// What the evidence says together.
+///
+/// `may_lack_fix` is true when the system is one that has the defect unless a fixed tcpip.sys is
+/// known: an unknown build of tcpip.sys on 6001 leaves the match possible.
+pub fn decide(evidence: &[Evidence], may_lack_fix: bool) -> MatchStatus {
+    let has = |wanted: Effect, supports: bool| {
+        evidence
+            .iter()
+            .any(|e| e.supports == supports && effect(e) == wanted)
+    };
+    let excluded = evidence
+        .iter()
+        .any(|e| !e.supports && e.strength == Strength::Excluding);
+    if excluded {
+        return MatchStatus::Excluded;
+    }
+    if has(Effect::Counters, false) {
+        return MatchStatus::Unlikely;
+    }
+    let vulnerable = may_lack_fix || has(Effect::Vulnerable, true);
+    if vulnerable && has(Effect::Struck, true) && has(Effect::RightCode, true) {
+        return MatchStatus::Possible;
+    }
+    MatchStatus::InsufficientData
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knowledge::Basis;
+
+    fn piece(id: &'static str, supports: bool, strength: Strength) -> Evidence {
+        Evidence {
+            id,
+            supports,
+            strength,
+            summary: String::new(),
+            place: None,
+            basis: Basis::Inference,
+        }
+    }
+
+    /// Every piece the rules know, for and against as the observers use it.
+    fn all() -> Vec<Evidence> {
+        let mut pieces: Vec<Evidence> = RULES
+            .iter()
+            .map(|(id, effect)| {
+                let supports = !matches!(
+                    (*id, effect),
+                    (_, Effect::Counters) | ("code.unrelated" | "code.weakly-against", _)
+                );
+                piece(id, supports, Strength::Moderate)
+            })
+            .collect();
+        pieces.push(piece("build.fixed", false, Strength::Excluding));
+        pieces
+    }
+
+    #[test]
+    fn adding_support_never_lowers_and_adding_counter_evidence_never_raises() {
+        let pieces = all();
+        // Every subset of three pieces, plus each piece: all interactions the rules can have.
+        for a in &pieces {
+            for b in &pieces {
+                for c in &pieces {
+                    let base = vec![a.clone(), b.clone(), c.clone()];
+                    for may_lack_fix in [false, true] {
+                        let before = decide(&base, may_lack_fix);
+                        for extra in &pieces {
+                            let mut more = base.clone();
+                            more.push(extra.clone());
+                            let after = decide(&more, may_lack_fix);
+                            if extra.supports {
+                                assert!(after >= before, "{} lowered", extra.id);
+                            } else {
+                                assert!(after <= before, "{} raised", extra.id);
+                            }
+                            more.reverse();
+                            assert_eq!(decide(&more, may_lack_fix), after, "order mattered");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_fault_in_tcpip_on_an_unfixed_build_is_possible_and_no_more() {
+        let pieces = [
+            piece("build.unfixed-by-date", true, Strength::Moderate),
+            piece("fault.queue-module", true, Strength::Moderate),
+            piece("code.primary", true, Strength::Weak),
+        ];
+        assert_eq!(decide(&pieces, true), MatchStatus::Possible);
+        assert_eq!(decide(&pieces[..2], true), MatchStatus::InsufficientData);
+    }
+}
