@@ -4,6 +4,7 @@ mod analysis;
 mod explain;
 pub mod kb;
 mod output;
+pub mod symbols;
 mod triage;
 
 use std::ffi::OsString;
@@ -24,9 +25,9 @@ const USAGE: u8 = 2;
     max_term_width = 80,
     after_help = "\
 Examples:
-  kbtriage MEMORY.DMP                     the same as: kbtriage triage MEMORY.DMP
-  kbtriage triage --format json *.dmp     for a ticket system
-  kbtriage explain Mini072008-01.dmp      every check and what came of it
+  kbtriage MEMORY.DMP                   the same as: kbtriage triage MEMORY.DMP
+  kbtriage triage --format json *.dmp   for a ticket system
+  kbtriage explain Mini072008-01.dmp    every check and what came of it
   kbtriage kb check tcpip.sys=6.0.6001.18311
 
 Exit status: 0 every input was analysed, whatever the answer; 1 some input
@@ -44,6 +45,7 @@ enum Command {
     Triage(triage::TriageArgs),
     Explain(explain::ExplainArgs),
     Kb(kb::KbArgs),
+    Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
     Schema,
     /// Print a completion script for a shell
@@ -106,6 +108,7 @@ fn run(command: Command) -> io::Result<u8> {
                 USAGE
             }
         },
+        Command::Symbols(args) => symbols::run(&args, &mut out)?,
         Command::Schema => {
             crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
             writeln!(out)?;
