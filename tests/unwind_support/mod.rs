@@ -3,6 +3,8 @@
 
 #![allow(dead_code)]
 
+pub mod fake;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
