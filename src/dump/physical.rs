@@ -16,6 +16,9 @@ pub fn check(reader: &PagedReader<'_>, header: &Header, damage: &mut Damages) {
         damage.note("header intact, body missing", Some(start));
         return;
     }
+    if matches!(header.dump_type, DumpType::Ranges(_)) {
+        return;
+    }
     let Some(end) = declared_end(reader, header) else {
         damage.note("how large the dump should be cannot be told", Some(start));
         return;
