@@ -27,15 +27,17 @@ fn nt() -> Module {
         .function("KiPageFault", 0x1400, 0x1500, &trap_handler(0x160))
         .function("KiServiceInternal", 0x1600, 0x1700, &trap_handler(0x160))
         .function("MmAccessFault", 0x1800, 0x1900, &allocates(0x28))
-        .function("KiSystemServiceCopyEnd", 0x1A00, 0x1B00, &trap_handler(0x160))
+        .function(
+            "KiSystemServiceCopyEnd",
+            0x1A00,
+            0x1B00,
+            &trap_handler(0x160),
+        )
         .function("", 0x1C00, 0x1D00, &trap_handler(0x160))
 }
 
 fn fake() -> Fake {
-    Fake::new(
-        Machine::X64,
-        vec![driver().with_image(), nt().with_image()],
-    )
+    Fake::new(Machine::X64, vec![driver().with_image(), nt().with_image()])
 }
 
 /// Words of a machine frame at `at` that stopped kernel code at `rip`.
@@ -103,11 +105,18 @@ fn without_names_the_trap_frame_itself_says_whether_it_was_an_interrupt() {
         let mut fake = trapped(fake(), at, DRIVER + 0x1210, active);
         fake = returns(fake, at + 0x28, 0);
         let walk = fake.walk(&fake.registers(NT + 0x1C10, STACK));
-        (walk.frames[1].boundary.map(|b| b.name()), walk.faulting_activity)
+        (
+            walk.frames[1].boundary.map(|b| b.name()),
+            walk.faulting_activity,
+        )
     };
     assert_eq!(border(0), (Some("interrupt"), 1));
     assert_eq!(border(1), (Some("exception"), 2));
-    assert_eq!(border(2), (None, 2), "a system service called from the kernel");
+    assert_eq!(
+        border(2),
+        (None, 2),
+        "a system service called from the kernel"
+    );
 }
 
 #[test]
@@ -122,8 +131,16 @@ fn a_trap_frame_gives_the_interrupted_codes_volatile_registers() {
     let interrupted = &walk.frames[1].registers;
     assert_eq!(interrupted.get(r::RAX), Some(0xA0));
     assert_eq!(interrupted.get(r::RCX), Some(0xC0));
-    assert_eq!(interrupted.get(r::RBX), Some(0xB0), "preserved by the handler");
-    assert_eq!(interrupted.get(r::R12), None, "never saved and not known before");
+    assert_eq!(
+        interrupted.get(r::RBX),
+        Some(0xB0),
+        "preserved by the handler"
+    );
+    assert_eq!(
+        interrupted.get(r::R12),
+        None,
+        "never saved and not known before"
+    );
     assert_eq!(interrupted.sp(), Some(at + 0x28));
 }
 
@@ -158,15 +175,27 @@ fn leaving_the_dpc_stack_is_a_boundary_without_any_names() {
         .words(other, &[7, DRIVER + 0x1410])
         .words(other + 0x10 + 0x28, &[0]);
     fake.stacks = vec![
-        StackRange { low: STACK, high: STACK + 0x6000, kind: StackKind::Dpc },
-        StackRange { low: other - 0x1000, high: other + 0x1000, kind: StackKind::Thread },
+        StackRange {
+            low: STACK,
+            high: STACK + 0x6000,
+            kind: StackKind::Dpc,
+        },
+        StackRange {
+            low: other - 0x1000,
+            high: other + 0x1000,
+            kind: StackKind::Thread,
+        },
     ];
     let mut start = fake.registers(DRIVER + 0x1010, STACK);
     start.set(r::RBP, other);
     let walk = fake.walk(&start);
     assert_eq!(
         fake.show(&walk),
-        ["Dpc context", "Switch unwind-info", "Thread unwind-info dpc"]
+        [
+            "Dpc context",
+            "Switch unwind-info",
+            "Thread unwind-info dpc"
+        ]
     );
     assert_eq!(walk.faulting_activity, 2);
 }
@@ -174,10 +203,7 @@ fn leaving_the_dpc_stack_is_a_boundary_without_any_names() {
 #[test]
 fn without_unwind_data_only_words_behind_calls_are_candidates() {
     let module = driver().with_image().calls_before(&[0x1020, 0x1230]);
-    let mut fake = Fake::new(
-        Machine::X64,
-        vec![module, Module::new("ntoskrnl.exe", NT)],
-    );
+    let mut fake = Fake::new(Machine::X64, vec![module, Module::new("ntoskrnl.exe", NT)]);
     let word = |rva: u64| DRIVER + rva;
     fake = fake.words(
         STACK,
@@ -192,7 +218,10 @@ fn without_unwind_data_only_words_behind_calls_are_candidates() {
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
     assert_eq!(walk.frames[1].ip(), Some(word(0x1020)));
     assert_eq!(walk.frames[1].trust.name(), "scan");
-    assert_eq!(walk.faulting_activity, 1, "a candidate counts for nothing here");
+    assert_eq!(
+        walk.faulting_activity, 1,
+        "a candidate counts for nothing here"
+    );
     // What unwinding makes of a candidate's frame is no better than the candidate.
     assert!(walk.frames[1..].iter().all(|f| f.trust.name() == "scan"));
 }
@@ -204,7 +233,10 @@ fn where_no_code_is_at_hand_a_few_candidates_are_shown_and_no_more() {
     fake = fake.words(STACK, &words);
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
     assert_eq!(walk.frames.len(), 1 + MOST_CANDIDATES);
-    assert_eq!(walk.stopped_because, Some(Stop::Candidates(MOST_CANDIDATES)));
+    assert_eq!(
+        walk.stopped_because,
+        Some(Stop::Candidates(MOST_CANDIDATES))
+    );
     // Calls push with an aligned stack: every second slot only.
     assert!(walk.frames[1..].iter().all(|f| f.sp().unwrap() % 16 == 0));
 }
@@ -230,10 +262,7 @@ fn a_call_through_a_bad_pointer_leads_to_its_caller() {
     fake = fake.words(STACK, &[DRIVER + 0x1020]);
     fake = returns(fake, STACK + 8, 0);
     let walk = fake.walk(&fake.registers(0xFFFF_F8A0_DEAD_BEE0, STACK));
-    assert_eq!(
-        fake.show(&walk),
-        ["? context", "TimerRoutine unwind-info"]
-    );
+    assert_eq!(fake.show(&walk), ["? context", "TimerRoutine unwind-info"]);
     assert!(walk.complete);
 }
 
@@ -293,6 +322,9 @@ fn the_budget_ends_a_walk_with_what_was_found() {
 fn a_stack_that_is_not_in_the_dump_is_named_by_its_address() {
     let fake = fake();
     let walk = fake.walk(&fake.registers(DRIVER + 0x1010, STACK));
-    assert_eq!(walk.stopped_because, Some(Stop::NoStack { at: STACK + 0x28 }));
+    assert_eq!(
+        walk.stopped_because,
+        Some(Stop::NoStack { at: STACK + 0x28 })
+    );
     assert!(!walk.complete);
 }

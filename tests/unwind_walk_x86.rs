@@ -96,7 +96,17 @@ fn a_program_restores_the_registers_it_names_and_parameters_are_skipped() {
         .frame(0x1200, [0, 0, 0], FrameProgram::Program(PLAIN.into()));
     let fake = fake(driver).words(
         STACK,
-        &[1, 2, 0xBB, DRIVER + 0x1120, 0xA1, 0xA2, 0xA3, DRIVER + 0x1220, 0],
+        &[
+            1,
+            2,
+            0xBB,
+            DRIVER + 0x1120,
+            0xA1,
+            0xA2,
+            0xA3,
+            DRIVER + 0x1220,
+            0,
+        ],
     );
     let walk = fake.walk(&start(DRIVER + 0x1010, STACK, 0x77));
     assert_eq!(
@@ -106,7 +116,11 @@ fn a_program_restores_the_registers_it_names_and_parameters_are_skipped() {
     let b = &walk.frames[1].registers;
     assert_eq!(b.get(r::EBX), Some(0xBB));
     assert_eq!(b.get(r::EBP), Some(0x77), "untouched by A");
-    assert_eq!(b.get(r::ESI), None, "A saves registers the program does not name");
+    assert_eq!(
+        b.get(r::ESI),
+        None,
+        "A saves registers the program does not name"
+    );
     assert_eq!(b.get(r::EAX), None, "volatile");
     assert_eq!(b.sp(), Some(STACK + 0x10));
     assert!(walk.complete);
@@ -117,11 +131,16 @@ fn an_fpo_record_gives_the_caller_by_the_size_of_the_frame() {
     let driver = driver().frame(
         0x1000,
         [0x10, 4, 8],
-        FrameProgram::Fpo { uses_base_pointer: true },
+        FrameProgram::Fpo {
+            uses_base_pointer: true,
+        },
     );
     // ebp saved as one of two registers: locals, (edi), ebp, return address.
     let fake = fake(driver)
-        .words(STACK, &[STACK + 0x40, 0xE1, 3, 4, 5, 6, DRIVER + 0x1120, 0x51])
+        .words(
+            STACK,
+            &[STACK + 0x40, 0xE1, 3, 4, 5, 6, DRIVER + 0x1120, 0x51],
+        )
         .words(STACK + 0x40, &[0, 0]);
     let walk = fake.walk(&start(DRIVER + 0x1010, STACK, 0x1234_5678));
     assert_eq!(fake.show(&walk)[..2], ["A context", "B frame-data"]);
@@ -133,12 +152,16 @@ fn an_fpo_record_gives_the_caller_by_the_size_of_the_frame() {
 fn a_trap_frame_on_the_chain_is_crossed_with_all_its_registers() {
     let trap = STACK + 0x40;
     let mut fake = fake(driver()).words(STACK + 0x20, &[trap, NT + 0x1020]);
-    fake = trap_frame(fake, trap, DRIVER + 0x1210, STACK + 0x100, false)
-        .words(STACK + 0x100, &[0, 0]);
+    fake =
+        trap_frame(fake, trap, DRIVER + 0x1210, STACK + 0x100, false).words(STACK + 0x100, &[0, 0]);
     let walk = fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20));
     assert_eq!(
         fake.show(&walk),
-        ["A context", "KiTrap0E frame-pointer", "C trap-frame exception"]
+        [
+            "A context",
+            "KiTrap0E frame-pointer",
+            "C trap-frame exception"
+        ]
     );
     let interrupted = &walk.frames[2].registers;
     assert_eq!(interrupted.sp(), Some(trap + 0x74));
@@ -155,7 +178,11 @@ fn a_walk_ends_where_user_mode_called_the_kernel() {
     let walk = fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20));
     assert_eq!(
         fake.show(&walk),
-        ["A context", "KiFastCallEntry frame-pointer", "? trap-frame user"]
+        [
+            "A context",
+            "KiFastCallEntry frame-pointer",
+            "? trap-frame user"
+        ]
     );
     assert_eq!(walk.frames[2].sp(), Some(0x12_F000));
     assert!(walk.complete);
@@ -178,11 +205,19 @@ fn the_interrupted_stack_is_found_in_the_topmost_word_of_the_dpc_stack() {
     fake = fake.words(dpc + 0x28, &[0, 0]);
     fake.memory.insert(dpc + 0x10, DPC_TOP - 0xC);
     fake = fake.words(DPC_TOP - 0xC, &[STACK + 0x300]);
-    fake = trap_frame(fake, trap, DRIVER + 0x1310, STACK + 0x300, false)
-        .words(STACK + 0x300, &[0, 0]);
+    fake =
+        trap_frame(fake, trap, DRIVER + 0x1310, STACK + 0x300, false).words(STACK + 0x300, &[0, 0]);
     fake.stacks = vec![
-        StackRange { low: DPC_TOP - 0x3000, high: DPC_TOP, kind: StackKind::Dpc },
-        StackRange { low: STACK, high: STACK + 0x3000, kind: StackKind::Thread },
+        StackRange {
+            low: DPC_TOP - 0x3000,
+            high: DPC_TOP,
+            kind: StackKind::Dpc,
+        },
+        StackRange {
+            low: STACK,
+            high: STACK + 0x3000,
+            kind: StackKind::Thread,
+        },
     ];
     let walk = fake.walk(&start(DRIVER + 0x1010, dpc, dpc + 0x10));
     assert_eq!(
@@ -246,9 +281,6 @@ fn a_chain_that_turns_back_on_itself_ends() {
         .zeros(STACK, STACK + 0x60);
     let walk = fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20));
     // The second link points inward: it is no frame pointer, its return address a candidate.
-    assert_eq!(
-        fake.show(&walk),
-        ["A context", "B frame-pointer", "C scan"]
-    );
+    assert_eq!(fake.show(&walk), ["A context", "B frame-pointer", "C scan"]);
     assert!(matches!(walk.stopped_because, Some(Stop::Step(_))));
 }
