@@ -86,7 +86,7 @@ impl Engine {
             fingerprint: source::fingerprint_with(bytes, reader.prefix()).ok(),
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
-        let (facts, notes) = match self.facts(&reader, bytes) {
+        let (facts, notes) = match self.facts(&reader) {
             Ok(facts) => facts,
             Err(error) => {
                 return Triaged {
@@ -117,18 +117,14 @@ impl Engine {
     }
 
     /// Everything seen in the dump.
-    fn facts(
-        &self,
-        reader: &PagedReader<'_>,
-        bytes: &dyn ReadAt,
-    ) -> Result<(CrashFacts, Vec<Note>), SourceError> {
+    fn facts(&self, reader: &PagedReader<'_>) -> Result<(CrashFacts, Vec<Note>), SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
         if let Some(refusal) = kind.refusal() {
             return Err(refusal);
         }
         let budget = Budget::new(self.limits.steps, self.limits.time);
         if kind == FileKind::UserMinidump {
-            let dump = dump::user::read(bytes)
+            let dump = dump::user::read_with(reader)
                 .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
             let facts = facts::gather_user(dump, reader.len());
             let notes = notes(&facts);
@@ -136,7 +132,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let facts = facts::gather(reader, dump);
+        let facts = facts::gather(reader, dump, &budget);
         let notes = notes(&facts);
         Ok((facts, notes))
     }

@@ -4,6 +4,7 @@ mod analysis;
 mod explain;
 pub mod kb;
 mod output;
+pub mod symbols;
 mod triage;
 
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ enum Command {
     Triage(triage::TriageArgs),
     Explain(explain::ExplainArgs),
     Kb(kb::KbArgs),
+    Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
     Schema,
     /// Print a completion script for a shell
@@ -106,6 +108,7 @@ fn run(command: Command) -> io::Result<u8> {
                 USAGE
             }
         },
+        Command::Symbols(args) => symbols::run(&args, &mut out)?,
         Command::Schema => {
             crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
             writeln!(out)?;

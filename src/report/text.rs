@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// Columns of the text.
 const WIDTH: usize = 80;
 /// Column at which a labelled line's text begins.
-const INDENT: usize = 11;
+const INDENT: usize = 13;
 
 /// How text is decorated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
