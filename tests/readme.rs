@@ -30,9 +30,25 @@ fn the_output_in_the_readme_is_the_programs_own() {
 fn every_command_in_the_readme_exists() {
     let readme = readme();
     let help = String::from_utf8(kbtriage(&["--help"]).stdout).unwrap();
-    for command in ["triage", "explain", "stack", "symbols", "kb", "schema", "completions", "man"] {
-        assert!(readme.contains(&format!("kbtriage {command}")) || readme.contains(&format!("`{command}")), "{command}");
-        assert!(help.contains(&format!("\n  {command} ")), "{command} is not a command");
+    for command in [
+        "triage",
+        "explain",
+        "stack",
+        "symbols",
+        "kb",
+        "schema",
+        "completions",
+        "man",
+    ] {
+        assert!(
+            readme.contains(&format!("kbtriage {command}"))
+                || readme.contains(&format!("`{command}")),
+            "{command}"
+        );
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command} is not a command"
+        );
     }
 }
 
