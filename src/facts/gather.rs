@@ -36,7 +36,7 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
     } = dump;
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
-        Body::Physical | Body::None => None,
+        Body::Physical(_) | Body::None => None,
     };
     let structures = triage
         .map(|triage| structures(reader, &header, triage))
