@@ -204,12 +204,7 @@ fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
         .iter()
         .filter(|other| !other.builds.is_empty() && !other.codes.is_empty())
         .filter(|other| other.fits(build, code))
-        .map(|other| {
-            (
-                other.id.to_owned(),
-                format!("{}; to tell: {}", other.symptom, other.tell),
-            )
-        })
+        .map(|other| (other.id.to_owned(), other.tell.to_owned()))
         .collect()
 }
 

@@ -527,7 +527,9 @@ fn defect(files: &BTreeMap<String, String>) -> String {
 fn unix_seconds(time: &str) -> u64 {
     let part = |range: std::ops::Range<usize>| -> u64 { time[range].parse().expect(time) };
     assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let mut days: u64 = (1970..part(0..4))
         .map(|year| if leap(year) { 366 } else { 365 })
         .sum();

@@ -13,10 +13,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::knowledge::hotfix::{self, Article};
 use crate::knowledge::{builds, defect};
+use crate::report::escape::visible;
+use crate::report::json;
 
 pub use inspect::{FileCheck, check};
 
@@ -125,7 +127,12 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
             for check in &checks {
                 if let Some(error) = &check.error {
                     status = 1;
-                    writeln!(errors, "kbtriage: {}: {}", check.argument, error.message)?;
+                    writeln!(
+                        errors,
+                        "kbtriage: {}: {}",
+                        visible(&check.argument),
+                        visible(&error.message)
+                    )?;
                 }
             }
             Ok(status)
@@ -136,25 +143,25 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
 /// The embedded table of known builds and the user's file. Errors are for a person: they name the
 /// file, the line and what was expected.
 pub fn load_builds(path: &std::path::Path) -> Result<builds::BuildTable, String> {
-    let name = printable(&path.to_string_lossy());
+    let name = visible(&path.to_string_lossy());
     let bytes = inspect::read_regular(path, builds::MAX_BUILDS_FILE as u64)
         .map_err(|error| format!("{name}: {}", error.message))?;
     let text = String::from_utf8(bytes)
         .map_err(|_| format!("{name}: not UTF-8 text; expected lines of a builds table"))?;
     let mut table = builds::BuildTable::embedded();
-    table.extend(builds::parse(&text, &name).map_err(|error| printable(&error.to_string()))?);
+    table.extend(builds::parse(&text, &name).map_err(|error| visible(&error.to_string()))?);
     Ok(table)
 }
 
 fn write_records<T: Serialize>(records: &[T], form: Format, out: &mut dyn Write) -> io::Result<()> {
     if form == Format::Jsonl {
         for record in records {
-            serde_json::to_writer(&mut *out, record)?;
+            json::write_compact(&mut *out, record)?;
             writeln!(out)?;
         }
         return Ok(());
     }
-    serde_json::to_writer_pretty(&mut *out, records)?;
+    json::write_pretty(&mut *out, &records)?;
     writeln!(out)
 }
 
@@ -163,13 +170,13 @@ fn article_record(article: &'static Article) -> Value {
     let packages: Vec<Value> = hotfix::Architecture::ALL
         .iter()
         .map(|architecture| {
-            json!({
+            serde_json::json!({
                 "architecture": architecture,
                 "packages": article.packages(*architecture).collect::<Vec<_>>(),
             })
         })
         .collect();
-    let mut record = json!({
+    let mut record = serde_json::json!({
         "type": "article",
         "schema_version": "1.0",
         "knowledge": crate::knowledge::VERSION,
@@ -186,27 +193,5 @@ fn article_record(article: &'static Article) -> Value {
 }
 
 fn look_alike(row: &defect::LookAlike) -> Value {
-    json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
-}
-
-/// Text from outside, safe for a terminal: controls, bidirectional marks and line separators become
-/// `\u{..}`.
-pub(super) fn printable(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(
-                c,
-                '\u{2028}' | '\u{2029}' | '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{FEFF}'
-            )
-            || ('\u{202A}'..='\u{202E}').contains(&c)
-            || ('\u{2066}'..='\u{2069}').contains(&c)
-    };
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut safe, c| {
-            match hidden(c) {
-                true => safe.extend(c.escape_unicode()),
-                false => safe.push(c),
-            }
-            safe
-        })
+    serde_json::json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
 }

@@ -24,9 +24,9 @@ const USAGE: u8 = 2;
     max_term_width = 80,
     after_help = "\
 Examples:
-  kbtriage MEMORY.DMP                     the same as: kbtriage triage MEMORY.DMP
-  kbtriage triage --format json *.dmp     for a ticket system
-  kbtriage explain Mini072008-01.dmp      every check and what came of it
+  kbtriage MEMORY.DMP                   the same as: kbtriage triage MEMORY.DMP
+  kbtriage triage --format json *.dmp   for a ticket system
+  kbtriage explain Mini072008-01.dmp    every check and what came of it
   kbtriage kb check tcpip.sys=6.0.6001.18311
 
 Exit status: 0 every input was analysed, whatever the answer; 1 some input

@@ -63,7 +63,10 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
                 "fault.queue-module",
                 Strength::Moderate,
                 Basis::Inference,
-                format!("the fault is in {}, which holds timer-queue code; without function names it may be anything in it", name.to_ascii_lowercase()),
+                format!(
+                    "the fault is in {}; without names it may be anything in it",
+                    name.to_ascii_lowercase()
+                ),
             )
             .at(at),
         ]),
@@ -75,7 +78,10 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
                 "fault.other-module",
                 Strength::Strong,
                 Basis::Inference,
-                format!("the fault is in {}, which holds no timer-queue code", name.to_ascii_lowercase()),
+                format!(
+                    "the fault is in {}, which has no timer-queue code",
+                    name.to_ascii_lowercase()
+                ),
             )
             .at(at),
         ]),

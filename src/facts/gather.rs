@@ -244,7 +244,7 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
 }
 
 /// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
-pub(crate) fn address_space<'a>(
+pub fn address_space<'a>(
     reader: &'a PagedReader<'a>,
     header: &Header,
     triage: &TriageDump,

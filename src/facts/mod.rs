@@ -7,7 +7,7 @@
 mod gather;
 mod user;
 
-pub use gather::gather;
+pub use gather::{address_space, gather};
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};

@@ -60,7 +60,9 @@ pub fn known_codes() -> usize {
 /// Pointer size of the crashed system: 32-bit dumps hold their addresses zero- or sign-extended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PointerWidth {
+    /// x86.
     Bits32,
+    /// x64, IA-64, ARM64.
     Bits64,
 }
 
@@ -85,12 +87,16 @@ impl PointerWidth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
+    /// Data was read.
     Read,
+    /// Data was written.
     Write,
+    /// An instruction was fetched.
     Execute,
 }
 
 impl Access {
+    /// The word of the report contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -401,10 +407,13 @@ pub enum RoleKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct CodeRole {
     pub code: u32,
+    /// What the code is to the defect.
     pub kind: RoleKind,
     /// Where the system raises it so; empty: everywhere.
     pub architectures: &'static [Architecture],
+    /// What the row rests on.
     pub basis: Basis,
+    /// One sentence for a person.
     pub meaning: &'static str,
 }
 

@@ -14,8 +14,11 @@ use super::versions::FileVersion;
 pub struct Build {
     /// File name without path, lower case.
     pub file: String,
+    /// IMAGE_FILE_HEADER.TimeDateStamp.
     pub time_date_stamp: u32,
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage, bytes.
     pub size_of_image: u32,
+    /// File version of this build.
     pub version: FileVersion,
     /// Where the version was learnt, as written in the table.
     pub provenance: String,
@@ -24,8 +27,11 @@ pub struct Build {
 /// A row of the embedded table.
 pub(super) struct EmbeddedBuild {
     pub file: &'static str,
+    /// IMAGE_FILE_HEADER.TimeDateStamp.
     pub time_date_stamp: u32,
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage, bytes.
     pub size_of_image: u32,
+    /// File version of this build.
     pub version: FileVersion,
     pub provenance: &'static str,
 }
@@ -33,15 +39,18 @@ pub(super) struct EmbeddedBuild {
 /// What the table says about one identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identified<'a> {
+    /// The one build with this identity.
     Known(&'a Build),
     /// Two sources give different versions: neither is taken.
     Contradicted(&'a Build, &'a Build),
+    /// In no table.
     Unknown,
 }
 
 /// Why a builds file was refused. Names the file, the line (from 1) and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildsError {
+    /// A line is not of the documented form.
     #[error("{origin}:{line}: expected {expected}, found {found:?}")]
     Line {
         origin: String,
@@ -49,6 +58,7 @@ pub enum BuildsError {
         expected: &'static str,
         found: String,
     },
+    /// One identity with two versions.
     #[error(
         "{origin}:{line}: {file} with this stamp and size is already {other} in line {other_line}"
     )]
@@ -59,6 +69,7 @@ pub enum BuildsError {
         other: FileVersion,
         other_line: usize,
     },
+    /// Longer than [`MAX_BUILDS_FILE`].
     #[error("{origin}: {size} bytes; a builds file holds at most {limit}")]
     TooLarge {
         origin: String,
@@ -118,6 +129,7 @@ impl BuildTable {
         self.by_identity.len()
     }
 
+    /// True without a single identity.
     pub fn is_empty(&self) -> bool {
         self.by_identity.is_empty()
     }

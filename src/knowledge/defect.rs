@@ -11,9 +11,13 @@ use super::tables::defect::{DATE_WINDOWS, FAMILIES, LOOK_ALIKES, POOL_TAGS};
 /// A group of functions that mean the same to a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Family {
+    /// Stable name.
     pub id: &'static str,
+    /// A function that any of them matches belongs to it.
     pub patterns: &'static [Pattern],
+    /// What such a frame says.
     pub says: &'static str,
+    /// What the row rests on.
     pub basis: Basis,
 }
 
@@ -99,12 +103,17 @@ pub fn family_of_all<'a>(
 /// A pool tag and what it says about a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PoolTag {
+    /// Four characters as `!poolused` shows them.
     pub tag: &'static str,
+    /// Whose memory it is.
     pub owner: &'static str,
+    /// How much a block of it says.
     pub weight: &'static str,
+    /// What the row rests on.
     pub basis: Basis,
 }
 
+/// The tags that matter, most telling first.
 pub fn pool_tags() -> &'static [PoolTag] {
     POOL_TAGS
 }
@@ -126,13 +135,19 @@ pub enum DateFinding {
 /// A row of the date rule: link times from `from` to before `before`, Unix seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct DateWindow {
+    /// First second covered.
     pub from: u64,
+    /// First second no longer covered.
     pub before: u64,
+    /// What a link time in it says.
     pub finding: DateFinding,
+    /// What the row rests on.
     pub basis: Basis,
+    /// One sentence for a person.
     pub reason: &'static str,
 }
 
+/// The rows of the date rule, ascending, without gaps.
 pub fn date_windows() -> &'static [DateWindow] {
     DATE_WINDOWS
 }
@@ -150,7 +165,9 @@ pub fn judge_stamp(time_date_stamp: u32) -> Option<&'static DateWindow> {
 pub struct LookAlike {
     /// Article or bulletin, or a word for a problem without one.
     pub id: &'static str,
+    /// Where it occurs.
     pub place: &'static str,
+    /// What it looks like.
     pub symptom: &'static str,
     /// How to tell it from KB943650.
     pub tell: &'static str,
@@ -168,10 +185,12 @@ impl LookAlike {
     }
 }
 
+/// All look-alikes, nearest first.
 pub fn look_alikes() -> &'static [LookAlike] {
     LOOK_ALIKES
 }
 
+/// The look-alike with this id.
 pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
     LOOK_ALIKES.iter().find(|row| row.id == id)
 }

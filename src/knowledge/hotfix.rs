@@ -36,8 +36,11 @@ pub fn article(kb: &str) -> Option<&'static Article> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
+    /// 32-bit x86.
     X86,
+    /// x86-64.
     X64,
+    /// Itanium.
     Ia64,
 }
 
@@ -59,30 +62,46 @@ impl Architecture {
 pub struct Article {
     /// `KB943650`.
     pub kb: &'static str,
+    /// What the article is about.
     pub title: &'static str,
     /// Day of publication, `YYYY-MM-DD`.
     pub published: &'static str,
+    /// Revision of the article.
     pub revision: u32,
     /// First version of the deciding file that holds the fix.
     pub fixed_version: FileVersion,
     /// The file that decides, lower case.
     pub decides: &'static str,
+    /// What a user sees.
     pub symptoms: &'static [&'static str],
     /// Stop codes that the article names as examples.
     #[serde(serialize_with = "codes_as_text")]
     pub stop_codes: &'static [u32],
+    /// Why it happens.
     pub cause: &'static str,
+    /// What has to be installed first.
     pub prerequisites: &'static [&'static str],
+    /// Is a restart needed?
     pub restart_required: bool,
+    /// The same as a sentence.
     pub restart: &'static str,
+    /// Which hotfixes it replaces.
     pub replacement: &'static str,
+    /// Microsoft's position.
     pub status: &'static str,
+    /// Products by architecture.
     pub applies_to: &'static [AppliesTo],
+    /// What helps without the hotfix.
     pub workaround: Workaround,
+    /// How to get the fix today.
     pub availability: Availability,
+    /// What the version of each file can tell.
     pub roles: &'static [RoleRow],
+    /// Every row of the file tables.
     pub files: &'static [FileRow],
+    /// Every manifest and .mum.
     pub manifests: &'static [ManifestRow],
+    /// Later bulletins that bring the deciding file.
     pub later_updates: &'static [LaterUpdate],
 }
 
@@ -117,43 +136,57 @@ impl Article {
 /// An architecture and the products of it that the hotfix is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AppliesTo {
+    /// Processor architecture of the package.
     pub architecture: Architecture,
+    /// Windows versions.
     pub products: &'static str,
 }
 
 /// What helps without the hotfix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Workaround {
+    /// What to do.
     pub text: &'static str,
     /// What stops working: to be said whenever the workaround is offered.
     pub side_effect: &'static str,
+    /// Command lines for it, in order.
     pub commands: &'static [Command],
 }
 
 /// A command line for the affected machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Command {
+    /// Command line as typed.
     pub command: &'static str,
+    /// What it is for.
     pub purpose: &'static str,
+    /// What the row rests on.
     pub basis: Basis,
 }
 
 /// How to get the fix today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Availability {
+    /// What to do.
     pub text: &'static str,
+    /// What the row rests on.
     pub basis: Basis,
     /// What to expect after installing.
     pub afterwards: &'static str,
+    /// Other updates, best first.
     pub alternatives: &'static [Alternative],
 }
 
 /// Another update that brings the fix, to be offered first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Alternative {
+    /// Article number.
     pub kb: &'static str,
+    /// Name in full.
     pub name: &'static str,
+    /// Why it helps.
     pub why: &'static str,
+    /// What the row rests on.
     pub basis: Basis,
 }
 
@@ -172,7 +205,9 @@ pub enum FileRole {
 /// A file of the package and its role. The name is lower case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RoleRow {
+    /// File name.
     pub file: &'static str,
+    /// What its version can tell.
     pub role: FileRole,
 }
 
@@ -180,6 +215,7 @@ pub struct RoleRow {
 /// signed, which is later than the link time in its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FileRow {
+    /// Architecture of the package, not of the file.
     pub package: Architecture,
     /// As the article writes it, `Tcpip.sys`.
     pub name: &'static str,
@@ -198,7 +234,9 @@ pub struct FileRow {
 /// platform for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ManifestRow {
+    /// Architecture of the package, not of the file.
     pub package: Architecture,
+    /// Name in full.
     pub name: &'static str,
     /// Bytes.
     pub size: u64,
@@ -211,7 +249,9 @@ pub struct ManifestRow {
 /// First builds of the deciding file in a later bulletin, for one Windows build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct LaterUpdate {
+    /// Security bulletin.
     pub bulletin: &'static str,
+    /// Windows build, 6001 or 6002.
     pub build: u16,
     /// On 6001 this one lacks the fix.
     pub gdr: FileVersion,

@@ -17,13 +17,18 @@ use crate::vocabulary::open_enum;
 /// A four-part Windows file version as VS_FIXEDFILEINFO holds it. Ordered by value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileVersion {
+    /// High half of `dwFileVersionMS`: 6 for Vista.
     pub major: u16,
+    /// Low half of `dwFileVersionMS`.
     pub minor: u16,
+    /// High half of `dwFileVersionLS`: 6001 for Service Pack 1.
     pub build: u16,
+    /// Low half of `dwFileVersionLS`: tells the branch on 6.0.
     pub revision: u16,
 }
 
 impl FileVersion {
+    /// From its four parts.
     pub const fn new(major: u16, minor: u16, build: u16, revision: u16) -> Self {
         Self {
             major,
@@ -115,6 +120,7 @@ pub enum Branch {
 }
 
 impl Branch {
+    /// The kebab-case word of the report contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Rtm => "rtm",
@@ -128,13 +134,17 @@ impl Branch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FixState {
+    /// Holds the fix.
     Fixed,
+    /// Lacks the fix.
     NotFixed,
+    /// The article does not cover this Windows.
     NotApplicable,
     Unknown,
 }
 
 impl FixState {
+    /// The kebab-case word of the report contract.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fixed => "fixed",
@@ -184,13 +194,21 @@ pub enum Certainty {
 /// One row of the version table: all versions from `from` to `to`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct VersionRule {
+    /// First version covered.
     pub from: FileVersion,
+    /// Last version covered.
     pub to: FileVersion,
+    /// Whether these versions hold the fix.
     pub state: FixState,
+    /// What that means for installing the hotfix.
     pub applicability: Applicability,
+    /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
+    /// What the row or answer rests on.
     pub basis: Basis,
+    /// How firmly it holds.
     pub certainty: Certainty,
+    /// One sentence for a person.
     pub reason: &'static str,
 }
 
@@ -211,11 +229,17 @@ pub fn rule_for(version: FileVersion) -> Option<&'static VersionRule> {
 /// What one file at one version says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judgement {
+    /// Whether these versions hold the fix.
     pub state: FixState,
+    /// What that means for installing the hotfix.
     pub applicability: Applicability,
+    /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
+    /// What the row or answer rests on.
     pub basis: Basis,
+    /// How firmly it holds.
     pub certainty: Certainty,
+    /// One sentence for a person.
     pub reason: &'static str,
     /// The file's part in the hotfix; `None` for a file that the hotfix does not contain.
     pub role: Option<FileRole>,
@@ -228,7 +252,7 @@ const FOREIGN_FILE: &str =
     "not a file whose version KB943650 changes: it says nothing; check tcpip.sys";
 const STACK_FILE: &str = "an inventory file of this hotfix that may lag behind or lead tcpip.sys; tcpip.sys alone decides: check it";
 const COMPONENT_OLDER: &str = "older than 6.0.6001.22222, so the KB943650 package is not installed; a later update may still have replaced tcpip.sys, which alone decides: check it";
-const COMPONENT_GDR: &str = "GDR branch, so the KB943650 package is not installed, whatever the file's date; a later update may still have replaced tcpip.sys, which alone decides: check it";
+const COMPONENT_GDR: &str = "release build or GDR branch, so the KB943650 package is not installed, whatever the file's date; a later update may still have replaced tcpip.sys, which alone decides: check it";
 const COMPONENT_NEWER: &str = "at or above the version of this hotfix, which does not prove that the package is installed; tcpip.sys alone decides: check it";
 
 /// Judges one file by its name (any case, no path) and version. A file of the package other than
@@ -305,6 +329,7 @@ pub struct PackageJudgement {
     /// From `tcpip.sys`, and `partially-serviced` where the others contradict it; without a
     /// `tcpip.sys`, what the others settle by their Windows version, else `unknown`.
     pub applicability: Applicability,
+    /// Whether the other files contradict `tcpip.sys`.
     pub agreement: Agreement,
     /// Indices into the given files that disagree with `tcpip.sys`.
     pub disagreeing: Vec<usize>,
@@ -376,13 +401,17 @@ fn lags_hotfix(version: FileVersion) -> bool {
 /// One row of the build table: all Windows build numbers from `from` to `to`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SystemRule {
+    /// First build number covered.
     pub from: u32,
+    /// Last build number covered.
     pub to: u32,
     /// `unknown` for 6001: there the version of `tcpip.sys` decides.
     pub applicability: Applicability,
+    /// What the row or answer rests on.
     pub basis: Basis,
     /// The Windows version, where the build number names one.
     pub name: Option<&'static str>,
+    /// One sentence for a person.
     pub reason: &'static str,
 }
 

@@ -4,20 +4,19 @@
 //! are not opened. The rules stand in `knowledge::versions`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::image::{self, ImageIdentity};
-use super::printable;
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::hotfix::{FileRole, KB943650};
 use crate::knowledge::versions::{
     self, Agreement, Applicability, Branch, Certainty, FileVersion, FixState,
 };
+use crate::source;
 
 /// Longest PE file that is read, in bytes: over ten times the largest file of the hotfix.
 const MAX_IMAGE: u64 = 64 << 20;
@@ -25,7 +24,9 @@ const MAX_IMAGE: u64 = 64 << 20;
 /// Why an argument could not be checked. `kind` is one of the report contract's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckError {
+    /// Word of the report contract.
     pub kind: &'static str,
+    /// One line for a person.
     pub message: String,
 }
 
@@ -41,10 +42,13 @@ impl CheckError {
 /// A remark on a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckNote {
+    /// Stable name.
     pub code: &'static str,
+    /// `info` or `warning`.
     pub severity: &'static str,
     /// JSON pointer to what the remark is about.
     pub field: &'static str,
+    /// One line for a person.
     pub message: String,
 }
 
@@ -67,38 +71,57 @@ impl CheckNote {
 /// Identity from a PE header: lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
+    /// IMAGE_FILE_HEADER.Machine.
     pub machine: String,
+    /// IMAGE_FILE_HEADER.TimeDateStamp.
     pub time_date_stamp: String,
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage.
     pub size_of_image: String,
+    /// IMAGE_OPTIONAL_HEADER.CheckSum.
     pub checksum: String,
 }
 
 /// The answer to one argument. The record of `--format json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileCheck {
+    /// Always `file-check`.
     #[serde(rename = "type")]
     pub record: &'static str,
+    /// Version of this record.
     pub schema_version: &'static str,
+    /// Article checked against.
     pub kb: &'static str,
+    /// As given; not escaped.
     pub argument: String,
     /// Lower case, without path.
     pub file: Option<String>,
     /// `original-filename`, `file-name`, `argument` or `assumed`.
     pub file_source: Option<&'static str>,
+    /// `null`: not known.
     pub version: Option<FileVersion>,
     /// `image`, `table` or `argument`.
     pub version_source: Option<&'static str>,
+    /// From the PE header; `null` for a version string.
     pub identity: Option<Identity>,
+    /// Does it hold the fix?
     pub state: FixState,
+    /// What that means for the hotfix.
     pub applicability: Applicability,
+    /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
+    /// First fixed version.
     pub fixed_in: FileVersion,
+    /// What the answer rests on.
     pub basis: Basis,
+    /// How firmly it holds.
     pub certainty: Certainty,
+    /// One sentence for a person.
     pub reason: String,
     /// `false`: this file shows that the package is not installed; `null`: it shows nothing.
     pub package_installed: Option<bool>,
+    /// Remarks, those on other arguments included.
     pub notes: Vec<CheckNote>,
+    /// Why it could not be checked.
     pub error: Option<CheckError>,
 }
 
@@ -140,10 +163,13 @@ fn subject(item: &OsStr, table: &BuildTable) -> Result<Subject, CheckError> {
 
 const EXPECTED: &str = "neither an existing file nor a version: expected a driver or DLL such as tcpip.sys, or a version such as 6.0.6001.18000 or tcpip.sys=6.0.6001.18000";
 
+/// Source of a file name that nobody gave.
+pub(super) const ASSUMED: &str = "assumed";
+
 fn subject_of_version(text: &str) -> Option<Subject> {
     let (file, file_source, version) = match text.rsplit_once('=') {
         Some((name, version)) => (base_name(name)?, "argument", version),
-        None => (KB943650.decides, "assumed", text),
+        None => (KB943650.decides, ASSUMED, text),
     };
     Some(Subject {
         file: file.to_ascii_lowercase(),
@@ -184,7 +210,7 @@ fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckErro
                     "renamed",
                     "info",
                     "/file",
-                    format!("the file calls itself {}", printable(&original)),
+                    format!("the file calls itself {}", original),
                 ));
             }
             (original, "original-filename")
@@ -222,7 +248,7 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
     if found.is_dir() {
         return Err(CheckError::new(
             "is-directory",
-            "is a directory: expected a driver or DLL",
+            "is a directory: expected a file",
         ));
     }
     if !found.is_file() {
@@ -231,16 +257,25 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
             "a pipe or a device, not a file: not opened",
         ));
     }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|error| of_io(&error))?;
-    if bytes.len() as u64 > limit {
+    let source =
+        source::open(path).map_err(|error| CheckError::new(error.kind.as_str(), error.message))?;
+    let length = source.bytes().len();
+    if length > limit {
         return Err(CheckError::new(
             "limit",
             format!("larger than {} MiB, the most that is read", limit >> 20),
         ));
     }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    let mut have = 0;
+    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match source.bytes().read_at(have as u64, rest) {
+            Ok(0) => break,
+            Ok(count) => have = have.saturating_add(count),
+            Err(error) => return Err(CheckError::new("io", error.to_string())),
+        }
+    }
+    bytes.truncate(have);
     Ok(bytes)
 }
 
@@ -259,7 +294,7 @@ fn blank(item: &OsStr) -> FileCheck {
         record: "file-check",
         schema_version: "1.0",
         kb: KB943650.kb,
-        argument: printable(&item.to_string_lossy()),
+        argument: item.to_string_lossy().into_owned(),
         file: None,
         file_source: None,
         version: None,
@@ -306,14 +341,14 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
     };
     let Some((version, _)) = subject.version else {
         return FileCheck {
-            file: Some(printable(&subject.file)),
+            file: Some(subject.file.clone()),
             reason: NO_VERSION.to_owned(),
             ..check
         };
     };
     let judgement = versions::judge(&subject.file, version);
     FileCheck {
-        file: Some(printable(&subject.file)),
+        file: Some(subject.file.clone()),
         state: judgement.state,
         applicability: judgement.applicability,
         branch: judgement.branch,
@@ -327,15 +362,22 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
 
 /// Adds what the files say together.
 fn compare(checks: &mut [FileCheck]) {
+    // A bare version stands for the machine's tcpip.sys only where no tcpip.sys was named.
+    let decides = |check: &FileCheck| {
+        check.file.as_deref().and_then(|file| KB943650.role(file)) == Some(FileRole::Decides)
+    };
+    let bare = |check: &FileCheck| check.file_source == Some(ASSUMED);
+    let named = checks.iter().any(|check| decides(check) && !bare(check));
     let files: Vec<(usize, String, FileVersion)> = checks
         .iter()
         .enumerate()
+        .filter(|(_, check)| !(named && bare(check)))
         .filter_map(|(index, check)| Some((index, check.file.clone()?, check.version?)))
         .filter(|(_, file, _)| KB943650.role(file).is_some())
         .collect();
     let deciding: Vec<usize> = files
         .iter()
-        .filter(|(_, file, _)| KB943650.role(file) == Some(FileRole::Decides))
+        .filter(|(index, ..)| checks.get(*index).is_some_and(decides))
         .map(|(index, ..)| *index)
         .collect();
     let [decides] = deciding.as_slice() else {

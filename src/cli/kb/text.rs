@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::inspect::FileCheck;
+use super::inspect::{ASSUMED, FileCheck};
 use crate::knowledge::Basis;
 use crate::knowledge::defect;
 use crate::knowledge::hotfix::{Architecture, Article};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
+use crate::report::escape::visible;
 
 const WIDTH: usize = 78;
 
@@ -47,7 +48,8 @@ fn basis_words(basis: Basis) -> &'static str {
 }
 
 pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
-    let file = check.file.as_deref().unwrap_or("?");
+    let file = visible(check.file.as_deref().unwrap_or("?"));
+    let argument = visible(&check.argument);
     let version = check
         .version
         .map_or_else(|| "(no version)".to_owned(), |v| v.to_string());
@@ -62,10 +64,10 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
         .map(|branch| format!(" ({} branch)", branch.as_str().to_uppercase()))
         .unwrap_or_default();
     writeln!(out, "{file} {version}: {state}{branch}")?;
-    if check.file_source != Some("assumed") && check.argument != file {
-        paragraph(out, "  Given:    ", &check.argument)?;
+    if check.file_source != Some(ASSUMED) && argument != file {
+        paragraph(out, "  Given:    ", &argument)?;
     }
-    if check.file_source == Some("assumed") {
+    if check.file_source == Some(ASSUMED) {
         paragraph(
             out,
             "  Taken as: ",
@@ -74,9 +76,10 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
     }
     paragraph(out, "  Why:      ", &check.reason)?;
     if check.basis != Basis::None {
-        let certainty = match check.certainty {
-            Certainty::Inferred => "; inferred, the code of the file would settle it",
-            Certainty::Stated | Certainty::Established | Certainty::Unknown => "",
+        let settles = check.state == FixState::NotFixed && check.certainty == Certainty::Inferred;
+        let certainty = match settles {
+            true => "; inferred, the code of the file would settle it",
+            false => "",
         };
         paragraph(
             out,
@@ -86,7 +89,7 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
     }
     paragraph(out, "  Hotfix:   ", advice(check.applicability))?;
     for note in &check.notes {
-        paragraph(out, "  Note:     ", &note.message)?;
+        paragraph(out, "  Note:     ", &visible(&note.message))?;
     }
     Ok(())
 }

@@ -36,10 +36,10 @@ type Dump<'a> = Minidump<'a, &'a [u8]>;
 /// Reads everything out of the copy.
 pub(super) fn read(
     reader: &PagedReader<'_>,
-    extract: &mut Extract,
+    extract: &Extract,
     damage: &mut Damages,
 ) -> Result<UserDump, UserDumpError> {
-    let bare = extract.minidump(&[]);
+    let bare = extract.copy.minidump(&[]);
     let dump = Minidump::read(bare.as_slice()).map_err(|_| UserDumpError::NotMinidump)?;
     let system = dump.get_stream::<MinidumpSystemInfo>().ok();
     let misc = dump.get_stream::<MinidumpMiscInfo>().ok();
@@ -65,6 +65,13 @@ pub(super) fn read(
     result.exception = exception
         .as_ref()
         .map(|exception| user_exception(exception, system.as_ref(), &modules));
+    let dropped = extract.modules.saturating_sub(result.modules.len());
+    if dropped > 0 {
+        damage.note(
+            format!("{dropped} modules of impossible size are left out"),
+            None,
+        );
+    }
     let registers = crash_registers(&dump, system.as_ref(), misc.as_ref(), exception.as_ref());
     if let Some((ip, sp)) = registers {
         result.instruction_pointer = Some(ip);
@@ -253,14 +260,18 @@ fn walk(
     result: &mut UserDump,
     damage: &mut Damages,
 ) {
-    let (code, _) = extract.memory(reader, ip, CODE, damage);
+    let code = extract.ranges.read(reader, ip, CODE).bytes;
     let mut piece = FIRST_PIECE;
     loop {
-        let (stack, more) = extract.memory(reader, sp, piece, damage);
-        if stack.is_empty() {
-            damage.note("the memory at the stack pointer is not in the dump", None);
+        let stack = extract.ranges.read(reader, sp, piece);
+        if piece == FIRST_PIECE {
+            if stack.bytes.is_empty() {
+                damage.note("the memory at the stack pointer is not in the dump", None);
+            } else if stack.cut {
+                damage.note("the stack of the thread that crashed is cut off", None);
+            }
         }
-        let frames = match frames(extract, &[(sp, stack), (ip, code.clone())]) {
+        let frames = match frames(extract, &[(sp, stack.bytes), (ip, code.clone())]) {
             Ok(frames) => frames,
             Err(error) => {
                 damage.note(format!("the stack cannot be walked: {error}"), None);
@@ -271,7 +282,7 @@ fn walk(
         if grown {
             result.stack = frames;
         }
-        result.stack_cut = grown && more;
+        result.stack_cut = grown && stack.more;
         if !result.stack_cut || result.stack.len() > MOST_FRAMES || piece >= LAST_PIECE {
             break;
         }
@@ -286,7 +297,7 @@ fn frames(
     extract: &Extract,
     memory: &[(u64, Vec<u8>)],
 ) -> Result<Vec<UserFrame>, minidump_processor::ProcessError> {
-    let bytes = extract.minidump(memory);
+    let bytes = extract.copy.minidump(memory);
     let dump = Minidump::read(bytes.as_slice())?;
     let provider = Symbolizer::new(simple_symbol_supplier(Vec::new()));
     let state = pollster::block_on(process_minidump(&dump, &provider))?;

@@ -5,7 +5,9 @@
 //! is a small copy made by `extract` (counts checked, strings repaired), so that no file of any size
 //! costs much memory. Addresses are zero-extended.
 
+mod copy;
 mod extract;
+mod file;
 mod interpret;
 
 use serde::{Deserialize, Serialize};
@@ -214,8 +216,8 @@ pub enum UserDumpError {
 pub fn read(source: &dyn ReadAt) -> Result<UserDump, UserDumpError> {
     let reader = PagedReader::open(source)?;
     let mut damage = Damages::default();
-    let mut extract = extract::read(&reader, &mut damage)?;
-    let mut dump = contained(|| interpret::read(&reader, &mut extract, &mut damage))??;
+    let extract = extract::read(&reader, &mut damage)?;
+    let mut dump = contained(|| interpret::read(&reader, &extract, &mut damage))??;
     dump.damage = damage.into_vec();
     let nothing = dump.system.is_none() && dump.exception.is_none() && dump.modules.is_empty();
     if nothing {

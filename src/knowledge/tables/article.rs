@@ -117,7 +117,7 @@ pub(in crate::knowledge) static KB943650: Article = Article {
     decides: "tcpip.sys",
     symptoms: &["The computer restarts again and again with different Stop codes, such as 0x0000001E or 0x000000D1.", "Or it stops responding.", "Only while multicast forwarding is enabled: with it disabled the problem does not occur."],
     stop_codes: &[0x0000001E, 0x000000D1],
-    cause: "The TCP/IP component changes its timer queue while it holds a lock for reading only; it needs the lock for writing. Two processors can change the queue at once, and the queue becomes corrupted.",
+    cause: "The TCP/IP component changes its timer queue while it holds a lock for reading only; it needs the lock for writing. Without it the queue becomes corrupted.",
     prerequisites: &["Windows Vista Service Pack 1. Windows Server 2008 includes it."],
     restart_required: true,
     restart: "A restart is required after installing.",

@@ -7,4 +7,4 @@ pub(super) mod bugchecks;
 pub(super) mod defect;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:a3a44e71";
+pub(super) const VERSION: &str = "2026-11-22+sha256:9fcef937";

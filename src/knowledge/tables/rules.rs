@@ -39,7 +39,16 @@ pub(in crate::knowledge) static SYSTEM_RULES: &[SystemRule] = &[
     SystemRule { from: 6002, to: 6002, applicability: Applicability::SupersededByServicePack, basis: Basis::ServicingRule, name: Some("Windows Vista SP2 / Windows Server 2008 SP2"), reason: "Service Pack 2 contains the fix" },
     SystemRule { from: 6003, to: 6003, applicability: Applicability::SupersededByServicePack, basis: Basis::ServicingRule, name: Some("Windows Server 2008 SP2, later update level"), reason: "Service Pack 2 contains the fix" },
     SystemRule { from: 6004, to: 7599, applicability: Applicability::Unknown, basis: Basis::None, name: None, reason: "no source says anything about this build" },
-    SystemRule { from: 7600, to: 4294967295, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 7 / Server 2008 R2 or later"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 7600, to: 7601, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 7 / Server 2008 R2"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 7602, to: 9199, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 7 / Server 2008 R2 or later"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 9200, to: 9200, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 8 / Server 2012"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 9201, to: 9599, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 8 or later"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 9600, to: 9600, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 8.1 / Server 2012 R2"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 9601, to: 10239, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 8.1 or later"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 10240, to: 20347, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 10 / Server 2016 or 2019"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 20348, to: 20348, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows Server 2022"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 20349, to: 21999, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 10 or later"), reason: "newer than Windows Vista SP2: the article does not cover it" },
+    SystemRule { from: 22000, to: 4294967295, applicability: Applicability::NotApplicable, basis: Basis::Article, name: Some("Windows 11 / Server 2025"), reason: "newer than Windows Vista SP2: the article does not cover it" },
 ];
 
 pub(in crate::knowledge) static BUILDS: &[EmbeddedBuild] = &[
