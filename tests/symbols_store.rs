@@ -90,10 +90,7 @@ fn a_one_tier_store_serves_as_store_and_as_directory() {
     one_tier(dir.path());
     assert_loaded(&text(&dir));
     assert_loaded(&format!("srv*{}", text(&dir)));
-    assert_loaded(&format!(
-        "/kbtriage-gone;srv*{0}",
-        text(&dir)
-    ));
+    assert_loaded(&format!("/kbtriage-gone;srv*{0}", text(&dir)));
 }
 
 #[test]
@@ -311,7 +308,11 @@ fn a_missing_store_and_things_that_are_no_files_are_only_reported() {
             .join("tcpip.sys"),
     )
     .unwrap();
-    for path in ["/kbtriage-gone".to_owned(), "srv*/kbtriage-gone".to_owned(), text(&dir)] {
+    for path in [
+        "/kbtriage-gone".to_owned(),
+        "srv*/kbtriage-gone".to_owned(),
+        text(&dir),
+    ] {
         let Lookup::Missing { tried } = &resolve(&path).image else {
             panic!("nothing to find at {path}");
         };

@@ -6,9 +6,9 @@
 
 use goblin::pe::header::Header;
 
-use crate::bytes::contained;
 use super::{ImageError, Section};
 use crate::bytes::View;
+use crate::bytes::contained;
 
 /// Sections the loader accepts at most (96 by the specification); more means damage.
 const MAX_SECTIONS: usize = 96;

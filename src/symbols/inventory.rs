@@ -55,7 +55,11 @@ pub struct Need {
 }
 
 /// The files one module needs, looked for in the library: its image and the PDB that names.
-pub fn needs(library: &SymbolLibrary, module: &ModuleIdentity, machine: Machine) -> (Vec<Need>, Arc<Resolved>) {
+pub fn needs(
+    library: &SymbolLibrary,
+    module: &ModuleIdentity,
+    machine: Machine,
+) -> (Vec<Need>, Arc<Resolved>) {
     let resolved = library.resolve(module, machine, None);
     let mut needs = vec![Need {
         kind: FileKind::Image,
@@ -79,7 +83,12 @@ pub fn manifest<'a>(needs: impl IntoIterator<Item = &'a Need>) -> String {
     let missing: BTreeMap<(String, &str), &Need> = needs
         .into_iter()
         .filter(|need| !matches!(need.state, Lookup::Found(_) | Lookup::NotNeeded))
-        .map(|need| ((need.name.as_str().to_ascii_lowercase(), need.key.as_str()), need))
+        .map(|need| {
+            (
+                (need.name.as_str().to_ascii_lowercase(), need.key.as_str()),
+                need,
+            )
+        })
         .collect();
     missing
         .values()
@@ -153,7 +162,9 @@ fn take(path: &Path, root: &Path, done: &mut Imported) -> io::Result<()> {
             store::fill(root, &name, &key, &bytes)?;
             done.taken.push((name.to_string(), key));
         }
-        None => done.refused.push((path.to_owned(), "its name is not usable".to_owned())),
+        None => done
+            .refused
+            .push((path.to_owned(), "its name is not usable".to_owned())),
     }
     Ok(())
 }
@@ -173,9 +184,13 @@ fn name_of(path: &Path, bytes: &[u8]) -> Option<FileName> {
     let Some(stem) = own.strip_suffix('_') else {
         return FileName::new(own).ok();
     };
-    let above = path.parent().and_then(Path::parent).and_then(Path::file_name);
+    let above = path
+        .parent()
+        .and_then(Path::parent)
+        .and_then(Path::file_name);
     let above = above.and_then(|name| name.to_str());
-    if let Some(above) = above.filter(|a| a.len() == own.len() && a.get(..stem.len()) == Some(stem)) {
+    if let Some(above) = above.filter(|a| a.len() == own.len() && a.get(..stem.len()) == Some(stem))
+    {
         return FileName::new(above).ok();
     }
     let last = match bytes.starts_with(b"MZ") {
