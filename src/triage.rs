@@ -136,7 +136,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let facts = facts::gather(reader, dump);
+        let facts = facts::gather(reader, dump, &budget);
         let notes = notes(&facts);
         Ok((facts, notes))
     }

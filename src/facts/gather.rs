@@ -1,12 +1,15 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
-use crate::bytes::{Gva, PagedReader, View};
+use super::fault::{Found, PlainNames, found};
+use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
+use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process};
 use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
+use crate::unwind::MemoryCode;
 
 use super::{
     BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
@@ -28,7 +31,7 @@ struct Structures {
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
-pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
+pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -44,6 +47,16 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
+    let modules = triage.map(modules).unwrap_or_default();
+    let found = triage.and_then(|triage| investigate(reader, &header, triage, &modules, budget));
+    let (fault, stack, bucket) = match found {
+        Some(Found {
+            fault,
+            stack,
+            bucket,
+        }) => (fault, stack, Some(bucket)),
+        None => (fault_from_parameters(&header), None, None),
+    };
     CrashFacts {
         dump: DumpFacts {
             damage: damage.into_vec(),
@@ -67,15 +80,31 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
         }),
         exception: None,
         header_context: context.map(context_facts),
-        fault: fault_from_parameters(&header),
-        stack: None,
-        modules: triage.map(modules).unwrap_or_default(),
+        fault,
+        bucket,
+        stack,
+        modules,
         unloaded: triage.and_then(unloaded),
     }
 }
 
-/// What the bug check's own parameters say about the fault; the stages that look at the stack
-/// replace it by what they find.
+/// Finds the fault's context and stack in what a triage dump holds.
+fn investigate(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    modules: &Modules,
+    budget: &Budget,
+) -> Option<Found> {
+    let space = address_space(reader, header, triage);
+    let code = MemoryCode::new(modules, &space);
+    let crash = Crash::from_triage(reader, header, triage, &space, &code)?;
+    let investigation = fault::investigate(&crash, budget);
+    let names = PlainNames(&code);
+    Some(found(&crash, &investigation, modules, &names, None))
+}
+
+/// What the bug check's own parameters say about the fault, for dumps whose memory is not read.
 fn fault_from_parameters(header: &Header) -> FaultFacts {
     let (code, parameters) = (header.bug_check_code, &header.bug_check_parameters);
     let width = PointerWidth::of(header.pointer);
