@@ -1,6 +1,7 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
 use super::fault::{Found, PlainNames, found};
+use super::gather_memory;
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
@@ -41,14 +42,27 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
         Body::Triage(triage) => Some(triage.as_ref()),
         Body::Physical(_) | Body::None => None,
     };
+    let mut memory = match &body {
+        Body::Physical(Some(body)) => Some(gather_memory::read(reader, &header, body, budget)),
+        _ => None,
+    };
     let structures = triage
         .map(|triage| structures(reader, &header, triage))
         .unwrap_or_default();
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
-    let modules = triage.map(modules).unwrap_or_default();
-    let found = triage.and_then(|triage| investigate(reader, &header, triage, &modules, budget));
+    let modules = match &mut memory {
+        Some(memory) => std::mem::take(&mut memory.modules),
+        None => triage.map(modules).unwrap_or_default(),
+    };
+    let found = match &mut memory {
+        Some(memory) => memory.found.take(),
+        None => triage.and_then(|triage| investigate(reader, &header, triage, &modules, budget)),
+    };
+    let mut damage = damage.into_vec();
+    let memory = memory.unwrap_or_default();
+    damage.extend(memory.damage);
     let (fault, stack, bucket) = match found {
         Some(Found {
             fault,
@@ -59,21 +73,22 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
     };
     CrashFacts {
         dump: DumpFacts {
-            damage: damage.into_vec(),
+            damage,
             ..dump_facts(reader, &header, triage)
         },
         system: SystemFacts {
             build: header.build,
             service_pack: triage
                 .and_then(|t| t.service_pack)
-                .or(structures.service_pack),
+                .or(structures.service_pack)
+                .or(memory.service_pack),
             product: header.product_type.and_then(product),
             checked_build: header.checked_build,
-            build_lab: structures.build_lab,
+            build_lab: structures.build_lab.or(memory.build_lab),
             machine: None,
         },
-        process: structures.process,
-        thread: structures.thread,
+        process: structures.process.or(memory.process),
+        thread: structures.thread.or(memory.thread),
         bugcheck: Some(BugCheckFacts {
             raw_code: header.bug_check_code,
             parameters: header.bug_check_parameters,
@@ -84,7 +99,8 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
         bucket,
         stack,
         modules,
-        unloaded: triage.and_then(unloaded),
+        unloaded: triage.and_then(unloaded).or(memory.unloaded),
+        memory: memory.facts,
     }
 }
 

@@ -2,10 +2,15 @@
 
 #[path = "../support/memory_dump.rs"]
 mod memory_dump;
+#[path = "../support/memory_image.rs"]
+mod memory_image;
 #[path = "../support/memory_machine.rs"]
 mod memory_machine;
+#[path = "../support/memory_state.rs"]
+mod memory_state;
 
 mod physical;
+mod reports;
 mod translate;
 
 use kbtriage::bytes::{Budget, PagedReader};

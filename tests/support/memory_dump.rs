@@ -230,8 +230,16 @@ pub fn write(machine: &Machine, h: &Header, fill: Fill) -> SparseFile {
     let bitmap = || {
         let mut map = vec![0u8; bits.div_ceil(32) as usize * 4];
         for (base, count) in &runs {
-            for pfn in *base..base + count {
-                map[(pfn / 8) as usize] |= 1 << (pfn % 8);
+            let end = base + count;
+            let mut pfn = *base;
+            while pfn < end {
+                if pfn % 8 == 0 && end - pfn >= 8 {
+                    map[(pfn / 8) as usize] = 0xFF;
+                    pfn += 8;
+                } else {
+                    map[(pfn / 8) as usize] |= 1 << (pfn % 8);
+                    pfn += 1;
+                }
             }
         }
         map

@@ -120,13 +120,17 @@ impl Machine {
     }
 
     pub fn put_physical(&mut self, pa: u64, data: &[u8]) {
-        for (i, byte) in data.iter().enumerate() {
-            let at = pa + i as u64;
+        let mut done = 0usize;
+        while done < data.len() {
+            let at = pa + done as u64;
+            let within = (at & 0xFFF) as usize;
+            let n = (0x1000 - within).min(data.len() - done);
             let page = self
                 .pages
                 .entry(at >> 12)
                 .or_insert_with(|| vec![0; 0x1000]);
-            page[(at & 0xFFF) as usize] = *byte;
+            page[within..within + n].copy_from_slice(&data[done..done + n]);
+            done += n;
         }
     }
 
