@@ -5,9 +5,11 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod gather;
+mod packed;
 mod user;
 
 pub use gather::gather;
+pub use packed::{pack, unpack};
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
