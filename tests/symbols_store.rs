@@ -1,17 +1,20 @@
 //! Stores and plain directories of every form the debuggers know, with files written by the test.
 
+#[path = "symbols_support/cabinets.rs"]
+mod cabinets;
 mod symbols_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cabinets::{lzx, mszip};
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{
     Cache, Lookup, ModuleIdentity, Origin, Resolved, SymbolLibrary, SymbolOptions, SymbolPath,
     is_cabinet, unpack,
 };
-use symbols_support::{GUID, Pdb, Pe, lzx, mszip};
+use symbols_support::{GUID, Pdb, Pe};
 use tempfile::TempDir;
 
 const STAMP: u32 = 0x4791_9120;
