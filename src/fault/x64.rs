@@ -124,7 +124,7 @@ fn on_another_stack(frame: &MachineFrame) -> bool {
         && (frame.ss == 0x18 || frame.ss == 0)
         && frame.flags_plausible()
         && frame.rsp >> 47 == 0x1FFFF
-        && frame.rsp % 8 == 0
+        && frame.rsp.is_multiple_of(8)
 }
 
 /// Only the five words of the processor are in the dump.
