@@ -15,6 +15,7 @@ use crate::knowledge::defect;
 use crate::report::model::{Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
+use crate::symbols::SymbolLibrary;
 use crate::verdict;
 
 /// Limits for one dump.
@@ -39,6 +40,8 @@ impl Default for Limits {
 pub struct Engine {
     /// Known builds, the user's included.
     pub builds: BuildTable,
+    /// Where images and PDBs are found; `None` to use the dump alone.
+    pub symbols: Option<SymbolLibrary>,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -51,6 +54,7 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             builds: BuildTable::embedded(),
+            symbols: None,
             limits: Limits::default(),
             sha256: false,
             options: ToolOptions {
@@ -132,7 +136,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let facts = facts::gather(reader, dump, &budget);
+        let facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
         let notes = notes(&facts);
         Ok((facts, notes))
     }

@@ -1,15 +1,17 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
-use super::fault::{Found, PlainNames, found};
+use super::fault::{Found, found};
+use super::session::Session;
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process};
 use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::knowledge::hotfix::KB943650;
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
-use crate::unwind::MemoryCode;
+use crate::symbols::SymbolLibrary;
 
 use super::{
     BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
@@ -31,7 +33,12 @@ struct Structures {
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
-pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> CrashFacts {
+pub fn gather(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -47,8 +54,9 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
-    let modules = triage.map(modules).unwrap_or_default();
-    let found = triage.and_then(|triage| investigate(reader, &header, triage, &modules, budget));
+    let mut modules = triage.map(modules).unwrap_or_default();
+    let found = triage
+        .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget));
     let (fault, stack, bucket) = match found {
         Some(Found {
             fault,
@@ -88,20 +96,34 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
     }
 }
 
-/// Finds the fault's context and stack in what a triage dump holds.
+/// Finds the fault's context and stack in what a triage dump holds, and learns what the symbol
+/// path says about the modules that matter.
 fn investigate(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    modules: &Modules,
+    modules: &mut Modules,
+    library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> Option<Found> {
     let space = address_space(reader, header, triage);
-    let code = MemoryCode::new(modules, &space);
-    let crash = Crash::from_triage(reader, header, triage, &space, &code)?;
+    let session = Session::new(modules, &space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
-    let names = PlainNames(&code);
-    Some(found(&crash, &investigation, modules, &names, None))
+    let found = found(&crash, &investigation, modules, &session, None);
+    for file in KB943650.roles.iter().map(|row| row.file) {
+        if let Some((id, _)) = modules.find(file) {
+            session.want(id);
+        }
+    }
+    for learnt in session.learnt() {
+        if let Some(module) = modules.get_mut(learnt.id) {
+            module.version = learnt.version;
+            module.pdb = learnt.pdb;
+            module.symbols = learnt.symbols;
+        }
+    }
+    Some(found)
 }
 
 /// What the bug check's own parameters say about the fault, for dumps whose memory is not read.

@@ -6,6 +6,7 @@
 
 mod fault;
 mod gather;
+mod session;
 mod user;
 
 pub use gather::{address_space, gather};

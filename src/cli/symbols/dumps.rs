@@ -98,7 +98,7 @@ fn facts_of(bytes: &dyn crate::bytes::ReadAt) -> Result<CrashFacts, String> {
     }
     let budget = Budget::default();
     let dump = dump::open(&reader, &budget).map_err(|error| error.to_string())?;
-    Ok(facts::gather(&reader, dump, &budget))
+    Ok(facts::gather(&reader, dump, None, &budget))
 }
 
 /// Modules that hold an address the crash is about.

@@ -39,6 +39,28 @@ pub struct SymbolArgs {
 }
 
 impl SymbolArgs {
+    /// True when a symbol or image path was given, on the command line or by the environment.
+    pub fn is_given(&self) -> bool {
+        let by_environment = [
+            "_NT_SYMBOL_PATH",
+            "_NT_ALT_SYMBOL_PATH",
+            "_NT_EXECUTABLE_IMAGE_PATH",
+        ]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        !self.symbols.is_empty() || !self.images.is_empty() || by_environment
+    }
+
+    /// True when these options consent to asking a server.
+    pub fn may_ask_a_server(&self) -> bool {
+        let named = self
+            .symbols
+            .iter()
+            .chain(&self.images)
+            .any(|text| SymbolPath::parse(text, Origin::CommandLine).names_a_server());
+        !self.offline && (self.online || named)
+    }
+
     /// Where and how to look. `scan` is the command that needs `--online` in any case.
     ///
     /// The order is: the command line, the debuggers' environment variables, the tool's own store.
