@@ -6,10 +6,13 @@
 
 mod fault;
 mod gather;
+mod gather_memory;
+mod memory;
 mod session;
 mod user;
 
 pub use gather::{address_space, gather};
+pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
@@ -269,4 +272,7 @@ pub struct CrashFacts {
     pub modules: Modules,
     /// Unloaded modules; `None` when the dump has no list of them.
     pub unloaded: Option<Vec<UnloadedModule>>,
+    /// What only a dump with memory tells; `None` for others and where it cannot be read.
+    #[serde(default)]
+    pub memory: Option<MemoryFacts>,
 }
