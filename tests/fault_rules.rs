@@ -369,6 +369,20 @@ fn forced_dumps_judge_what_was_interrupted() {
 }
 
 #[test]
+fn an_x64_double_fault_is_found_on_the_stack_it_switched_to() {
+    // The processor pushed the frame on another stack than the one that ran out.
+    let lost = 0xFFFF_F880_0600_0010;
+    let fake = fake()
+        .words(AT, &[IP, 0x10, 0x10246, lost, 0x18])
+        .words(TRAP - 8, &[NT + 0x2010])
+        .zeros(STACK, TOP);
+    let context = found(&crash(&fake, 0x7F, [8, 0, 0, 0]));
+    assert_eq!(context.source, Source::TrapFrame);
+    assert_eq!(context.registers.ip(), Some(IP));
+    assert_eq!(context.registers.sp(), Some(lost));
+}
+
+#[test]
 fn a_failed_check_stands_at_the_caller_of_the_bug_check() {
     let modules = vec![
         Module::new("driver.sys", DRIVER)
