@@ -8,11 +8,13 @@ mod fault;
 mod gather;
 mod gather_memory;
 mod memory;
+mod packed;
 mod session;
 mod user;
 
 pub use gather::{address_space, gather};
 pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
+pub use packed::{pack, unpack};
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
