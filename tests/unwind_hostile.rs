@@ -54,7 +54,7 @@ fn crashes_built_around_valid_unwind_data_end_with_consistent_answers() {
         bytes[8..16].copy_from_slice(&[0x40, 0, 0, 0, 0xE0, 1, 0, 0]);
         let image = 80;
         for n in 0..40u32 {
-            let record = 0x400 + n * 12 | u32::from(random.next() % 16 == 0);
+            let record = (0x400 + n * 12) | u32::from(random.next().is_multiple_of(16));
             let begin = 0x1000 + n * 0x30;
             let entry = [begin, begin + 0x30, record];
             for (field, value) in entry.iter().enumerate() {
@@ -62,8 +62,13 @@ fn crashes_built_around_valid_unwind_data_end_with_consistent_answers() {
                 bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
             }
             let at = image + 0x400 + n as usize * 12;
-            bytes[at] =
-                1 + (random.next() % 2) as u8 + if random.next() % 4 == 0 { 0x20 } else { 0 };
+            bytes[at] = 1
+                + (random.next() % 2) as u8
+                + if random.next().is_multiple_of(4) {
+                    0x20
+                } else {
+                    0
+                };
             bytes[at + 1] %= 16;
             bytes[at + 2] %= 5;
             for slot in 0..4 {

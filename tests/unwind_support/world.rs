@@ -66,7 +66,7 @@ impl CodeInfo for World<'_> {
     fn is_executable(&self, address: u64) -> Option<bool> {
         match self.frame[0] & 3 {
             0 => None,
-            1 => Some(address % 3 != 0),
+            1 => Some(!address.is_multiple_of(3)),
             _ => Some(true),
         }
     }
@@ -176,7 +176,7 @@ pub fn check(data: &[u8]) -> usize {
     let address = |value: u64| match value & 3 {
         0 => value,
         1 => image_base + u64::from(CODE) + (value >> 2) % (image_len + 1),
-        _ => stack_base + ((value >> 2) % (stack_len + 1) & !7),
+        _ => stack_base + (((value >> 2) % (stack_len + 1)) & !7),
     };
     let world = World {
         machine,
