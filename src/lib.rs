@@ -6,5 +6,23 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cli;
+pub mod dump;
+pub mod evidence;
+pub mod facts;
+pub mod fault;
+pub mod fleet;
+pub mod image;
+pub mod kernel;
+pub mod knowledge;
 pub mod machine;
 pub mod memory;
+pub mod modules;
+pub mod report;
+pub mod scan;
+pub mod source;
+pub mod symbols;
+pub mod triage;
+pub mod unwind;
+pub mod verdict;
+mod vocabulary;

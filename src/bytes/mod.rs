@@ -6,12 +6,14 @@
 
 mod address;
 mod budget;
+mod contain;
 mod paged;
 mod read_at;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
 pub use budget::{Budget, Exhausted};
+pub use contain::{Panicked, contained};
 pub use paged::PagedReader;
 pub use read_at::{FileReader, ReadAt, ReadError};
 pub use view::View;

@@ -1,0 +1,112 @@
+//! The options that every command which analyses dumps shares, and the engine made of them.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::bytes::contained;
+use crate::report::Report;
+use crate::source::{self, Source, SourceError, SourceInfo};
+use crate::triage::{Engine, Limits, Triaged};
+
+use super::kb;
+use super::symbols::SymbolArgs;
+use crate::report::model::ToolOptions;
+use crate::symbols::SymbolLibrary;
+
+/// Options of the analysis.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Analysis")]
+pub struct AnalysisArgs {
+    /// Where symbols are.
+    #[command(flatten)]
+    pub symbols: SymbolArgs,
+    /// Table of known builds to add: lines of file, TimeDateStamp, SizeOfImage,
+    /// version, separated by tabs
+    #[arg(long, value_name = "FILE")]
+    pub builds: Option<PathBuf>,
+    /// Compute the SHA-256 of each dump (reads all of it)
+    #[arg(long)]
+    pub sha256: bool,
+    /// Most that is read from standard input, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub limit_memory: u64,
+    /// Most time for one dump, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub limit_time: Option<u64>,
+}
+
+impl AnalysisArgs {
+    /// The engine these options describe.
+    ///
+    /// # Errors
+    /// A line for a person when a file named by an option cannot be used.
+    pub fn engine(&self) -> Result<Engine, String> {
+        let mut engine = Engine {
+            limits: Limits {
+                time: self.limit_time.map(Duration::from_secs),
+                ..Limits::default()
+            },
+            sha256: self.sha256,
+            ..Engine::default()
+        };
+        let options = self.symbols.options(false);
+        engine.options = ToolOptions {
+            offline: !self.symbols.may_ask_a_server(),
+            symbols: self.symbols.is_given(),
+        };
+        engine.symbols = Some(SymbolLibrary::new(options));
+        if let Some(path) = &self.builds {
+            engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
+        }
+        Ok(engine)
+    }
+
+    /// Analyses the input at `path`; `-` is standard input.
+    pub fn analyse(&self, engine: &Engine, path: &Path) -> Triaged {
+        match self.open(path) {
+            Ok(source) => {
+                // One bad dump never takes the others with it.
+                let triaged = contained(|| engine.explain(source.bytes(), &source.info));
+                match triaged {
+                    Ok(triaged) => changed(triaged, &source, engine),
+                    Err(_) => engine.unreadable(&source.info, &defect()),
+                }
+            }
+            Err(error) => engine.unreadable(&SourceInfo::of_path(path), &error),
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<Source, SourceError> {
+        if path.as_os_str() == "-" {
+            return source::stdin(self.limit_memory << 20);
+        }
+        source::open(path)
+    }
+}
+
+/// A report on bytes that changed while they were read would be about no file that ever was.
+fn changed(triaged: Triaged, source: &Source, engine: &Engine) -> Triaged {
+    match source.check_unchanged() {
+        Ok(()) => triaged,
+        Err(error) => engine.unreadable(&source.info, &error),
+    }
+}
+
+fn defect() -> SourceError {
+    SourceError::new(
+        source::ErrorKind::Internal,
+        "kbtriage failed on this dump: that is a defect of kbtriage, please report it",
+    )
+}
+
+/// The line for standard error about an input that could not be analysed.
+pub fn error_line(report: &Report) -> Option<String> {
+    let error = report.error.as_ref()?;
+    Some(format!(
+        "kbtriage: {}: {}",
+        crate::report::escape::visible(&report.source.path),
+        crate::report::escape::visible(&error.message)
+    ))
+}

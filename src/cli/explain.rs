@@ -1,0 +1,92 @@
+//! `kbtriage explain`: the whole reasoning about one dump, check by check.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::evidence::{Observation, Outcome};
+use crate::report::escape::visible;
+use crate::report::text::{self, Palette};
+use crate::triage::Triaged;
+
+use super::analysis::{AnalysisArgs, error_line};
+use super::output::Color;
+use super::triage::usage;
+
+/// Every check: what it looked for, what it saw, why it could not look
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Example:
+  kbtriage explain MEMORY.DMP")]
+pub struct ExplainArgs {
+    /// A crash dump; - reads it from standard input
+    #[arg(value_name = "DUMP")]
+    pub dump: PathBuf,
+    /// When to colour text
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Options of the analysis.
+    #[command(flatten)]
+    pub analysis: AnalysisArgs,
+}
+
+/// Runs the command and gives the exit status.
+///
+/// # Errors
+/// Whatever standard output says.
+pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let engine = match args.analysis.engine() {
+        Ok(engine) => engine,
+        Err(message) => return usage(&message),
+    };
+    let triaged = args.analysis.analyse(&engine, &args.dump);
+    if let Some(line) = error_line(&triaged.report) {
+        writeln!(io::stderr(), "{line}")?;
+        return Ok(1);
+    }
+    out.write_all(render(&triaged, args.color.palette()).as_bytes())?;
+    Ok(0)
+}
+
+fn render(triaged: &Triaged, palette: Palette) -> String {
+    let mut out = text::render(&triaged.report, palette);
+    let _ = writeln!(out, "\n{}", palette.heading("Bug check parameters"));
+    text::parameters(&triaged.report, &mut out);
+    let _ = writeln!(out, "\n{}", palette.heading("Every check"));
+    for observation in &triaged.observations {
+        check(observation, palette, &mut out);
+    }
+    out
+}
+
+fn check(observation: &Observation, palette: Palette, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "  {}  {}",
+        palette.heading(observation.observer),
+        observation.question
+    );
+    let lines: Vec<(&str, String)> = match &observation.outcome {
+        Outcome::Found(found) => found
+            .iter()
+            .map(|e| {
+                (
+                    if e.supports { "for" } else { "against" },
+                    format!("{} ({})", e.summary, e.strength),
+                )
+            })
+            .collect(),
+        Outcome::Neutral(text) => vec![("neutral", text.clone())],
+        Outcome::Blind(text) => vec![("could not look", text.clone())],
+    };
+    for (kind, line) in lines {
+        let options = textwrap::Options::new(80)
+            .initial_indent("      ")
+            .subsequent_indent("        ");
+        for line in textwrap::wrap(&visible(&format!("{kind}: {line}")), options) {
+            let _ = writeln!(out, "{line}");
+        }
+    }
+}

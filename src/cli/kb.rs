@@ -1,0 +1,197 @@
+//! `kbtriage kb`: an article's facts, and files or versions checked against it.
+//!
+//! Knows arguments, files and output; the facts and rules are the `knowledge` room's. Regular files
+//! only are opened, and only up to a limit. Text from a file is escaped before it is printed.
+
+mod image;
+mod inspect;
+mod text;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::knowledge::hotfix::{self, Article};
+use crate::knowledge::{builds, defect};
+use crate::report::escape::visible;
+use crate::report::json;
+
+pub use inspect::{FileCheck, check};
+
+/// Facts of an article, and files or versions checked against it
+#[derive(Debug, Clone, Args)]
+pub struct KbArgs {
+    #[command(subcommand)]
+    pub command: KbCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum KbCommand {
+    /// Print an article: symptoms, files and versions, workaround, how to get it
+    Show(ShowArgs),
+    /// Say whether a file or a version holds the fix, and why
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ShowArgs {
+    /// The article's number
+    #[arg(value_name = "KB", default_value = "KB943650")]
+    pub article: String,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  kbtriage kb check 6.0.6001.18000
+  kbtriage kb check tcpip.sys=6.0.6001.18311 netio.sys=6.0.6001.22497
+  kbtriage kb check --format json drivers/tcpip.sys drivers/netio.sys
+
+All arguments of one command are taken as files of one machine. A version
+without a name is taken as the version of tcpip.sys, which alone decides.
+
+Exit status: 0 every argument was checked, 1 some could not be.")]
+pub struct CheckArgs {
+    /// A driver or DLL, or a version such as 6.0.6001.18000 or
+    /// tcpip.sys=6.0.6001.18000
+    #[arg(value_name = "FILE-OR-VERSION", required = true)]
+    pub items: Vec<OsString>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Table of known builds to add: lines of file, TimeDateStamp,
+    /// SizeOfImage, version, separated by tabs
+    #[arg(long, value_name = "FILE")]
+    pub builds: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// An array of objects
+    Json,
+    /// One object a line
+    Jsonl,
+}
+
+/// Why the command could not run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum KbError {
+    /// Wrong usage: exit status 2.
+    #[error("no article {0:?}: known is KB943650")]
+    UnknownArticle(String),
+    /// Wrong usage: exit status 2.
+    #[error("--builds: {0}")]
+    Builds(String),
+    /// Output failed; a broken pipe is to end the program quietly.
+    #[error("writing the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Runs the command. Records go to `out`, what could not be checked to `errors`. Gives the exit
+/// status: 0 everything was checked, 1 some argument could not be.
+pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result<u8, KbError> {
+    match &args.command {
+        KbCommand::Show(show) => {
+            let article = hotfix::article(&show.article)
+                .ok_or_else(|| KbError::UnknownArticle(show.article.clone()))?;
+            match show.format {
+                Format::Text => text::show(article, out)?,
+                form => write_records(&[article_record(article)], form, out)?,
+            }
+            Ok(0)
+        }
+        KbCommand::Check(args) => {
+            let table = match &args.builds {
+                None => builds::BuildTable::embedded(),
+                Some(path) => load_builds(path).map_err(KbError::Builds)?,
+            };
+            let checks = check(&args.items, &table);
+            match args.format {
+                Format::Text => {
+                    for check in checks.iter().filter(|check| check.error.is_none()) {
+                        text::check(check, out)?;
+                    }
+                }
+                form => write_records(&checks, form, out)?,
+            }
+            let mut status = 0;
+            for check in &checks {
+                if let Some(error) = &check.error {
+                    status = 1;
+                    writeln!(
+                        errors,
+                        "kbtriage: {}: {}",
+                        visible(&check.argument),
+                        visible(&error.message)
+                    )?;
+                }
+            }
+            Ok(status)
+        }
+    }
+}
+
+/// The embedded table of known builds and the user's file. Errors are for a person: they name the
+/// file, the line and what was expected.
+pub fn load_builds(path: &std::path::Path) -> Result<builds::BuildTable, String> {
+    let name = visible(&path.to_string_lossy());
+    let bytes = inspect::read_regular(path, builds::MAX_BUILDS_FILE as u64)
+        .map_err(|error| format!("{name}: {}", error.message))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| format!("{name}: not UTF-8 text; expected lines of a builds table"))?;
+    let mut table = builds::BuildTable::embedded();
+    table.extend(builds::parse(&text, &name).map_err(|error| visible(&error.to_string()))?);
+    Ok(table)
+}
+
+fn write_records<T: Serialize>(records: &[T], form: Format, out: &mut dyn Write) -> io::Result<()> {
+    if form == Format::Jsonl {
+        for record in records {
+            json::write_compact(&mut *out, record)?;
+            writeln!(out)?;
+        }
+        return Ok(());
+    }
+    json::write_pretty(&mut *out, &records)?;
+    writeln!(out)
+}
+
+/// The article with its look-alikes and the names of its packages.
+fn article_record(article: &'static Article) -> Value {
+    let packages: Vec<Value> = hotfix::Architecture::ALL
+        .iter()
+        .map(|architecture| {
+            serde_json::json!({
+                "architecture": architecture,
+                "packages": article.packages(*architecture).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let mut record = serde_json::json!({
+        "type": "article",
+        "schema_version": "1.0",
+        "knowledge": crate::knowledge::VERSION,
+        "packages": packages,
+        "look_alikes": defect::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
+        "version_rules": crate::knowledge::versions::version_rules(),
+    });
+    if let (Value::Object(record), Ok(Value::Object(facts))) =
+        (&mut record, serde_json::to_value(article))
+    {
+        record.extend(facts);
+    }
+    record
+}
+
+fn look_alike(row: &defect::LookAlike) -> Value {
+    serde_json::json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
+}

@@ -1,0 +1,435 @@
+//! One argument of `kb check`: what it is, which file and version it names, and the judgement.
+//!
+//! An existing path is a file; anything else has to be a version. Files that are no regular files
+//! are not opened. The rules stand in `knowledge::versions`.
+
+use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::image::{self, ImageIdentity};
+use crate::knowledge::Basis;
+use crate::knowledge::builds::{BuildTable, Identified};
+use crate::knowledge::hotfix::{FileRole, KB943650};
+use crate::knowledge::versions::{
+    self, Agreement, Applicability, Branch, Certainty, FileVersion, FixState,
+};
+use crate::source;
+
+/// Longest PE file that is read, in bytes: over ten times the largest file of the hotfix.
+const MAX_IMAGE: u64 = 64 << 20;
+
+/// Why an argument could not be checked. `kind` is one of the report contract's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckError {
+    /// Word of the report contract.
+    pub kind: &'static str,
+    /// One line for a person.
+    pub message: String,
+}
+
+impl CheckError {
+    fn new(kind: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+/// A remark on a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckNote {
+    /// Stable name.
+    pub code: &'static str,
+    /// `info` or `warning`.
+    pub severity: &'static str,
+    /// JSON pointer to what the remark is about.
+    pub field: &'static str,
+    /// One line for a person.
+    pub message: String,
+}
+
+impl CheckNote {
+    fn new(
+        code: &'static str,
+        severity: &'static str,
+        field: &'static str,
+        message: String,
+    ) -> Self {
+        Self {
+            code,
+            severity,
+            field,
+            message,
+        }
+    }
+}
+
+/// Identity from a PE header: lower-case hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// IMAGE_FILE_HEADER.Machine.
+    pub machine: String,
+    /// IMAGE_FILE_HEADER.TimeDateStamp.
+    pub time_date_stamp: String,
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage.
+    pub size_of_image: String,
+    /// IMAGE_OPTIONAL_HEADER.CheckSum.
+    pub checksum: String,
+}
+
+/// The answer to one argument. The record of `--format json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileCheck {
+    /// Always `file-check`.
+    #[serde(rename = "type")]
+    pub record: &'static str,
+    /// Version of this record.
+    pub schema_version: &'static str,
+    /// Article checked against.
+    pub kb: &'static str,
+    /// As given; not escaped.
+    pub argument: String,
+    /// Lower case, without path.
+    pub file: Option<String>,
+    /// `original-filename`, `file-name`, `argument` or `assumed`.
+    pub file_source: Option<&'static str>,
+    /// `null`: not known.
+    pub version: Option<FileVersion>,
+    /// `image`, `table` or `argument`.
+    pub version_source: Option<&'static str>,
+    /// From the PE header; `null` for a version string.
+    pub identity: Option<Identity>,
+    /// Does it hold the fix?
+    pub state: FixState,
+    /// What that means for the hotfix.
+    pub applicability: Applicability,
+    /// Servicing branch, where the number tells one.
+    pub branch: Option<Branch>,
+    /// First fixed version.
+    pub fixed_in: FileVersion,
+    /// What the answer rests on.
+    pub basis: Basis,
+    /// How firmly it holds.
+    pub certainty: Certainty,
+    /// One sentence for a person.
+    pub reason: String,
+    /// `false`: this file shows that the package is not installed; `null`: it shows nothing.
+    pub package_installed: Option<bool>,
+    /// Remarks, those on other arguments included.
+    pub notes: Vec<CheckNote>,
+    /// Why it could not be checked.
+    pub error: Option<CheckError>,
+}
+
+/// Checks all arguments, in order, and then against each other as files of one machine.
+pub fn check(items: &[OsString], table: &BuildTable) -> Vec<FileCheck> {
+    let mut checks: Vec<FileCheck> = items
+        .iter()
+        .map(|item| match subject(item, table) {
+            Ok(subject) => judged(item, subject),
+            Err(error) => failed(item, error),
+        })
+        .collect();
+    compare(&mut checks);
+    checks
+}
+
+/// What an argument names.
+struct Subject {
+    file: String,
+    file_source: &'static str,
+    version: Option<(FileVersion, &'static str)>,
+    image: Option<ImageIdentity>,
+    notes: Vec<CheckNote>,
+}
+
+fn subject(item: &OsStr, table: &BuildTable) -> Result<Subject, CheckError> {
+    let path = Path::new(item);
+    match std::fs::metadata(path) {
+        Ok(_) => subject_of_file(path, table),
+        Err(error) => match item.to_str().and_then(subject_of_version) {
+            Some(subject) => Ok(subject),
+            None if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+                Err(CheckError::new("not-found", EXPECTED))
+            }
+            None => Err(of_io(&error)),
+        },
+    }
+}
+
+const EXPECTED: &str = "neither an existing file nor a version: expected a driver or DLL such as tcpip.sys, or a version such as 6.0.6001.18000 or tcpip.sys=6.0.6001.18000";
+
+/// Source of a file name that nobody gave.
+pub(super) const ASSUMED: &str = "assumed";
+
+fn subject_of_version(text: &str) -> Option<Subject> {
+    let (file, file_source, version) = match text.rsplit_once('=') {
+        Some((name, version)) => (base_name(name)?, "argument", version),
+        None => (KB943650.decides, ASSUMED, text),
+    };
+    Some(Subject {
+        file: file.to_ascii_lowercase(),
+        file_source,
+        version: Some((version.parse().ok()?, "argument")),
+        image: None,
+        notes: Vec::new(),
+    })
+}
+
+fn base_name(name: &str) -> Option<&str> {
+    name.rsplit(['/', '\\'])
+        .next()
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+}
+
+fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckError> {
+    let bytes = read_regular(path, MAX_IMAGE)?;
+    if bytes.is_empty() {
+        return Err(CheckError::new("truncated", "the file is empty"));
+    }
+    let image = image::identify(&bytes)
+        .map_err(|error| CheckError::new("unsupported", error.to_string()))?;
+    let file_name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
+    let mut notes = Vec::new();
+    let original = image
+        .original_filename
+        .as_deref()
+        .map(str::to_ascii_lowercase);
+    let (file, file_source) = match original {
+        Some(original) => {
+            if original != file_name {
+                notes.push(CheckNote::new(
+                    "renamed",
+                    "info",
+                    "/file",
+                    format!("the file calls itself {}", original),
+                ));
+            }
+            (original, "original-filename")
+        }
+        None => (file_name, "file-name"),
+    };
+    let version = image.version.map(|version| (version, "image")).or_else(|| {
+        match table.identify(&file, image.time_date_stamp, image.size_of_image) {
+            Identified::Known(build) => Some((build.version, "table")),
+            Identified::Contradicted(..) => {
+                notes.push(CheckNote::new(
+                    "builds-contradict",
+                    "warning",
+                    "/version",
+                    "the tables of known builds give two versions for it: neither is used"
+                        .to_owned(),
+                ));
+                None
+            }
+            Identified::Unknown => None,
+        }
+    });
+    Ok(Subject {
+        file,
+        file_source,
+        version,
+        image: Some(image),
+        notes,
+    })
+}
+
+/// Reads a regular file of at most `limit` bytes. Nothing else is opened: a pipe would block.
+pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckError> {
+    let found = std::fs::metadata(path).map_err(|error| of_io(&error))?;
+    if found.is_dir() {
+        return Err(CheckError::new(
+            "is-directory",
+            "is a directory: expected a file",
+        ));
+    }
+    if !found.is_file() {
+        return Err(CheckError::new(
+            "unsupported",
+            "a pipe or a device, not a file: not opened",
+        ));
+    }
+    let source =
+        source::open(path).map_err(|error| CheckError::new(error.kind.as_str(), error.message))?;
+    let length = source.bytes().len();
+    if length > limit {
+        return Err(CheckError::new(
+            "limit",
+            format!("larger than {} MiB, the most that is read", limit >> 20),
+        ));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    let mut have = 0;
+    while let Some(rest) = bytes.get_mut(have..).filter(|rest| !rest.is_empty()) {
+        match source.bytes().read_at(have as u64, rest) {
+            Ok(0) => break,
+            Ok(count) => have = have.saturating_add(count),
+            Err(error) => return Err(CheckError::new("io", error.to_string())),
+        }
+    }
+    bytes.truncate(have);
+    Ok(bytes)
+}
+
+fn of_io(error: &std::io::Error) -> CheckError {
+    let kind = match error.kind() {
+        ErrorKind::NotFound => "not-found",
+        ErrorKind::PermissionDenied => "permission",
+        _ => "io",
+    };
+    CheckError::new(kind, error.to_string())
+}
+
+/// A record that knows nothing yet.
+fn blank(item: &OsStr) -> FileCheck {
+    FileCheck {
+        record: "file-check",
+        schema_version: "1.0",
+        kb: KB943650.kb,
+        argument: item.to_string_lossy().into_owned(),
+        file: None,
+        file_source: None,
+        version: None,
+        version_source: None,
+        identity: None,
+        state: FixState::Unknown,
+        applicability: Applicability::Unknown,
+        branch: None,
+        fixed_in: KB943650.fixed_version,
+        basis: Basis::None,
+        certainty: Certainty::Unknown,
+        reason: String::new(),
+        package_installed: None,
+        notes: Vec::new(),
+        error: None,
+    }
+}
+
+fn failed(item: &OsStr, error: CheckError) -> FileCheck {
+    FileCheck {
+        reason: format!("not checked: {}", error.message),
+        error: Some(error),
+        ..blank(item)
+    }
+}
+
+const NO_VERSION: &str =
+    "the file holds no version resource and is in no table of known builds: its version is unknown";
+
+fn judged(item: &OsStr, subject: Subject) -> FileCheck {
+    let identity = subject.image.map(|image| Identity {
+        machine: format!("0x{:04x}", image.machine),
+        time_date_stamp: format!("0x{:08x}", image.time_date_stamp),
+        size_of_image: format!("0x{:x}", image.size_of_image),
+        checksum: format!("0x{:08x}", image.checksum),
+    });
+    let check = FileCheck {
+        file_source: Some(subject.file_source),
+        version: subject.version.map(|(version, _)| version),
+        version_source: subject.version.map(|(_, source)| source),
+        identity,
+        notes: subject.notes,
+        ..blank(item)
+    };
+    let Some((version, _)) = subject.version else {
+        return FileCheck {
+            file: Some(subject.file.clone()),
+            reason: NO_VERSION.to_owned(),
+            ..check
+        };
+    };
+    let judgement = versions::judge(&subject.file, version);
+    FileCheck {
+        file: Some(subject.file.clone()),
+        state: judgement.state,
+        applicability: judgement.applicability,
+        branch: judgement.branch,
+        basis: judgement.basis,
+        certainty: judgement.certainty,
+        reason: judgement.reason.to_owned(),
+        package_installed: judgement.package_installed,
+        ..check
+    }
+}
+
+/// Adds what the files say together.
+fn compare(checks: &mut [FileCheck]) {
+    // A bare version stands for the machine's tcpip.sys only where no tcpip.sys was named.
+    let decides = |check: &FileCheck| {
+        check.file.as_deref().and_then(|file| KB943650.role(file)) == Some(FileRole::Decides)
+    };
+    let bare = |check: &FileCheck| check.file_source == Some(ASSUMED);
+    let named = checks.iter().any(|check| decides(check) && !bare(check));
+    let files: Vec<(usize, String, FileVersion)> = checks
+        .iter()
+        .enumerate()
+        .filter(|(_, check)| !(named && bare(check)))
+        .filter_map(|(index, check)| Some((index, check.file.clone()?, check.version?)))
+        .filter(|(_, file, _)| KB943650.role(file).is_some())
+        .collect();
+    let deciding: Vec<usize> = files
+        .iter()
+        .filter(|(index, ..)| checks.get(*index).is_some_and(decides))
+        .map(|(index, ..)| *index)
+        .collect();
+    let [decides] = deciding.as_slice() else {
+        if deciding.len() > 1 && deciding.len() < files.len() {
+            for index in deciding {
+                note(checks, index, "not-compared", "info", SEVERAL.to_owned());
+            }
+        }
+        return;
+    };
+    let named: Vec<(&str, FileVersion)> = files
+        .iter()
+        .map(|(_, file, version)| (file.as_str(), *version))
+        .collect();
+    let together = versions::judge_package(&named);
+    let (code, severity, text) = match together.agreement {
+        Agreement::Agrees => return,
+        Agreement::PartiallyServiced => ("partially-serviced", "warning", PARTIAL),
+        Agreement::FixedWithOlderFiles => ("older-inventory", "info", LAGGING),
+    };
+    let others: Vec<(usize, String)> = together
+        .disagreeing
+        .iter()
+        .filter_map(|at| files.get(*at))
+        .map(|(index, file, version)| (*index, format!("{file} {version}")))
+        .collect();
+    let list: Vec<&str> = others.iter().map(|(_, name)| name.as_str()).collect();
+    let message = format!("{text} ({})", list.join(", "));
+    for index in others.iter().map(|(index, _)| *index).chain([*decides]) {
+        note(checks, index, code, severity, message.clone());
+        if together.agreement == Agreement::PartiallyServiced
+            && let Some(check) = checks.get_mut(index)
+        {
+            check.applicability = Applicability::PartiallyServiced;
+        }
+    }
+}
+
+const SEVERAL: &str = "several tcpip.sys were given, so they were not compared with the other files: give the files of one machine at a time";
+const PARTIAL: &str = "partially serviced: tcpip.sys lacks the fix while other files of the package are at the hotfix's version or later";
+const LAGGING: &str = "tcpip.sys holds the fix while other files of the package are older: normal, because Windows chooses the branch of each component on its own";
+
+fn note(
+    checks: &mut [FileCheck],
+    index: usize,
+    code: &'static str,
+    severity: &'static str,
+    message: String,
+) {
+    if let Some(check) = checks.get_mut(index) {
+        check
+            .notes
+            .push(CheckNote::new(code, severity, "/applicability", message));
+    }
+}

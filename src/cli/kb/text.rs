@@ -1,0 +1,233 @@
+//! `kb show` and `kb check` as text for a person: plain, at most 80 columns.
+
+use std::io::{self, Write};
+
+use super::inspect::{ASSUMED, FileCheck};
+use crate::knowledge::Basis;
+use crate::knowledge::defect;
+use crate::knowledge::hotfix::{Architecture, Article};
+use crate::knowledge::versions::{Applicability, Certainty, FixState};
+use crate::report::escape::visible;
+
+const WIDTH: usize = 78;
+
+/// Prints words behind a label, broken at `WIDTH` and indented to the label's width.
+fn paragraph(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
+    let indent = label.chars().count();
+    let mut line = label.to_owned();
+    let mut length = indent;
+    for word in text.split_whitespace() {
+        let needed = word.chars().count() + 1;
+        if length > indent && length + needed > WIDTH {
+            writeln!(out, "{}", line.trim_end())?;
+            line = " ".repeat(indent);
+            length = indent;
+        }
+        line.push_str(word);
+        line.push(' ');
+        length += needed;
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    writeln!(out, "\n{text}")
+}
+
+/// The certainty of a sentence in words, for sentences that are not from the article.
+fn basis_words(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Article => "the article",
+        Basis::PublicSymbol => "Microsoft's public symbols",
+        Basis::PublicSource => "a published source",
+        Basis::ServicingRule => "how Windows servicing works",
+        Basis::Expert => "expert knowledge",
+        Basis::Inference => "inference",
+        Basis::None => "no source",
+    }
+}
+
+pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
+    let file = visible(check.file.as_deref().unwrap_or("?"));
+    let argument = visible(&check.argument);
+    let version = check
+        .version
+        .map_or_else(|| "(no version)".to_owned(), |v| v.to_string());
+    let state = match check.state {
+        FixState::Fixed => "FIXED",
+        FixState::NotFixed => "NOT FIXED",
+        FixState::NotApplicable => "NOT APPLICABLE",
+        FixState::Unknown => "UNKNOWN",
+    };
+    let branch = check
+        .branch
+        .map(|branch| format!(" ({} branch)", branch.as_str().to_uppercase()))
+        .unwrap_or_default();
+    writeln!(out, "{file} {version}: {state}{branch}")?;
+    if check.file_source != Some(ASSUMED) && argument != file {
+        paragraph(out, "  Given:    ", &argument)?;
+    }
+    if check.file_source == Some(ASSUMED) {
+        paragraph(
+            out,
+            "  Taken as: ",
+            "the version of tcpip.sys, because no file was named",
+        )?;
+    }
+    paragraph(out, "  Why:      ", &check.reason)?;
+    if check.basis != Basis::None {
+        let settles = check.state == FixState::NotFixed && check.certainty == Certainty::Inferred;
+        let certainty = match settles {
+            true => "; inferred, the code of the file would settle it",
+            false => "",
+        };
+        paragraph(
+            out,
+            "  Basis:    ",
+            &format!("{}{certainty}", basis_words(check.basis)),
+        )?;
+    }
+    paragraph(out, "  Hotfix:   ", advice(check.applicability))?;
+    for note in &check.notes {
+        paragraph(out, "  Note:     ", &visible(&note.message))?;
+    }
+    Ok(())
+}
+
+fn advice(applicability: Applicability) -> &'static str {
+    match applicability {
+        Applicability::Applicable => {
+            "applies: install Service Pack 2 (KB948465), a later update, or KB943650"
+        }
+        Applicability::NeedsServicePack => {
+            "needs a service pack first: install Service Pack 2 (KB948465), or Service Pack 1 and then KB943650"
+        }
+        Applicability::AlreadyInstalled => "already installed",
+        Applicability::IncludedInLaterUpdate => "not needed: a later update includes it",
+        Applicability::SupersededByServicePack => "not needed: the service pack includes it",
+        Applicability::PartiallyServiced => {
+            "applies: the update is only partly in place; install Service Pack 2 (KB948465) or a later update, restart, and check again"
+        }
+        Applicability::NotApplicable => "does not apply to this version of Windows",
+        Applicability::Unknown => "not known from this alone",
+    }
+}
+
+pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
+    paragraph(out, &format!("{}  ", article.kb), article.title)?;
+    writeln!(
+        out,
+        "published {}, revision {}",
+        article.published, article.revision
+    )?;
+
+    heading(out, "Symptoms")?;
+    for symptom in article.symptoms {
+        paragraph(out, "  - ", symptom)?;
+    }
+    heading(out, "Cause")?;
+    paragraph(out, "  ", article.cause)?;
+    heading(out, "Applies to")?;
+    for row in article.applies_to {
+        paragraph(
+            out,
+            &format!("  {:<5} ", row.architecture.as_str()),
+            row.products,
+        )?;
+    }
+    paragraph(out, "  ", article.status)?;
+    heading(out, "Installing")?;
+    for prerequisite in article.prerequisites {
+        paragraph(out, "  Needs:    ", prerequisite)?;
+    }
+    paragraph(out, "  Restart:  ", article.restart)?;
+    paragraph(out, "  Replaces: ", article.replacement)?;
+    let fixed = format!(
+        "{} {} or later of the LDR branch",
+        article.decides, article.fixed_version
+    );
+    paragraph(out, "  Fixed in: ", &fixed)?;
+
+    heading(out, "How to get the fix today")?;
+    for row in article.availability.alternatives {
+        let text = format!("{} ({}) {}", row.name, row.kb, row.why);
+        paragraph(
+            out,
+            "  - ",
+            &format!("{text}. Basis: {}.", basis_words(row.basis)),
+        )?;
+    }
+    let basis = basis_words(article.availability.basis);
+    paragraph(
+        out,
+        "  - ",
+        &format!("{} Basis: {basis}.", article.availability.text),
+    )?;
+    paragraph(out, "  - ", article.availability.afterwards)?;
+    writeln!(
+        out,
+        "  Later tcpip.sys of 6001 (LDR holds the fix, GDR does not):"
+    )?;
+    for row in article.later_updates.iter().filter(|row| row.build == 6001) {
+        writeln!(
+            out,
+            "    {}  LDR {}  GDR {}",
+            row.bulletin, row.ldr, row.gdr
+        )?;
+    }
+
+    heading(out, "Workaround")?;
+    paragraph(out, "  ", article.workaround.text)?;
+    for row in article.workaround.commands {
+        writeln!(out, "    {}", row.command)?;
+        paragraph(
+            out,
+            "      ",
+            &format!("{} ({})", row.purpose, basis_words(row.basis)),
+        )?;
+    }
+    paragraph(out, "  Side effect: ", article.workaround.side_effect)?;
+
+    for architecture in Architecture::ALL {
+        heading(
+            out,
+            &format!(
+                "Files of the {} package (times in UTC)",
+                architecture.as_str()
+            ),
+        )?;
+        for row in article.files_of(architecture) {
+            let version = row
+                .version
+                .map_or_else(|| "-".to_owned(), |v| v.to_string());
+            let platform = row.platform.unwrap_or("-");
+            writeln!(
+                out,
+                "  {:<14}{version:<16}{:>9}  {} {}  {platform}",
+                row.name, row.size, row.date, row.time
+            )?;
+        }
+    }
+    for architecture in Architecture::ALL {
+        heading(
+            out,
+            &format!("Manifests and packages, {}", architecture.as_str()),
+        )?;
+        for row in article
+            .manifests
+            .iter()
+            .filter(|row| row.package == architecture)
+        {
+            writeln!(out, "  {}", row.name)?;
+            writeln!(out, "    {:>9}  {} {}", row.size, row.date, row.time)?;
+        }
+    }
+
+    heading(out, "Look-alikes (other problems with similar crashes)")?;
+    for row in defect::look_alikes() {
+        writeln!(out, "  {} - {}", row.id, row.place)?;
+        paragraph(out, "    ", &format!("{}.", row.symptom))?;
+        paragraph(out, "    Tell it by: ", &format!("{}.", row.tell))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! What a person types and sees: arguments, output, exit status. Decides nothing about dumps.
+
+mod analysis;
+mod explain;
+pub mod kb;
+mod output;
+mod scan;
+pub mod stack;
+pub mod symbols;
+mod triage;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Exit status for wrong usage.
+const USAGE: u8 = 2;
+
+/// Triage of Windows kernel crash dumps: is this the timer-queue corruption of KB943650, does
+/// that hotfix apply to the machine, and what to do now
+#[derive(Debug, Parser)]
+#[command(
+    name = "kbtriage",
+    version,
+    max_term_width = 80,
+    after_help = "\
+Examples:
+  kbtriage MEMORY.DMP                   the same as: kbtriage triage MEMORY.DMP
+  kbtriage triage --format json *.dmp   for a ticket system
+  kbtriage explain Mini072008-01.dmp    every check and what came of it
+  kbtriage scan /mnt/dumps              a whole share of dumps and archives
+  kbtriage kb check tcpip.sys=6.0.6001.18311
+
+Exit status: 0 every input was analysed, whatever the answer; 1 some input
+could not be; 2 wrong usage. With --exit-verdict, 10 and 11: see triage --help.
+
+Nothing is sent anywhere and nothing is written next to a dump."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Triage(triage::TriageArgs),
+    Explain(explain::ExplainArgs),
+    Stack(stack::StackArgs),
+    // The longest list of options by far.
+    Scan(Box<scan::ScanArgs>),
+    Kb(kb::KbArgs),
+    Symbols(symbols::SymbolsArgs),
+    /// Print the JSON Schema of a report
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the program or of one command
+    Man {
+        /// A command
+        command: Option<String>,
+    },
+}
+
+/// Runs the program on the process's own arguments.
+pub fn main() -> ExitCode {
+    let arguments = with_default_command(std::env::args_os().collect());
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not errors; a closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match run(cli.command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "kbtriage: writing the output: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `kbtriage FILE` means `kbtriage triage FILE`.
+fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let command = Cli::command();
+    let own = |argument: &OsString| {
+        let text = argument.to_string_lossy();
+        matches!(text.as_ref(), "-h" | "--help" | "-V" | "--version" | "help")
+            || command.find_subcommand(text.as_ref()).is_some()
+    };
+    if arguments.get(1).is_some_and(|first| !own(first)) {
+        arguments.insert(1, "triage".into());
+    }
+    arguments
+}
+
+fn run(command: Command) -> io::Result<u8> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let status = match command {
+        Command::Triage(args) => triage::run(&args, &mut out)?,
+        Command::Explain(args) => explain::run(&args, &mut out)?,
+        Command::Stack(args) => stack::run(&args, &mut out)?,
+        Command::Scan(args) => scan::run(&args, &mut out)?,
+        Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
+            Ok(status) => status,
+            Err(kb::KbError::Output(error)) => return Err(error),
+            Err(error) => {
+                writeln!(io::stderr(), "kbtriage: {error}")?;
+                USAGE
+            }
+        },
+        Command::Symbols(args) => symbols::run(&args, &mut out)?,
+        Command::Schema => {
+            crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
+            writeln!(out)?;
+            0
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "kbtriage", &mut out);
+            0
+        }
+        Command::Man { command } => man(command.as_deref(), &mut out)?,
+    };
+    out.flush()?;
+    Ok(status)
+}
+
+/// The manual page of the program, or of one of its commands.
+fn man(name: Option<&str>, out: &mut dyn Write) -> io::Result<u8> {
+    let program = Cli::command();
+    let page = match name {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(command) => command.clone().bin_name(format!("kbtriage {name}")),
+            None => {
+                writeln!(
+                    io::stderr(),
+                    "kbtriage: no command {name:?}: see kbtriage --help"
+                )?;
+                return Ok(USAGE);
+            }
+        },
+    };
+    clap_mangen::Man::new(page).render(&mut &mut *out)?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_argument_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_alone_means_triage() {
+        let with = |arguments: &[&str]| {
+            with_default_command(arguments.iter().map(OsString::from).collect())
+        };
+        assert_eq!(with(&["kbtriage", "a.dmp"])[1], "triage");
+        assert_eq!(
+            with(&["kbtriage", "--format", "json", "a.dmp"])[1],
+            "triage"
+        );
+        assert_eq!(with(&["kbtriage", "kb", "show"])[1], "kb");
+        assert_eq!(with(&["kbtriage", "--version"])[1], "--version");
+        assert_eq!(with(&["kbtriage"]).len(), 1);
+    }
+}

@@ -1,0 +1,147 @@
+//! `kbtriage triage`: the answer for each dump named.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::report::{Report, Status, text};
+use crate::source;
+use crate::verdict::Verdict;
+
+use super::USAGE;
+use super::analysis::{AnalysisArgs, error_line};
+use super::output::{Color, Format, Records};
+
+/// Exit status with --exit-verdict when a dump matches.
+const VERDICT: u8 = 10;
+/// The same when also some input could not be analysed.
+const VERDICT_AND_FAILURE: u8 = 11;
+
+/// The answer for each dump: verdict, evidence, what to do
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbtriage triage MEMORY.DMP
+  kbtriage triage --format jsonl Minidump/*.dmp > reports.jsonl
+  find /dumps -name '*.dmp' -print0 | kbtriage triage --files-from -
+
+Exit status: 0 every input was analysed; 1 some input could not be; 2 wrong
+usage. With --exit-verdict: 10 when a verdict is applies, probably-applies or
+applies-after-service-pack, 11 when also some input could not be analysed.")]
+pub struct TriageArgs {
+    /// Crash dumps; - reads one from standard input
+    #[arg(value_name = "DUMP", required_unless_present = "files_from")]
+    pub dumps: Vec<OsString>,
+    /// Read more names from a file, one a line or NUL-separated; - is standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    pub files_from: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Exit with 10 when a dump is, or probably is, this defect
+    #[arg(long)]
+    pub exit_verdict: bool,
+    /// When to colour text
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Options of the analysis.
+    #[command(flatten)]
+    pub analysis: AnalysisArgs,
+}
+
+/// What became of the inputs, for the exit status.
+#[derive(Default)]
+struct Tally {
+    failed: bool,
+    matched: bool,
+}
+
+impl Tally {
+    fn count(&mut self, report: &Report) {
+        self.failed |= report.status == Status::Failed;
+        self.matched |= report.hotfix.as_ref().is_some_and(|hotfix| {
+            matches!(
+                hotfix.verdict,
+                Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies
+            )
+        });
+    }
+
+    fn status(&self, exit_verdict: bool) -> u8 {
+        match (exit_verdict && self.matched, self.failed) {
+            (true, true) => VERDICT_AND_FAILURE,
+            (true, false) => VERDICT,
+            (false, failed) => u8::from(failed),
+        }
+    }
+}
+
+/// Runs the command and gives the exit status.
+///
+/// # Errors
+/// Whatever standard output says.
+pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let engine = match args.analysis.engine() {
+        Ok(engine) => engine,
+        Err(message) => return usage(&message),
+    };
+    let mut paths = source::expand(args.dumps.iter().cloned());
+    if let Some(list) = &args.files_from {
+        match source::files_from(list) {
+            Ok(more) => paths.extend(more),
+            Err(error) => return usage(&format!("--files-from: {error}")),
+        }
+    }
+    if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return usage("standard input (-) can be read once only");
+    }
+    let mut tally = Tally::default();
+    let reports = paths.iter().map(|path| {
+        let report = args.analysis.analyse(&engine, path).report;
+        tally.count(&report);
+        report
+    });
+    match args.format {
+        Format::Text => print_text(reports, args.color, out)?,
+        Format::Json | Format::Jsonl => {
+            let mut records = Records::new(out, args.format == Format::Json);
+            for report in reports {
+                records.write(&report)?;
+            }
+            records.finish()?;
+        }
+    }
+    Ok(tally.status(args.exit_verdict))
+}
+
+fn print_text(
+    reports: impl Iterator<Item = Report>,
+    color: Color,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let palette = color.palette();
+    let mut first = true;
+    for report in reports {
+        if let Some(line) = error_line(&report) {
+            // Keep the order a person sees: what was found before comes first.
+            out.flush()?;
+            writeln!(io::stderr(), "{line}")?;
+            continue;
+        }
+        if !first {
+            writeln!(out)?;
+        }
+        first = false;
+        out.write_all(text::render(&report, palette).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Says what is wrong with the call.
+pub(super) fn usage(message: &str) -> io::Result<u8> {
+    writeln!(io::stderr(), "kbtriage: {message}")?;
+    Ok(USAGE)
+}

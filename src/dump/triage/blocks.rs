@@ -1,0 +1,100 @@
+//! The memory a triage dump carries: the stack, the data page and `TRIAGE_DATA_BLOCK`s.
+
+use crate::bytes::{Budget, Gva, PagedReader, View};
+use crate::memory::{Block, BlockKind};
+
+use super::{Damages, Fields, Header, StackCopy};
+
+/// Size of `TRIAGE_DATA_BLOCK` in both widths.
+const ENTRY: u64 = 16;
+/// Real dumps carry up to about five thousand.
+const MOST: u64 = 16_384;
+
+pub(super) fn read(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    fields: &Fields<'_>,
+    stack: Option<StackCopy>,
+    budget: &Budget,
+    damage: &mut Damages,
+) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    blocks.extend(stack.map(|stack| Block {
+        start: stack.start,
+        len: stack.len,
+        offset: stack.offset,
+        kind: BlockKind::Stack,
+    }));
+    blocks.extend(data_page(header, fields));
+    read_data_blocks(reader, header, fields, budget, damage, &mut blocks);
+    blocks
+}
+
+fn data_page(header: &Header, fields: &Fields<'_>) -> Option<Block> {
+    let layout = fields.layout;
+    Some(Block {
+        start: Gva(header.truncate(fields.address(layout.data_page_address)?)),
+        len: u64::from(fields.written(layout.data_page_size)?),
+        offset: u64::from(fields.written(layout.data_page_offset)?),
+        kind: BlockKind::DataPage,
+    })
+}
+
+fn read_data_blocks(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    fields: &Fields<'_>,
+    budget: &Budget,
+    damage: &mut Damages,
+    blocks: &mut Vec<Block>,
+) {
+    let (Some(at), Some(count)) = (
+        fields.written(fields.layout.data_blocks_offset),
+        fields.written(fields.layout.data_blocks_count),
+    ) else {
+        return;
+    };
+    let at = u64::from(at);
+    let held = reader.len().saturating_sub(at) / ENTRY;
+    let listed = u64::from(count).min(MOST).min(held);
+    if listed < u64::from(count) {
+        damage.note(
+            format!("the list of data blocks is cut off: {listed} of {count} entries"),
+            Some(at),
+        );
+    }
+    let Ok(bytes) = reader.read_vec(at, listed.saturating_mul(ENTRY)) else {
+        damage.note("the list of data blocks cannot be read", Some(at));
+        return;
+    };
+    let mut outside = 0u64;
+    for entry in bytes.chunks_exact(ENTRY as usize) {
+        if budget.spend(1).is_err() {
+            damage.note(
+                "the list of data blocks was not read to its end: work limit",
+                Some(at),
+            );
+            break;
+        }
+        let entry = View(entry);
+        let (Some(address), Some(offset), Some(size)) = (entry.u64(0), entry.u32(8), entry.u32(12))
+        else {
+            break;
+        };
+        if u64::from(offset) + u64::from(size) > reader.len() {
+            outside += 1;
+        }
+        blocks.push(Block {
+            start: Gva(header.truncate(address)),
+            len: u64::from(size),
+            offset: u64::from(offset),
+            kind: BlockKind::Data,
+        });
+    }
+    if outside > 0 {
+        damage.note(
+            format!("{outside} of {listed} data blocks reach past the end of the file"),
+            Some(at),
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! The list of recently unloaded drivers: names cut at twelve characters, and their ranges.
+
+use crate::bytes::{Budget, PagedReader, View};
+
+use super::{Damages, Fields, Header, field};
+
+/// Windows keeps fifty.
+const MOST: u64 = 50;
+/// Characters of a name that are kept.
+const NAME_UNITS: usize = 12;
+
+/// A driver that was unloaded before the crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnloadedDriver {
+    /// Name, cut at twelve characters; `None` when the entry holds none.
+    pub name: Option<String>,
+    /// First address it occupied.
+    pub start: u64,
+    /// First address past it.
+    pub end: u64,
+}
+
+pub(super) fn read(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    fields: &Fields<'_>,
+    budget: &Budget,
+    damage: &mut Damages,
+) -> Option<Vec<UnloadedDriver>> {
+    let at = u64::from(fields.written(field::UNLOADED_DRIVERS_OFFSET)?);
+    let layout = &fields.layout.unloaded;
+    let first = at.saturating_add(layout.first as u64);
+    let stride = layout.stride as u64;
+    let held = reader.len().saturating_sub(first) / stride;
+    let count = reader
+        .read_vec(at, layout.first as u64)
+        .ok()
+        .and_then(|bytes| View(&bytes).pointer(0, layout.first));
+    let Some(count) = count else {
+        damage.note("the list of unloaded drivers is cut off", Some(at));
+        return None;
+    };
+    let listed = count.min(MOST).min(held);
+    if listed < count {
+        damage.note(
+            format!("the list of unloaded drivers claims {count} entries; {listed} were read"),
+            Some(at),
+        );
+    }
+    let bytes = reader.read_vec(first, listed.saturating_mul(stride)).ok()?;
+    let list = bytes
+        .chunks_exact(layout.stride)
+        .take_while(|_| budget.spend(1).is_ok())
+        .filter_map(|entry| {
+            let entry = View(entry);
+            // UNICODE_STRING.Length: bytes, capped by the writer at the room for the name.
+            let units = usize::from(entry.u16(0)?).div_ceil(2).min(NAME_UNITS);
+            let name = entry.utf16(layout.name, units)?;
+            let name = name.split('\0').next().unwrap_or_default();
+            Some(UnloadedDriver {
+                name: (!name.is_empty()).then(|| name.to_owned()),
+                start: header.truncate(entry.pointer(layout.start, fields.pointer)?),
+                end: header.truncate(entry.pointer(layout.end, fields.pointer)?),
+            })
+        })
+        .collect();
+    Some(list)
+}

@@ -1,0 +1,115 @@
+//! The bug check code and its IRQL parameter: can the defect end this way?
+
+use crate::facts::CrashFacts;
+use crate::knowledge::Basis;
+use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::knowledge::hotfix::Architecture;
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// DISPATCH_LEVEL: every operation on the timer queue runs at it.
+const DISPATCH_LEVEL: u64 = 2;
+
+/// Part of the code in the defect.
+pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match facts.bugcheck {
+        None => Outcome::Blind("the dump holds no bug check".to_owned()),
+        Some(bugcheck) => judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref()),
+    };
+    Observation {
+        observer: "code.role",
+        question: "Can the defect end in this bug check code?",
+        outcome,
+    }
+}
+
+fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
+    let info = bugchecks::lookup(raw);
+    let code = match info.name {
+        Some(name) => format!("0x{:X} {name}", info.code),
+        None => format!("0x{:X}", info.code),
+    };
+    let Some(role) = bugchecks::role(raw) else {
+        return Outcome::Found(vec![Evidence::contra(
+            "code.unrelated",
+            Strength::Weak,
+            Basis::Inference,
+            format!("{code} is no code that the defect is known or expected to raise"),
+        )]);
+    };
+    let elsewhere = !role.architectures.is_empty()
+        && !role
+            .architectures
+            .iter()
+            .any(|a: &Architecture| Some(a.as_str()) == architecture);
+    if elsewhere {
+        return Outcome::Found(vec![Evidence::contra(
+            "code.other-architecture",
+            Strength::Weak,
+            role.basis,
+            format!("{code} is not how an unhandled fault ends on this architecture"),
+        )]);
+    }
+    let evidence = match role.kind {
+        RoleKind::Primary => Evidence::pro(
+            "code.primary",
+            Strength::Weak,
+            role.basis,
+            format!("0x{:X} is a code the defect ends in", info.code),
+        ),
+        RoleKind::SecondaryVictim => Evidence::pro(
+            "code.secondary-victim",
+            Strength::Weak,
+            role.basis,
+            format!("{code}: {}", role.meaning),
+        ),
+        RoleKind::Forced => return Outcome::Neutral(format!("{code}: {}", role.meaning)),
+        RoleKind::WeaklyAgainst => Evidence::contra(
+            "code.weakly-against",
+            Strength::Weak,
+            role.basis,
+            format!("{code}: {}", role.meaning),
+        ),
+        RoleKind::Impossible => Evidence::contra(
+            "code.impossible",
+            Strength::Excluding,
+            role.basis,
+            format!("{code}: {}", role.meaning),
+        ),
+    };
+    Outcome::Found(vec![evidence])
+}
+
+/// The IRQL at the fault, for codes whose second parameter is one.
+pub(super) fn irql(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match facts.bugcheck {
+        None => Outcome::Blind("the dump holds no bug check".to_owned()),
+        Some(bugcheck) => match bugchecks::lookup(bugcheck.raw_code).code {
+            0x0A | 0xD1 => judge_irql(bugcheck.parameters[1]),
+            code => Outcome::Blind(format!("0x{code:X} has no IRQL parameter")),
+        },
+    };
+    Observation {
+        observer: "code.irql",
+        question: "Did the fault happen at DISPATCH_LEVEL, where the timer queue is worked on?",
+        outcome,
+    }
+}
+
+fn judge_irql(irql: u64) -> Outcome {
+    let evidence = match irql {
+        DISPATCH_LEVEL => Evidence::pro(
+            "irql.dispatch",
+            Strength::Weak,
+            Basis::Inference,
+            "IRQL 2, at which the timer queue is worked on",
+        ),
+        other => Evidence::contra(
+            "irql.not-dispatch",
+            Strength::Strong,
+            Basis::Inference,
+            format!("IRQL {other}: the timer queue is worked on at IRQL 2 only"),
+        ),
+    };
+    Outcome::Found(vec![evidence.at("bug check parameter 2")])
+}

@@ -1,0 +1,164 @@
+//! Where the fault happened: which module owns the faulting instruction.
+//!
+//! Without names a module is all there is: it makes the defect possible, never more.
+
+use crate::facts::CrashFacts;
+use crate::knowledge::Basis;
+use crate::knowledge::bugchecks::{self, RoleKind};
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// The modules that hold the timer queue's code.
+const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
+/// The kernel and its abstraction layer under every name they are loaded by: a fault in them is
+/// judged by the frame that called them.
+const KERNEL_MODULES: &[&str] = &[
+    "ntoskrnl.exe",
+    "ntkrnlmp.exe",
+    "ntkrnlpa.exe",
+    "ntkrpamp.exe",
+    "hal.dll",
+    "halmacpi.dll",
+    "halacpi.dll",
+];
+
+fn is_one_of(name: &str, list: &[&str]) -> bool {
+    list.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// `module+0x1234`, or the address where no module holds it.
+fn place(facts: &CrashFacts, address: u64) -> String {
+    let located = facts.modules.locate(address).and_then(|(id, offset)| {
+        let name = facts.modules.get(id)?.name.as_deref()?;
+        Some(format!("{name}+{offset:#x}"))
+    });
+    located.unwrap_or_else(|| format!("{address:#x}"))
+}
+
+/// The module at `address`.
+fn module_name(facts: &CrashFacts, address: u64) -> Option<&str> {
+    let (id, _) = facts.modules.locate(address)?;
+    facts.modules.get(id)?.name.as_deref()
+}
+
+/// The module at the fault's instruction.
+pub(super) fn fault_location(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "fault.location",
+        question: "Is the faulting instruction in the code that works on the timer queue?",
+        outcome: judge_location(facts),
+    }
+}
+
+fn judge_location(facts: &CrashFacts) -> Outcome {
+    let Some(ip) = facts.fault.ip else {
+        return Outcome::Blind("the dump does not say which instruction faulted".to_owned());
+    };
+    if facts.modules.is_empty() {
+        return Outcome::Blind("the dump holds no module list".to_owned());
+    }
+    let at = place(facts, ip);
+    let forced = facts
+        .bugcheck
+        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
+        .is_some_and(|role| role.kind == RoleKind::Forced);
+    match module_name(facts, ip) {
+        Some(name) if forced && !is_one_of(name, QUEUE_MODULES) => Outcome::Neutral(format!(
+            "the forced dump interrupted {at} on this processor; the one that hangs may be another"
+        )),
+        Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
+            Evidence::pro(
+                "fault.queue-module",
+                Strength::Moderate,
+                Basis::Inference,
+                format!(
+                    "the fault is in {}; without names it may be anything in it",
+                    name.to_ascii_lowercase()
+                ),
+            )
+            .at(at),
+        ]),
+        Some(name) if is_one_of(name, KERNEL_MODULES) => Outcome::Neutral(format!(
+            "the fault is in {at}: the kernel faults for its caller, so the frame outside it counts"
+        )),
+        Some(name) => Outcome::Found(vec![
+            Evidence::contra(
+                "fault.other-module",
+                Strength::Strong,
+                Basis::Inference,
+                format!(
+                    "the fault is in {}, which has no timer-queue code",
+                    name.to_ascii_lowercase()
+                ),
+            )
+            .at(at),
+        ]),
+        None => Outcome::Neutral(format!(
+            "the faulting instruction {at} lies in no loaded module: a trashed callback or a \
+             driver that is gone"
+        )),
+    }
+}
+
+/// For a fault in the kernel: the first frame outside it.
+pub(super) fn one_frame_out(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "fault.one-frame-out",
+        question: "For a fault inside the kernel: which module called it?",
+        outcome: judge_caller(facts),
+    }
+}
+
+fn judge_caller(facts: &CrashFacts) -> Outcome {
+    let in_kernel =
+        |address| module_name(facts, address).is_some_and(|name| is_one_of(name, KERNEL_MODULES));
+    if !facts.fault.ip.is_some_and(in_kernel) {
+        return Outcome::Neutral("the fault is not inside the kernel".to_owned());
+    }
+    let Some(stack) = facts
+        .stack
+        .as_ref()
+        .filter(|stack| !stack.frames.is_empty())
+    else {
+        return Outcome::Blind("no call stack could be walked".to_owned());
+    };
+    // Outward of an interruption is somebody else's activity.
+    let caller = stack
+        .frames
+        .iter()
+        .take_while(|frame| !matches!(frame.boundary.as_deref(), Some("interrupt" | "dpc")))
+        .find(|frame| !in_kernel(frame.ip));
+    let Some(frame) = caller else {
+        return Outcome::Neutral("no frame outside the kernel belongs to the fault".to_owned());
+    };
+    let at = place(facts, frame.ip);
+    // A frame found by scanning may be a leftover of an earlier call: it hints, nothing more.
+    let certain = frame.trust != "scan";
+    match module_name(facts, frame.ip) {
+        Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
+            Evidence::pro(
+                "fault.called-from-queue-module",
+                if certain {
+                    Strength::Moderate
+                } else {
+                    Strength::Weak
+                },
+                Basis::Inference,
+                format!("the kernel faulted for {}", name.to_ascii_lowercase()),
+            )
+            .at(at),
+        ]),
+        Some(name) if certain => Outcome::Found(vec![
+            Evidence::contra(
+                "fault.called-from-other-module",
+                Strength::Moderate,
+                Basis::Inference,
+                format!("the kernel faulted for {}", name.to_ascii_lowercase()),
+            )
+            .at(at),
+        ]),
+        _ => Outcome::Neutral(format!(
+            "the frame outside the kernel, {at}, names nobody surely"
+        )),
+    }
+}

@@ -1,0 +1,422 @@
+//! Which Windows and which tcpip.sys: does this machine lack the fix, and how sure is that?
+//!
+//! The answer serves twice: as evidence about the crash (fixed code cannot fail this way) and as
+//! the hotfix's applicability to the machine. It is worked out once, here.
+
+use crate::facts::{CrashFacts, Format};
+use crate::knowledge::Basis;
+use crate::knowledge::builds::{BuildTable, Identified};
+use crate::knowledge::defect::{self, DateFinding};
+use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::versions::{
+    Applicability, FileVersion, FixState, Judgement, judge, judge_package, judge_system,
+};
+use crate::modules::Module;
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// The build the hotfix is made for.
+const SERVICE_PACK_1: u32 = 6001;
+
+/// How a file's state was learnt and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecidedFrom {
+    /// File name, or `windows build` where the system alone decides.
+    pub file: String,
+    /// Version, when known.
+    pub version: Option<FileVersion>,
+    /// How it was learnt: `image`, `table`, `time-date-stamp`, …
+    pub source: &'static str,
+    /// What the rule rests on, in the contract's words.
+    pub basis: &'static str,
+}
+
+/// Does this machine hold the fix, and does the hotfix apply to it?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Servicing {
+    /// State of the deciding file.
+    pub state: FixState,
+    /// True when the state was concluded from a date only.
+    pub by_date: bool,
+    /// Applicability of the hotfix.
+    pub applicability: Applicability,
+    /// In words.
+    pub reason: String,
+    /// What it was decided from.
+    pub decided_from: Vec<DecidedFrom>,
+}
+
+/// Works out the machine's servicing state from the best source there is.
+pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
+    let Some(build) = facts.system.build else {
+        return unknown("the dump does not say which Windows it is from".to_owned());
+    };
+    if build != SERVICE_PACK_1 {
+        return by_system(build);
+    }
+    let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
+        return unknown(
+            "Windows build 6001 with an unknown tcpip.sys: the dump holds no module list that names it"
+                .to_owned(),
+        );
+    };
+    if let Some((version, source)) = claim(tcpip, builds) {
+        return by_version(facts, builds, version, source);
+    }
+    by_date(tcpip)
+}
+
+fn unknown(reason: String) -> Servicing {
+    Servicing {
+        state: FixState::Unknown,
+        by_date: false,
+        applicability: Applicability::Unknown,
+        reason,
+        decided_from: Vec::new(),
+    }
+}
+
+fn by_system(build: u32) -> Servicing {
+    let rule = judge_system(build);
+    let state = match rule.applicability {
+        Applicability::NeedsServicePack => FixState::NotFixed,
+        Applicability::SupersededByServicePack => FixState::Fixed,
+        Applicability::NotApplicable => FixState::NotApplicable,
+        _ => FixState::Unknown,
+    };
+    let name = rule.name.map(|n| format!("{n}: ")).unwrap_or_default();
+    Servicing {
+        state,
+        by_date: false,
+        applicability: rule.applicability,
+        reason: format!("{name}{}", rule.reason),
+        decided_from: vec![DecidedFrom {
+            file: "windows build".to_owned(),
+            version: None,
+            source: "dump-header",
+            basis: rule.basis.as_str(),
+        }],
+    }
+}
+
+/// The best claim about a module's version and where it comes from.
+fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
+    if let Some(claim) = &module.version {
+        let [major, minor, build, revision] = claim.version;
+        let version = FileVersion::new(major, minor, build, revision);
+        return Some((version, claim.source.as_str()));
+    }
+    let name = module.name.as_deref()?;
+    match builds.identify(name, module.time_date_stamp, module.size) {
+        Identified::Known(build) => Some((build.version, "table")),
+        Identified::Contradicted(..) | Identified::Unknown => None,
+    }
+}
+
+/// The version of a module, by whatever source.
+pub(super) fn version_of(module: &Module, builds: &BuildTable) -> Option<FileVersion> {
+    claim(module, builds).map(|(version, _)| version)
+}
+
+fn by_version(
+    facts: &CrashFacts,
+    builds: &BuildTable,
+    version: FileVersion,
+    source: &'static str,
+) -> Servicing {
+    let Judgement {
+        state,
+        basis,
+        reason,
+        ..
+    } = judge(KB943650.decides, version);
+    let decided = |file: &str, version, source, basis: Basis| DecidedFrom {
+        file: file.to_owned(),
+        version: Some(version),
+        source,
+        basis: basis.as_str(),
+    };
+    let mut decided_from = vec![decided(KB943650.decides, version, source, basis)];
+    let others: Vec<(&str, FileVersion, &'static str)> = facts
+        .modules
+        .iter()
+        .filter(|module| !module.is(KB943650.decides))
+        .filter_map(|module| {
+            let name = module.name.as_deref()?;
+            KB943650.role(name)?;
+            let (version, source) = claim(module, builds)?;
+            Some((name, version, source))
+        })
+        .collect();
+    let mut files = vec![(KB943650.decides, version)];
+    files.extend(others.iter().map(|(name, version, _)| (*name, *version)));
+    let package = judge_package(&files);
+    let mut reason = format!("tcpip.sys {version}: {reason}");
+    for index in &package.disagreeing {
+        let Some((name, version, source)) = index.checked_sub(1).and_then(|i| others.get(i)) else {
+            continue;
+        };
+        reason.push_str(&format!("; {} is {version}", name.to_ascii_lowercase()));
+        decided_from.push(decided(name, *version, source, Basis::ServicingRule));
+    }
+    Servicing {
+        state,
+        by_date: false,
+        applicability: package.applicability,
+        reason,
+        decided_from,
+    }
+}
+
+/// No version is known: the link time says something for builds before the hotfix.
+fn by_date(tcpip: &Module) -> Servicing {
+    let stamp = tcpip.time_date_stamp;
+    let Some(window) = defect::judge_stamp(stamp) else {
+        return unknown(format!(
+            "nothing is known about tcpip.sys with time stamp {stamp:#010x}"
+        ));
+    };
+    let (state, applicability) = match window.finding {
+        DateFinding::ProbablyNotFixed => (FixState::NotFixed, Applicability::Applicable),
+        DateFinding::HotfixWindow | DateFinding::SaysNothing | DateFinding::Implausible => {
+            (FixState::Unknown, Applicability::Unknown)
+        }
+    };
+    let probably = match window.finding {
+        DateFinding::ProbablyNotFixed => "probably not fixed, by date: ",
+        DateFinding::HotfixWindow => "probably the hotfix itself, by date: ",
+        DateFinding::SaysNothing | DateFinding::Implausible => "",
+    };
+    Servicing {
+        state,
+        by_date: true,
+        applicability,
+        reason: format!("{probably}tcpip.sys was {}", window.reason),
+        decided_from: vec![DecidedFrom {
+            file: KB943650.decides.to_owned(),
+            version: None,
+            source: "time-date-stamp",
+            basis: "date",
+        }],
+    }
+}
+
+/// Is it a kernel dump at all?
+pub(super) fn kernel_dump(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = if facts.dump.format == Format::UserMinidump {
+        Outcome::Found(vec![Evidence::contra(
+            "dump.user-mode",
+            Strength::Excluding,
+            Basis::Article,
+            "a program crashed, not Windows: the defect ends in a Stop or a hang of the system",
+        )])
+    } else {
+        Outcome::Neutral("it is a kernel crash dump".to_owned())
+    };
+    Observation {
+        observer: "dump.kind",
+        question: "Did Windows itself stop, as the defect makes it?",
+        outcome,
+    }
+}
+
+/// The Windows version by its build number.
+pub(super) fn system(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match facts.system.build {
+        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+        Some(build) => judge_build(build),
+    };
+    Observation {
+        observer: "build.system",
+        question: "Is it a Windows that can have the defect?",
+        outcome,
+    }
+}
+
+fn judge_build(build: u32) -> Outcome {
+    let rule = judge_system(build);
+    let name = rule.name.unwrap_or("an unnamed Windows");
+    match rule.applicability {
+        Applicability::NotApplicable => Outcome::Found(vec![
+            Evidence::contra(
+                "build.other-system",
+                Strength::Excluding,
+                rule.basis,
+                format!("build {build} is {name}: {}", rule.reason),
+            )
+            .at("dump header"),
+        ]),
+        Applicability::SupersededByServicePack => Outcome::Found(vec![
+            Evidence::contra(
+                "build.fixed-by-service-pack",
+                Strength::Excluding,
+                rule.basis,
+                format!("build {build} is {name}: {}", rule.reason),
+            )
+            .at("dump header"),
+        ]),
+        Applicability::NeedsServicePack => Outcome::Found(vec![
+            Evidence::pro(
+                "build.before-service-pack",
+                Strength::Moderate,
+                rule.basis,
+                format!("build {build} is {name}, which the hotfix's prerequisite says is older than the fix"),
+            )
+            .at("dump header"),
+        ]),
+        _ if build == SERVICE_PACK_1 => Outcome::Neutral(format!(
+            "build {build} is {name}: the version of tcpip.sys decides"
+        )),
+        _ => Outcome::Blind(format!("build {build}: {}", rule.reason)),
+    }
+}
+
+/// tcpip.sys by version or date.
+pub(super) fn tcpip(facts: &CrashFacts, context: &Context<'_>) -> Observation {
+    let outcome = match facts.system.build {
+        Some(SERVICE_PACK_1) => judge_tcpip(&servicing(facts, context.builds)),
+        Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
+        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+    };
+    Observation {
+        observer: "build.tcpip",
+        question: "Does this machine's tcpip.sys lack the fix?",
+        outcome,
+    }
+}
+
+fn judge_tcpip(servicing: &Servicing) -> Outcome {
+    let reason = servicing.reason.clone();
+    let evidence = match (servicing.state, servicing.by_date) {
+        (FixState::NotFixed, false) => {
+            Evidence::pro("build.unfixed", Strength::Moderate, Basis::Article, reason)
+        }
+        (FixState::NotFixed, true) => Evidence::pro(
+            "build.unfixed-by-date",
+            Strength::Moderate,
+            Basis::Inference,
+            reason,
+        ),
+        (FixState::Fixed, _) => {
+            Evidence::contra("build.fixed", Strength::Excluding, Basis::Article, reason)
+        }
+        (FixState::NotApplicable, _) => Evidence::contra(
+            "build.other-system",
+            Strength::Excluding,
+            Basis::Article,
+            reason,
+        ),
+        (FixState::Unknown, _) => return Outcome::Blind(reason),
+    };
+    Outcome::Found(vec![evidence.at("tcpip.sys")])
+}
+
+/// In-box drivers that no network hotfix replaces. Their link times show when the system's
+/// release build was made.
+const RELEASE_DRIVERS: &[&str] = &[
+    "acpi.sys",
+    "atapi.sys",
+    "beep.sys",
+    "cdrom.sys",
+    "clfs.sys",
+    "disk.sys",
+    "fastfat.sys",
+    "fltmgr.sys",
+    "hal.dll",
+    "kbdclass.sys",
+    "kdcom.dll",
+    "ksecdd.sys",
+    "mouclass.sys",
+    "mountmgr.sys",
+    "msfs.sys",
+    "mup.sys",
+    "npfs.sys",
+    "ntfs.sys",
+    "null.sys",
+    "partmgr.sys",
+    "pci.sys",
+    "rdpcdd.sys",
+    "volmgr.sys",
+    "volmgrx.sys",
+    "volsnap.sys",
+    "watchdog.sys",
+];
+/// Fewest of them that make a cluster.
+const CLUSTER: usize = 6;
+/// A release build links within a day or two.
+const CLUSTER_SPAN: u32 = 48 * 3600;
+
+/// tcpip.sys against the link times of drivers that came with the release.
+pub(super) fn co_dating(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match facts.system.build {
+        Some(SERVICE_PACK_1) => judge_co_dating(facts),
+        Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
+        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+    };
+    Observation {
+        observer: "build.co-dated",
+        question: "Was tcpip.sys linked together with the drivers of the release?",
+        outcome,
+    }
+}
+
+fn judge_co_dating(facts: &CrashFacts) -> Outcome {
+    let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
+        return Outcome::Blind("the dump names no tcpip.sys".to_owned());
+    };
+    let Some((first, last, members)) = release_cluster(facts) else {
+        return Outcome::Blind(format!(
+            "fewer than {CLUSTER} drivers of the release were linked within two days"
+        ));
+    };
+    let stamp = tcpip.time_date_stamp;
+    let distance = first.saturating_sub(stamp).max(stamp.saturating_sub(last));
+    if distance <= CLUSTER_SPAN {
+        let summary =
+            format!("linked together with {members} drivers of the release: probably untouched");
+        return Outcome::Found(vec![
+            Evidence::pro(
+                "build.co-dated",
+                Strength::Moderate,
+                Basis::Inference,
+                summary,
+            )
+            .at("tcpip.sys"),
+        ]);
+    }
+    let when = if stamp > last { "after" } else { "before" };
+    Outcome::Neutral(format!(
+        "tcpip.sys was linked {} days {when} the {members} drivers of the release: an update \
+         replaced it, fixed or not",
+        distance / 86_400
+    ))
+}
+
+/// First stamp, last stamp and size of the largest cluster of release drivers.
+fn release_cluster(facts: &CrashFacts) -> Option<(u32, u32, usize)> {
+    let mut stamps: Vec<u32> = facts
+        .modules
+        .iter()
+        .filter(|module| {
+            let name = module.name.as_deref().unwrap_or_default();
+            RELEASE_DRIVERS
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        })
+        .map(|module| module.time_date_stamp)
+        .collect();
+    stamps.sort_unstable();
+    let mut best: Option<(u32, u32, usize)> = None;
+    for (index, first) in stamps.iter().enumerate() {
+        let members: Vec<u32> = stamps
+            .iter()
+            .skip(index)
+            .copied()
+            .take_while(|stamp| stamp - first <= CLUSTER_SPAN)
+            .collect();
+        if members.len() > best.map_or(CLUSTER - 1, |(_, _, n)| n) {
+            best = Some((*first, *members.last()?, members.len()));
+        }
+    }
+    best
+}

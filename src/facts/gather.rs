@@ -1,0 +1,338 @@
+//! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
+
+use super::fault::{Found, found};
+use super::gather_memory;
+use super::session::{self, Session};
+use crate::bytes::{Budget, Gva, PagedReader, View};
+use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
+use crate::fault::{self, Crash};
+use crate::kernel::{DebuggerData, process};
+use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::machine::Registers;
+use crate::memory::{Block, BlockKind, Memory, Sparse};
+use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
+use crate::symbols::SymbolLibrary;
+
+use super::{
+    BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
+    TaggedFact, WriterFact,
+};
+
+/// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
+const STRUCTURE: u64 = 0x4000;
+/// Longest build string read, in bytes.
+const BUILD_LAB: usize = 128;
+
+/// What a triage dump's copies of kernel structures say.
+#[derive(Default)]
+struct Structures {
+    service_pack: Option<u32>,
+    build_lab: Option<String>,
+    process: Option<String>,
+    thread: Option<u64>,
+}
+
+/// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
+pub fn gather(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> CrashFacts {
+    let KernelDump {
+        header,
+        body,
+        damage,
+    } = dump;
+    let triage = match &body {
+        Body::Triage(triage) => Some(triage.as_ref()),
+        Body::Physical(_) | Body::None => None,
+    };
+    let mut memory = match &body {
+        Body::Physical(Some(body)) => {
+            Some(gather_memory::read(reader, &header, body, library, budget))
+        }
+        _ => None,
+    };
+    let structures = triage
+        .map(|triage| structures(reader, &header, triage))
+        .unwrap_or_default();
+    let context = triage
+        .and_then(|t| t.context.as_ref())
+        .or(header.context.as_ref());
+    let mut modules = match &mut memory {
+        Some(memory) => std::mem::take(&mut memory.modules),
+        None => triage.map(modules).unwrap_or_default(),
+    };
+    let found = match &mut memory {
+        Some(memory) => memory.found.take(),
+        None => triage
+            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
+    };
+    let mut damage = damage.into_vec();
+    let memory = memory.unwrap_or_default();
+    damage.extend(memory.damage);
+    let (fault, stack, bucket) = match found {
+        Some(Found {
+            fault,
+            stack,
+            bucket,
+        }) => (fault, stack, Some(bucket)),
+        None => (fault_from_parameters(&header), None, None),
+    };
+    CrashFacts {
+        dump: DumpFacts {
+            damage,
+            ..dump_facts(reader, &header, triage)
+        },
+        system: SystemFacts {
+            build: header.build,
+            service_pack: triage
+                .and_then(|t| t.service_pack)
+                .or(structures.service_pack)
+                .or(memory.service_pack),
+            product: header.product_type.and_then(product),
+            checked_build: header.checked_build,
+            build_lab: structures.build_lab.or(memory.build_lab),
+            machine: None,
+        },
+        process: structures.process.or(memory.process),
+        thread: structures.thread.or(memory.thread),
+        bugcheck: Some(BugCheckFacts {
+            raw_code: header.bug_check_code,
+            parameters: header.bug_check_parameters,
+        }),
+        exception: None,
+        header_context: context.map(context_facts),
+        fault,
+        bucket,
+        stack,
+        modules,
+        unloaded: triage.and_then(unloaded).or(memory.unloaded),
+        memory: memory.facts,
+    }
+}
+
+/// Finds the fault's context and stack in what a triage dump holds, and learns what the symbol
+/// path says about the modules that matter.
+fn investigate(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    modules: &mut Modules,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> Option<Found> {
+    let space = address_space(reader, header, triage);
+    let session = Session::new(modules, &space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
+    let investigation = fault::investigate(&crash, budget);
+    let found = found(&crash, &investigation, modules, &session, None);
+    session.want_package();
+    let learnt = session.learnt();
+    session::apply(learnt, modules);
+    Some(found)
+}
+
+/// What the bug check's own parameters say about the fault, for dumps whose memory is not read.
+fn fault_from_parameters(header: &Header) -> FaultFacts {
+    let (code, parameters) = (header.bug_check_code, &header.bug_check_parameters);
+    let width = PointerWidth::of(header.pointer);
+    let access = bugchecks::fault_access(code, parameters, width);
+    let ip = bugchecks::fault_ip_parameter(code, parameters).map(|ip| header.truncate(ip));
+    FaultFacts {
+        ip,
+        source: ip.map(|_| "bugcheck-parameters".to_owned()),
+        candidates: u32::from(ip.is_some()),
+        address: access.and_then(|a| a.address),
+        access: access
+            .and_then(|a| a.access)
+            .map(|access| access.as_str().to_owned()),
+        irql: bugchecks::irql_parameter(code, parameters),
+        ..FaultFacts::default()
+    }
+}
+
+fn dump_facts(reader: &PagedReader<'_>, header: &Header, triage: Option<&TriageDump>) -> DumpFacts {
+    DumpFacts {
+        format: format(header.dump_type),
+        dump_type: header.dump_type.number(),
+        architecture: header.machine.map(|m| m.name().to_owned()),
+        pointer: header.pointer,
+        pae: header.pae,
+        processors: header.processors,
+        writer: triage.and_then(|t| t.writer).map(|writer| match writer {
+            Writer::Kernel => WriterFact::Kernel,
+            Writer::Debugger => WriterFact::Debugger,
+        }),
+        crash_time: header.system_time,
+        uptime: header.system_up_time,
+        triage_options: triage.and_then(|t| t.options),
+        call_stack_size: triage.map(|t| t.call_stack_size),
+        overflowed: triage.and_then(|t| t.overflowed),
+        tagged: triage.map(tagged).unwrap_or_default(),
+        bytes_declared: header.required_dump_space,
+        bytes_present: reader.len(),
+        physical_memory: header.physical_memory.as_ref().and_then(|memory| {
+            let page = header.machine.map_or(0x1000, |m| m.page_size());
+            memory
+                .runs
+                .iter()
+                .try_fold(0u64, |sum, run| sum.checked_add(run.page_count))?
+                .checked_mul(page)
+        }),
+        damage: Vec::new(),
+    }
+}
+
+fn format(dump_type: DumpType) -> Format {
+    match dump_type {
+        DumpType::Complete => Format::KernelComplete,
+        DumpType::Summary => Format::KernelSummary,
+        DumpType::HeaderOnly => Format::KernelHeaderOnly,
+        DumpType::Triage => Format::KernelTriage,
+        DumpType::BitmapComplete | DumpType::BitmapKernel => Format::KernelBitmap,
+        DumpType::Ranges(_) => Format::KernelRanges,
+        DumpType::Unknown(_) => Format::KernelUnknown,
+    }
+}
+
+fn product(value: u32) -> Option<Product> {
+    match value {
+        1 => Some(Product::Workstation),
+        2 => Some(Product::DomainController),
+        3 => Some(Product::Server),
+        _ => None,
+    }
+}
+
+fn tagged(triage: &TriageDump) -> Vec<TaggedFact> {
+    triage
+        .tagged
+        .iter()
+        .map(|block| TaggedFact {
+            guid: block.guid.clone(),
+            size: block.size,
+        })
+        .collect()
+}
+
+/// A context as plain data.
+pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
+    ContextFacts {
+        ip: registers.ip(),
+        sp: registers.sp(),
+        registers: registers
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+fn modules(triage: &TriageDump) -> Modules {
+    let list: Vec<Module> = triage
+        .drivers
+        .iter()
+        .map(|driver| {
+            let name = driver.path.as_deref().map(file_name);
+            Module {
+                name: name.map(str::to_owned),
+                path: driver
+                    .path
+                    .clone()
+                    .filter(|path| Some(path.as_str()) != name),
+                base: driver.base,
+                size: driver.size_of_image,
+                time_date_stamp: driver.time_date_stamp,
+                checksum: Some(driver.check_sum),
+                version: None,
+                pdb: None,
+                symbols: SymbolState::NotNeeded,
+            }
+        })
+        .collect();
+    Modules::from(list)
+}
+
+fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
+    let list = triage
+        .unloaded
+        .as_ref()?
+        .iter()
+        .map(|driver| UnloadedModule {
+            name: driver.name.clone(),
+            start: driver.start,
+            end: driver.end,
+        })
+        .collect();
+    Some(list)
+}
+
+/// Reads the few fields that the copies of kernel structures hold for a report.
+fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Structures {
+    let copy = |piece: Option<crate::dump::triage::Copied>| {
+        piece.and_then(|piece| {
+            reader
+                .read_vec(piece.offset, piece.room.min(STRUCTURE))
+                .ok()
+        })
+    };
+    let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
+    let space = address_space(reader, header, triage);
+    let current_thread = kdbg.as_ref().and_then(DebuggerData::prcb_current_thread);
+    let thread = copy(triage.prcb).and_then(|prcb| {
+        let at = usize::from(current_thread?);
+        View(&prcb).pointer(at, header.pointer).filter(|a| *a != 0)
+    });
+    Structures {
+        service_pack: kdbg
+            .as_ref()
+            .and_then(DebuggerData::csd_version)
+            .and_then(|at| space.read_u32(Gva(header.truncate(at))).ok())
+            .filter(|csd| *csd <= 0xFFFF)
+            .map(|csd| csd >> 8),
+        build_lab: kdbg
+            .as_ref()
+            .and_then(DebuggerData::nt_build_lab)
+            .and_then(|at| build_lab(&space, Gva(header.truncate(at)))),
+        process: copy(triage.process).and_then(|eprocess| {
+            process::image_file_name(&eprocess, header.build?, header.machine?)
+        }),
+        thread,
+    }
+}
+
+/// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
+pub fn address_space<'a>(
+    reader: &'a PagedReader<'a>,
+    header: &Header,
+    triage: &TriageDump,
+) -> Sparse<'a> {
+    let mut blocks = triage.blocks.clone();
+    blocks.extend(header.kd_debugger_data_block.zip(triage.debugger_data).map(
+        |(address, copy)| Block {
+            start: Gva(header.truncate(address)),
+            len: copy.room,
+            offset: copy.offset,
+            kind: BlockKind::DebuggerData,
+        },
+    ));
+    Sparse::new(reader, &blocks)
+}
+
+/// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
+fn build_lab(space: &Sparse<'_>, at: Gva) -> Option<String> {
+    let mut text = String::new();
+    for offset in 0..BUILD_LAB as u64 {
+        match space.read_u8(at.checked_add(offset)?).ok()? {
+            0 => {
+                return text
+                    .starts_with(|c: char| c.is_ascii_digit())
+                    .then_some(text);
+            }
+            byte if byte.is_ascii_graphic() => text.push(char::from(byte)),
+            _ => return None,
+        }
+    }
+    None
+}

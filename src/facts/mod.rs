@@ -1,0 +1,280 @@
+//! `CrashFacts`: everything seen in one crash, as owned plain data.
+//!
+//! Whatever needs the file, memory, images or symbols happens before a value of this type exists.
+//! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
+//! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
+
+mod fault;
+mod gather;
+mod gather_memory;
+mod memory;
+mod packed;
+mod session;
+mod user;
+
+pub use gather::{address_space, gather};
+pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
+pub use packed::{pack, unpack};
+pub use user::gather_user;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dump::Damage;
+use crate::modules::{Modules, UnloadedModule};
+
+/// The declared kind of a dump file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Type 4.
+    KernelTriage,
+    /// Type 2.
+    KernelSummary,
+    /// Type 1.
+    KernelComplete,
+    /// Types 5 and 6.
+    KernelBitmap,
+    /// Types 8, 9 and 0xA.
+    KernelRanges,
+    /// Type 3.
+    KernelHeaderOnly,
+    /// A kernel dump of a type no source describes.
+    KernelUnknown,
+    /// MDMP.
+    UserMinidump,
+}
+
+/// Which program wrote a triage dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriterFact {
+    /// The kernel at the crash.
+    Kernel,
+    /// A debugger or error reporting, from a larger dump.
+    Debugger,
+}
+
+/// ProductType.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Product {
+    /// 1.
+    Workstation,
+    /// 2.
+    DomainController,
+    /// 3.
+    Server,
+}
+
+/// One block of secondary data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaggedFact {
+    /// GUID text in lower case.
+    pub guid: String,
+    /// Bytes of data.
+    pub size: u32,
+}
+
+/// The file as a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpFacts {
+    /// Declared kind.
+    pub format: Format,
+    /// DumpType as stored; `None` for user-mode dumps and unwritten fields.
+    pub dump_type: Option<u32>,
+    /// `x86`, `x64`, `ia64`, `arm64`, `arm`; `None` when the machine type is unknown.
+    pub architecture: Option<String>,
+    /// Pointer width in bytes, for printing addresses.
+    pub pointer: usize,
+    /// x86 page tables with Physical Address Extension.
+    pub pae: Option<bool>,
+    /// Processors of the machine.
+    pub processors: Option<u32>,
+    /// Who wrote a triage dump.
+    pub writer: Option<WriterFact>,
+    /// FILETIME of the crash.
+    pub crash_time: Option<u64>,
+    /// Time since start-up in units of 100 ns.
+    pub uptime: Option<u64>,
+    /// TriageOptions.
+    pub triage_options: Option<u32>,
+    /// SizeOfCallStack in bytes.
+    pub call_stack_size: Option<u32>,
+    /// The writer left something out.
+    pub overflowed: Option<bool>,
+    /// Secondary data.
+    pub tagged: Vec<TaggedFact>,
+    /// RequiredDumpSpace in bytes.
+    pub bytes_declared: Option<u64>,
+    /// Size of the file in bytes.
+    pub bytes_present: u64,
+    /// Bytes of RAM, where the dump says.
+    pub physical_memory: Option<u64>,
+    /// What is wrong with the file.
+    pub damage: Vec<Damage>,
+}
+
+/// The Windows that crashed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemFacts {
+    /// Build number.
+    pub build: Option<u32>,
+    /// Service pack; 0 for none.
+    pub service_pack: Option<u32>,
+    /// Workstation, server or domain controller.
+    pub product: Option<Product>,
+    /// A checked (debug) build.
+    pub checked_build: Option<bool>,
+    /// NtBuildLab.
+    pub build_lab: Option<String>,
+    /// Computer name, from the dump.
+    pub machine: Option<String>,
+}
+
+/// The bug check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BugCheckFacts {
+    /// The code as stored, M-variants included.
+    pub raw_code: u32,
+    /// Parameters, zero-extended in 32-bit dumps.
+    pub parameters: [u64; 4],
+}
+
+/// A user-mode exception.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionFacts {
+    /// NTSTATUS.
+    pub code: u32,
+    /// Its name.
+    pub name: Option<String>,
+    /// Address of the instruction.
+    pub address: Option<u64>,
+    /// Module at the address.
+    pub module: Option<String>,
+}
+
+/// A processor context: its instruction and stack pointers and every register recovered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextFacts {
+    /// Instruction pointer.
+    pub ip: Option<u64>,
+    /// Stack pointer.
+    pub sp: Option<u64>,
+    /// Registers by name, in the machine's order.
+    pub registers: Vec<(String, u64)>,
+}
+
+/// A name for a place in code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFact {
+    /// Function, undecorated.
+    pub symbol: String,
+    /// Offset from its start.
+    pub displacement: u64,
+    /// `exact`, `cold`, `approximate` or `export`.
+    pub kind: String,
+    /// Other names of the same address.
+    pub aliases: Vec<String>,
+    /// Source file and line, when private symbols have them.
+    pub line: Option<(String, u32)>,
+}
+
+/// What the processor did when it went wrong, as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultFacts {
+    /// The faulting instruction.
+    pub ip: Option<u64>,
+    /// Its name.
+    pub name: Option<NameFact>,
+    /// How it was found, in the words of the report contract.
+    pub source: Option<String>,
+    /// How many contexts fitted equally well.
+    pub candidates: u32,
+    /// The address referenced.
+    pub address: Option<u64>,
+    /// `read`, `write` or `execute`.
+    pub access: Option<String>,
+    /// IRQL at the fault.
+    pub irql: Option<u8>,
+    /// `thread`, `dpc`, `idle` or `interrupt`.
+    pub context: Option<String>,
+    /// The instruction as text.
+    pub instruction: Option<String>,
+    /// `list-unlink` and so on.
+    pub instruction_kind: Option<String>,
+    /// The address the instruction computes, and whether the bug check names the same.
+    pub effective_address: Option<(u64, bool)>,
+    /// Registers really recovered, by name.
+    pub registers: Vec<(String, u64)>,
+}
+
+/// One frame of a call stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameFacts {
+    /// Instruction pointer or return address.
+    pub ip: u64,
+    /// Stack pointer, when known.
+    pub sp: Option<u64>,
+    /// Its name.
+    pub name: Option<NameFact>,
+    /// How the frame was found, in the words of the report contract.
+    pub trust: String,
+    /// The boundary between two activities, in the words of the report contract.
+    pub boundary: Option<String>,
+}
+
+/// A call stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackFacts {
+    /// Processor number.
+    pub processor: Option<u32>,
+    /// Innermost first.
+    pub frames: Vec<FrameFacts>,
+    /// Leading frames that belong to the faulting activity.
+    pub faulting_activity: Option<u32>,
+    /// The walk reached the stack's end.
+    pub complete: bool,
+    /// Why it ended before.
+    pub stopped_because: Option<String>,
+}
+
+/// The failure bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketFacts {
+    /// From identities only; `None` when the place is not known.
+    pub key: Option<String>,
+    /// As debuggers write it.
+    pub name: Option<String>,
+}
+
+/// Everything seen in one crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashFacts {
+    /// The file as a dump.
+    pub dump: DumpFacts,
+    /// The Windows that crashed.
+    pub system: SystemFacts,
+    /// Name of the current process.
+    pub process: Option<String>,
+    /// Address of the current thread's ETHREAD.
+    pub thread: Option<u64>,
+    /// The bug check; `None` for user-mode dumps.
+    pub bugcheck: Option<BugCheckFacts>,
+    /// The exception of a user-mode dump.
+    pub exception: Option<ExceptionFacts>,
+    /// The header's context.
+    pub header_context: Option<ContextFacts>,
+    /// The fault.
+    pub fault: FaultFacts,
+    /// The failure bucket; `None` for user-mode dumps.
+    pub bucket: Option<BucketFacts>,
+    /// The call stack; `None` when none was walked.
+    pub stack: Option<StackFacts>,
+    /// Loaded modules.
+    pub modules: Modules,
+    /// Unloaded modules; `None` when the dump has no list of them.
+    pub unloaded: Option<Vec<UnloadedModule>>,
+    /// What only a dump with memory tells; `None` for others and where it cannot be read.
+    #[serde(default)]
+    pub memory: Option<MemoryFacts>,
+}

@@ -1,0 +1,149 @@
+//! Facts of a user-mode minidump: a program's crash, never the defect itself, but an inventory of
+//! file versions and of the Windows it ran on.
+
+use crate::dump::user::{UserDump, UserModule, UserSystem, UserTrust};
+use crate::knowledge::versions::FileVersion;
+use crate::modules::{
+    Module, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim, VersionSource,
+};
+
+use super::{
+    ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts, Product,
+    StackFacts, SystemFacts,
+};
+
+/// FILETIME of 1970-01-01T00:00Z.
+const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
+/// FILETIME units in a second.
+const SECOND: u64 = 10_000_000;
+
+/// Everything a user-mode minidump of `size` bytes says.
+pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
+    let system = dump.system.as_ref();
+    let architecture = system.and_then(|s| s.architecture.clone());
+    let pointer = match architecture.as_deref() {
+        Some("x86" | "arm") => 4,
+        _ => 8,
+    };
+    let windows = system.filter(|s| s.platform == "windows");
+    CrashFacts {
+        dump: DumpFacts {
+            format: Format::UserMinidump,
+            dump_type: None,
+            architecture,
+            pointer,
+            pae: None,
+            processors: system.and_then(|s| s.processors).map(u32::from),
+            writer: None,
+            crash_time: dump
+                .time
+                .and_then(|t| t.checked_mul(SECOND)?.checked_add(UNIX_EPOCH)),
+            uptime: None,
+            triage_options: None,
+            call_stack_size: None,
+            overflowed: None,
+            tagged: Vec::new(),
+            bytes_declared: None,
+            bytes_present: size,
+            physical_memory: None,
+            damage: dump.damage,
+        },
+        system: SystemFacts {
+            build: windows.map(|s| s.build).filter(|build| *build != 0),
+            service_pack: windows.and_then(|s| s.service_pack),
+            product: windows.and_then(product),
+            ..SystemFacts::default()
+        },
+        process: None,
+        thread: None,
+        bugcheck: None,
+        exception: dump.exception.as_ref().map(|e| ExceptionFacts {
+            code: e.code,
+            name: e.name.clone(),
+            address: Some(e.address),
+            module: e.location.as_ref().map(|l| l.module.clone()),
+        }),
+        header_context: dump.instruction_pointer.map(|ip| ContextFacts {
+            ip: Some(ip),
+            sp: dump.stack_pointer,
+            registers: Vec::new(),
+        }),
+        fault: FaultFacts::default(),
+        bucket: None,
+        stack: (!dump.stack.is_empty()).then(|| StackFacts {
+            processor: None,
+            frames: dump
+                .stack
+                .iter()
+                .map(|frame| FrameFacts {
+                    ip: frame.instruction_pointer,
+                    sp: Some(frame.stack_pointer),
+                    name: None,
+                    trust: trust(frame.trust).to_owned(),
+                    boundary: None,
+                })
+                .collect(),
+            faulting_activity: None,
+            complete: !dump.stack_cut,
+            stopped_because: dump
+                .stack_cut
+                .then(|| "more frames were found than are kept".to_owned()),
+        }),
+        modules: Modules::from(dump.modules.iter().map(module).collect::<Vec<_>>()),
+        unloaded: Some(
+            dump.unloaded
+                .iter()
+                .map(|module| UnloadedModule {
+                    name: Some(module.name.clone()),
+                    start: module.base,
+                    end: module.base.saturating_add(u64::from(module.size)),
+                })
+                .collect(),
+        ),
+        memory: None,
+    }
+}
+
+/// The word of the report contract.
+fn trust(trust: UserTrust) -> &'static str {
+    match trust {
+        UserTrust::Context => "context",
+        UserTrust::UnwindInfo => "unwind-info",
+        UserTrust::FramePointer => "frame-pointer",
+        UserTrust::Scan => "scan",
+    }
+}
+
+fn product(system: &UserSystem) -> Option<Product> {
+    match system.product_type? {
+        1 => Some(Product::Workstation),
+        2 => Some(Product::DomainController),
+        3 => Some(Product::Server),
+        _ => None,
+    }
+}
+
+fn module(module: &UserModule) -> Module {
+    Module {
+        name: Some(module.name.clone()),
+        path: Some(module.path.clone()).filter(|path| *path != module.name),
+        base: module.base,
+        size: module.size,
+        time_date_stamp: module.time_date_stamp,
+        checksum: Some(module.checksum),
+        version: module
+            .version
+            .as_deref()
+            .and_then(|text| text.parse::<FileVersion>().ok())
+            .map(|v| VersionClaim {
+                version: [v.major, v.minor, v.build, v.revision],
+                branch_tag: None,
+                source: VersionSource::Dump,
+            }),
+        pdb: module.pdb.as_ref().map(|pdb| PdbIdentity {
+            name: pdb.name.clone(),
+            guid_age: pdb.guid_age.clone(),
+        }),
+        symbols: SymbolState::NotNeeded,
+    }
+}

@@ -1,0 +1,167 @@
+//! `KDDEBUGGER_DATA64` (`KDBG`): where the kernel keeps what a debugger needs.
+//!
+//! The layout is the same 64-bit one on every architecture; each Windows version only appends,
+//! so a field past the block's own Size does not exist. Source: `docs/dump-format.md`.
+
+use crate::bytes::View;
+
+/// Field offsets used here.
+mod field {
+    pub const OWNER_TAG: usize = 0x10;
+    pub const SIZE: usize = 0x14;
+    pub const KERN_BASE: usize = 0x18;
+    pub const KI_PROCESSOR_BLOCK: usize = 0x218;
+    pub const CM_NT_CSD_VERSION: usize = 0x268;
+    pub const NT_BUILD_LAB: usize = 0x208;
+    pub const OFFSET_KTHREAD_KERNEL_STACK: usize = 0x29C;
+    pub const OFFSET_KTHREAD_INITIAL_STACK: usize = 0x29E;
+    pub const OFFSET_KTHREAD_APC_PROCESS: usize = 0x2A0;
+    pub const SIZE_EPROCESS: usize = 0x2A8;
+    pub const SIZE_PRCB: usize = 0x2B0;
+    pub const OFFSET_PRCB_DPC_ROUTINE: usize = 0x2B2;
+    pub const OFFSET_PRCB_CURRENT_THREAD: usize = 0x2B4;
+    pub const OFFSET_PRCB_PROC_STATE_CONTEXT: usize = 0x2BC;
+    pub const OFFSET_PRCB_NUMBER: usize = 0x2BE;
+    pub const SIZE_ETHREAD: usize = 0x2C0;
+}
+
+/// The largest block known is 0x3A0 bytes; the size field bounds what is read.
+const LARGEST: usize = 0x1000;
+/// Up to and including KernBase.
+const SMALLEST: usize = 0x20;
+
+/// A plain (not encoded) debugger data block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DebuggerData {
+    bytes: Vec<u8>,
+}
+
+impl DebuggerData {
+    /// Reads the block at the start of `bytes`; `None` when it is encoded or not one.
+    pub fn read(bytes: &[u8]) -> Option<DebuggerData> {
+        let view = View(bytes);
+        if view.bytes(field::OWNER_TAG, 4)? != b"KDBG" {
+            return None;
+        }
+        let size = usize::try_from(view.u32(field::SIZE)?).ok()?;
+        if !(SMALLEST..=LARGEST).contains(&size) {
+            return None;
+        }
+        let bytes = bytes.get(..size.min(bytes.len()))?.to_vec();
+        Some(DebuggerData { bytes })
+    }
+
+    /// Bytes present, at most the block's own size.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True when the block holds nothing, which [`DebuggerData::read`] never returns.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The 64-bit field at `offset`: a virtual address in most cases; 0 counts as absent.
+    pub fn u64(&self, offset: usize) -> Option<u64> {
+        View(&self.bytes).u64(offset).filter(|v| *v != 0)
+    }
+
+    /// The 16-bit field at `offset`: an offset or a size. 0xFFFF counts as absent.
+    pub fn u16(&self, offset: usize) -> Option<u16> {
+        View(&self.bytes).u16(offset).filter(|v| *v != 0xFFFF)
+    }
+
+    /// Base address of the kernel image.
+    pub fn kern_base(&self) -> Option<u64> {
+        self.u64(field::KERN_BASE)
+    }
+
+    /// Address of the array of KPRCB pointers.
+    pub fn processor_block(&self) -> Option<u64> {
+        self.u64(field::KI_PROCESSOR_BLOCK)
+    }
+
+    /// Address of the build string.
+    pub fn nt_build_lab(&self) -> Option<u64> {
+        self.u64(field::NT_BUILD_LAB)
+    }
+
+    /// Address of the 32-bit CSDVersion.
+    pub fn csd_version(&self) -> Option<u64> {
+        self.u64(field::CM_NT_CSD_VERSION)
+    }
+
+    /// Offset of KTHREAD.KernelStack.
+    pub fn kthread_kernel_stack(&self) -> Option<u16> {
+        self.u16(field::OFFSET_KTHREAD_KERNEL_STACK)
+    }
+
+    /// Offset of KTHREAD.InitialStack.
+    pub fn kthread_initial_stack(&self) -> Option<u16> {
+        self.u16(field::OFFSET_KTHREAD_INITIAL_STACK)
+    }
+
+    /// Offset of KTHREAD.ApcState.Process.
+    pub fn kthread_process(&self) -> Option<u16> {
+        self.u16(field::OFFSET_KTHREAD_APC_PROCESS)
+            .filter(|o| *o != 0)
+    }
+
+    /// sizeof(EPROCESS).
+    pub fn size_eprocess(&self) -> Option<u16> {
+        self.u16(field::SIZE_EPROCESS).filter(|s| *s != 0)
+    }
+
+    /// sizeof(ETHREAD).
+    pub fn size_ethread(&self) -> Option<u16> {
+        self.u16(field::SIZE_ETHREAD).filter(|s| *s != 0)
+    }
+
+    /// sizeof(KPRCB).
+    pub fn size_prcb(&self) -> Option<u16> {
+        self.u16(field::SIZE_PRCB).filter(|s| *s != 0)
+    }
+
+    /// Offset of KPRCB.DpcRoutineActive.
+    pub fn prcb_dpc_routine(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_DPC_ROUTINE).filter(|o| *o != 0)
+    }
+
+    /// Offset of KPRCB.CurrentThread.
+    pub fn prcb_current_thread(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_CURRENT_THREAD)
+            .filter(|o| *o != 0)
+    }
+
+    /// Offset of KPRCB.Number.
+    pub fn prcb_number(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_NUMBER).filter(|o| *o != 0)
+    }
+
+    /// Offset of the CONTEXT in KPRCB.ProcessorState.
+    pub fn prcb_context(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_PROC_STATE_CONTEXT)
+            .filter(|o| *o != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_past_the_blocks_own_size_does_not_exist() {
+        let mut bytes = vec![0x11; 0x400];
+        bytes[0x10..0x14].copy_from_slice(b"KDBG");
+        bytes[0x14..0x18].copy_from_slice(&0x290u32.to_le_bytes());
+        let block = DebuggerData::read(&bytes).unwrap();
+        assert_eq!(block.len(), 0x290);
+        assert_eq!(block.processor_block(), Some(0x1111_1111_1111_1111));
+        assert_eq!(block.prcb_current_thread(), None);
+    }
+
+    #[test]
+    fn an_encoded_block_is_not_read_as_a_plain_one() {
+        assert_eq!(DebuggerData::read(&[0xA5; 0x340]), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! How the defect of KB943650 shows itself: symbol families, pool tags, link dates, look-alikes.
+//!
+//! Data only (`data/defect.toml`), each row with its basis. How a frame counts is position, and is
+//! judged elsewhere: a name on a stack proves nothing.
+
+use serde::Serialize;
+
+use super::Basis;
+use super::tables::defect::{DATE_WINDOWS, FAMILIES, LOOK_ALIKES, POOL_TAGS};
+
+/// A group of functions that mean the same to a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Family {
+    /// Stable name.
+    pub id: &'static str,
+    /// A function that any of them matches belongs to it.
+    pub patterns: &'static [Pattern],
+    /// What such a frame says.
+    pub says: &'static str,
+    /// What the row rests on.
+    pub basis: Basis,
+}
+
+/// `module!name`; `*` in the name stands for any text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pattern {
+    /// Module name without suffix, lower case.
+    pub module: &'static str,
+    /// Case-sensitive.
+    pub name: &'static str,
+}
+
+impl Pattern {
+    /// `module` with or without `.sys`, in any case; `symbol` undecorated.
+    pub fn matches(&self, module: &str, symbol: &str) -> bool {
+        let stem = match module.rsplit_once('.') {
+            Some((stem, suffix)) if suffix.eq_ignore_ascii_case("sys") => stem,
+            _ => module,
+        };
+        stem.eq_ignore_ascii_case(self.module) && glob(self.name, symbol)
+    }
+}
+
+/// `*` matches any text, everything else itself. Taking the leftmost hit of each piece is enough.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, more)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let (middle, last) = more.rsplit_once('*').unwrap_or(("", more));
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    for piece in middle.split('*') {
+        match rest.split_once(piece) {
+            Some((_, after)) if !piece.is_empty() => rest = after,
+            _ if piece.is_empty() => {}
+            _ => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// Removes the decoration of x86 names: `_TtStopTimer@4` and `@TtStopTimer@4` are `TtStopTimer`.
+pub fn undecorated(symbol: &str) -> &str {
+    let Some(bare) = symbol.strip_prefix(['_', '@']) else {
+        return symbol;
+    };
+    match bare.rsplit_once('@') {
+        Some((name, bytes)) if !bytes.is_empty() && bytes.bytes().all(|b| b.is_ascii_digit()) => {
+            name
+        }
+        _ if symbol.starts_with('_') => bare,
+        _ => symbol,
+    }
+}
+
+/// All families, most specific first.
+pub fn families() -> &'static [Family] {
+    FAMILIES
+}
+
+/// The most specific family a function belongs to. Decoration is removed first.
+pub fn family(module: &str, symbol: &str) -> Option<&'static Family> {
+    let name = undecorated(symbol);
+    FAMILIES
+        .iter()
+        .find(|family| family.patterns.iter().any(|p| p.matches(module, name)))
+}
+
+/// The family of a function address with several names (identical code folding): only if all of
+/// them belong to the same one.
+pub fn family_of_all<'a>(
+    module: &str,
+    symbols: impl IntoIterator<Item = &'a str>,
+) -> Option<&'static Family> {
+    let mut symbols = symbols.into_iter();
+    let first = family(module, symbols.next()?)?;
+    symbols
+        .all(|symbol| family(module, symbol).is_some_and(|other| other.id == first.id))
+        .then_some(first)
+}
+
+/// A pool tag and what it says about a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PoolTag {
+    /// Four characters as `!poolused` shows them.
+    pub tag: &'static str,
+    /// Whose memory it is.
+    pub owner: &'static str,
+    /// How much a block of it says.
+    pub weight: &'static str,
+    /// What the row rests on.
+    pub basis: Basis,
+}
+
+/// The tags that matter, most telling first.
+pub fn pool_tags() -> &'static [PoolTag] {
+    POOL_TAGS
+}
+
+/// What a link time of `tcpip.sys` says on build 6001 when no version is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DateFinding {
+    /// No link time at all.
+    Implausible,
+    /// Linked before the hotfix was built. Supports at most `probable`, and the word "probably".
+    ProbablyNotFixed,
+    /// Linked when the hotfix's files were.
+    HotfixWindow,
+    /// Later: GDR builds of any date lack the fix.
+    SaysNothing,
+}
+
+/// A row of the date rule: link times from `from` to before `before`, Unix seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct DateWindow {
+    /// First second covered.
+    pub from: u64,
+    /// First second no longer covered.
+    pub before: u64,
+    /// What a link time in it says.
+    pub finding: DateFinding,
+    /// What the row rests on.
+    pub basis: Basis,
+    /// One sentence for a person.
+    pub reason: &'static str,
+}
+
+/// The rows of the date rule, ascending, without gaps.
+pub fn date_windows() -> &'static [DateWindow] {
+    DATE_WINDOWS
+}
+
+/// What the TimeDateStamp of a `tcpip.sys` says. For build 6001 only.
+pub fn judge_stamp(time_date_stamp: u32) -> Option<&'static DateWindow> {
+    let stamp = u64::from(time_date_stamp);
+    DATE_WINDOWS
+        .iter()
+        .find(|window| (window.from..window.before).contains(&stamp))
+}
+
+/// Another known problem that a report has to be able to name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LookAlike {
+    /// Article or bulletin, or a word for a problem without one.
+    pub id: &'static str,
+    /// Where it occurs.
+    pub place: &'static str,
+    /// What it looks like.
+    pub symptom: &'static str,
+    /// How to tell it from KB943650.
+    pub tell: &'static str,
+    /// Windows builds it occurs on; empty: any.
+    pub builds: &'static [u32],
+    /// Bug check codes it shows; empty: any.
+    pub codes: &'static [u32],
+}
+
+impl LookAlike {
+    /// Can it be this at all, by build and code (without the M bit)? Says nothing more.
+    pub fn fits(&self, build: u32, code: u32) -> bool {
+        (self.builds.is_empty() || self.builds.contains(&build))
+            && (self.codes.is_empty() || self.codes.contains(&code))
+    }
+}
+
+/// All look-alikes, nearest first.
+pub fn look_alikes() -> &'static [LookAlike] {
+    LOOK_ALIKES
+}
+
+/// The look-alike with this id.
+pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
+    LOOK_ALIKES.iter().find(|row| row.id == id)
+}

@@ -1,0 +1,506 @@
+//! Turns facts and decisions into a report record. Decides nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::model::{self as m, Report};
+use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+use crate::evidence::{Evidence, Servicing};
+use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
+use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::versions::{FileVersion, judge, judge_system};
+use crate::source::{SourceError, SourceInfo};
+use crate::verdict::{Action, MatchStatus, Verdict};
+
+/// FILETIME units in a second.
+const SECOND: u64 = 10_000_000;
+
+/// The decisions about one crash.
+pub struct Answer {
+    /// Does the crash match?
+    pub status: MatchStatus,
+    /// Evidence in the observers' order.
+    pub evidence: Vec<Evidence>,
+    /// Other known problems: id and why.
+    pub look_alikes: Vec<(String, String)>,
+    /// Does the hotfix apply?
+    pub servicing: Servicing,
+    /// One word.
+    pub verdict: Verdict,
+    /// What to do.
+    pub actions: Vec<Action>,
+    /// What would settle it.
+    pub would_settle: Vec<String>,
+}
+
+/// What the report says about the input as a file.
+pub struct Input<'a> {
+    /// Where the bytes came from.
+    pub info: &'a SourceInfo,
+    /// Fingerprint.
+    pub fingerprint: Option<String>,
+    /// SHA-256 of everything, when asked for.
+    pub sha256: Option<String>,
+}
+
+/// A report on an input about which nothing could be said.
+pub fn failed(tool: m::Tool, input: Input<'_>, error: &SourceError) -> Report {
+    Report {
+        status: m::Status::Failed,
+        error: Some(m::ErrorRecord {
+            kind: error.kind,
+            message: error.message.clone(),
+        }),
+        ..empty(tool, input)
+    }
+}
+
+fn empty(tool: m::Tool, input: Input<'_>) -> Report {
+    Report {
+        record_type: m::RecordType::Report,
+        schema_version: m::SCHEMA_VERSION.to_owned(),
+        detail: m::Detail::Full,
+        tool,
+        status: m::Status::Ok,
+        error: None,
+        notes: Vec::new(),
+        source: source(input),
+        crash_id: None,
+        dump: None,
+        system: None,
+        process: None,
+        thread: None,
+        bugcheck: None,
+        exception: None,
+        header_context: None,
+        fault: None,
+        stack: None,
+        other_processors: None,
+        memory_findings: None,
+        modules: None,
+        unloaded_modules: None,
+        bucket: None,
+        hotfix: None,
+        other_articles: Vec::new(),
+    }
+}
+
+/// The report on one crash.
+pub fn build(
+    tool: m::Tool,
+    input: Input<'_>,
+    facts: &CrashFacts,
+    answer: &Answer,
+    notes: Vec<m::Note>,
+) -> Report {
+    let pointer = facts.dump.pointer;
+    let degraded = !facts.dump.damage.is_empty()
+        || notes
+            .iter()
+            .any(|note| note.severity == m::Severity::Warning);
+    Report {
+        status: if degraded {
+            m::Status::Degraded
+        } else {
+            m::Status::Ok
+        },
+        notes,
+        crash_id: crash_id(facts),
+        dump: Some(dump(facts)),
+        system: Some(system(facts)),
+        process: facts.process.clone(),
+        thread: facts.thread.map(|thread| Hex::address(thread, pointer)),
+        bugcheck: bugcheck(facts),
+        exception: facts.exception.as_ref().map(|e| m::Exception {
+            code: Code::new(e.code),
+            name: e.name.clone(),
+            address: e.address.map(|address| Hex::address(address, pointer)),
+            module: e.module.clone(),
+        }),
+        header_context: facts
+            .header_context
+            .as_ref()
+            .map(|context| header_context(facts, context)),
+        fault: facts.bugcheck.map(|_| fault(facts)),
+        stack: facts.stack.as_ref().map(|s| stack(facts, s)),
+        modules: (!facts.modules.is_empty()).then(|| modules(facts)),
+        unloaded_modules: facts.unloaded.as_ref().map(|list| {
+            list.iter()
+                .map(|module| m::UnloadedModule {
+                    name: module.name.clone(),
+                    start: Hex::address(module.start, pointer),
+                    end: Hex::address(module.end, pointer),
+                })
+                .collect()
+        }),
+        other_processors: facts.memory.as_ref().map(|memory| {
+            memory
+                .other_stacks
+                .iter()
+                .map(|s| stack(facts, s))
+                .collect()
+        }),
+        memory_findings: facts
+            .memory
+            .as_ref()
+            .map(|memory| super::memory::findings(memory, pointer)),
+        bucket: bucket(facts),
+        hotfix: Some(hotfix(answer)),
+        ..empty(tool, input)
+    }
+}
+
+fn source(input: Input<'_>) -> m::Source {
+    m::Source {
+        path: input.info.path.clone(),
+        path_exact: input.info.path_exact.as_ref().map(|b| BASE64.encode(b)),
+        size: input.info.size,
+        modified: input.info.modified.and_then(rfc3339_from_unix),
+        fingerprint: input.fingerprint,
+        sha256: input.sha256,
+        container: input.info.container.as_ref().map(|c| m::Container {
+            path: c.path.clone(),
+            member: c.member.clone(),
+        }),
+    }
+}
+
+/// The same for the small dump and the memory dump of one crash: from architecture, build, code
+/// without the M bit (which only small dumps carry), parameters, time and uptime.
+fn crash_id(facts: &CrashFacts) -> Option<String> {
+    let bugcheck = facts.bugcheck?;
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    add(facts.dump.architecture.as_deref().unwrap_or("").as_bytes());
+    add(&facts.system.build.unwrap_or(0).to_le_bytes());
+    add(&bugchecks::base_code(bugcheck.raw_code).to_le_bytes());
+    for parameter in bugcheck.parameters {
+        add(&parameter.to_le_bytes());
+    }
+    add(&facts.dump.crash_time.unwrap_or(0).to_le_bytes());
+    add(&facts.dump.uptime.unwrap_or(0).to_le_bytes());
+    let digest = hash.finalize();
+    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    Some(format!("c1:{hex}"))
+}
+
+fn dump(facts: &CrashFacts) -> m::Dump {
+    let dump = &facts.dump;
+    m::Dump {
+        format: format_name(dump.format).to_owned(),
+        dump_type: dump.dump_type,
+        architecture: dump.architecture.clone(),
+        pae: dump.pae,
+        processors: dump.processors,
+        writer: dump.writer.map(|writer| {
+            match writer {
+                WriterFact::Kernel => "kernel",
+                WriterFact::Debugger => "debugger",
+            }
+            .to_owned()
+        }),
+        crash_time: dump.crash_time.and_then(rfc3339_from_filetime),
+        uptime_seconds: dump.uptime.map(|uptime| uptime / SECOND),
+        triage: dump.call_stack_size.map(|call_stack_size| m::Triage {
+            options: dump.triage_options.map(Hex::word),
+            call_stack_size,
+            overflowed: dump.overflowed,
+        }),
+        tagged_data: dump
+            .tagged
+            .iter()
+            .map(|block| m::TaggedData {
+                guid: block.guid.clone(),
+                size: block.size,
+            })
+            .collect(),
+        // Quantities of 2^53 and above are not numbers in the contract; a size like that is noise.
+        bytes_declared: dump.bytes_declared.filter(|bytes| *bytes < 1 << 53),
+        bytes_present: dump.bytes_present,
+        physical_memory: dump.physical_memory.filter(|bytes| *bytes < 1 << 53),
+        damage: dump
+            .damage
+            .iter()
+            .map(|damage| m::DamageRecord {
+                what: damage.what.clone(),
+                offset: damage.offset.map(Hex::plain),
+            })
+            .collect(),
+    }
+}
+
+/// The contract's word for a format.
+pub fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::KernelTriage => "kernel-triage",
+        Format::KernelSummary => "kernel-summary",
+        Format::KernelComplete => "kernel-complete",
+        Format::KernelBitmap => "kernel-bitmap",
+        Format::KernelRanges => "kernel-ranges",
+        Format::KernelHeaderOnly => "kernel-header-only",
+        Format::KernelUnknown => "kernel-unknown",
+        Format::UserMinidump => "user-minidump",
+    }
+}
+
+fn system(facts: &CrashFacts) -> m::System {
+    let build = facts.system.build;
+    m::System {
+        version: build.and_then(windows_version).map(str::to_owned),
+        build,
+        service_pack: facts.system.service_pack,
+        product: facts.system.product.map(|product| {
+            match product {
+                Product::Workstation => "workstation",
+                Product::DomainController => "domain-controller",
+                Product::Server => "server",
+            }
+            .to_owned()
+        }),
+        name: build
+            .and_then(|build| judge_system(build).name)
+            .map(str::to_owned),
+        build_lab: facts.system.build_lab.clone(),
+        machine: facts.system.machine.clone(),
+        multicast_forwarding: m::MulticastForwarding::default(),
+    }
+}
+
+/// Major and minor version by build number: public release history.
+fn windows_version(build: u32) -> Option<&'static str> {
+    Some(match build {
+        2195 => "5.0",
+        2600 => "5.1",
+        3790 => "5.2",
+        6000..=6003 => "6.0",
+        7600 | 7601 => "6.1",
+        9200 => "6.2",
+        9600 => "6.3",
+        10240.. => "10.0",
+        _ => return None,
+    })
+}
+
+fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
+    let bugcheck = facts.bugcheck?;
+    let info = bugchecks::lookup(bugcheck.raw_code);
+    let width = PointerWidth::of(facts.dump.pointer);
+    let parameters = bugcheck
+        .parameters
+        .iter()
+        .enumerate()
+        .map(|(index, value)| {
+            let text = bugchecks::describe_parameter(info.code, index, &bugcheck.parameters, width);
+            m::Parameter {
+                value: Hex::address(*value, facts.dump.pointer),
+                meaning: text.meaning.map(str::to_owned),
+                decoded: text.decoded,
+            }
+        })
+        .collect();
+    Some(m::BugCheck {
+        code: Code::new(info.code),
+        raw_code: Code::new(info.raw),
+        name: info.name.map(str::to_owned),
+        parameters,
+    })
+}
+
+/// The place of an address: `None` when no module holds it.
+fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option<m::Location> {
+    let (id, offset) = facts.modules.locate(address)?;
+    let module = facts.modules.get(id)?;
+    Some(m::Location {
+        module: module.name.clone(),
+        offset: Hex::plain(offset),
+        symbol: name.map(|n| n.symbol.clone()),
+        displacement: name.map(|n| Hex::plain(n.displacement)),
+        symbol_kind: name.map(|n| n.kind.clone()),
+        symbol_aliases: name.map(|n| n.aliases.clone()).unwrap_or_default(),
+        file: name.and_then(|n| n.line.as_ref().map(|(file, _)| file.clone())),
+        line: name.and_then(|n| n.line.as_ref().map(|(_, line)| *line)),
+    })
+}
+
+fn registers(list: &[(String, u64)], pointer: usize) -> Option<Map<String, Value>> {
+    Some(
+        list.iter()
+            .map(|(name, value)| (name.clone(), Value::from(Hex::address(*value, pointer).0)))
+            .collect(),
+    )
+}
+
+fn header_context(facts: &CrashFacts, context: &ContextFacts) -> m::HeaderContext {
+    let pointer = facts.dump.pointer;
+    m::HeaderContext {
+        instruction_pointer: context.ip.map(|ip| Hex::address(ip, pointer)),
+        stack_pointer: context.sp.map(|sp| Hex::address(sp, pointer)),
+        location: context.ip.and_then(|ip| location(facts, ip, None)),
+        registers: registers(&context.registers, pointer),
+    }
+}
+
+fn fault(facts: &CrashFacts) -> m::Fault {
+    let pointer = facts.dump.pointer;
+    let fault = &facts.fault;
+    m::Fault {
+        instruction_pointer: fault.ip.map(|ip| Hex::address(ip, pointer)),
+        location: fault
+            .ip
+            .and_then(|ip| location(facts, ip, fault.name.as_ref())),
+        source: fault.source.clone(),
+        candidates: fault.candidates,
+        address: fault.address.map(|address| Hex::address(address, pointer)),
+        access: fault.access.clone(),
+        irql: fault.irql.map(u32::from),
+        context: fault.context.clone(),
+        instruction: fault.instruction.clone(),
+        instruction_kind: fault.instruction_kind.clone(),
+        effective_address: fault
+            .effective_address
+            .map(|(value, agrees)| m::EffectiveAddress {
+                value: Hex::address(value, pointer),
+                agrees,
+            }),
+        registers: registers(&fault.registers, pointer),
+    }
+}
+
+fn stack(facts: &CrashFacts, stack: &StackFacts) -> m::Stack {
+    let pointer = facts.dump.pointer;
+    m::Stack {
+        processor: stack.processor,
+        frames: stack
+            .frames
+            .iter()
+            .zip(0u32..)
+            .map(|(frame, index)| {
+                let place = location(facts, frame.ip, frame.name.as_ref());
+                m::Frame {
+                    index,
+                    instruction_pointer: Hex::address(frame.ip, pointer),
+                    stack_pointer: frame.sp.map(|sp| Hex::address(sp, pointer)),
+                    module: place.as_ref().and_then(|p| p.module.clone()),
+                    offset: place.as_ref().map(|p| p.offset.clone()),
+                    symbol: place.as_ref().and_then(|p| p.symbol.clone()),
+                    displacement: place.and_then(|p| p.displacement),
+                    trust: frame.trust.clone(),
+                    boundary: frame.boundary.clone(),
+                }
+            })
+            .collect(),
+        faulting_activity: stack.faulting_activity,
+        complete: stack.complete,
+        stopped_because: stack.stopped_because.clone(),
+    }
+}
+
+fn modules(facts: &CrashFacts) -> Vec<m::Module> {
+    let pointer = facts.dump.pointer;
+    facts
+        .modules
+        .iter()
+        .map(|module| {
+            let version = module.version.as_ref().map(|claim| {
+                let [major, minor, build, revision] = claim.version;
+                FileVersion::new(major, minor, build, revision)
+            });
+            m::Module {
+                name: module.name.clone(),
+                path: module.path.clone(),
+                base: Hex::address(module.base, pointer),
+                size: module.size,
+                time_date_stamp: Hex::word(module.time_date_stamp),
+                checksum: module.checksum.map(Hex::word),
+                version: version.map(|v| v.to_string()),
+                version_source: module
+                    .version
+                    .as_ref()
+                    .map(|claim| claim.source.as_str().to_owned()),
+                branch: module
+                    .name
+                    .as_deref()
+                    .zip(version)
+                    .and_then(|(name, version)| judge(name, version).branch)
+                    .map(|branch| branch.as_str().to_owned()),
+                pdb: module.pdb.as_ref().map(|pdb| m::Pdb {
+                    name: pdb.name.clone(),
+                    guid_age: pdb.guid_age.clone(),
+                }),
+                symbols: module.symbols.as_str().to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// A crash whose place is not known is grouped by what is: its name.
+fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
+    let bucket = facts.bucket.as_ref()?;
+    Some(m::Bucket {
+        key: bucket.key.clone().or_else(|| bucket.name.clone())?,
+        name: bucket.name.clone(),
+    })
+}
+
+fn hotfix(answer: &Answer) -> m::Hotfix {
+    m::Hotfix {
+        kb: KB943650.kb.to_owned(),
+        matching: m::Match {
+            status: answer.status,
+            evidence: answer
+                .evidence
+                .iter()
+                .map(|e| m::EvidenceRecord {
+                    id: e.id.to_owned(),
+                    supports: e.supports,
+                    strength: e.strength,
+                    summary: e.summary.clone(),
+                    place: e.place.clone(),
+                    basis: e.basis,
+                })
+                .collect(),
+            look_alikes: answer
+                .look_alikes
+                .iter()
+                .map(|(id, why)| m::LookAlikeRecord {
+                    id: id.clone(),
+                    why: why.clone(),
+                })
+                .collect(),
+        },
+        applicability: m::ApplicabilityRecord {
+            status: answer.servicing.applicability,
+            reason: answer.servicing.reason.clone(),
+            decided_from: answer
+                .servicing
+                .decided_from
+                .iter()
+                .map(|d| m::DecidedFrom {
+                    file: d.file.clone(),
+                    version: d.version.map(|v| v.to_string()),
+                    fixed_in: (d.file != "windows build")
+                        .then(|| KB943650.fixed_version.to_string()),
+                    source: d.source.to_owned(),
+                    basis: d.basis.to_owned(),
+                })
+                .collect(),
+        },
+        verdict: answer.verdict,
+        actions: answer
+            .actions
+            .iter()
+            .map(|a| m::Action {
+                action: a.id.to_owned(),
+                text: a.text.clone(),
+                command: a.command.clone(),
+            })
+            .collect(),
+        would_settle: answer.would_settle.clone(),
+    }
+}

@@ -1,0 +1,89 @@
+//! JSON as the contract wants it: dangerous characters in `\u` notation, nothing else special.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+
+use super::escape::is_dangerous;
+
+/// A formatter that writes dangerous characters in `\uXXXX` notation. The value is unchanged.
+struct Escaping<F>(F);
+
+impl<F: Formatter> Formatter for Escaping<F> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut start = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_dangerous(*c)) {
+            writer.write_all(fragment.get(start..at).unwrap_or_default().as_bytes())?;
+            // Every dangerous character lies in the basic plane: one unit.
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            start = at + c.len_utf8();
+        }
+        writer.write_all(fragment.get(start..).unwrap_or_default().as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.begin_array(w)
+    }
+    fn end_array<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.end_array(w)
+    }
+    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(w, first)
+    }
+    fn end_array_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.end_array_value(w)
+    }
+    fn begin_object<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.begin_object(w)
+    }
+    fn end_object<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.end_object(w)
+    }
+    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(w, first)
+    }
+    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(w)
+    }
+    fn end_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        self.0.end_object_value(w)
+    }
+}
+
+/// Writes `value` over several lines, indented by two spaces, without a final line end.
+///
+/// # Errors
+/// Whatever the writer says.
+pub fn write_pretty<W: Write, T: Serialize>(writer: W, value: &T) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(writer, Escaping(PrettyFormatter::new()));
+    value.serialize(&mut serializer).map_err(io::Error::from)
+}
+
+/// Writes `value` on one line without a line end.
+///
+/// # Errors
+/// Whatever the writer says.
+pub fn write_compact<W: Write, T: Serialize>(writer: W, value: &T) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(writer, Escaping(CompactFormatter));
+    value.serialize(&mut serializer).map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dangerous_characters_are_escaped_and_the_value_survives() {
+        let text = "a\u{1b}\u{7f}\u{9b}\u{202e}\u{2028}é\"\\";
+        let mut out = Vec::new();
+        write_compact(&mut out, &text).unwrap();
+        let json = String::from_utf8(out).unwrap();
+        assert_eq!(json, r#""a\u001b\u007f\u009b\u202e\u2028é\"\\""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+}

@@ -1,0 +1,121 @@
+//! The small value types of the report contract: hex text, times, open-ended enumerations.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// An address or a register value: `0x` and lower-case hex, padded to the dump's pointer width.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hex(pub String);
+
+impl Hex {
+    /// An address of a machine whose pointers are `pointer` bytes wide.
+    pub fn address(value: u64, pointer: usize) -> Hex {
+        match pointer {
+            4 => Hex(format!("0x{value:08x}")),
+            _ => Hex(format!("0x{value:016x}")),
+        }
+    }
+
+    /// An offset or a 64-bit quantity, not padded.
+    pub fn plain(value: u64) -> Hex {
+        Hex(format!("0x{value:x}"))
+    }
+
+    /// A 32-bit quantity that is usually written with eight digits.
+    pub fn word(value: u32) -> Hex {
+        Hex(format!("0x{value:08x}"))
+    }
+}
+
+impl JsonSchema for Hex {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Hex".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]+$" })
+    }
+}
+
+/// A bug check or exception code: `0x` and eight upper-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(pub String);
+
+impl Code {
+    /// The text of `value`.
+    pub fn new(value: u32) -> Code {
+        Code(format!("0x{value:08X}"))
+    }
+}
+
+impl JsonSchema for Code {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Code".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0x[0-9A-F]{8}$" })
+    }
+}
+
+/// A FILETIME (100 ns since 1601-01-01 UTC) as RFC 3339 UTC text to the second; `None` outside
+/// the years 1601 to 9999.
+pub fn rfc3339_from_filetime(filetime: u64) -> Option<String> {
+    /// Seconds from 1601-01-01 to 1970-01-01.
+    const EPOCH: i64 = 11_644_473_600;
+    rfc3339_from_unix(
+        i64::try_from(filetime / 10_000_000)
+            .ok()?
+            .checked_sub(EPOCH)?,
+    )
+}
+
+/// Seconds since 1970-01-01 UTC as RFC 3339 text.
+pub fn rfc3339_from_unix(seconds: i64) -> Option<String> {
+    let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+    time.format(&time::format_description::well_known::Rfc3339)
+        .ok()
+}
+
+/// Seconds since 1970-01-01 UTC of an RFC 3339 text.
+pub fn unix_from_rfc3339(text: &str) -> Option<i64> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .ok()
+        .map(time::OffsetDateTime::unix_timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filetime_is_printed_as_utc() {
+        // 2008-07-15T06:38:00Z, the article's time for the x64 tcpip.sys.
+        let unix = 1_216_103_880u64;
+        let filetime = (unix + 11_644_473_600) * 10_000_000 + 1234;
+        assert_eq!(
+            rfc3339_from_filetime(filetime).as_deref(),
+            Some("2008-07-15T06:38:00Z")
+        );
+        assert_eq!(rfc3339_from_filetime(u64::MAX), None);
+    }
+
+    #[test]
+    fn addresses_are_padded_to_the_pointer_width() {
+        assert_eq!(Hex::address(0x8, 8).0, "0x0000000000000008");
+        assert_eq!(Hex::address(0x8, 4).0, "0x00000008");
+        assert_eq!(Code::new(0xd1).0, "0x000000D1");
+    }
+}

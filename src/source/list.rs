@@ -1,0 +1,170 @@
+//! The files a person named: arguments with wildcards, and `--files-from` lists.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::platform;
+use super::{ErrorKind, SourceError};
+
+/// Bytes a list may have.
+const LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// Names a list may have.
+const LIST_NAMES: usize = 1_000_000;
+
+/// Expands wildcards where the shell leaves that to the program (Windows); elsewhere arguments are
+/// paths as they are. Order is kept; what matches nothing stays, to be reported as not found.
+pub fn expand(arguments: impl IntoIterator<Item = OsString>) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for argument in arguments {
+        platform::expand_one(argument, &mut paths);
+    }
+    paths
+}
+
+/// Reads the names listed in `path`; `-` is standard input.
+///
+/// # Errors
+/// Those of opening a file, [`ErrorKind::Limit`] for a list over 64 MiB or a million names,
+/// [`ErrorKind::Unsupported`] for one that is not text.
+pub fn files_from(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    if path.as_os_str() == "-" {
+        return read_list(&mut std::io::stdin().lock());
+    }
+    let found = std::fs::metadata(path)
+        .map_err(|e| SourceError::from_io(&e, path, "looking at the list"))?;
+    if found.is_dir() {
+        return Err(SourceError::new(
+            ErrorKind::IsDirectory,
+            "is a directory: --files-from wants a file with one name a line",
+        ));
+    }
+    // Unlike a dump, a list may come from a pipe: <(find ...) names one.
+    let mut file = std::fs::File::open(path)
+        .map_err(|e| SourceError::from_io(&e, path, "opening the list"))?;
+    read_list(&mut file)
+}
+
+/// Reads names that are separated by NUL bytes if there are any, by line ends otherwise. A byte order
+/// mark decides the encoding (PowerShell writes UTF-16); blank lines are skipped.
+///
+/// # Errors
+/// As [`files_from`].
+pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
+    let mut bytes = Vec::new();
+    input
+        .take(LIST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| SourceError::new(ErrorKind::Io, format!("{e} while reading the list")))?;
+    if bytes.len() as u64 > LIST_BYTES {
+        return Err(SourceError::new(
+            ErrorKind::Limit,
+            format!("the list has more than {LIST_BYTES} bytes: is it a list of names?"),
+        ));
+    }
+    let bytes = decoded(bytes)?;
+    let by_nul = bytes.contains(&0);
+    let mut paths = Vec::new();
+    for name in bytes.split(|byte| if by_nul { *byte == 0 } else { *byte == b'\n' }) {
+        let name = if by_nul {
+            name
+        } else {
+            name.strip_suffix(b"\r").unwrap_or(name)
+        };
+        if name.is_empty() {
+            continue;
+        }
+        if paths.len() == LIST_NAMES {
+            return Err(SourceError::new(
+                ErrorKind::Limit,
+                format!("the list has more than {LIST_NAMES} names: split it"),
+            ));
+        }
+        paths.push(platform::path_from_bytes(name).ok_or_else(not_text)?);
+    }
+    Ok(paths)
+}
+
+fn decoded(bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {
+    if let Some(text) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
+        return Ok(text.to_vec());
+    }
+    if bytes.starts_with(b"\xFE\xFF") {
+        return Err(not_text());
+    }
+    let Some(text) = bytes.strip_prefix(b"\xFF\xFE") else {
+        return Ok(bytes);
+    };
+    let (units, rest) = text.as_chunks::<2>();
+    let units = units.iter().map(|pair| u16::from_le_bytes(*pair));
+    if !rest.is_empty() {
+        return Err(not_text());
+    }
+    char::decode_utf16(units)
+        .collect::<Result<String, _>>()
+        .map(String::into_bytes)
+        .map_err(|_| not_text())
+}
+
+fn not_text() -> SourceError {
+    SourceError::new(
+        ErrorKind::Unsupported,
+        "the list is not readable text: one file name a line, UTF-8 or UTF-16",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(bytes: &[u8]) -> Vec<String> {
+        read_list(&mut &bytes[..])
+            .unwrap()
+            .iter()
+            .map(|path| path.to_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn lines_of_either_system_are_names() {
+        assert_eq!(
+            names(b"a.dmp\n\nb c.dmp\r\nd.dmp"),
+            ["a.dmp", "b c.dmp", "d.dmp"]
+        );
+        assert_eq!(names(b""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nul_separated_names_may_hold_line_ends() {
+        assert_eq!(names(b"a\nb.dmp\0c.dmp\0"), ["a\nb.dmp", "c.dmp"]);
+    }
+
+    #[test]
+    fn a_list_that_powershell_wrote_is_read() {
+        let utf16: Vec<u8> = "\u{FEFF}a.dmp\r\n\u{E9}.dmp\r\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(names(&utf16), ["a.dmp", "\u{E9}.dmp"]);
+        assert_eq!(names(b"\xEF\xBB\xBFa.dmp\n"), ["a.dmp"]);
+    }
+
+    #[test]
+    fn an_endless_list_ends_at_the_limit() {
+        let error = read_list(&mut std::io::repeat(b'x')).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Limit);
+        let error = read_list(&mut b"x\n".repeat(LIST_NAMES + 1).as_slice()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Limit);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_name_that_is_not_unicode_stays_exact() {
+        use std::os::unix::ffi::OsStrExt;
+        let paths = read_list(&mut &b"\xFFa.dmp\n"[..]).unwrap();
+        assert_eq!(paths[0].as_os_str().as_bytes(), b"\xFFa.dmp");
+        let info = crate::source::SourceInfo::of_path(&paths[0]);
+        assert_eq!(info.path, "\u{FFFD}a.dmp");
+        assert_eq!(info.path_exact.as_deref(), Some(&b"\xFFa.dmp"[..]));
+    }
+}

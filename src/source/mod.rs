@@ -1,0 +1,21 @@
+//! Where bytes come from: a path, standard input, a list of files; and what a file is by its content.
+//!
+//! Opens, identifies and fingerprints. Knows the signatures of dumps and of what is mistaken for
+//! one, but reads no field of a dump. Never writes next to a dump.
+
+mod error;
+mod fingerprint;
+mod foreign;
+mod identify;
+mod list;
+mod open;
+mod platform;
+mod stdin;
+
+pub use error::{ErrorKind, SourceError};
+pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_with, sha256};
+pub use foreign::Foreign;
+pub use identify::{FileKind, identify};
+pub use list::{expand, files_from, read_list};
+pub use open::{Container, Source, SourceInfo, open};
+pub use stdin::{STDIN_LIMIT, spool, stdin};

@@ -1,0 +1,144 @@
+//! Opens a path as a source of bytes. Looks before it opens: only regular files are read.
+
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use crate::bytes::{FileReader, ReadAt};
+
+use super::platform;
+use super::{ErrorKind, SourceError};
+
+/// Where an input came from, as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// The path as given, `-` for standard input. Text that is not valid Unicode is replaced; nothing
+    /// is escaped yet.
+    pub path: String,
+    /// The bytes of the path where `path` is not exact: as the system has them on Unix, WTF-8 on Windows.
+    pub path_exact: Option<Vec<u8>>,
+    /// Length in bytes when it was opened; `None` when it could not be asked for.
+    pub size: Option<u64>,
+    /// Last modification in seconds since 1970-01-01T00:00Z; `None` when unknown.
+    pub modified: Option<i64>,
+    /// The archive that holds it.
+    pub container: Option<Container>,
+}
+
+/// The archive an input is a member of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Path of the archive, as [`SourceInfo::path`].
+    pub path: String,
+    /// Name of the member as the archive has it: data, never used as a path.
+    pub member: String,
+}
+
+impl SourceInfo {
+    /// What the path alone tells: for an input that could not be opened.
+    pub fn of_path(path: &Path) -> SourceInfo {
+        let exact = path.to_str().is_none();
+        SourceInfo {
+            path: path.to_string_lossy().into_owned(),
+            path_exact: exact.then(|| path.as_os_str().as_encoded_bytes().to_vec()),
+            ..SourceInfo::default()
+        }
+    }
+}
+
+/// An open input: its bytes and where they came from.
+pub struct Source {
+    /// Where the bytes came from.
+    pub info: SourceInfo,
+    bytes: Box<dyn ReadAt>,
+    path: Option<PathBuf>,
+}
+
+impl Source {
+    /// A source of `bytes` that is not a file of its own.
+    pub fn new(info: SourceInfo, bytes: Box<dyn ReadAt>) -> Source {
+        Source {
+            info,
+            bytes,
+            path: None,
+        }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &dyn ReadAt {
+        self.bytes.as_ref()
+    }
+
+    /// Asks whether the file is still the one that was opened: a dump that is being written or copied
+    /// changes its size or time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Growing`] when size or modification time differ from those at opening.
+    pub fn check_unchanged(&self) -> Result<(), SourceError> {
+        let Some(now) = self.path.as_ref().and_then(|path| fs::metadata(path).ok()) else {
+            return Ok(());
+        };
+        if Some(now.len()) == self.info.size && modified(&now) == self.info.modified {
+            return Ok(());
+        }
+        Err(SourceError::new(
+            ErrorKind::Growing,
+            format!(
+                "the file changed while it was read ({} bytes, now {}): run again when it is complete",
+                self.info.size.unwrap_or_default(),
+                now.len()
+            ),
+        ))
+    }
+}
+
+/// Opens a regular file. An empty one opens: [`super::identify`] says what to do about it.
+///
+/// # Errors
+/// [`SourceError`] of kind `not-found`, `permission`, `is-directory`, `unsupported` (a pipe, socket or
+/// device: never opened for reading) or `io`.
+pub fn open(path: &Path) -> Result<Source, SourceError> {
+    let found = fs::metadata(path).map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
+    require_regular(&found)?;
+    let file = platform::open(path).map_err(|e| SourceError::from_io(&e, path, "opening it"))?;
+    // What was opened may not be what was looked at.
+    let opened = file
+        .metadata()
+        .map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
+    require_regular(&opened)?;
+    let reader =
+        FileReader::new(file).map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
+    Ok(Source {
+        info: SourceInfo {
+            size: Some(reader.len()),
+            modified: modified(&opened),
+            ..SourceInfo::of_path(path)
+        },
+        bytes: Box::new(reader),
+        path: Some(path.to_owned()),
+    })
+}
+
+fn require_regular(found: &Metadata) -> Result<(), SourceError> {
+    if found.is_dir() {
+        return Err(SourceError::directory());
+    }
+    if !found.is_file() {
+        let what = platform::special(found.file_type());
+        return Err(SourceError::new(
+            ErrorKind::Unsupported,
+            format!("{what}, not a file: pass the dump as a file, or through standard input as -"),
+        ));
+    }
+    Ok(())
+}
+
+fn modified(found: &Metadata) -> Option<i64> {
+    let time = found.modified().ok()?;
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).ok(),
+        Err(before) => i64::try_from(before.duration().as_secs())
+            .ok()
+            .and_then(i64::checked_neg),
+    }
+}

@@ -1,0 +1,86 @@
+//! The seam where operating systems differ: what a path names, opening without waiting, file name
+//! bytes, wildcards.
+
+use std::ffi::OsString;
+use std::fs::{File, FileType, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Opens `path` for reading. A FIFO that took the place of a file after it was looked at does not
+/// block, and a terminal does not become the controlling one.
+#[cfg(unix)]
+pub fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+}
+
+/// Opens `path` for reading.
+#[cfg(not(unix))]
+pub fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).open(path)
+}
+
+/// What something that is neither file nor directory is, for a person.
+#[cfg(unix)]
+pub fn special(kind: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_block_device() || kind.is_char_device() {
+        "a device"
+    } else {
+        "not a regular file"
+    }
+}
+
+/// What something that is neither file nor directory is, for a person.
+#[cfg(not(unix))]
+pub fn special(_: FileType) -> &'static str {
+    "not a regular file"
+}
+
+/// The path that `bytes` name. Unix paths are bytes.
+#[cfg(unix)]
+pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(PathBuf::from(OsString::from_vec(bytes.to_vec())))
+}
+
+/// The path that `bytes` name, `None` when they are not UTF-8.
+#[cfg(not(unix))]
+pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
+    std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+/// The shell has expanded wildcards already.
+#[cfg(not(windows))]
+pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
+    into.push(PathBuf::from(argument));
+}
+
+/// Expands `*` and `?`, which Windows shells leave to the program. An argument that names an
+/// existing file, is a device or verbatim path, or matches nothing stays as it is.
+#[cfg(windows)]
+pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
+    let path = PathBuf::from(argument);
+    let pattern = path
+        .to_str()
+        .filter(|text| text.contains(['*', '?']) && !text.starts_with(r"\\?\"))
+        .map(|text| text.replace('[', "[[]"));
+    let before = into.len();
+    let options = glob::MatchOptions {
+        case_sensitive: false,
+        ..glob::MatchOptions::default()
+    };
+    if let Some(Ok(paths)) = pattern.map(|pattern| glob::glob_with(&pattern, options)) {
+        into.extend(paths.filter_map(Result::ok));
+    }
+    if into.len() == before {
+        into.push(path);
+    }
+}

@@ -1,0 +1,276 @@
+//! The corridor: from bytes to a report, in the order of `docs/architecture.md`.
+//!
+//! [`Engine::triage`] never fails: whatever goes wrong becomes part of the report.
+
+use std::time::Duration;
+
+use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
+use crate::dump::{self, user::UserDumpError};
+use crate::evidence::{self, Context, Observation};
+use crate::facts::{self, CrashFacts, Format};
+use crate::knowledge;
+use crate::knowledge::bugchecks;
+use crate::knowledge::builds::BuildTable;
+use crate::knowledge::defect;
+use crate::report::model::{Note, Severity, Tool, ToolOptions};
+use crate::report::{self, Answer, Input, Report};
+use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
+use crate::symbols::SymbolLibrary;
+use crate::verdict;
+
+/// Limits for one dump.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Loop steps.
+    pub steps: u64,
+    /// Time, where the user set one.
+    pub time: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            steps: Budget::DEFAULT_STEPS,
+            time: None,
+        }
+    }
+}
+
+/// What every dump of a run shares.
+pub struct Engine {
+    /// Known builds, the user's included.
+    pub builds: BuildTable,
+    /// Where images and PDBs are found; `None` to use the dump alone.
+    pub symbols: Option<SymbolLibrary>,
+    /// Limits for each dump.
+    pub limits: Limits,
+    /// Compute the SHA-256 of every file.
+    pub sha256: bool,
+    /// Options that the report names.
+    pub options: ToolOptions,
+}
+
+impl Default for Engine {
+    fn default() -> Engine {
+        Engine {
+            builds: BuildTable::embedded(),
+            symbols: None,
+            limits: Limits::default(),
+            sha256: false,
+            options: ToolOptions {
+                offline: true,
+                symbols: false,
+            },
+        }
+    }
+}
+
+/// A report and the reasoning behind it.
+pub struct Triaged {
+    /// The report.
+    pub report: Report,
+    /// Every observer's question and outcome; empty when the input could not be analysed.
+    pub observations: Vec<Observation>,
+    /// What the report was judged from, for a store; `None` when the input could not be analysed.
+    pub facts: Option<CrashFacts>,
+}
+
+impl Engine {
+    /// The report on the dump in `bytes`.
+    pub fn triage(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Report {
+        self.explain(bytes, info).report
+    }
+
+    /// The report and the whole reasoning.
+    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Triaged {
+        let reader = match PagedReader::open(bytes) {
+            Ok(reader) => reader,
+            Err(error) => return self.unreadable(info, &read_failed(&error)),
+        };
+        let input = Input {
+            info,
+            fingerprint: source::fingerprint_with(bytes, reader.prefix()).ok(),
+            sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
+        };
+        match self.facts(&reader) {
+            Ok(facts) => self.judge(facts, input),
+            Err(error) => Triaged {
+                report: report::failed(self.tool(), input, &error),
+                observations: Vec::new(),
+                facts: None,
+            },
+        }
+    }
+
+    /// The report on facts that were gathered before: what a store judges again when the
+    /// knowledge changed.
+    pub fn judge(&self, facts: CrashFacts, input: Input<'_>) -> Triaged {
+        let observations = evidence::observe(&facts, &self.context());
+        let answer = self.answer(&facts, &observations);
+        let notes = notes(&facts);
+        Triaged {
+            report: report::build(self.tool(), input, &facts, &answer, notes),
+            observations,
+            facts: Some(facts),
+        }
+    }
+
+    /// A report on an input that could not even be opened.
+    pub fn unreadable(&self, info: &SourceInfo, error: &SourceError) -> Triaged {
+        let input = Input {
+            info,
+            fingerprint: None,
+            sha256: None,
+        };
+        Triaged {
+            report: report::failed(self.tool(), input, error),
+            observations: Vec::new(),
+            facts: None,
+        }
+    }
+
+    /// Everything seen in the dump.
+    fn facts(&self, reader: &PagedReader<'_>) -> Result<CrashFacts, SourceError> {
+        let kind = source::identify(reader.prefix(), reader.len());
+        if let Some(refusal) = kind.refusal() {
+            return Err(refusal);
+        }
+        let budget = Budget::new(self.limits.steps, self.limits.time);
+        if kind == FileKind::UserMinidump {
+            let dump = dump::user::read_with(reader)
+                .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
+            return Ok(facts::gather_user(dump, reader.len()));
+        }
+        let dump = dump::open(reader, &budget)
+            .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
+        Ok(facts::gather(reader, dump, self.symbols.as_ref(), &budget))
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            builds: &self.builds,
+        }
+    }
+
+    /// The decisions, from facts and evidence alone.
+    fn answer(&self, facts: &CrashFacts, observations: &[Observation]) -> Answer {
+        let evidence = evidence::evidence(observations);
+        let servicing = evidence::servicing(facts, &self.builds);
+        let status = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+        let verdict = verdict::verdict(status, servicing.applicability);
+        Answer {
+            status,
+            look_alikes: look_alikes(facts),
+            verdict,
+            actions: verdict::actions(facts, &servicing, status, verdict),
+            would_settle: verdict::would_settle(facts, &servicing, status),
+            evidence,
+            servicing,
+        }
+    }
+
+    /// The program and its options, as every record names them.
+    pub fn tool(&self) -> Tool {
+        Tool {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            knowledge: knowledge::VERSION.to_owned(),
+            options: self.options,
+        }
+    }
+}
+
+fn read_failed(error: &ReadError) -> SourceError {
+    SourceError::new(ErrorKind::Io, error.to_string())
+}
+
+fn user_error_kind(error: &UserDumpError) -> ErrorKind {
+    match error {
+        UserDumpError::NotMinidump => ErrorKind::NotADump,
+        UserDumpError::Cut { .. } | UserDumpError::Nothing => ErrorKind::Truncated,
+        UserDumpError::Read(_) => ErrorKind::Io,
+        UserDumpError::Parser(_) => ErrorKind::Internal,
+    }
+}
+
+fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
+    match error {
+        dump::DumpError::NotKernelDump => ErrorKind::NotADump,
+        dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
+    }
+}
+
+/// Other known problems of this Windows and this code. The evidence says which of them is nearest.
+fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
+    let (Some(build), Some(bugcheck)) = (facts.system.build, facts.bugcheck) else {
+        return Vec::new();
+    };
+    let code = bugchecks::base_code(bugcheck.raw_code);
+    defect::look_alikes()
+        .iter()
+        .filter(|other| !other.builds.is_empty() && !other.codes.is_empty())
+        .filter(|other| other.fits(build, code))
+        .map(|other| (other.id.to_owned(), other.tell.to_owned()))
+        .collect()
+}
+
+/// What a reader should know about a kernel dump's report.
+fn notes(facts: &CrashFacts) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut add = |code: &str, severity, field: &str, message: &str| {
+        notes.push(Note {
+            code: code.to_owned(),
+            severity,
+            field: Some(field.to_owned()),
+            message: message.to_owned(),
+        });
+    };
+    let dump = &facts.dump;
+    if !dump.damage.is_empty() {
+        add(
+            "dump.damaged",
+            Severity::Warning,
+            "/dump/damage",
+            "part of the dump could not be read; what is missing is listed there",
+        );
+    }
+    match dump.format {
+        Format::KernelTriage | Format::UserMinidump => {}
+        Format::KernelHeaderOnly => add(
+            "dump.header-only",
+            Severity::Info,
+            "/dump/format",
+            "the dump holds a header and no memory",
+        ),
+        Format::KernelUnknown => add(
+            "dump.unknown-type",
+            Severity::Warning,
+            "/dump/type",
+            "the dump type is not known: only the header was read",
+        ),
+        _ if facts.memory.is_some() => {}
+        _ => add(
+            "dump.body-not-read",
+            Severity::Warning,
+            "/dump/format",
+            "the memory of this dump cannot be read: modules and stacks are not known",
+        ),
+    }
+    if dump.overflowed == Some(true) {
+        add(
+            "dump.overflowed",
+            Severity::Info,
+            "/dump/triage/overflowed",
+            "Windows had to leave data out of this small dump",
+        );
+    }
+    if facts.system.checked_build == Some(true) {
+        add(
+            "system.checked-build",
+            Severity::Info,
+            "/system/build",
+            "a checked (debug) build of Windows: timestamps and offsets differ from the release",
+        );
+    }
+    notes
+}

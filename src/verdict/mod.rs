@@ -1,0 +1,89 @@
+//! The answer: does the crash match the defect, does the hotfix apply, what to do now.
+//!
+//! Two questions, never blended, and one word for a ticket derived from both. Pure: evidence in,
+//! decision out. The rules are the table in `rules`; nothing is weighed outside it.
+
+mod actions;
+mod rules;
+
+pub use actions::{Action, actions, would_settle};
+pub use rules::decide;
+
+use crate::evidence::Servicing;
+use crate::facts::CrashFacts;
+pub use crate::knowledge::versions::Applicability;
+use crate::knowledge::versions::FixState;
+use crate::vocabulary::open_enum;
+
+open_enum! {
+    /// Does the crash match the defect? In ascending order.
+    MatchStatus {
+        /// Something rules it out.
+        Excluded = "excluded",
+        /// Evidence nearest the fault speaks against it.
+        Unlikely = "unlikely",
+        /// The dump lacks what even `possible` needs.
+        InsufficientData = "insufficient-data",
+        /// The fault is where the defect strikes, and nothing names another owner.
+        Possible = "possible",
+        /// A decisive sign, without proof.
+        Probable = "probable",
+        /// Proven.
+        Confirmed = "confirmed",
+    }
+}
+
+open_enum! {
+    /// One word for a ticket.
+    Verdict {
+        /// Install the hotfix (or what includes it).
+        Applies = "applies",
+        /// Install the service pack first.
+        AppliesAfterServicePack = "applies-after-service-pack",
+        /// Probably the defect.
+        ProbablyApplies = "probably-applies",
+        /// It may be the defect.
+        MayApply = "may-apply",
+        /// It is not the defect, or the machine has the fix.
+        DoesNotApply = "does-not-apply",
+        /// The dump cannot tell.
+        Undetermined = "undetermined",
+    }
+}
+
+/// True when nothing known says that this system holds the fix: the match stays open then.
+pub fn may_lack_fix(facts: &CrashFacts, servicing: &Servicing) -> bool {
+    matches!(servicing.state, FixState::NotFixed | FixState::Unknown)
+        && matches!(facts.system.build, Some(6000 | 6001))
+}
+
+/// The word for a ticket, from the two answers.
+pub fn verdict(status: MatchStatus, applicability: Applicability) -> Verdict {
+    use Applicability as A;
+    use MatchStatus as M;
+    if matches!(status, M::Unlikely | M::Excluded) {
+        return Verdict::DoesNotApply;
+    }
+    match applicability {
+        A::AlreadyInstalled
+        | A::IncludedInLaterUpdate
+        | A::SupersededByServicePack
+        | A::NotApplicable => Verdict::DoesNotApply,
+        A::NeedsServicePack => match status {
+            M::Confirmed | M::Probable => Verdict::AppliesAfterServicePack,
+            M::Possible => Verdict::MayApply,
+            _ => Verdict::Undetermined,
+        },
+        A::Applicable | A::PartiallyServiced => match status {
+            M::Confirmed => Verdict::Applies,
+            M::Probable => Verdict::ProbablyApplies,
+            M::Possible => Verdict::MayApply,
+            _ => Verdict::Undetermined,
+        },
+        A::Unknown => match status {
+            M::Confirmed | M::Probable => Verdict::ProbablyApplies,
+            M::Possible => Verdict::MayApply,
+            _ => Verdict::Undetermined,
+        },
+    }
+}

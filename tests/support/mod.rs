@@ -1,0 +1,36 @@
+//! A writer of kernel crash dumps for the tests: a description of a crash becomes the bytes of a dump.
+//!
+//! It is written from the format page alone and shares nothing with the reader under test: every
+//! offset below is stated a second time on purpose, so that an error has to be made twice to hide.
+//! All machines, processes and third-party drivers named here are invented.
+#![allow(dead_code)] // each integration test takes the part it needs
+
+pub mod bytes;
+pub mod catalogue;
+pub mod context;
+pub mod header;
+pub mod kernel;
+pub mod layouts;
+pub mod mdmp_fields;
+pub mod mutate;
+pub mod prng;
+pub mod run;
+pub mod scenes;
+pub mod shared;
+pub mod stack;
+pub mod state;
+pub mod triage;
+
+pub use state::CrashState;
+
+/// The bytes of the dump that `state` describes.
+pub fn write(state: &CrashState) -> Vec<u8> {
+    match state.dump_type {
+        1 => header::complete(state),
+        2 => header::summary(state),
+        4 => triage::write(state),
+        5 | 6 => header::bitmap(state),
+        8..=10 => header::ranges(state),
+        _ => header::header(state).into_bytes(),
+    }
+}
