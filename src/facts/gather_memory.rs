@@ -3,6 +3,7 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::dump::{Damage, Header, PhysicalBody};
 use crate::fault::{self, Crash};
+use crate::kernel::DebuggerData;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::processors::Processor;
@@ -13,7 +14,8 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, fr
 use crate::unwind::{MemoryCode, StackKind, StackRange, Walker};
 
 use super::fault::{Found, PlainNames, found, walk_facts};
-use super::{MemoryFacts, ProcessorFacts, StackFacts};
+use super::findings::Scene;
+use super::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
 
 /// Other processors whose stacks are walked.
 const MOST_STACKS: usize = 64;
@@ -82,11 +84,31 @@ pub(super) fn read(
         let number = crashed.map(|p| p.number);
         found(&crash, &investigation, &result.modules, &names, number)
     });
-    result.facts = Some(MemoryFacts {
+    let mut facts = MemoryFacts {
         processors: processors(&kernel),
         other_stacks: other_stacks(&kernel, header.machine, &space, &code, budget),
         ..MemoryFacts::default()
-    });
+    };
+    if let Some(machine) = header.machine {
+        let scene = Scene {
+            memory: &space,
+            machine,
+            build: header.build,
+            budget,
+        };
+        let table = kernel
+            .kdbg
+            .as_ref()
+            .and_then(DebuggerData::pool_track_table);
+        facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
+        if let Some(found) = &result.found {
+            facts.findings = scene.at_fault(&found.fault);
+        }
+        facts
+            .findings
+            .extend(tag_findings(facts.pool_tags.as_deref()));
+    }
+    result.facts = Some(facts);
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
     }
@@ -191,6 +213,23 @@ fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The counts of the tracking table as findings.
+fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
+    tags.unwrap_or_default()
+        .iter()
+        .filter(|count| count.outstanding > 0)
+        .map(|count| Finding {
+            kind: "pool-tag".to_owned(),
+            address: None,
+            tag: Some(count.tag.clone()),
+            detail: format!(
+                "{} pool allocations tagged {} are outstanding",
+                count.outstanding, count.tag
+            ),
+        })
+        .collect()
 }
 
 fn processors(kernel: &KernelState) -> Vec<ProcessorFacts> {

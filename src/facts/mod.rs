@@ -5,6 +5,7 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod fault;
+mod findings;
 mod gather;
 mod gather_memory;
 mod memory;
