@@ -36,7 +36,7 @@ fn with_crash<T>(file: &Path, f: impl FnOnce(&Crash<'_>) -> T) -> T {
     };
     let memory = facts::address_space(&reader, &dump.header, triage);
     let opened = dump::open(&reader, &Budget::default()).unwrap();
-    let modules = facts::gather(&reader, opened, &Budget::default()).modules;
+    let modules = facts::gather(&reader, opened, None, &Budget::default()).modules;
     let code = MemoryCode::new(&modules, &memory);
     let crash = Crash::from_triage(&reader, &dump.header, triage, &memory, &code).unwrap();
     f(&crash)

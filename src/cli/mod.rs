@@ -4,6 +4,8 @@ mod analysis;
 mod explain;
 pub mod kb;
 mod output;
+pub mod stack;
+pub mod symbols;
 mod triage;
 
 use std::ffi::OsString;
@@ -43,7 +45,9 @@ struct Cli {
 enum Command {
     Triage(triage::TriageArgs),
     Explain(explain::ExplainArgs),
+    Stack(stack::StackArgs),
     Kb(kb::KbArgs),
+    Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
     Schema,
     /// Print a completion script for a shell
@@ -98,6 +102,7 @@ fn run(command: Command) -> io::Result<u8> {
     let status = match command {
         Command::Triage(args) => triage::run(&args, &mut out)?,
         Command::Explain(args) => explain::run(&args, &mut out)?,
+        Command::Stack(args) => stack::run(&args, &mut out)?,
         Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
             Ok(status) => status,
             Err(kb::KbError::Output(error)) => return Err(error),
@@ -106,6 +111,7 @@ fn run(command: Command) -> io::Result<u8> {
                 USAGE
             }
         },
+        Command::Symbols(args) => symbols::run(&args, &mut out)?,
         Command::Schema => {
             crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
             writeln!(out)?;

@@ -2,7 +2,7 @@
 
 use crate::fault::{self, Crash, Investigation, Source};
 use crate::modules::Modules;
-use crate::unwind::{CodeInfo, Frame, Walk};
+use crate::unwind::{Frame, Walk};
 
 use super::{BucketFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
 
@@ -34,22 +34,6 @@ pub(crate) trait Naming {
     /// The name of the function that owns `address`; `is_return` says that the address is where a
     /// call returns to, so that the call itself lies just before it.
     fn full_name(&self, address: u64, is_return: bool) -> Option<NameFact>;
-}
-
-/// Only what the walk's own seam knows.
-pub(crate) struct PlainNames<'a>(pub &'a dyn CodeInfo);
-
-impl Naming for PlainNames<'_> {
-    fn full_name(&self, address: u64, _: bool) -> Option<NameFact> {
-        let name = self.0.name_at(address)?;
-        Some(NameFact {
-            symbol: name.symbol.into_owned(),
-            displacement: name.displacement,
-            kind: "exact".to_owned(),
-            aliases: Vec::new(),
-            line: None,
-        })
-    }
 }
 
 fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> FaultFacts {

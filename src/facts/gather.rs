@@ -1,7 +1,8 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
-use super::fault::{Found, PlainNames, found};
+use super::fault::{Found, found};
 use super::gather_memory;
+use super::session::{Session, learn};
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
@@ -10,7 +11,7 @@ use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
-use crate::unwind::MemoryCode;
+use crate::symbols::SymbolLibrary;
 
 use super::{
     BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
@@ -32,7 +33,12 @@ struct Structures {
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
-pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> CrashFacts {
+pub fn gather(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -43,7 +49,9 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
         Body::Physical(_) | Body::None => None,
     };
     let mut memory = match &body {
-        Body::Physical(Some(body)) => Some(gather_memory::read(reader, &header, body, budget)),
+        Body::Physical(Some(body)) => {
+            Some(gather_memory::read(reader, &header, body, library, budget))
+        }
         _ => None,
     };
     let structures = triage
@@ -52,13 +60,13 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
-    let modules = match &mut memory {
-        Some(memory) => std::mem::take(&mut memory.modules),
-        None => triage.map(modules).unwrap_or_default(),
+    let (mut modules, from_memory) = match &mut memory {
+        Some(memory) => (std::mem::take(&mut memory.modules), memory.found.take()),
+        None => (triage.map(modules).unwrap_or_default(), None),
     };
-    let found = match &mut memory {
-        Some(memory) => memory.found.take(),
-        None => triage.and_then(|triage| investigate(reader, &header, triage, &modules, budget)),
+    let found = match triage {
+        Some(triage) => investigate(reader, &header, triage, &mut modules, library, budget),
+        None => from_memory,
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
@@ -104,20 +112,24 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump, budget: &Budget) -> Cr
     }
 }
 
-/// Finds the fault's context and stack in what a triage dump holds.
+/// Finds the fault's context and stack in what a triage dump holds, and learns what the symbol
+/// path says about the modules that matter.
 fn investigate(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    modules: &Modules,
+    modules: &mut Modules,
+    library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> Option<Found> {
     let space = address_space(reader, header, triage);
-    let code = MemoryCode::new(modules, &space);
-    let crash = Crash::from_triage(reader, header, triage, &space, &code)?;
+    let session = Session::new(modules, &space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
-    let names = PlainNames(&code);
-    Some(found(&crash, &investigation, modules, &names, None))
+    let found = found(&crash, &investigation, modules, &session, None);
+    let learnt = session.answers();
+    learn(modules, learnt);
+    Some(found)
 }
 
 /// What the bug check's own parameters say about the fault, for dumps whose memory is not read.

@@ -11,10 +11,12 @@ use crate::kernel::state::{self, KernelState};
 use crate::machine::Machine;
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
-use crate::unwind::{MemoryCode, StackKind, StackRange, Walker};
+use crate::symbols::SymbolLibrary;
+use crate::unwind::{StackKind, StackRange, Walker};
 
-use super::fault::{Found, PlainNames, found, walk_facts};
+use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
+use super::session::{Session, learn};
 use super::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
 
 /// Other processors whose stacks are walked.
@@ -40,6 +42,7 @@ pub(super) fn read(
     reader: &PagedReader<'_>,
     header: &Header,
     body: &PhysicalBody,
+    library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> FromMemory {
     let mut result = FromMemory::default();
@@ -77,37 +80,39 @@ pub(super) fn read(
     let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
     result.process = crashed.and_then(|p| p.process.clone());
     result.thread = crashed.and_then(|p| p.state.current_thread);
-    let code = MemoryCode::new(&result.modules, &space);
-    let names = PlainNames(&code);
-    result.found = Crash::from_memory(header, &kernel, &space, &code).map(|crash| {
+    let Some(machine) = header.machine else {
+        return result;
+    };
+    let session = Session::new(&result.modules, &space, library, machine);
+    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|crash| {
         let investigation = fault::investigate(&crash, budget);
         let number = crashed.map(|p| p.number);
-        found(&crash, &investigation, &result.modules, &names, number)
+        found(&crash, &investigation, &result.modules, &session, number)
     });
     let mut facts = MemoryFacts {
         processors: processors(&kernel),
-        other_stacks: other_stacks(&kernel, header.machine, &space, &code, budget),
+        other_stacks: other_stacks(&kernel, machine, &space, &session, budget),
         ..MemoryFacts::default()
     };
-    if let Some(machine) = header.machine {
-        let scene = Scene {
-            memory: &space,
-            machine,
-            build: header.build,
-            budget,
-        };
-        let table = kernel
-            .kdbg
-            .as_ref()
-            .and_then(DebuggerData::pool_track_table);
-        facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
-        if let Some(found) = &result.found {
-            facts.findings = scene.at_fault(&found.fault);
-        }
-        facts
-            .findings
-            .extend(tag_findings(facts.pool_tags.as_deref()));
+    let scene = Scene {
+        memory: &space,
+        machine,
+        build: header.build,
+        budget,
+    };
+    let table = kernel
+        .kdbg
+        .as_ref()
+        .and_then(DebuggerData::pool_track_table);
+    facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
+    if let Some(found) = &result.found {
+        facts.findings = scene.at_fault(&found.fault);
     }
+    facts
+        .findings
+        .extend(tag_findings(facts.pool_tags.as_deref()));
+    let learnt = session.answers();
+    learn(&mut result.modules, learnt);
     result.facts = Some(facts);
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
@@ -174,12 +179,11 @@ impl FromMemory {
 /// The stacks of the processors that did not crash, as far as their freeze saved registers.
 fn other_stacks(
     kernel: &KernelState,
-    machine: Option<Machine>,
+    machine: Machine,
     memory: &dyn Memory,
-    code: &MemoryCode<'_>,
+    code: &Session<'_>,
     budget: &Budget,
 ) -> Vec<StackFacts> {
-    let names = PlainNames(code);
     let others = kernel
         .processors
         .iter()
@@ -189,14 +193,14 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine?);
+            let stacks = stacks(processor, registers.sp()?, machine);
             let walker = Walker {
                 code,
                 memory,
                 stacks: &stacks,
                 budget,
             };
-            walk_facts(&walker.walk(registers), &names, Some(processor.number))
+            walk_facts(&walker.walk(registers), code, Some(processor.number))
         })
         .collect()
 }

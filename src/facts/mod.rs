@@ -9,6 +9,7 @@ mod findings;
 mod gather;
 mod gather_memory;
 mod memory;
+mod session;
 mod user;
 
 pub use gather::{address_space, gather};

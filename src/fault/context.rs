@@ -204,7 +204,7 @@ fn read_trap_frame(crash: &Crash<'_>, at: u64) -> Option<Registers> {
                 .then_some(registers)
         }
         Machine::X86 => {
-            let bytes = read(crash, at, machine_x86::trap_frame::SIZE)
+            let bytes = read(crash, at, machine_x86::trap_frame::USER_SIZE)
                 .or_else(|| read(crash, at, machine_x86::trap_frame::KERNEL_SIZE))?;
             machine_x86::trap_frame::flags_plausible(View(&bytes).u32(0x70)?)
                 .then(|| machine_x86::trap_frame::read(View(&bytes), at))

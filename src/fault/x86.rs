@@ -50,7 +50,7 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Ve
 fn trap_frame_at(stack: &Snapshot, target: &Target, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(trap_frame::EIP)?;
     let view = stack
-        .view(base, trap_frame::SIZE)
+        .view(base, trap_frame::USER_SIZE)
         .or_else(|| stack.view(base, trap_frame::KERNEL_SIZE))?;
     if !trap_frame::selectors_plausible(view) {
         return None;

@@ -197,6 +197,12 @@ impl Image {
         self.headers.entry_point
     }
 
+    /// Where `.pdata` lies, by the data directory: RVA and bytes. `None` when the image has none.
+    pub fn exception_directory(&self) -> Option<(u32, u32)> {
+        let directory = self.headers.exceptions;
+        (directory.rva != 0 && directory.size != 0).then_some((directory.rva, directory.size))
+    }
+
     /// The section table.
     pub fn sections(&self) -> &[Section] {
         &self.headers.sections

@@ -74,7 +74,10 @@ pub struct Trail {
 impl Trail {
     /// Notes a place that did not help.
     pub fn note(&mut self, text: impl Into<String>) {
-        self.tried.push(text.into());
+        let text = text.into();
+        if !self.tried.contains(&text) {
+            self.tried.push(text);
+        }
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) fn next(
 ) -> Result<Option<Outward>, Stop> {
     let machine = from.machine();
     let width = machine.pointer_width() as u64;
-    let Some(start) = from.sp().map(|sp| sp.next_multiple_of(width)) else {
+    let Some(start) = from.sp().and_then(|sp| sp.checked_next_multiple_of(width)) else {
         return Err(Stop::NoStackPointer);
     };
     if state.unconfirmed >= MOST_CANDIDATES {

@@ -250,7 +250,9 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     let above = walker.word(ebp, Machine::X86).ok()?;
     if back != 0 {
         scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
-        if above != 0 && above <= ebp {
+        // A saved frame pointer lies further out, or on the stack that was left.
+        let outward = above > ebp || walker.stack_of(above) != walker.stack_of(ebp);
+        if above != 0 && !outward {
             return None;
         }
     }
@@ -278,9 +280,9 @@ pub(super) fn trap_frame_at(walker: &Walker<'_>, at: u64) -> Option<Registers> {
     if !user && !scan::x86_kernel_segment(u64::from(cs)) {
         return None;
     }
-    let mut bytes = [0; trap_frame::SIZE];
+    let mut bytes = [0; trap_frame::USER_SIZE];
     let size = match user {
-        true => trap_frame::SIZE,
+        true => trap_frame::USER_SIZE,
         false => trap_frame::KERNEL_SIZE,
     };
     walker.memory.read(Gva(at), bytes.get_mut(..size)?).ok()?;

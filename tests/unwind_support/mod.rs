@@ -3,6 +3,9 @@
 
 #![allow(dead_code)]
 
+pub mod chain;
+pub mod fake;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 

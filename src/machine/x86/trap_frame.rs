@@ -7,8 +7,8 @@ use super::registers as r;
 use crate::bytes::View;
 use crate::machine::{Machine, Reg, Registers};
 
-/// Size of KTRAP_FRAME in bytes, the four dwords of virtual-8086 mode included.
-pub const SIZE: usize = 0x8C;
+/// Bytes that are there after a trap from user mode; those of virtual-8086 mode follow.
+pub const USER_SIZE: usize = 0x7C;
 /// Bytes that are there after a trap from kernel mode: no stack pointer is pushed then.
 pub const KERNEL_SIZE: usize = 0x74;
 /// Offset of Eip.
