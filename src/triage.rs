@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::{self, Context, Observation};
+use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
 use crate::knowledge::bugchecks;
@@ -42,6 +43,8 @@ pub struct Engine {
     pub builds: BuildTable,
     /// Where images and PDBs are found; `None` to use the dump alone.
     pub symbols: Option<SymbolLibrary>,
+    /// State of the machine from files beside its dumps, best first.
+    pub registry: Vec<ExternalState>,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -55,6 +58,7 @@ impl Default for Engine {
         Engine {
             builds: BuildTable::embedded(),
             symbols: None,
+            registry: Vec::new(),
             limits: Limits::default(),
             sha256: false,
             options: ToolOptions {
@@ -136,8 +140,11 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
-        let notes = notes(&facts);
+        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        let mut notes = notes(&facts);
+        for state in &self.registry {
+            notes.extend(beside(&mut facts, state));
+        }
         Ok((facts, notes))
     }
 
@@ -206,6 +213,23 @@ fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
         .filter(|other| other.fits(build, code))
         .map(|other| (other.id.to_owned(), other.tell.to_owned()))
         .collect()
+}
+
+/// Adds what a file beside the dump says; the note says what to know about it.
+fn beside(facts: &mut CrashFacts, state: &ExternalState) -> Option<Note> {
+    let message = match external::apply(facts, state) {
+        Err(message) => message,
+        Ok(()) if state.dirty => "the registry file has changes in logs that were not read: \
+             its values may be older than its date"
+            .to_owned(),
+        Ok(()) => return None,
+    };
+    Some(Note {
+        code: "system.registry-file".to_owned(),
+        severity: Severity::Info,
+        field: Some("/system/multicast_forwarding".to_owned()),
+        message,
+    })
 }
 
 /// What a reader should know about a kernel dump's report.
