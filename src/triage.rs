@@ -75,6 +75,8 @@ pub struct Triaged {
     pub report: Report,
     /// Every observer's question and outcome; empty when the input could not be analysed.
     pub observations: Vec<Observation>,
+    /// What the report was judged from, for a store; `None` when the input could not be analysed.
+    pub facts: Option<CrashFacts>,
 }
 
 impl Engine {
@@ -94,20 +96,26 @@ impl Engine {
             fingerprint: source::fingerprint_with(bytes, reader.prefix()).ok(),
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
-        let (facts, notes) = match self.facts(&reader) {
-            Ok(facts) => facts,
-            Err(error) => {
-                return Triaged {
-                    report: report::failed(self.tool(), input, &error),
-                    observations: Vec::new(),
-                };
-            }
-        };
+        match self.facts(&reader) {
+            Ok(facts) => self.judge(facts, input),
+            Err(error) => Triaged {
+                report: report::failed(self.tool(), input, &error),
+                observations: Vec::new(),
+                facts: None,
+            },
+        }
+    }
+
+    /// The report on facts that were gathered before: what a store judges again when the
+    /// knowledge changed.
+    pub fn judge(&self, facts: CrashFacts, input: Input<'_>) -> Triaged {
         let observations = evidence::observe(&facts, &self.context());
         let answer = self.answer(&facts, &observations);
+        let notes = notes(&facts);
         Triaged {
             report: report::build(self.tool(), input, &facts, &answer, notes),
             observations,
+            facts: Some(facts),
         }
     }
 
@@ -121,11 +129,12 @@ impl Engine {
         Triaged {
             report: report::failed(self.tool(), input, error),
             observations: Vec::new(),
+            facts: None,
         }
     }
 
     /// Everything seen in the dump.
-    fn facts(&self, reader: &PagedReader<'_>) -> Result<(CrashFacts, Vec<Note>), SourceError> {
+    fn facts(&self, reader: &PagedReader<'_>) -> Result<CrashFacts, SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
         if let Some(refusal) = kind.refusal() {
             return Err(refusal);
@@ -134,18 +143,15 @@ impl Engine {
         if kind == FileKind::UserMinidump {
             let dump = dump::user::read_with(reader)
                 .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
-            let facts = facts::gather_user(dump, reader.len());
-            let notes = notes(&facts);
-            return Ok((facts, notes));
+            return Ok(facts::gather_user(dump, reader.len()));
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
         let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
-        let mut notes = notes(&facts);
         for state in &self.registry {
-            notes.extend(beside(&mut facts, state));
+            external::apply(&mut facts, state);
         }
-        Ok((facts, notes))
+        Ok(facts)
     }
 
     fn context(&self) -> Context<'_> {
@@ -171,7 +177,8 @@ impl Engine {
         }
     }
 
-    fn tool(&self) -> Tool {
+    /// The program and its options, as every record names them.
+    pub fn tool(&self) -> Tool {
         Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -215,23 +222,6 @@ fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Adds what a file beside the dump says; the note says what to know about it.
-fn beside(facts: &mut CrashFacts, state: &ExternalState) -> Option<Note> {
-    let message = match external::apply(facts, state) {
-        Err(message) => message,
-        Ok(()) if state.dirty => "the registry file has changes in logs that were not read: \
-             its values may be older than its date"
-            .to_owned(),
-        Ok(()) => return None,
-    };
-    Some(Note {
-        code: "system.registry-file".to_owned(),
-        severity: Severity::Info,
-        field: Some("/system/multicast_forwarding".to_owned()),
-        message,
-    })
-}
-
 /// What a reader should know about a kernel dump's report.
 fn notes(facts: &CrashFacts) -> Vec<Note> {
     let mut notes = Vec::new();
@@ -273,6 +263,14 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/format",
             "the memory of this dump cannot be read: modules and stacks are not known",
         ),
+    }
+    for remark in &facts.system.multicast_forwarding.remarks {
+        add(
+            "system.registry-file",
+            Severity::Info,
+            "/system/multicast_forwarding",
+            remark,
+        );
     }
     if dump.overflowed == Some(true) {
         add(

@@ -4,6 +4,7 @@ mod analysis;
 mod explain;
 pub mod kb;
 mod output;
+mod scan;
 pub mod stack;
 pub mod symbols;
 mod triage;
@@ -29,6 +30,7 @@ Examples:
   kbtriage MEMORY.DMP                   the same as: kbtriage triage MEMORY.DMP
   kbtriage triage --format json *.dmp   for a ticket system
   kbtriage explain Mini072008-01.dmp    every check and what came of it
+  kbtriage scan /mnt/dumps              a whole share of dumps and archives
   kbtriage kb check tcpip.sys=6.0.6001.18311
 
 Exit status: 0 every input was analysed, whatever the answer; 1 some input
@@ -46,6 +48,8 @@ enum Command {
     Triage(triage::TriageArgs),
     Explain(explain::ExplainArgs),
     Stack(stack::StackArgs),
+    // The longest list of options by far.
+    Scan(Box<scan::ScanArgs>),
     Kb(kb::KbArgs),
     Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
@@ -103,6 +107,7 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Triage(args) => triage::run(&args, &mut out)?,
         Command::Explain(args) => explain::run(&args, &mut out)?,
         Command::Stack(args) => stack::run(&args, &mut out)?,
+        Command::Scan(args) => scan::run(&args, &mut out)?,
         Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
             Ok(status) => status,
             Err(kb::KbError::Output(error)) => return Err(error),

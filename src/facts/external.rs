@@ -7,7 +7,7 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::kernel::registry::{self, Dated, FileCells, Hive, TextKind, read_text};
 
-use super::{CrashFacts, ForwardingFacts};
+use super::CrashFacts;
 
 /// Longest text that is read, in bytes; a full export of the key has some kilobytes.
 const LARGEST_TEXT: u64 = 16 << 20;
@@ -84,34 +84,34 @@ pub(super) fn last_write(ipv4: Option<Dated>, ipv6: Option<Dated>) -> Option<u64
 }
 
 /// Adds what the file says to the facts, unless the dump itself says it or the file is of another
-/// machine. The error is a line for a person.
-///
-/// # Errors
-/// The file names another computer than the dump.
-pub fn apply(facts: &mut CrashFacts, state: &ExternalState) -> Result<(), String> {
+/// machine: then a remark says so.
+pub fn apply(facts: &mut CrashFacts, state: &ExternalState) {
+    let forwarding = &mut facts.system.multicast_forwarding;
     if let (Some(own), Some(other)) = (&facts.system.machine, &state.machine)
         && !own.eq_ignore_ascii_case(other)
     {
-        return Err(format!(
+        forwarding.remarks.push(format!(
             "the registry file is of {other}, the dump of {own}: it was not used"
         ));
+        return;
     }
-    let known = facts.system.multicast_forwarding.is_known();
-    if known || (state.ipv4.is_none() && state.ipv6.is_none()) {
-        return Ok(());
+    if forwarding.is_known() || (state.ipv4.is_none() && state.ipv6.is_none()) {
+        return;
     }
-    let crash = facts.dump.crash_time;
-    facts.system.multicast_forwarding = ForwardingFacts {
-        ipv4: state.ipv4,
-        ipv6: state.ipv6,
-        any: None,
-        source: Some(state.source.to_owned()),
-        as_of: state.written.or(state.taken),
-        // Not written since before the crash, and looked at after it.
-        at_crash: match (state.written, crash, state.taken) {
-            (Some(written), Some(crash), Some(taken)) => written <= crash && crash <= taken,
-            _ => false,
-        },
+    forwarding.ipv4 = state.ipv4;
+    forwarding.ipv6 = state.ipv6;
+    forwarding.source = Some(state.source.to_owned());
+    forwarding.as_of = state.written.or(state.taken);
+    // Not written since before the crash, and looked at after it.
+    forwarding.at_crash = match (state.written, facts.dump.crash_time, state.taken) {
+        (Some(written), Some(crash), Some(taken)) => written <= crash && crash <= taken,
+        _ => false,
     };
-    Ok(())
+    if state.dirty {
+        forwarding.remarks.push(
+            "the registry file has changes in logs that were not read: its values may be older \
+             than its date"
+                .to_owned(),
+        );
+    }
 }

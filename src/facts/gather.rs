@@ -2,7 +2,7 @@
 
 use super::fault::{Found, found};
 use super::gather_memory;
-use super::session::{Session, learn};
+use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
@@ -60,13 +60,14 @@ pub fn gather(
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
-    let (mut modules, from_memory) = match &mut memory {
-        Some(memory) => (std::mem::take(&mut memory.modules), memory.found.take()),
-        None => (triage.map(modules).unwrap_or_default(), None),
+    let mut modules = match &mut memory {
+        Some(memory) => std::mem::take(&mut memory.modules),
+        None => triage.map(modules).unwrap_or_default(),
     };
-    let found = match triage {
-        Some(triage) => investigate(reader, &header, triage, &mut modules, library, budget),
-        None => from_memory,
+    let found = match &mut memory {
+        Some(memory) => memory.found.take(),
+        None => triage
+            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
@@ -128,8 +129,9 @@ fn investigate(
     let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let found = found(&crash, &investigation, modules, &session, None);
-    let learnt = session.answers();
-    learn(modules, learnt);
+    session.want_package();
+    let learnt = session.learnt();
+    session::apply(learnt, modules);
     Some(found)
 }
 

@@ -19,7 +19,7 @@ use crate::unwind::{StackKind, StackRange, Walker};
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
-use super::session::{Session, learn};
+use super::session::{self, Session};
 use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
 
 /// Other processors whose stacks are walked.
@@ -117,8 +117,9 @@ pub(super) fn read(
         .findings
         .extend(tag_findings(facts.pool_tags.as_deref()));
     result.forwarding = pool_forwarding(&facts, header.system_time);
-    let learnt = session.answers();
-    learn(&mut result.modules, learnt);
+    session.want_package();
+    let learnt = session.learnt();
+    session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);
     let processes = header
         .ps_active_process_head
@@ -163,6 +164,7 @@ impl FromMemory {
                 source: Some("registry-in-dump".to_owned()),
                 as_of: header.system_time.or(last_write(ipv4, ipv6)),
                 at_crash: true,
+                remarks: Vec::new(),
             };
         }
     }

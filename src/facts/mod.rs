@@ -10,11 +10,13 @@ mod findings;
 mod gather;
 mod gather_memory;
 mod memory;
+mod packed;
 mod session;
 mod user;
 
 pub use gather::{address_space, gather};
 pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
+pub use packed::{pack, unpack};
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +131,8 @@ pub struct ForwardingFacts {
     pub as_of: Option<u64>,
     /// It is known to have been so at the crash.
     pub at_crash: bool,
+    /// What to know about files beside the dump that were to tell it.
+    pub remarks: Vec<String>,
 }
 
 impl ForwardingFacts {

@@ -7,12 +7,15 @@ pub mod escape;
 pub mod json;
 mod memory;
 pub mod model;
+pub mod records;
+pub mod summary;
+pub mod table;
 pub mod text;
 mod values;
 
 pub use build::{Answer, Input, build, failed, format_name};
 pub use model::{Report, SCHEMA_VERSION, Status};
-pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_rfc3339};
 
 /// The JSON Schema of a report, generated from the types.
 pub fn schema() -> serde_json::Value {

@@ -89,6 +89,13 @@ pub fn rfc3339_from_unix(seconds: i64) -> Option<String> {
         .ok()
 }
 
+/// Seconds since 1970-01-01 UTC of an RFC 3339 text.
+pub fn unix_from_rfc3339(text: &str) -> Option<i64> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .ok()
+        .map(time::OffsetDateTime::unix_timestamp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,255 @@
+//! `kbtriage scan`: directories of dumps, a record each, and what they say together.
+
+mod args;
+mod output;
+mod progress;
+mod sink;
+mod text;
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::report::model::Detail;
+use crate::report::records::Shard;
+use crate::scan::list::{self, ListWriter};
+use crate::scan::{self, Discovery, Filter, Job, MachineNamer, Options, Pulse, Roots};
+use crate::triage::Engine;
+
+pub use args::ScanArgs;
+use args::{DetailArg, ScanFormat};
+use output::Output;
+use sink::ScanSink;
+
+use super::triage::usage;
+
+/// Exit status after an interruption: 128 and SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+/// Time for one dump where the user sets none: far more than any takes.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+/// A message for a person about a call that cannot be served.
+type Refusal = String;
+
+/// Runs the command and gives the exit status.
+///
+/// # Errors
+/// Whatever standard output says.
+pub fn run(args: &ScanArgs, out: &mut dyn Write) -> io::Result<u8> {
+    match prepare(args) {
+        Ok(prepared) => prepared.run(args, out),
+        Err(message) => usage(&message),
+    }
+}
+
+/// A call that was understood.
+struct Prepared {
+    engine: Engine,
+    options: Options,
+    roots: Vec<String>,
+    shard: Option<Shard>,
+}
+
+fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
+    let mut engine = args.analysis.engine()?;
+    engine.limits.time.get_or_insert(TIME_LIMIT);
+    let shard = args.shard()?;
+    let (discovery, roots) = discovery(args, shard)?;
+    let walked = match &discovery {
+        Discovery::Walk { roots, .. } => roots.clone(),
+        Discovery::List(work) => Roots::new(work.roots.clone()),
+    };
+    if let Some(output) = &args.output {
+        refuse_inside(&walked, output, "--output")?;
+    }
+    let remote = walked.iter().any(|root| scan::is_remote(&root.given));
+    let mut options = Options::new(discovery);
+    options.jobs = args.jobs.unwrap_or_else(|| {
+        let cores = scan::default_jobs();
+        // Workers that wait for a server leave the processors idle.
+        if remote {
+            cores.saturating_mul(4).clamp(8, 64)
+        } else {
+            cores
+        }
+    });
+    options.sort = args.sort.is_some();
+    options.detail = match args.detail {
+        DetailArg::Summary => Detail::Summary,
+        DetailArg::Full => Detail::Full,
+    };
+    options.offline_files = args.offline_files;
+    options.unpack.enabled = !args.no_archives;
+    options.unpack.bytes = args.limit_unpacked << 20;
+    options.settle.recent = Duration::from_secs(args.settle);
+    if args.settle == 0 {
+        options.settle.tries = 0;
+    }
+    options.stuck = Duration::from_secs(args.stuck);
+    options.machines = machines(args)?;
+    Ok(Prepared {
+        engine,
+        options,
+        roots,
+        shard,
+    })
+}
+
+/// Nothing is ever written to the scanned tree.
+fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal> {
+    if scan::inside(roots, path) {
+        return Err(format!(
+            "{option}: {} lies inside a directory that is scanned, where nothing is written: name another place",
+            crate::report::escape::visible(&path.to_string_lossy())
+        ));
+    }
+    Ok(())
+}
+
+/// Where files come from, and the roots as the closing record names them.
+fn discovery(args: &ScanArgs, shard: Option<Shard>) -> Result<(Discovery, Vec<String>), Refusal> {
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
+    if let Some(path) = &args.files_from {
+        let work = if path.as_os_str() == "-" {
+            list::read(&mut io::stdin().lock(), shard)
+        } else {
+            let file = std::fs::File::open(path).map_err(|e| format!("--files-from: {e}"))?;
+            list::read(&mut io::BufReader::new(file), shard)
+        };
+        let mut work = work.map_err(|e| format!("--files-from: {e}"))?;
+        if args.sort.is_some() {
+            work.entries
+                .sort_by_cached_key(|entry| (entry.root, scan::path_key(&entry.relative)));
+        }
+        let roots = work.roots.iter().map(|root| shown(root)).collect();
+        return Ok((Discovery::List(work), roots));
+    }
+    let filter = Filter::new(&args.include, &args.exclude).map_err(|e| e.to_string())?;
+    let roots = Roots::new(crate::source::expand(args.roots.iter().cloned()));
+    let names = roots.iter().map(|root| shown(&root.given)).collect();
+    let discovery = Discovery::Walk {
+        roots,
+        filter,
+        follow_links: args.follow_links,
+        sorted: args.sort.is_some(),
+    };
+    Ok((discovery, names))
+}
+
+fn machines(args: &ScanArgs) -> Result<MachineNamer, Refusal> {
+    let mapping = match &args.machine_map {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("--machine-map: {e}"))?;
+            MachineNamer::read_mapping(&text).map_err(|e| format!("--machine-map: {e}"))?
+        }
+        None => Default::default(),
+    };
+    let pattern = match &args.machine_from {
+        Some(pattern) => Some(
+            regex::RegexBuilder::new(pattern)
+                .size_limit(1 << 20)
+                .build()
+                .map_err(|e| format!("--machine-from: {e}"))?,
+        ),
+        None => None,
+    };
+    Ok(MachineNamer {
+        fixed: args.machine.clone(),
+        mapping,
+        pattern,
+    })
+}
+
+impl Prepared {
+    fn run(self, args: &ScanArgs, out: &mut dyn Write) -> io::Result<u8> {
+        if args.list {
+            return self.list(args, out);
+        }
+        let stop = stop_on_interrupt();
+        let to_terminal = args.output.is_none() && io::stdout().is_terminal();
+        let format = args.format.unwrap_or(match to_terminal {
+            true => ScanFormat::Text,
+            false => ScanFormat::Jsonl,
+        });
+        if let Discovery::Walk { roots, .. } = &self.options.discovery {
+            for dropped in &roots.dropped {
+                writeln!(
+                    io::stderr(),
+                    "kbtriage: {} lies inside another directory that is scanned",
+                    crate::report::escape::visible(&dropped.to_string_lossy())
+                )?;
+            }
+        }
+        let tool = self.engine.tool();
+        let mut output = match Output::new(args.output.as_deref(), out) {
+            Ok(output) => output,
+            Err(error) => return usage(&format!("--output: {error}")),
+        };
+        let mut sink = ScanSink::new(format, args, &mut output)?;
+        let job = Job {
+            engine: self.engine,
+            options: self.options,
+            catalogue: None,
+            stop: Arc::clone(&stop),
+        };
+        let finished = scan::run(job, &mut sink)?;
+        let tally = sink.finish(tool, self.roots, self.shard, finished)?;
+        // A part that is not whole keeps its temporary name.
+        if finished.complete || self.shard.is_none() {
+            output.keep()?;
+        }
+        if !finished.complete && finished.stuck == 0 {
+            return Ok(INTERRUPTED);
+        }
+        let failed = tally.failed() || !finished.complete;
+        Ok(match (args.exit_verdict && tally.matched(), failed) {
+            (true, true) => 11,
+            (true, false) => 10,
+            (false, failed) => u8::from(failed),
+        })
+    }
+
+    /// Writes the work list instead of working it off.
+    fn list(self, args: &ScanArgs, out: &mut dyn Write) -> io::Result<u8> {
+        let Discovery::Walk { roots, .. } = &self.options.discovery else {
+            return usage("--list lists directories: it does not go with --files-from");
+        };
+        let given = roots.iter().map(|root| root.given.clone()).collect();
+        let mut output = match Output::new(args.output.as_deref(), out) {
+            Ok(output) => output,
+            Err(error) => return usage(&format!("--output: {error}")),
+        };
+        let mut failed = false;
+        let mut result = Ok(());
+        let mut list = ListWriter::new(&mut output, given)?;
+        let _ = scan::discover(&self.options.discovery, &Pulse::default(), &mut |found| {
+            failed |= matches!(found.what, scan::What::Unreadable(_));
+            match list.add(found) {
+                Ok(_) => std::ops::ControlFlow::Continue(()),
+                Err(error) => {
+                    result = Err(error);
+                    std::ops::ControlFlow::Break(())
+                }
+            }
+        });
+        result?;
+        list.finish()?;
+        output.keep()?;
+        Ok(u8::from(failed))
+    }
+}
+
+/// A flag that the first interrupt sets; the second ends the program at once.
+fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Without a handler an interrupt just ends the program.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    });
+    stop
+}

@@ -1,0 +1,251 @@
+//! What `kbtriage scan` can be told.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::analysis::AnalysisArgs;
+use crate::report::records::Shard;
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScanFormat {
+    /// For a person: what needs attention, and counts
+    Text,
+    /// An array of records
+    Json,
+    /// One record a line
+    Jsonl,
+    /// A table for spreadsheets, a row a dump
+    Csv,
+    /// A table for tickets and wikis, a row a dump
+    Markdown,
+}
+
+/// How much of each report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DetailArg {
+    /// About 1 KB a dump
+    Summary,
+    /// The whole report
+    Full,
+}
+
+/// Order of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortArg {
+    /// By path: the same files give the same bytes
+    Path,
+}
+
+/// Directories and archives full of dumps: a record for each, and what a
+/// machine's dumps say together
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  kbtriage scan /mnt/dumps
+  kbtriage scan /mnt/dumps --output dumps.jsonl --sort path
+  kbtriage scan /mnt/dumps --include '*.dmp' --include '*.cab' --format csv
+  kbtriage scan /mnt/dumps --list --output work.list
+  kbtriage scan --files-from work.list --shard 3/16 --output part-3.jsonl
+
+Nothing is written to the directories scanned. Exit status: 0 everything was
+read; 1 some dump or directory could not be; 2 wrong usage; 130 interrupted.
+With --exit-verdict, 10 and 11 as for triage.")]
+pub struct ScanArgs {
+    /// Directories to scan, or single files
+    #[arg(value_name = "DIR", required_unless_present = "files_from")]
+    pub roots: Vec<OsString>,
+    /// Form of the output [default: text on a terminal, otherwise jsonl]
+    #[arg(long, value_enum)]
+    pub format: Option<ScanFormat>,
+    /// Write the records to a file instead of standard output; it appears
+    /// under its name when it is complete
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// How much of each report is written
+    #[arg(long, value_enum, default_value_t = DetailArg::Summary)]
+    pub detail: DetailArg,
+    /// Order of the records [default: as they come]
+    #[arg(long, value_enum, value_name = "BY")]
+    pub sort: Option<SortArg>,
+    /// Write a record also for each file that is skipped
+    #[arg(long)]
+    pub all_files: bool,
+    /// Exit with 10 when a dump is, or probably is, this defect
+    #[arg(long)]
+    pub exit_verdict: bool,
+    /// No progress on the terminal
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Only files that match; a pattern without / is about the name. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "What is scanned")]
+    pub include: Vec<String>,
+    /// Leave out files and directories that match. Repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "What is scanned")]
+    pub exclude: Vec<String>,
+    /// Follow links that lead out of the directories
+    #[arg(long, help_heading = "What is scanned")]
+    pub follow_links: bool,
+    /// Read files whose content is not on the disk, which fetches them
+    #[arg(long, help_heading = "What is scanned")]
+    pub offline_files: bool,
+    /// Do not look into zip, cabinet and gzip files
+    #[arg(long, help_heading = "What is scanned")]
+    pub no_archives: bool,
+    /// Most that is unpacked from one archive, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1_048_576), help_heading = "What is scanned")]
+    pub limit_unpacked: u64,
+
+    /// Threads [default: the processors, more on network file systems]
+    #[arg(long, short, value_name = "N", value_parser = parse_jobs, help_heading = "How it is scanned")]
+    pub jobs: Option<usize>,
+    /// A dump that looks incomplete and changed this recently is waited for,
+    /// in seconds; 0 waits for none
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400), help_heading = "How it is scanned")]
+    pub settle: u64,
+    /// Give up a read that does not come back, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "How it is scanned")]
+    pub stuck: u64,
+
+    /// Count every dump for this machine
+    #[arg(long, value_name = "NAME", help_heading = "Machines")]
+    pub machine: Option<String>,
+    /// Find the machine in the path below DIR, as the group `machine` or the
+    /// first one [default: the first directory below DIR]
+    #[arg(long, value_name = "REGEX", help_heading = "Machines")]
+    pub machine_from: Option<String>,
+    /// Lines of path below DIR, tab, machine
+    #[arg(long, value_name = "FILE", help_heading = "Machines")]
+    pub machine_map: Option<PathBuf>,
+
+    /// Write the list of files instead of reading them
+    #[arg(long, help_heading = "Several workers")]
+    pub list: bool,
+    /// Work off a list that --list wrote, or names one a line; - is standard
+    /// input
+    #[arg(
+        long,
+        value_name = "LIST",
+        conflicts_with = "roots",
+        help_heading = "Several workers"
+    )]
+    pub files_from: Option<PathBuf>,
+    /// Only the K-th of N parts of the list (K from 1), or auto for the part
+    /// of a Slurm array task or an indexed Kubernetes job
+    #[arg(
+        long,
+        value_name = "K/N",
+        requires = "files_from",
+        help_heading = "Several workers"
+    )]
+    pub shard: Option<String>,
+
+    /// Options of the analysis.
+    #[command(flatten)]
+    pub analysis: AnalysisArgs,
+}
+
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1024) => Ok(n),
+        _ => Err("a number from 1 to 1024".to_owned()),
+    }
+}
+
+impl ScanArgs {
+    /// The part of the list that is this call's.
+    ///
+    /// # Errors
+    /// A line for a person.
+    pub fn shard(&self) -> Result<Option<Shard>, String> {
+        match self.shard.as_deref() {
+            None => Ok(None),
+            Some("auto") => auto_shard(|name| std::env::var(name).ok()).map(Some),
+            Some(text) => parse_shard(text).map(Some),
+        }
+    }
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let parts = text
+        .split_once('/')
+        .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match parts {
+        Some((index, count)) if index >= 1 && index <= count => Ok(Shard { index, count }),
+        _ => Err(format!(
+            "--shard {text:?}: expected K/N with K from 1 to N, such as 3/16, or auto"
+        )),
+    }
+}
+
+/// The shard of this Slurm array task (`SLURM_ARRAY_TASK_*`, sbatch(1)) or this pod of an indexed
+/// Kubernetes job (`JOB_COMPLETION_INDEX`; how many there are the job has to say itself).
+fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
+    let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u32>().ok());
+    if let Some(task) = number("SLURM_ARRAY_TASK_ID") {
+        let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
+        let step = number("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
+        let count = number("SLURM_ARRAY_TASK_COUNT");
+        let index = task
+            .checked_sub(first)
+            .and_then(|past| past.checked_div(step)?.checked_add(1));
+        return match (index, count) {
+            (Some(index), Some(count)) if index <= count => Ok(Shard { index, count }),
+            _ => Err(
+                "--shard auto: SLURM_ARRAY_TASK_ID, _MIN and _COUNT do not fit together".to_owned(),
+            ),
+        };
+    }
+    if let Some(index) = number("JOB_COMPLETION_INDEX") {
+        return match (index.checked_add(1), number("KBTRIAGE_SHARDS")) {
+            (Some(index), Some(count)) if index <= count => Ok(Shard { index, count }),
+            _ => Err(
+                "--shard auto: KBTRIAGE_SHARDS must say how many completions the job has"
+                    .to_owned(),
+            ),
+        };
+    }
+    Err("--shard auto: this is neither a Slurm array task nor an indexed Kubernetes job".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_is_told_or_found_in_the_environment() {
+        assert_eq!(
+            parse_shard("3/16"),
+            Ok(Shard {
+                index: 3,
+                count: 16
+            })
+        );
+        assert!(parse_shard("0/4").is_err());
+        assert!(parse_shard("5/4").is_err());
+        let slurm = |name: &str| {
+            let value = match name {
+                "SLURM_ARRAY_TASK_ID" => "14",
+                "SLURM_ARRAY_TASK_MIN" => "10",
+                "SLURM_ARRAY_TASK_STEP" => "2",
+                "SLURM_ARRAY_TASK_COUNT" => "6",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        assert_eq!(auto_shard(slurm), Ok(Shard { index: 3, count: 6 }));
+        let pod = |name: &str| {
+            let value = match name {
+                "JOB_COMPLETION_INDEX" => "0",
+                "KBTRIAGE_SHARDS" => "8",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        assert_eq!(auto_shard(pod), Ok(Shard { index: 1, count: 8 }));
+        assert!(auto_shard(|_| None).is_err());
+    }
+}

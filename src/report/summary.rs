@@ -1,0 +1,231 @@
+//! The summary record: what a scan and a store hold of one dump, about 1 KB instead of 50 KB.
+//!
+//! Leaves out registers, frames beyond the faulting activity, most modules, and what can be worked
+//! out again from the facts. What is left out is absent, not empty. Decides nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::model::{
+    ApplicabilityRecord, Bucket, BugCheck, Detail, Dump, EffectiveAddress, ErrorRecord,
+    EvidenceRecord, Exception, Location, MemoryFinding, Module, Note, RecordType, Report, Source,
+    Stack, Status, System, Tool,
+};
+use super::values::Hex;
+use crate::verdict::{MatchStatus, Verdict};
+
+/// Most frames that a summary holds.
+const FRAMES: usize = 16;
+/// Modules that a summary always holds, by stem.
+const MODULES: [&str; 4] = ["nt", "tcpip", "netio", "fwpkclnt"];
+/// Other names of the kernel's image.
+const KERNELS: [&str; 4] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp"];
+
+/// One dump's summary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// Always `report`.
+    #[serde(rename = "type")]
+    pub record_type: RecordType,
+    /// Version of the contract.
+    pub schema_version: String,
+    /// Always `summary`.
+    pub detail: Detail,
+    /// The program and the options that matter for the answer.
+    pub tool: Tool,
+    /// How the input was dealt with.
+    pub status: Status,
+    /// Why it failed or was skipped.
+    pub error: Option<ErrorRecord>,
+    /// What a reader should know about the report itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Where the bytes came from.
+    pub source: Source,
+    /// The machine that the dump is counted for.
+    pub machine: Option<MachineName>,
+    /// The same for every dump of one crash.
+    pub crash_id: Option<String>,
+    /// The file as a dump.
+    pub dump: Option<Dump>,
+    /// The Windows that crashed.
+    pub system: Option<System>,
+    /// Name of the current process.
+    pub process: Option<String>,
+    /// The bug check.
+    pub bugcheck: Option<BugCheck>,
+    /// The exception of a user-mode dump.
+    pub exception: Option<Exception>,
+    /// What the processor was doing when it went wrong.
+    pub fault: Option<SummaryFault>,
+    /// The call stack, with no more than the frames of the faulting activity.
+    pub stack: Option<Stack>,
+    /// Findings in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory_findings: Vec<MemoryFinding>,
+    /// The kernel, the network drivers and the faulting module.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<Module>,
+    /// A stable grouping of crashes.
+    pub bucket: Option<Bucket>,
+    /// The answer about the article asked for.
+    pub hotfix: Option<SummaryHotfix>,
+    /// The same for other articles.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_articles: Vec<SummaryHotfix>,
+}
+
+/// The machine a dump is counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MachineName {
+    /// Its name.
+    pub name: String,
+    /// How it was learnt.
+    #[schemars(extend("examples" = ["dump", "path", "mapping", "option"]))]
+    pub source: String,
+}
+
+/// The fault without registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryFault {
+    /// The faulting instruction.
+    pub instruction_pointer: Option<Hex>,
+    /// Where it lies.
+    pub location: Option<Location>,
+    /// How the context was found.
+    pub source: Option<String>,
+    /// How many contexts fitted equally well.
+    pub candidates: u32,
+    /// The address referenced.
+    pub address: Option<Hex>,
+    /// What was done to it.
+    pub access: Option<String>,
+    /// IRQL.
+    pub irql: Option<u32>,
+    /// What kind of activity it was.
+    pub context: Option<String>,
+    /// The instruction.
+    pub instruction: Option<String>,
+    /// What kind of instruction.
+    pub instruction_kind: Option<String>,
+    /// The address the instruction computes.
+    pub effective_address: Option<EffectiveAddress>,
+}
+
+/// The answer without the advice, which follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryHotfix {
+    /// The article.
+    pub kb: String,
+    /// Does this crash match the defect?
+    #[serde(rename = "match")]
+    pub matching: SummaryMatch,
+    /// Does the hotfix apply to this machine?
+    pub applicability: ApplicabilityRecord,
+    /// One word for a ticket.
+    pub verdict: Verdict,
+}
+
+/// Does this crash match the defect?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryMatch {
+    /// The answer.
+    pub status: MatchStatus,
+    /// What it rests on, for and against.
+    pub evidence: Vec<EvidenceRecord>,
+}
+
+impl Summary {
+    /// The summary of `report`, counted for `machine`.
+    pub fn of(report: Report, machine: Option<MachineName>) -> Summary {
+        let place = report
+            .fault
+            .as_ref()
+            .and_then(|fault| fault.location.as_ref())
+            .and_then(|location| location.module.clone());
+        let hotfix = report.hotfix.map(hotfix);
+        let modules = report
+            .modules
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|module| {
+                module
+                    .name
+                    .as_deref()
+                    .is_some_and(|name| always(name) || place.as_deref() == Some(name))
+            })
+            .collect();
+        Summary {
+            record_type: RecordType::Report,
+            schema_version: report.schema_version,
+            detail: Detail::Summary,
+            tool: report.tool,
+            status: report.status,
+            error: report.error,
+            notes: report.notes,
+            source: report.source,
+            machine,
+            crash_id: report.crash_id,
+            dump: report.dump,
+            system: report.system,
+            process: report.process,
+            bugcheck: report.bugcheck,
+            exception: report.exception,
+            fault: report.fault.map(|fault| SummaryFault {
+                instruction_pointer: fault.instruction_pointer,
+                location: fault.location,
+                source: fault.source,
+                candidates: fault.candidates,
+                address: fault.address,
+                access: fault.access,
+                irql: fault.irql,
+                context: fault.context,
+                instruction: fault.instruction,
+                instruction_kind: fault.instruction_kind,
+                effective_address: fault.effective_address,
+            }),
+            stack: report.stack.map(|mut stack| {
+                let own = stack
+                    .faulting_activity
+                    .and_then(|n| usize::try_from(n).ok())
+                    .unwrap_or(FRAMES);
+                stack.frames.truncate(own.min(FRAMES));
+                stack
+            }),
+            memory_findings: report.memory_findings.unwrap_or_default(),
+            modules,
+            bucket: report.bucket,
+            hotfix,
+            other_articles: report
+                .other_articles
+                .into_iter()
+                .map(self::hotfix)
+                .collect(),
+        }
+    }
+
+    /// The word for a ticket; `None` when nothing could be said.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.hotfix.as_ref().map(|hotfix| hotfix.verdict)
+    }
+}
+
+fn hotfix(hotfix: super::model::Hotfix) -> SummaryHotfix {
+    SummaryHotfix {
+        kb: hotfix.kb,
+        matching: SummaryMatch {
+            status: hotfix.matching.status,
+            evidence: hotfix.matching.evidence,
+        },
+        applicability: hotfix.applicability,
+        verdict: hotfix.verdict,
+    }
+}
+
+fn always(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    MODULES
+        .iter()
+        .chain(&KERNELS)
+        .any(|own| own.eq_ignore_ascii_case(stem))
+}

@@ -1,0 +1,270 @@
+//! Many dumps: finds them below directories and in archives, analyses them side by side, and hands
+//! every result to one sink.
+//!
+//! Nothing is ever written below a scanned directory, and one bad file never stops a run. Knows no
+//! output format and no database: those are the sink's and the catalogue's business.
+
+mod archive;
+mod discover;
+pub mod filter;
+pub mod list;
+pub mod machine_name;
+mod order;
+mod platform;
+mod pool;
+mod pulse;
+mod roots;
+mod tally;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use discover::{Discovery, Found, What, discover};
+pub use filter::Filter;
+pub use list::{Entry, WorkList};
+pub use machine_name::MachineNamer;
+pub use order::path_key;
+pub use platform::{FileStat, is_remote};
+pub use pool::{Finished, Progress, run};
+pub use pulse::Pulse;
+pub use roots::{Roots, inside};
+pub use tally::Tally;
+pub use work::rejudge;
+
+use crate::report::model::Detail;
+use crate::report::summary::Summary;
+use crate::source::{self, Source, SourceError};
+
+/// What a scan may unpack.
+#[derive(Clone, Copy, Debug)]
+pub struct UnpackLimits {
+    /// Look into archives at all.
+    pub enabled: bool,
+    /// Most bytes unpacked from one file found, nested archives included.
+    pub bytes: u64,
+    /// Most members looked at in one file found, nested archives included.
+    pub members: u64,
+}
+
+impl Default for UnpackLimits {
+    fn default() -> UnpackLimits {
+        UnpackLimits {
+            enabled: true,
+            bytes: 16 << 30,
+            members: 10_000,
+        }
+    }
+}
+
+/// How a file that is still being written is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settle {
+    /// A file changed within this time that looks incomplete may still grow.
+    pub recent: Duration,
+    /// Wait before the first new try; doubled each time.
+    pub wait: Duration,
+    /// New tries.
+    pub tries: u32,
+}
+
+impl Default for Settle {
+    fn default() -> Settle {
+        Settle {
+            recent: Duration::from_secs(10),
+            wait: Duration::from_millis(500),
+            tries: 3,
+        }
+    }
+}
+
+/// Opens a path as a source; a test can put something else in its place.
+pub type Opener = fn(&Path) -> Result<Source, SourceError>;
+
+/// How to scan.
+pub struct Options {
+    /// Where and what to look for.
+    pub discovery: Discovery,
+    /// Worker threads.
+    pub jobs: usize,
+    /// Hand over results in the order of paths.
+    pub sort: bool,
+    /// Summaries or whole reports.
+    pub detail: Detail,
+    /// Read files whose content is not on the disk.
+    pub offline_files: bool,
+    /// Archives.
+    pub unpack: UnpackLimits,
+    /// Files that are still being written.
+    pub settle: Settle,
+    /// A system call that takes longer than this is given up and its worker replaced.
+    pub stuck: Duration,
+    /// Which machine a dump is counted for.
+    pub machines: MachineNamer,
+    /// Look at the content even of files whose size and time are known.
+    pub verify: bool,
+    /// How a path is opened.
+    pub open: Opener,
+    /// Give each record's facts along, for a store.
+    pub keep_facts: bool,
+}
+
+impl Options {
+    /// The defaults, for the given roots.
+    pub fn new(discovery: Discovery) -> Options {
+        Options {
+            discovery,
+            jobs: default_jobs(),
+            sort: false,
+            detail: Detail::Summary,
+            offline_files: false,
+            unpack: UnpackLimits::default(),
+            settle: Settle::default(),
+            stuck: Duration::from_secs(60),
+            machines: MachineNamer::default(),
+            verify: false,
+            open: source::open,
+            keep_facts: false,
+        }
+    }
+}
+
+/// As many workers as processors.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// One file to analyse.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Position in the order of discovery.
+    pub number: u64,
+    /// What is opened.
+    pub path: PathBuf,
+    /// The path below its root.
+    pub relative: PathBuf,
+    /// Tries made before this one.
+    pub attempt: u32,
+}
+
+/// Why an entry was not analysed. Neither is an error of the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skip {
+    /// Stable word, as in the scan record.
+    pub reason: &'static str,
+    /// For a person.
+    pub message: String,
+}
+
+impl Skip {
+    /// A reason and its explanation.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Skip {
+        Skip {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// One dump's result.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What the record says.
+    pub summary: Summary,
+    /// The record as one line of JSON, without a line end.
+    pub line: String,
+    /// The facts for a store: compressed, see [`crate::facts`].
+    pub facts: Option<Vec<u8>>,
+}
+
+/// What became of one entry.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It gave records: one, or those of an archive's members.
+    Records(Vec<Record>),
+    /// It is no dump, or not to be read.
+    Skipped(Skip),
+    /// A directory that could not be read.
+    Unreadable(String),
+    /// The same as a store holds already.
+    Known(Outcomes),
+    /// Try again later.
+    Later,
+}
+
+/// A stored outcome that still holds.
+#[derive(Clone, Debug)]
+pub enum Outcomes {
+    /// Records as they were stored.
+    Records(Vec<Record>),
+    /// A skip as it was stored.
+    Skipped(Skip),
+}
+
+/// One entry and what became of it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Position in the order of discovery.
+    pub number: u64,
+    /// Its path.
+    pub path: PathBuf,
+    /// The path below its root.
+    pub relative: PathBuf,
+    /// Size, time and identity when it was opened.
+    pub stat: Option<FileStat>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Takes results, one after the other.
+pub trait Sink {
+    /// Takes what became of one entry.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn take(&mut self, done: Done) -> std::io::Result<()>;
+
+    /// Called now and then with the state of the run.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn progress(&mut self, _: &Progress) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a store knows of a file: one for each worker.
+pub trait Lookup {
+    /// The stored outcome of `path`, and the size, time and identity it was stored under.
+    fn find(&mut self, path: &Path) -> Option<Stored>;
+}
+
+/// A stored outcome.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// When it was stored, the file looked so.
+    pub stat: FileStat,
+    /// What was stored.
+    pub outcome: Outcomes,
+    /// The outcome was made by this program with this knowledge and these options.
+    pub current: bool,
+}
+
+/// Gives each worker its own lookup.
+pub trait Catalogue: Send + Sync {
+    /// A new lookup; `None` when the store cannot be read.
+    fn lookup(&self) -> Option<Box<dyn Lookup>>;
+}
+
+/// What a run is made of, shared by its threads.
+pub struct Job {
+    /// The engine.
+    pub engine: crate::triage::Engine,
+    /// How to scan.
+    pub options: Options,
+    /// What is known already.
+    pub catalogue: Option<Box<dyn Catalogue>>,
+    /// Set to end the run early.
+    pub stop: Arc<std::sync::atomic::AtomicBool>,
+}

@@ -1,0 +1,481 @@
+//! The threads of a scan: one that finds files, workers, and the caller's own, which takes results,
+//! waits for files that still grow, and replaces a worker whose read never comes back.
+//!
+//! Threads are not scoped: a read in a dead mount cannot be ended, only left behind.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select, unbounded};
+
+use super::discover::{What, discover};
+use super::order::Order;
+use super::pulse::Pulse;
+use super::work::{Worker, outcome_of};
+use super::{Done, Item, Job, Outcome, Record, Sink, Skip};
+use crate::report::summary::Summary;
+use crate::source::{ErrorKind, SourceError, SourceInfo};
+
+/// Files found but not yet taken by a worker.
+const QUEUE: usize = 256;
+/// How far discovery may run ahead of the oldest unfinished file.
+const WINDOW: usize = 4096;
+/// How often the state of the threads is looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How long files in work may take after the run was told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The state of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Entries found so far.
+    pub found: u64,
+    /// Entries dealt with.
+    pub done: u64,
+    /// Everything has been found.
+    pub listed: bool,
+    /// Entries answered from a store.
+    pub known: u64,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finished {
+    /// False when it was told to stop, or finding files got stuck.
+    pub complete: bool,
+    /// Workers that never came back.
+    pub stuck: u64,
+    /// The state at the end.
+    pub progress: Progress,
+}
+
+enum Message {
+    Found(Done),
+    Listed(u64),
+    Done(Arc<Slot>, Done),
+}
+
+/// One worker as its watcher sees it.
+#[derive(Default)]
+struct Slot {
+    pulse: Pulse,
+    item: Mutex<Option<Item>>,
+    abandoned: AtomicBool,
+}
+
+impl Slot {
+    fn set(&self, item: Option<Item>) {
+        *self.item.lock().unwrap_or_else(PoisonError::into_inner) = item;
+    }
+
+    fn take(&self) -> Option<Item> {
+        self.item
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+struct Threads {
+    job: Arc<Job>,
+    items: Receiver<Item>,
+    again: Receiver<Item>,
+    results: Sender<Message>,
+    slots: Vec<Arc<Slot>>,
+}
+
+impl Threads {
+    fn spawn(&mut self) -> io::Result<()> {
+        let slot = Arc::new(Slot::default());
+        self.slots.push(Arc::clone(&slot));
+        let (job, items, again, results) = (
+            Arc::clone(&self.job),
+            self.items.clone(),
+            self.again.clone(),
+            self.results.clone(),
+        );
+        thread::Builder::new()
+            .name("scan-worker".to_owned())
+            .spawn(move || work(&job, &slot, items, &again, &results))?;
+        Ok(())
+    }
+}
+
+/// A worker's life: files that were put off come before new ones.
+fn work(
+    job: &Job,
+    slot: &Arc<Slot>,
+    mut items: Receiver<Item>,
+    again: &Receiver<Item>,
+    results: &Sender<Message>,
+) {
+    let mut worker = Worker::new(job, &slot.pulse);
+    loop {
+        let item = match again.try_recv() {
+            Ok(item) => item,
+            Err(_) => select! {
+                recv(again) -> item => match item {
+                    Ok(item) => item,
+                    Err(_) => return,
+                },
+                recv(items) -> item => match item {
+                    Ok(item) => item,
+                    Err(_) => {
+                        items = never();
+                        continue;
+                    }
+                },
+            },
+        };
+        if job.stop.load(Ordering::Relaxed) {
+            continue;
+        }
+        slot.set(Some(item.clone()));
+        let done = worker.handle(&item);
+        slot.set(None);
+        if slot.abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        if results.send(Message::Done(Arc::clone(slot), done)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs a scan: every entry goes to `sink` exactly once.
+///
+/// # Errors
+/// Those of the sink, and those of starting threads.
+pub fn run(job: Job, sink: &mut dyn Sink) -> io::Result<Finished> {
+    let job = Arc::new(job);
+    let (item_tx, items) = bounded(QUEUE);
+    let (again_tx, again) = unbounded();
+    let (results_tx, results) = bounded(QUEUE);
+    let (token_tx, tokens) = bounded(WINDOW);
+    let walking = Arc::new(Walking::default());
+    {
+        let (job, results, walking) = (Arc::clone(&job), results_tx.clone(), Arc::clone(&walking));
+        thread::Builder::new()
+            .name("scan-discovery".to_owned())
+            .spawn(move || find(&job, &walking, &item_tx, &token_tx, &results))?;
+    }
+    let mut threads = Threads {
+        job: Arc::clone(&job),
+        items,
+        again,
+        results: results_tx,
+        slots: Vec::new(),
+    };
+    for _ in 0..job.options.jobs.max(1) {
+        threads.spawn()?;
+    }
+    let mut run = Run {
+        job,
+        threads,
+        order: Order::new(false),
+        again: again_tx,
+        tokens,
+        deferred: Vec::new(),
+        sink,
+        finished: Finished::default(),
+        total: None,
+        stopped: None,
+    };
+    run.order = Order::new(run.job.options.sort);
+    run.until_done(&results, &walking)
+}
+
+/// The finding thread as its watcher sees it.
+#[derive(Default)]
+struct Walking {
+    pulse: Pulse,
+    last: Mutex<PathBuf>,
+}
+
+/// Finds files until there are no more or the run is told to stop.
+fn find(
+    job: &Job,
+    walking: &Walking,
+    items: &Sender<Item>,
+    tokens: &Sender<()>,
+    results: &Sender<Message>,
+) {
+    let mut number = 0u64;
+    let _ = discover(&job.options.discovery, &walking.pulse, &mut |found| {
+        if job.stop.load(Ordering::Relaxed) || tokens.send(()).is_err() {
+            return ControlFlow::Break(());
+        }
+        walking
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&found.path);
+        let outcome = match found.what {
+            What::File => None,
+            What::Skipped(skip) => Some(Outcome::Skipped(skip)),
+            What::Unreadable(message) => Some(Outcome::Unreadable(message)),
+        };
+        let sent = match outcome {
+            None => items
+                .send(Item {
+                    number,
+                    path: found.path,
+                    relative: found.relative,
+                    attempt: 0,
+                })
+                .is_ok(),
+            Some(outcome) => results
+                .send(Message::Found(Done {
+                    number,
+                    path: found.path,
+                    relative: found.relative,
+                    stat: None,
+                    outcome,
+                }))
+                .is_ok(),
+        };
+        number += 1;
+        match sent {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    let _ = results.send(Message::Listed(number));
+}
+
+struct Run<'a> {
+    job: Arc<Job>,
+    threads: Threads,
+    order: Order,
+    again: Sender<Item>,
+    tokens: Receiver<()>,
+    deferred: Vec<(Instant, Item)>,
+    sink: &'a mut dyn Sink,
+    finished: Finished,
+    total: Option<u64>,
+    stopped: Option<Instant>,
+}
+
+impl Run<'_> {
+    fn until_done(
+        mut self,
+        results: &Receiver<Message>,
+        walking: &Walking,
+    ) -> io::Result<Finished> {
+        let mut ticked = Instant::now();
+        loop {
+            match results.recv_timeout(TICK) {
+                Ok(message) => self.take(message)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self
+                .total
+                .is_some_and(|total| self.finished.progress.done >= total)
+            {
+                self.finished.complete = self.stopped.is_none();
+                break;
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.tick(walking)?;
+            }
+            if self.stopped.is_some_and(|since| self.is_over(since)) {
+                break;
+            }
+        }
+        for done in self.order.rest() {
+            self.sink.take(done)?;
+        }
+        self.sink.progress(&self.finished.progress)?;
+        Ok(self.finished)
+    }
+
+    /// After a stop: nothing is in work any more, or it took too long.
+    fn is_over(&self, since: Instant) -> bool {
+        let busy = self.threads.slots.iter().any(|slot| {
+            slot.item
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
+        });
+        since.elapsed() > GRACE || (!busy && since.elapsed() > TICK * 2)
+    }
+
+    fn take(&mut self, message: Message) -> io::Result<()> {
+        match message {
+            Message::Listed(total) => {
+                self.total = Some(total);
+                self.finished.progress.listed = true;
+                self.finished.progress.found = total;
+                Ok(())
+            }
+            Message::Found(done) => self.done(done),
+            Message::Done(slot, done) => {
+                if slot.abandoned.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                if !matches!(done.outcome, Outcome::Later) {
+                    return self.done(done);
+                }
+                self.put_off(done);
+                Ok(())
+            }
+        }
+    }
+
+    fn put_off(&mut self, done: Done) {
+        let attempt = self
+            .deferred
+            .iter()
+            .find(|(_, item)| item.number == done.number)
+            .map_or(0, |(_, item)| item.attempt);
+        let wait = self.job.options.settle.wait;
+        let due = Instant::now() + wait.saturating_mul(1 << attempt.min(8));
+        self.deferred.retain(|(_, item)| item.number != done.number);
+        self.deferred.push((
+            due,
+            Item {
+                number: done.number,
+                path: done.path,
+                relative: done.relative,
+                attempt: attempt + 1,
+            },
+        ));
+    }
+
+    fn done(&mut self, mut done: Done) -> io::Result<()> {
+        self.deferred.retain(|(_, item)| item.number != done.number);
+        let _ = self.tokens.try_recv();
+        self.finished.progress.done += 1;
+        self.finished.progress.found = self
+            .finished
+            .progress
+            .found
+            .max(self.finished.progress.done);
+        if matches!(done.outcome, Outcome::Known(_)) {
+            self.finished.progress.known += 1;
+        }
+        if let Outcome::Later = done.outcome {
+            done.outcome = Outcome::Skipped(Skip::new("growing", "it kept changing"));
+        }
+        for done in self.order.add(done) {
+            self.sink.take(done)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, walking: &Walking) -> io::Result<()> {
+        if self.stopped.is_none() && self.job.stop.load(Ordering::Relaxed) {
+            self.stopped = Some(Instant::now());
+        }
+        let now = Instant::now();
+        let never = now + Duration::from_secs(86_400 * 365);
+        for (due, item) in &mut self.deferred {
+            if *due <= now {
+                // It stays on record, for its number of tries, until it is done.
+                *due = never;
+                let _ = self.again.send(item.clone());
+            }
+        }
+        self.leave_stuck_workers()?;
+        let idle = self.threads.slots.iter().all(|slot| {
+            slot.item
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_none()
+        });
+        if self.total.is_none()
+            && idle
+            && self.deferred.is_empty()
+            && walking.pulse.waiting() > self.job.options.stuck
+        {
+            // Listing a directory does not come back: what was found is done, the rest is unknown.
+            let path = walking
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            let number = self.finished.progress.done;
+            self.done(Done {
+                number,
+                relative: PathBuf::new(),
+                path,
+                stat: None,
+                outcome: Outcome::Unreadable(
+                    "listing the directory after this one does not come back".to_owned(),
+                ),
+            })?;
+            self.finished.stuck += 1;
+            self.total = Some(number);
+            self.stopped = Some(now);
+        }
+        self.sink.progress(&self.finished.progress)
+    }
+
+    /// Reports files whose read does not come back, and puts new workers in place.
+    fn leave_stuck_workers(&mut self) -> io::Result<()> {
+        let limit = self.job.options.stuck;
+        let stuck: Vec<Arc<Slot>> = self
+            .threads
+            .slots
+            .iter()
+            .filter(|slot| slot.pulse.waiting() > limit)
+            .map(Arc::clone)
+            .collect();
+        for slot in stuck {
+            slot.abandoned.store(true, Ordering::Release);
+            self.threads
+                .slots
+                .retain(|other| !Arc::ptr_eq(other, &slot));
+            let Some(item) = slot.take() else {
+                continue;
+            };
+            self.finished.stuck += 1;
+            self.threads.spawn()?;
+            let outcome = Outcome::Records(vec![self.stuck_record(&item)]);
+            self.done(Done {
+                number: item.number,
+                path: item.path,
+                relative: item.relative,
+                stat: None,
+                outcome,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn stuck_record(&self, item: &Item) -> Record {
+        let error = SourceError::new(
+            ErrorKind::Timeout,
+            format!(
+                "reading it did not come back within {} s: is the file server there?",
+                self.job.options.stuck.as_secs()
+            ),
+        );
+        let info = SourceInfo::of_path(&item.path);
+        let report = self.job.engine.unreadable(&info, &error).report;
+        let machine = self.job.options.machines.name(&item.relative, None);
+        let summary = Summary::of(report, machine);
+        Record {
+            line: super::work::line(&summary),
+            summary,
+            facts: None,
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome without the remark that it was stored.
+    pub fn settled(self) -> Outcome {
+        match self {
+            Outcome::Known(known) => outcome_of(known),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! One worker's work on one file: is it known, is it a dump, what do the engine or the archive say.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::archive::{self, Allowance, ArchiveKind};
+use super::platform::{self, FileStat};
+use super::pulse::{Pulse, Watched};
+use super::{Done, Item, Job, Lookup, Outcome, Outcomes, Record, Skip};
+use crate::bytes::{ReadAt, contained};
+use crate::report::json;
+use crate::report::model::{Detail, Status};
+use crate::report::summary::{MachineName, Summary};
+use crate::report::{Input, Report};
+use crate::source::{self};
+use crate::source::{Container, ErrorKind, FileKind, SourceError, SourceInfo, identify};
+use crate::triage::Triaged;
+
+/// Bytes that say what a file is.
+const LOOK: usize = 64 * 1024;
+/// Bytes that say that a file is a dump.
+const MAGIC: usize = 8;
+
+/// A worker: everything it needs for one file after the other.
+pub struct Worker<'a> {
+    job: &'a Job,
+    pulse: &'a Pulse,
+    lookup: Option<Box<dyn Lookup>>,
+    look: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker of `job` whose waits show on `pulse`.
+    pub fn new(job: &'a Job, pulse: &'a Pulse) -> Worker<'a> {
+        Worker {
+            job,
+            pulse,
+            lookup: job.catalogue.as_ref().and_then(|c| c.lookup()),
+            look: Vec::new(),
+        }
+    }
+
+    /// Analyses one file. Whatever goes wrong is part of the result.
+    pub fn handle(&mut self, item: &Item) -> Done {
+        let found = self.pulse.during(|| fs::metadata(&item.path));
+        let stat = found.as_ref().ok().map(FileStat::of);
+        let outcome = match found {
+            Ok(found) if platform::is_offline(&found) && !self.job.options.offline_files => {
+                Outcome::Skipped(Skip::new(
+                    "offline",
+                    "its content is not on this disk; --offline-files fetches and reads it",
+                ))
+            }
+            Ok(found) => {
+                self.known_or_read(item, FileStat::of(&found), is_recent(&found, self.job))
+            }
+            // Opening it gives the reason in the words that every command uses.
+            Err(_) => self.read(item, false),
+        };
+        Done {
+            number: item.number,
+            path: item.path.clone(),
+            relative: item.relative.clone(),
+            stat,
+            outcome,
+        }
+    }
+
+    fn known_or_read(&mut self, item: &Item, stat: FileStat, recent: bool) -> Outcome {
+        let stored = self
+            .lookup
+            .as_mut()
+            .and_then(|lookup| lookup.find(&item.path));
+        if let Some(stored) = stored
+            && stored.stat == stat
+            && stored.current
+            && !self.job.options.verify
+        {
+            return Outcome::Known(stored.outcome);
+        }
+        self.read(item, recent)
+    }
+
+    fn read(&mut self, item: &Item, recent: bool) -> Outcome {
+        let open = self.job.options.open;
+        let source = match self.pulse.during(|| open(&item.path)) {
+            Ok(source) => source,
+            // Another program may hold it for a moment.
+            Err(error) if error.kind == ErrorKind::Io && self.may_retry(item) => {
+                return Outcome::Later;
+            }
+            Err(error) => {
+                let info = SourceInfo::of_path(&item.path);
+                return Outcome::Records(vec![self.unreadable(item, &info, &error)]);
+            }
+        };
+        let bytes = Watched {
+            inner: source.bytes(),
+            pulse: self.pulse,
+        };
+        let kind = match self.look(&bytes) {
+            Ok(kind) => kind,
+            Err(error) => {
+                return Outcome::Records(vec![self.unreadable(item, &source.info, &error)]);
+            }
+        };
+        let outcome = match (kind, ArchiveKind::of(&self.look)) {
+            (kind, _) if kind.is_dump() || kind == FileKind::CutSignature => {
+                let record = self.analyse(item, &bytes, &source.info);
+                if recent && is_incomplete(&record.summary) && self.may_retry(item) {
+                    return Outcome::Later;
+                }
+                Outcome::Records(vec![record])
+            }
+            (_, Some(archive)) if self.job.options.unpack.enabled => {
+                self.archive(item, archive, &bytes, &source.info)
+            }
+            (FileKind::Empty | FileKind::Zeros, _) if recent && self.may_retry(item) => {
+                return Outcome::Later;
+            }
+            (kind, _) => Outcome::Skipped(skip_of(kind)),
+        };
+        match self.pulse.during(|| source.check_unchanged()) {
+            Ok(()) => outcome,
+            Err(_) if self.may_retry(item) => Outcome::Later,
+            // What is no dump may change as it likes.
+            Err(_) if matches!(outcome, Outcome::Skipped(_)) => outcome,
+            Err(error) => Outcome::Records(vec![self.unreadable(item, &source.info, &error)]),
+        }
+    }
+
+    fn may_retry(&self, item: &Item) -> bool {
+        item.attempt < self.job.options.settle.tries
+    }
+
+    /// What the content is: eight bytes are enough for a dump, the rest is looked at only when they
+    /// say that it is none.
+    fn look(&mut self, bytes: &dyn ReadAt) -> Result<FileKind, SourceError> {
+        let failed =
+            |error: crate::bytes::ReadError| SourceError::new(ErrorKind::Io, error.to_string());
+        self.look.resize(MAGIC, 0);
+        let read = bytes.read_up_to(0, &mut self.look).map_err(failed)?;
+        self.look.truncate(read);
+        let kind = identify(&self.look, bytes.len());
+        if kind.is_dump() || read < MAGIC {
+            return Ok(kind);
+        }
+        self.look.resize(LOOK, 0);
+        let read = bytes.read_up_to(0, &mut self.look).map_err(failed)?;
+        self.look.truncate(read);
+        Ok(identify(&self.look, bytes.len()))
+    }
+
+    fn analyse(&self, item: &Item, bytes: &dyn ReadAt, info: &SourceInfo) -> Record {
+        // One bad dump never takes the others with it.
+        match contained(|| self.job.engine.explain(bytes, info)) {
+            Ok(triaged) => self.record(item, triaged),
+            Err(_) => self.unreadable(item, info, &defect()),
+        }
+    }
+
+    /// The dumps of an archive; an archive without any is no input that matters.
+    fn archive(
+        &self,
+        item: &Item,
+        kind: ArchiveKind,
+        bytes: &dyn ReadAt,
+        info: &SourceInfo,
+    ) -> Outcome {
+        let mut records = Vec::new();
+        let mut allowance = Allowance::new(&self.job.options.unpack);
+        let result = archive::open(kind, bytes, &mut allowance, self.pulse, &mut |member| {
+            let names = member.names.join("!");
+            let mut info = SourceInfo {
+                path: format!("{}!{names}", info.path),
+                container: Some(Container {
+                    path: info.path.clone(),
+                    member: names,
+                }),
+                path_exact: info.path_exact.clone(),
+                modified: info.modified,
+                ..SourceInfo::default()
+            };
+            records.push(match &member.content {
+                Ok(source) => {
+                    info.size = source.info.size;
+                    let bytes = Watched {
+                        inner: source.bytes(),
+                        pulse: self.pulse,
+                    };
+                    self.analyse(item, &bytes, &info)
+                }
+                Err(error) => self.unreadable(item, &info, error),
+            });
+        });
+        if let Err(error) = result {
+            records.push(self.unreadable(item, info, &error));
+        }
+        if records.is_empty() {
+            return Outcome::Skipped(Skip::new("no-dump-inside", "an archive that holds no dump"));
+        }
+        Outcome::Records(records)
+    }
+
+    fn unreadable(&self, item: &Item, info: &SourceInfo, error: &SourceError) -> Record {
+        let mut triaged = self.job.engine.unreadable(info, error);
+        if error.kind == ErrorKind::Compressed {
+            triaged.report.status = Status::Skipped;
+        }
+        self.record(item, triaged)
+    }
+
+    fn record(&self, item: &Item, triaged: Triaged) -> Record {
+        record(self.job, item, triaged)
+    }
+}
+
+/// The record of one report, counted for the machine that the file's place or the dump names.
+fn record(job: &Job, item: &Item, triaged: Triaged) -> Record {
+    let own = triaged
+        .report
+        .system
+        .as_ref()
+        .and_then(|system| system.machine.as_deref());
+    let machine = job.options.machines.name(&item.relative, own);
+    let facts = match job.options.keep_facts {
+        true => triaged.facts.as_ref().and_then(crate::facts::pack),
+        false => None,
+    };
+    let full = match job.options.detail {
+        Detail::Full => full_line(&triaged.report, machine.as_ref()),
+        Detail::Summary => None,
+    };
+    let summary = Summary::of(triaged.report, machine);
+    Record {
+        line: full.unwrap_or_else(|| line(&summary)),
+        summary,
+        facts,
+    }
+}
+
+/// A whole report with the machine it is counted for.
+fn full_line(report: &Report, machine: Option<&MachineName>) -> Option<String> {
+    #[derive(serde::Serialize)]
+    struct Full<'a> {
+        #[serde(flatten)]
+        report: &'a Report,
+        machine: Option<&'a MachineName>,
+    }
+    compact(&Full { report, machine })
+}
+
+/// The line of a summary.
+pub fn line(summary: &Summary) -> String {
+    compact(summary).unwrap_or_default()
+}
+
+fn compact<T: serde::Serialize>(value: &T) -> Option<String> {
+    let mut out = Vec::with_capacity(4096);
+    json::write_compact(&mut out, value).ok()?;
+    String::from_utf8(out).ok()
+}
+
+/// Judges stored facts again: the record as if the file had been read now.
+pub fn rejudge(
+    job: &Job,
+    relative: &std::path::Path,
+    summary: &Summary,
+    facts: &[u8],
+) -> Option<Record> {
+    let facts = crate::facts::unpack(facts)?;
+    let source = &summary.source;
+    let info = SourceInfo {
+        path: source.path.clone(),
+        path_exact: source
+            .path_exact
+            .as_ref()
+            .and_then(|text| BASE64.decode(text).ok()),
+        size: source.size,
+        modified: source
+            .modified
+            .as_deref()
+            .and_then(crate::report::unix_from_rfc3339),
+        container: source.container.as_ref().map(|container| Container {
+            path: container.path.clone(),
+            member: container.member.clone(),
+        }),
+    };
+    let input = Input {
+        info: &info,
+        fingerprint: source.fingerprint.clone(),
+        sha256: source.sha256.clone(),
+    };
+    let item = Item {
+        number: 0,
+        path: std::path::PathBuf::new(),
+        relative: relative.to_owned(),
+        attempt: 0,
+    };
+    Some(record(job, &item, job.engine.judge(facts, input)))
+}
+
+/// A stored outcome as one of this run.
+pub fn outcome_of(known: Outcomes) -> Outcome {
+    match known {
+        Outcomes::Records(records) => Outcome::Records(records),
+        Outcomes::Skipped(skip) => Outcome::Skipped(skip),
+    }
+}
+
+fn is_recent(found: &fs::Metadata, job: &Job) -> bool {
+    let age = found
+        .modified()
+        .ok()
+        .map(|time| SystemTime::now().duration_since(time));
+    match age {
+        Some(Ok(age)) => age < job.options.settle.recent,
+        // A time in the future: the clocks differ a little.
+        Some(Err(ahead)) => ahead.duration() < Duration::from_secs(60),
+        None => false,
+    }
+}
+
+/// A dump that ends before its end: it may still be on its way.
+fn is_incomplete(summary: &Summary) -> bool {
+    let truncated = summary
+        .error
+        .as_ref()
+        .is_some_and(|error| error.kind == ErrorKind::Truncated);
+    truncated
+        || summary
+            .dump
+            .as_ref()
+            .is_some_and(|dump| !dump.damage.is_empty())
+}
+
+fn skip_of(kind: FileKind) -> Skip {
+    let refusal = kind
+        .refusal()
+        .unwrap_or_else(|| SourceError::new(ErrorKind::NotADump, "not a dump"));
+    let reason = match (kind, refusal.kind) {
+        (FileKind::Empty, _) => "empty",
+        (FileKind::Zeros, _) => "all-zeros",
+        (FileKind::BrokenKernelSignature, _) => "damaged-signature",
+        (_, ErrorKind::Compressed) => "compressed",
+        _ => "not-a-dump",
+    };
+    Skip::new(reason, refusal.message)
+}
+
+fn defect() -> SourceError {
+    SourceError::new(
+        source::ErrorKind::Internal,
+        "kbtriage failed on this dump: that is a defect of kbtriage, please report it",
+    )
+}

@@ -1,0 +1,123 @@
+//! Makes shares of dumps for the tests, from the committed fixtures, and runs the program on them.
+#![allow(dead_code)] // each integration test takes the part it needs
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A committed dump.
+pub fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures/dumps")
+        .join(name);
+    fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A dump of an unfixed machine that failed in tcpip.sys.
+pub fn matching() -> Vec<u8> {
+    fixture("server2008-x64-d1.dmp")
+}
+
+/// A dump that differs from every other number's: another crash time (SystemTime of the 64-bit
+/// header at 0xFA8, as the format page has it).
+pub fn numbered(number: u64) -> Vec<u8> {
+    let mut dump = matching();
+    let time = u64::from_le_bytes(dump[0xFA8..0xFB0].try_into().unwrap());
+    dump[0xFA8..0xFB0].copy_from_slice(&(time + number * 36_000_000_000).to_le_bytes());
+    dump
+}
+
+/// Writes a file whose time is long ago, with the directories above it.
+pub fn put(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+    age(path);
+}
+
+/// Sets a file's time to a day long ago: nothing is growing there.
+pub fn age(path: &Path) {
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_300_000_000);
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(long_ago)
+        .unwrap();
+}
+
+/// A zip archive, deflated.
+pub fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in members {
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(*name, options).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+/// A cabinet, MSZIP.
+pub fn cabinet(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut builder = cab::CabinetBuilder::new();
+    let folder = builder.add_folder(cab::CompressionType::MsZip);
+    for (name, _) in members {
+        folder.add_file(*name);
+    }
+    let mut cabinet = builder.build(std::io::Cursor::new(Vec::new())).unwrap();
+    let mut contents = members.iter();
+    while let Some(mut file) = cabinet.next_file().unwrap() {
+        file.write_all(contents.next().unwrap().1).unwrap();
+    }
+    cabinet.finish().unwrap().into_inner()
+}
+
+/// A gzip file.
+pub fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(content).unwrap();
+    gzip.finish().unwrap()
+}
+
+/// The program.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kbtriage"));
+    command.env("NO_COLOR", "1");
+    command
+}
+
+/// Runs the program with `arguments`.
+pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Output {
+    program().args(arguments).output().unwrap()
+}
+
+/// The records that a run wrote.
+pub fn records(output: &[u8]) -> Vec<Value> {
+    std::str::from_utf8(output)
+        .expect("output is UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record a line"))
+        .collect()
+}
+
+/// Those of one type.
+pub fn of_type<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    records.iter().filter(|r| r["type"] == kind).collect()
+}
+
+/// Every path below `root` with its size and time: what must not change.
+pub fn snapshot(root: &Path) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
+    let mut all: Vec<_> = walkdir::WalkDir::new(root)
+        .into_iter()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let found = entry.metadata().unwrap();
+            let path = entry.path().to_owned();
+            (path, found.len(), found.modified().unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
