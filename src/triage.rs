@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::{self, Context, Observation};
+use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
 use crate::knowledge::bugchecks;
@@ -43,6 +44,8 @@ pub struct Engine {
     pub builds: BuildTable,
     /// Where images and PDBs are found; `None` to use the dump alone.
     pub symbols: Option<SymbolLibrary>,
+    /// State of the machine from files beside its dumps, best first.
+    pub registry: Vec<ExternalState>,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -56,6 +59,7 @@ impl Default for Engine {
         Engine {
             builds: BuildTable::embedded(),
             symbols: None,
+            registry: Vec::new(),
             limits: Limits::default(),
             sha256: false,
             options: ToolOptions {
@@ -168,7 +172,11 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        Ok(facts::gather(reader, dump, self.symbols.as_ref(), &budget))
+        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        for state in &self.registry {
+            external::apply(&mut facts, state);
+        }
+        Ok(facts)
     }
 
     fn context(&self) -> Context<'_> {
@@ -280,6 +288,14 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/format",
             "the memory of this dump cannot be read: modules and stacks are not known",
         ),
+    }
+    for remark in &facts.system.multicast_forwarding.remarks {
+        add(
+            "system.registry-file",
+            Severity::Info,
+            "/system/multicast_forwarding",
+            remark,
+        );
     }
     if dump.overflowed == Some(true) {
         add(

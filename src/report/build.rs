@@ -268,7 +268,16 @@ fn system(facts: &CrashFacts) -> m::System {
             .map(str::to_owned),
         build_lab: facts.system.build_lab.clone(),
         machine: facts.system.machine.clone(),
-        multicast_forwarding: m::MulticastForwarding::default(),
+        multicast_forwarding: {
+            let state = &facts.system.multicast_forwarding;
+            m::MulticastForwarding {
+                ipv4: state.ipv4,
+                ipv6: state.ipv6,
+                any: state.any,
+                source: state.source.clone(),
+                as_of: state.as_of.and_then(rfc3339_from_filetime),
+            }
+        },
     }
 }
 

@@ -280,6 +280,8 @@ pub struct MulticastForwarding {
     pub ipv4: Option<bool>,
     /// IPv6.
     pub ipv6: Option<bool>,
+    /// IPv4 or IPv6, where the source does not say which.
+    pub any: Option<bool>,
     /// Where it was read.
     #[schemars(extend("examples" = ["pool-allocations", "registry-in-dump", "hive-file", "reg-export", "netsh-output"]))]
     pub source: Option<String>,
