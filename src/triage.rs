@@ -15,6 +15,7 @@ use crate::knowledge::defect;
 use crate::report::model::{Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
+use crate::symbols::SymbolLibrary;
 use crate::verdict;
 
 /// Limits for one dump.
@@ -39,6 +40,8 @@ impl Default for Limits {
 pub struct Engine {
     /// Known builds, the user's included.
     pub builds: BuildTable,
+    /// Where images and PDBs are found; `None` to use the dump alone.
+    pub symbols: Option<SymbolLibrary>,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -51,6 +54,7 @@ impl Default for Engine {
     fn default() -> Engine {
         Engine {
             builds: BuildTable::embedded(),
+            symbols: None,
             limits: Limits::default(),
             sha256: false,
             options: ToolOptions {
@@ -88,7 +92,7 @@ impl Engine {
             fingerprint: source::fingerprint_with(bytes, reader.prefix()).ok(),
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
-        match self.facts(&reader, bytes) {
+        match self.facts(&reader) {
             Ok(facts) => self.judge(facts, input),
             Err(error) => Triaged {
                 report: report::failed(self.tool(), input, &error),
@@ -126,24 +130,20 @@ impl Engine {
     }
 
     /// Everything seen in the dump.
-    fn facts(
-        &self,
-        reader: &PagedReader<'_>,
-        bytes: &dyn ReadAt,
-    ) -> Result<CrashFacts, SourceError> {
+    fn facts(&self, reader: &PagedReader<'_>) -> Result<CrashFacts, SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
         if let Some(refusal) = kind.refusal() {
             return Err(refusal);
         }
         let budget = Budget::new(self.limits.steps, self.limits.time);
         if kind == FileKind::UserMinidump {
-            let dump = dump::user::read(bytes)
+            let dump = dump::user::read_with(reader)
                 .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
             return Ok(facts::gather_user(dump, reader.len()));
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        Ok(facts::gather(reader, dump))
+        Ok(facts::gather(reader, dump, self.symbols.as_ref(), &budget))
     }
 
     fn context(&self) -> Context<'_> {
@@ -210,12 +210,7 @@ fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
         .iter()
         .filter(|other| !other.builds.is_empty() && !other.codes.is_empty())
         .filter(|other| other.fits(build, code))
-        .map(|other| {
-            (
-                other.id.to_owned(),
-                format!("{}; to tell: {}", other.symptom, other.tell),
-            )
-        })
+        .map(|other| (other.id.to_owned(), other.tell.to_owned()))
         .collect()
 }
 

@@ -93,3 +93,24 @@ fn fixtures_stay_small() {
     assert!(sizes.iter().all(|size| *size <= 64 * 1024), "{sizes:?}");
     assert!(sizes.iter().sum::<usize>() < 3 * 512 * 1024, "{sizes:?}");
 }
+
+/// `KBTRIAGE_SEEDS=FOLDER cargo test --test fixtures` writes the seeds of the fuzz targets there.
+#[test]
+fn fuzz_seeds_are_at_most_64_kib() {
+    let folder = std::env::var_os("KBTRIAGE_SEEDS").map(PathBuf::from);
+    for fixture in catalogue::all() {
+        let bytes = support::write(&fixture.state);
+        assert!(bytes.len() <= 64 * 1024, "{}", fixture.name);
+        let Some(folder) = &folder else { continue };
+        // The header target needs no more of a triage dump than the first bytes after the header.
+        let kept = if fixture.state.dump_type == 4 {
+            fixture.state.machine.header_size() + 0x100
+        } else {
+            bytes.len()
+        };
+        for (target, seed) in [("triage", &bytes[..]), ("header", &bytes[..kept])] {
+            fs::create_dir_all(folder.join(target)).unwrap();
+            fs::write(folder.join(target).join(fixture.name), seed).unwrap();
+        }
+    }
+}

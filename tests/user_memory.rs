@@ -1,6 +1,7 @@
 //! What hostile user-mode dumps cost. One test in a program of its own, because the system tells only
 //! the peak of a whole process.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kbtriage::bytes::{ReadAt, ReadError};
@@ -133,8 +134,14 @@ fn counts_without_records() -> Vec<u8> {
     dump.finish()
 }
 
-/// A file of 3 GiB of which only the beginning is real.
-struct Huge(Vec<u8>);
+/// A file of 3 GiB of which only the beginning is real. Counts the bytes read.
+struct Huge(Vec<u8>, AtomicU64);
+
+impl Huge {
+    fn new(bytes: Vec<u8>) -> Huge {
+        Huge(bytes, AtomicU64::new(0))
+    }
+}
 
 impl ReadAt for Huge {
     fn len(&self) -> u64 {
@@ -144,6 +151,7 @@ impl ReadAt for Huge {
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
         let known = self.0.read_up_to(at, buf)?;
         buf[known..].fill(0xFF);
+        self.1.fetch_add(buf.len() as u64, Ordering::Relaxed);
         Ok(buf.len())
     }
 }
@@ -161,7 +169,7 @@ fn hostile_counts_chains_and_shared_names_stay_within_64_mib_and_seconds() {
         ("counts", Box::new(counts_without_records())),
         (
             "counts in a huge file",
-            Box::new(Huge(counts_without_records())),
+            Box::new(Huge::new(counts_without_records())),
         ),
         ("chain", Box::new(an_endless_chain_of_frames(500_000))),
         ("names", Box::new(modules_that_share_a_long_name(60_000))),
@@ -169,7 +177,7 @@ fn hostile_counts_chains_and_shared_names_stay_within_64_mib_and_seconds() {
     let mut huge = modules_that_share_a_long_name(1_000);
     let at = huge.len() - 1_000 * 108 - 4;
     huge[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-    dumps.push(("modules in a huge file", Box::new(Huge(huge))));
+    dumps.push(("modules in a huge file", Box::new(Huge::new(huge))));
 
     let before = peak();
     for (name, bytes) in &dumps {
@@ -193,6 +201,12 @@ fn hostile_counts_chains_and_shared_names_stay_within_64_mib_and_seconds() {
             _ => assert!(!dump.damage.is_empty(), "{name}"),
         }
     }
+    let crashed = Huge::new(an_endless_chain_of_frames(1_000));
+    let dump = user::read(&crashed).unwrap();
+    assert_eq!(dump.exception.unwrap().thread, 7);
+    let cost = crashed.1.load(Ordering::Relaxed);
+    assert!(cost <= 512 * 1024, "{cost} bytes read of 3 GiB");
+
     match before.zip(peak()) {
         Some((before, after)) => assert!(after - before < 64 * 1024, "{} KiB", after - before),
         None => println!("SKIPPED: this system does not tell the peak of memory"),

@@ -1,11 +1,16 @@
 //! User-mode dumps that are cut, changed or made to hurt: a clear error, or a degraded result that says
 //! what is missing.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kbtriage::dump::user::{self, UserDump, UserDumpError};
+use support::prng::Prng;
+use support::{mdmp_fields, mutate};
 
 /// Our fixtures, and the real dumps where they are at hand.
 fn seeds() -> Vec<(String, Vec<u8>)> {
@@ -25,18 +30,6 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     seeds.sort();
     assert!(seeds.len() >= 5);
     seeds
-}
-
-/// The same numbers in every run (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
 }
 
 fn same_but_for_damage(a: &UserDump, b: &UserDump) -> bool {
@@ -68,38 +61,15 @@ fn a_dump_cut_anywhere_is_refused_or_says_what_is_missing() {
 
 #[test]
 fn thousands_of_changed_dumps_neither_panic_nor_hang() {
-    const VALUES: [u32; 8] = [
-        0,
-        1,
-        4,
-        0x7FFF_FFFF,
-        0x8000_0000,
-        0xFFFF_FFFF,
-        0xFFFF,
-        0x1000,
-    ];
-    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut random = Prng::new(943_650);
     let (mut read, mut refused, mut contained) = (0, 0, 0);
     let begin = Instant::now();
     let mut slowest = Duration::ZERO;
     for (name, bytes) in seeds() {
-        // Headers, lists and names stand in the first part of these files; a stack is long.
-        let reach = bytes.len().min(16 * 1024);
-        for _ in 0..250 {
+        let fields = mdmp_fields::fields(&bytes);
+        for _ in 0..160 {
             let mut changed = bytes.clone();
-            for _ in 0..1 + random.below(6) {
-                let at = random.below(reach - 4);
-                if random.below(2) == 0 {
-                    changed[at] ^= 1 << random.below(8);
-                } else {
-                    let value = match random.below(3) {
-                        0 => bytes.len() as u32,
-                        _ => VALUES[random.below(VALUES.len())],
-                    };
-                    let field = at & !3;
-                    changed[field..field + 4].copy_from_slice(&value.to_le_bytes());
-                }
-            }
+            mutate::mutate(&mut changed, &fields, &mut random);
             let start = Instant::now();
             match user::read(&changed) {
                 Ok(_) => read += 1,
@@ -114,7 +84,7 @@ fn thousands_of_changed_dumps_neither_panic_nor_hang() {
         "{read} read, {refused} refused, {contained} contained panics, slowest {slowest:?}, {:?}",
         begin.elapsed()
     );
-    assert!(read > 10 * refused);
+    assert!(read > refused);
     assert_eq!(
         contained, 0,
         "the checked copy keeps the parser from panicking"

@@ -11,11 +11,17 @@ use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
+use super::symbols::SymbolArgs;
+use crate::report::model::ToolOptions;
+use crate::symbols::SymbolLibrary;
 
 /// Options of the analysis.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Analysis")]
 pub struct AnalysisArgs {
+    /// Where symbols are.
+    #[command(flatten)]
+    pub symbols: SymbolArgs,
     /// Table of known builds to add: lines of file, TimeDateStamp, SizeOfImage,
     /// version, separated by tabs
     #[arg(long, value_name = "FILE")]
@@ -45,6 +51,12 @@ impl AnalysisArgs {
             sha256: self.sha256,
             ..Engine::default()
         };
+        let options = self.symbols.options(false);
+        engine.options = ToolOptions {
+            offline: !self.symbols.may_ask_a_server(),
+            symbols: self.symbols.is_given(),
+        };
+        engine.symbols = Some(SymbolLibrary::new(options));
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }

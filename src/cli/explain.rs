@@ -52,6 +52,8 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
 
 fn render(triaged: &Triaged, palette: Palette) -> String {
     let mut out = text::render(&triaged.report, palette);
+    let _ = writeln!(out, "\n{}", palette.heading("Bug check parameters"));
+    text::parameters(&triaged.report, &mut out);
     let _ = writeln!(out, "\n{}", palette.heading("Every check"));
     for observation in &triaged.observations {
         check(observation, palette, &mut out);

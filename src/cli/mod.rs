@@ -2,9 +2,19 @@
 
 mod analysis;
 mod explain;
+#[cfg(feature = "store")]
+mod fleet;
 pub mod kb;
+#[cfg(feature = "store")]
+mod merge_lines;
 mod output;
 mod scan;
+pub mod stack;
+#[cfg(feature = "store")]
+mod store;
+pub mod symbols;
+#[cfg(all(feature = "store", feature = "tickets"))]
+mod tickets;
 mod triage;
 
 use std::ffi::OsString;
@@ -25,10 +35,10 @@ const USAGE: u8 = 2;
     max_term_width = 80,
     after_help = "\
 Examples:
-  kbtriage MEMORY.DMP                     the same as: kbtriage triage MEMORY.DMP
-  kbtriage triage --format json *.dmp     for a ticket system
-  kbtriage explain Mini072008-01.dmp      every check and what came of it
-  kbtriage scan /mnt/dumps                a whole share of dumps and archives
+  kbtriage MEMORY.DMP                   the same as: kbtriage triage MEMORY.DMP
+  kbtriage triage --format json *.dmp   for a ticket system
+  kbtriage explain Mini072008-01.dmp    every check and what came of it
+  kbtriage scan /mnt/dumps              a whole share of dumps and archives
   kbtriage kb check tcpip.sys=6.0.6001.18311
 
 Exit status: 0 every input was analysed, whatever the answer; 1 some input
@@ -45,9 +55,15 @@ struct Cli {
 enum Command {
     Triage(triage::TriageArgs),
     Explain(explain::ExplainArgs),
+    Stack(stack::StackArgs),
     // The longest list of options by far.
     Scan(Box<scan::ScanArgs>),
+    #[cfg(feature = "store")]
+    Fleet(fleet::FleetArgs),
+    #[cfg(feature = "store")]
+    Store(store::StoreArgs),
     Kb(kb::KbArgs),
+    Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
     Schema,
     /// Print a completion script for a shell
@@ -102,7 +118,12 @@ fn run(command: Command) -> io::Result<u8> {
     let status = match command {
         Command::Triage(args) => triage::run(&args, &mut out)?,
         Command::Explain(args) => explain::run(&args, &mut out)?,
+        Command::Stack(args) => stack::run(&args, &mut out)?,
         Command::Scan(args) => scan::run(&args, &mut out)?,
+        #[cfg(feature = "store")]
+        Command::Fleet(args) => fleet::run(&args, &mut out)?,
+        #[cfg(feature = "store")]
+        Command::Store(args) => store::run(&args, &mut out)?,
         Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
             Ok(status) => status,
             Err(kb::KbError::Output(error)) => return Err(error),
@@ -111,6 +132,7 @@ fn run(command: Command) -> io::Result<u8> {
                 USAGE
             }
         },
+        Command::Symbols(args) => symbols::run(&args, &mut out)?,
         Command::Schema => {
             crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
             writeln!(out)?;

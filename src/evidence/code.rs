@@ -55,7 +55,7 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
             "code.primary",
             Strength::Weak,
             role.basis,
-            format!("{code}: {}", role.meaning),
+            format!("0x{:X} is a code the defect ends in", info.code),
         ),
         RoleKind::SecondaryVictim => Evidence::pro(
             "code.secondary-victim",
@@ -102,7 +102,7 @@ fn judge_irql(irql: u64) -> Outcome {
             "irql.dispatch",
             Strength::Weak,
             Basis::Inference,
-            "IRQL 2 (DISPATCH_LEVEL): the level at which the timer queue is worked on",
+            "IRQL 2, at which the timer queue is worked on",
         ),
         other => Evidence::contra(
             "irql.not-dispatch",

@@ -18,13 +18,13 @@ pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             "machine.one-processor",
             Strength::Strong,
             Basis::Inference,
-            "one processor: the queue is torn by two processors that change it at once",
+            "one processor: the race needs two",
         )]),
         Some(n) => Outcome::Found(vec![Evidence::pro(
             "machine.processors",
             Strength::Weak,
             Basis::Inference,
-            format!("{n} processors: a read lock lets several of them change the queue at once"),
+            format!("{n} processors: the race needs two"),
         )]),
     };
     Observation {

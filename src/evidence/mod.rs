@@ -4,6 +4,7 @@
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
 mod code;
+mod frames;
 mod inventory;
 mod machine;
 mod place;
@@ -123,6 +124,9 @@ const OBSERVERS: &[Observer] = &[
     machine::uptime,
     place::fault_location,
     place::one_frame_out,
+    frames::nearest_caller,
+    frames::on_stack,
+    frames::instruction,
 ];
 
 /// Asks every observer. The order of the result is fixed; no observer depends on another.

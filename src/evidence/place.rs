@@ -63,7 +63,10 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
                 "fault.queue-module",
                 Strength::Moderate,
                 Basis::Inference,
-                format!("the fault is in {}, which holds timer-queue code; without function names it may be anything in it", name.to_ascii_lowercase()),
+                format!(
+                    "the fault is in {}; without names it may be anything in it",
+                    name.to_ascii_lowercase()
+                ),
             )
             .at(at),
         ]),
@@ -75,7 +78,10 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
                 "fault.other-module",
                 Strength::Strong,
                 Basis::Inference,
-                format!("the fault is in {}, which holds no timer-queue code", name.to_ascii_lowercase()),
+                format!(
+                    "the fault is in {}, which has no timer-queue code",
+                    name.to_ascii_lowercase()
+                ),
             )
             .at(at),
         ]),
@@ -108,11 +114,11 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
     else {
         return Outcome::Blind("no call stack could be walked".to_owned());
     };
-    let activity = stack.faulting_activity.map_or(1, |n| n as usize);
+    // Outward of an interruption is somebody else's activity.
     let caller = stack
         .frames
         .iter()
-        .take(activity)
+        .take_while(|frame| !matches!(frame.boundary.as_deref(), Some("interrupt" | "dpc")))
         .find(|frame| !in_kernel(frame.ip));
     let Some(frame) = caller else {
         return Outcome::Neutral("no frame outside the kernel belongs to the fault".to_owned());

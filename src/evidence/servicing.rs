@@ -372,10 +372,8 @@ fn judge_co_dating(facts: &CrashFacts) -> Outcome {
     let stamp = tcpip.time_date_stamp;
     let distance = first.saturating_sub(stamp).max(stamp.saturating_sub(last));
     if distance <= CLUSTER_SPAN {
-        let summary = format!(
-            "tcpip.sys was linked together with {members} drivers of the release: probably the \
-             untouched release build, which lacks the fix"
-        );
+        let summary =
+            format!("linked together with {members} drivers of the release: probably untouched");
         return Outcome::Found(vec![
             Evidence::pro(
                 "build.co-dated",
@@ -383,7 +381,7 @@ fn judge_co_dating(facts: &CrashFacts) -> Outcome {
                 Basis::Inference,
                 summary,
             )
-            .at("module list"),
+            .at("tcpip.sys"),
         ]);
     }
     let when = if stamp > last { "after" } else { "before" };

@@ -1,12 +1,17 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
-use crate::bytes::{Gva, PagedReader, View};
+use super::fault::{Found, found};
+use super::session::Session;
+use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
+use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process};
 use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::knowledge::hotfix::KB943650;
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
+use crate::symbols::SymbolLibrary;
 
 use super::{
     BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
@@ -28,7 +33,12 @@ struct Structures {
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
-pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
+pub fn gather(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -44,6 +54,17 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
+    let mut modules = triage.map(modules).unwrap_or_default();
+    let found = triage
+        .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget));
+    let (fault, stack, bucket) = match found {
+        Some(Found {
+            fault,
+            stack,
+            bucket,
+        }) => (fault, stack, Some(bucket)),
+        None => (fault_from_parameters(&header), None, None),
+    };
     CrashFacts {
         dump: DumpFacts {
             damage: damage.into_vec(),
@@ -67,15 +88,45 @@ pub fn gather(reader: &PagedReader<'_>, dump: KernelDump) -> CrashFacts {
         }),
         exception: None,
         header_context: context.map(context_facts),
-        fault: fault_from_parameters(&header),
-        stack: None,
-        modules: triage.map(modules).unwrap_or_default(),
+        fault,
+        bucket,
+        stack,
+        modules,
         unloaded: triage.and_then(unloaded),
     }
 }
 
-/// What the bug check's own parameters say about the fault; the stages that look at the stack
-/// replace it by what they find.
+/// Finds the fault's context and stack in what a triage dump holds, and learns what the symbol
+/// path says about the modules that matter.
+fn investigate(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    modules: &mut Modules,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> Option<Found> {
+    let space = address_space(reader, header, triage);
+    let session = Session::new(modules, &space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
+    let investigation = fault::investigate(&crash, budget);
+    let found = found(&crash, &investigation, modules, &session, None);
+    for file in KB943650.roles.iter().map(|row| row.file) {
+        if let Some((id, _)) = modules.find(file) {
+            session.want(id);
+        }
+    }
+    for learnt in session.learnt() {
+        if let Some(module) = modules.get_mut(learnt.id) {
+            module.version = learnt.version;
+            module.pdb = learnt.pdb;
+            module.symbols = learnt.symbols;
+        }
+    }
+    Some(found)
+}
+
+/// What the bug check's own parameters say about the fault, for dumps whose memory is not read.
 fn fault_from_parameters(header: &Header) -> FaultFacts {
     let (code, parameters) = (header.bug_check_code, &header.bug_check_parameters);
     let width = PointerWidth::of(header.pointer);
@@ -244,7 +295,7 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
 }
 
 /// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
-pub(crate) fn address_space<'a>(
+pub fn address_space<'a>(
     reader: &'a PagedReader<'a>,
     header: &Header,
     triage: &TriageDump,

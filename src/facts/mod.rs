@@ -4,11 +4,13 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+mod fault;
 mod gather;
 mod packed;
+mod session;
 mod user;
 
-pub use gather::gather;
+pub use gather::{address_space, gather};
 pub use packed::{pack, unpack};
 pub use user::gather_user;
 
@@ -233,6 +235,15 @@ pub struct StackFacts {
     pub stopped_because: Option<String>,
 }
 
+/// The failure bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketFacts {
+    /// From identities only; `None` when the place is not known.
+    pub key: Option<String>,
+    /// As debuggers write it.
+    pub name: Option<String>,
+}
+
 /// Everything seen in one crash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrashFacts {
@@ -252,6 +263,8 @@ pub struct CrashFacts {
     pub header_context: Option<ContextFacts>,
     /// The fault.
     pub fault: FaultFacts,
+    /// The failure bucket; `None` for user-mode dumps.
+    pub bucket: Option<BucketFacts>,
     /// The call stack; `None` when none was walked.
     pub stack: Option<StackFacts>,
     /// Loaded modules.

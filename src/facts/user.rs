@@ -69,6 +69,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
             registers: Vec::new(),
         }),
         fault: FaultFacts::default(),
+        bucket: None,
         stack: (!dump.stack.is_empty()).then(|| StackFacts {
             processor: None,
             frames: dump

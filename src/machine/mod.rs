@@ -4,11 +4,13 @@
 //! a record lies in a dump is found elsewhere. Layouts: `docs/dump-format.md`.
 
 pub mod arm64;
+mod exception_record;
 pub mod ia64;
 mod registers;
 pub mod x64;
 pub mod x86;
 
+pub use exception_record::ExceptionRecord;
 pub use registers::{Reg, Registers};
 
 use crate::bytes::View;

@@ -428,45 +428,12 @@ fn modules(facts: &CrashFacts) -> Vec<m::Module> {
         .collect()
 }
 
-/// The failure bucket: the key from identities only, so that it does not change when symbols
-/// arrive; the name as debuggers write it.
+/// A crash whose place is not known is grouped by what is: its name.
 fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
-    let bugcheck = facts.bugcheck?;
-    let code = bugchecks::base_code(bugcheck.raw_code);
-    let access = match facts.fault.access.as_deref() {
-        Some("read") => "_R",
-        Some("write") => "_W",
-        Some("execute") => "_X",
-        _ => "",
-    };
-    let prefix = format!("0x{code:X}{access}");
-    let place = facts
-        .fault
-        .ip
-        .and_then(|ip| facts.modules.locate(ip))
-        .and_then(|(id, offset)| Some((facts.modules.get(id)?, offset)));
-    let Some((module, offset)) = place else {
-        return Some(m::Bucket {
-            key: prefix,
-            name: None,
-        });
-    };
-    let stem = module
-        .name
-        .as_deref()
-        .and_then(|name| name.split('.').next())
-        .unwrap_or("unknown")
-        .to_ascii_lowercase();
+    let bucket = facts.bucket.as_ref()?;
     Some(m::Bucket {
-        key: format!(
-            "{prefix}_{stem}_{:08x}{:x}+{offset:#x}",
-            module.time_date_stamp, module.size
-        ),
-        name: facts
-            .fault
-            .name
-            .as_ref()
-            .map(|name| format!("{prefix}_{stem}!{}", name.symbol)),
+        key: bucket.key.clone().or_else(|| bucket.name.clone())?,
+        name: bucket.name.clone(),
     })
 }
 

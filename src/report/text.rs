@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// Columns of the text.
 const WIDTH: usize = 80;
 /// Column at which a labelled line's text begins.
-const INDENT: usize = 11;
+const INDENT: usize = 13;
 
 /// How text is decorated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,20 +86,9 @@ fn what(report: &Report, out: &mut String) {
             labelled(out, label, &text);
         }
     }
-    for (index, parameter) in report
-        .bugcheck
-        .iter()
-        .flat_map(|b| &b.parameters)
-        .enumerate()
-    {
-        let mut text = format!("P{} {}", index + 1, parameter.value.0);
-        if let Some(meaning) = &parameter.meaning {
-            let _ = write!(text, "  {}", visible(meaning));
-        }
-        if let Some(decoded) = &parameter.decoded {
-            let _ = write!(text, ": {}", visible(decoded));
-        }
-        labelled(out, "", &text);
+    // The fault's line says what the parameters of its codes say.
+    if report.fault.as_ref().and_then(fault).is_none() {
+        parameters(report, out);
     }
     if let Some(exception) = &report.exception {
         let name = exception.name.as_deref().unwrap_or("exception");
@@ -123,6 +112,25 @@ fn what(report: &Report, out: &mut String) {
     }
     for damage in report.dump.iter().flat_map(|dump| &dump.damage) {
         labelled(out, "Damage", &visible(&damage.what));
+    }
+}
+
+/// Each bug check parameter with its meaning.
+pub fn parameters(report: &Report, out: &mut String) {
+    for (index, parameter) in report
+        .bugcheck
+        .iter()
+        .flat_map(|bugcheck| &bugcheck.parameters)
+        .enumerate()
+    {
+        let mut text = format!("P{} {}", index + 1, parameter.value.0);
+        if let Some(meaning) = &parameter.meaning {
+            let _ = write!(text, "  {}", visible(meaning));
+        }
+        if let Some(decoded) = &parameter.decoded {
+            let _ = write!(text, ": {}", visible(decoded));
+        }
+        labelled(out, "", &text);
     }
 }
 
@@ -199,7 +207,22 @@ fn stop(report: &Report) -> Option<String> {
     } else {
         format!(" (stored as {})", bugcheck.raw_code.0)
     };
-    Some(format!("{} {name}{stored}", bugcheck.code.0))
+    let parameters: Vec<String> = bugcheck
+        .parameters
+        .iter()
+        .map(|p| short(&p.value.0))
+        .collect();
+    Some(format!(
+        "{} {name}{stored} ({})",
+        bugcheck.code.0,
+        parameters.join(", ")
+    ))
+}
+
+/// A hex number without leading zeros.
+fn short(hex: &str) -> String {
+    let digits = hex.trim_start_matches("0x").trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
 /// `module!symbol+0x12` or `module+0x1234`.
@@ -230,7 +253,7 @@ fn fault(fault: &Fault) -> Option<String> {
         };
         let _ = write!(text, ", {verb}");
         if let Some(address) = &fault.address {
-            let _ = write!(text, " {}", address.0);
+            let _ = write!(text, " {}", short(&address.0));
         }
     }
     if let Some(irql) = fault.irql {

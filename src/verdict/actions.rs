@@ -61,7 +61,7 @@ pub fn actions(
         list.extend(collect(facts));
     }
     if suspected && facts.dump.format != Format::UserMinidump {
-        list.extend(by_hand());
+        list.push(by_hand());
     }
     list
 }
@@ -96,15 +96,27 @@ fn not_this(servicing: &Servicing) -> Action {
 
 /// The workaround comes first: it is immediate and shows within a day whether the suspicion holds.
 fn workaround() -> Vec<Action> {
-    let mut list = vec![Action::new(
-        "workaround",
-        format!(
-            "{} {}",
-            KB943650.workaround.text, KB943650.workaround.side_effect
-        ),
-    )];
-    list.extend(KB943650.workaround.commands.iter().map(|command| {
-        Action::new("workaround-command", capitalised(command.purpose)).with(command.command)
+    let mut commands = KB943650.workaround.commands.iter();
+    let mut list = Vec::new();
+    list.extend(commands.next().map(|show| {
+        Action::new(
+            "check-forwarding",
+            "See whether multicast forwarding is on:",
+        )
+        .with(show.command)
+    }));
+    list.extend(commands.next().map(|disable| {
+        Action::new(
+            "workaround",
+            format!(
+                "Workaround: {} {}",
+                KB943650.workaround.text, KB943650.workaround.side_effect
+            ),
+        )
+        .with(disable.command)
+    }));
+    list.extend(commands.map(|disable| {
+        Action::new("workaround", format!("Workaround: {}:", disable.purpose)).with(disable.command)
     }));
     list
 }
@@ -129,13 +141,13 @@ fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Ac
     let when = if confirmed {
         "Install"
     } else {
-        "If the version shows that the fix is missing and forwarding is on, install"
+        "If the fix is missing and forwarding is on, install"
     };
     list.extend(KB943650.availability.alternatives.iter().map(|other| {
         Action::new(
             "install-service-pack",
             format!(
-                "{when} {} ({}), or a later update: it {}.",
+                "{when} {} ({}) or a later update: it {}.",
                 other.name, other.kb, other.why
             ),
         )
@@ -148,15 +160,14 @@ fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Ac
         .and_then(|architecture| main_package(architecture, facts.system.product));
     if let Some(package) = package {
         let first = match servicing.applicability {
-            Applicability::NeedsServicePack => "after Service Pack 1, ",
+            Applicability::NeedsServicePack => "Service Pack 1, then ",
             _ => "",
         };
         list.push(Action::new(
             "install-hotfix",
             format!(
-                "Where neither can be installed: {first}the hotfix {} by its package name {package}. \
-                 {}",
-                KB943650.kb, KB943650.availability.text
+                "Only where neither can be installed: {first}the hotfix itself, by its package \
+                 name {package} (its download was retired).",
             ),
         ));
     }
@@ -186,7 +197,7 @@ fn collect(facts: &CrashFacts) -> Vec<Action> {
     vec![
         Action::new(
             "collect-kernel-dump",
-            "Collect a kernel memory dump of the next crash: it holds file versions, every \
+            "Have the next crash write a kernel memory dump: it holds file versions, every \
              processor and the timer table. Set it up and restart:",
         )
         .with(
@@ -195,25 +206,14 @@ fn collect(facts: &CrashFacts) -> Vec<Action> {
     ]
 }
 
-/// How an engineer with a debugger checks the answer.
-fn by_hand() -> Vec<Action> {
-    vec![
-        Action::new(
-            "debugger",
-            "Check by hand in a Windows debugger: the version of tcpip.sys",
-        )
-        .with("lmvm tcpip"),
-        Action::new(
-            "debugger",
-            "the fault's own registers (.trap or .cxr with the address it prints) and stack (kv)",
-        )
-        .with("!analyze -v"),
-        Action::new(
-            "debugger",
-            "whether multicast forwarding entries exist (kernel memory dumps)",
-        )
-        .with("!poolused 4 IPmf"),
-    ]
+/// How an engineer with a debugger checks the answer: version, fault, forwarding entries.
+fn by_hand() -> Action {
+    Action::new(
+        "debugger",
+        "Check by hand in a debugger: the version of tcpip.sys, the fault's own registers \
+         (.trap or .cxr), and, in a memory dump, whether forwarding entries exist:",
+    )
+    .with("lmvm tcpip; !analyze -v; !poolused 4 IPmf")
 }
 
 /// What would settle what is still open.
@@ -221,36 +221,32 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
     if status < MatchStatus::InsufficientData || status == MatchStatus::Confirmed {
         return Vec::new();
     }
-    let mut list = Vec::new();
     if facts.dump.format == Format::UserMinidump {
-        return list;
+        return Vec::new();
     }
+    let mut list = Vec::new();
     let tcpip = facts
         .modules
         .find(KB943650.decides)
         .map(|(_, module)| module);
     if servicing.by_date || servicing.state == FixState::Unknown {
-        match tcpip {
-            Some(module) => list.push(format!(
-                "the image tcpip.sys with time stamp {:#010x} and size {:#x} (store folder \
-                 {:08X}{:x}): its version says whether the fix is in it",
-                module.time_date_stamp, module.size, module.time_date_stamp, module.size
-            )),
-            None => list.push("the version of tcpip.sys on the machine".to_owned()),
-        }
+        list.push(match tcpip {
+            Some(module) => format!(
+                "the version of tcpip.sys: on the machine, or in the image {:08X}{:x} of a store",
+                module.time_date_stamp, module.size
+            ),
+            None => "the version of tcpip.sys on the machine".to_owned(),
+        });
     }
-    let named = facts.fault.name.is_some();
-    if !named && tcpip.is_some() {
+    if facts.fault.name.is_none() && tcpip.is_some() {
         list.push(
-            "the symbols of tcpip.sys and netio.sys: the names of the faulting function and of its \
-             nearest caller tell the multicast timer from everything else"
+            "the symbols of tcpip.sys and netio.sys: they name the faulting function and its caller"
                 .to_owned(),
         );
     }
     match facts.dump.format {
         Format::KernelTriage => list.push(
-            "a kernel memory dump of another crash: the timer table itself, its pool tags and the \
-             other processors"
+            "a kernel memory dump of another crash, with the timer table and every processor"
                 .to_owned(),
         ),
         Format::KernelHeaderOnly | Format::KernelUnknown => {
@@ -258,17 +254,6 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
         }
         _ => {}
     }
-    list.push(
-        "whether multicast forwarding was on at the crash: netsh interface ipv4 show global"
-            .to_owned(),
-    );
+    list.push("whether multicast forwarding was on at the crash".to_owned());
     list
-}
-
-fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }

@@ -17,6 +17,14 @@ enum Effect {
     Struck,
     /// The code is one that the defect raises at the fault itself.
     RightCode,
+    /// The multicast forwarding timer itself, by name and position.
+    DecisiveFrame,
+    /// The version or the code, not only a date, says that the fix is missing.
+    Unfixed,
+    /// What proves the list torn, together with the decisive frame and an unfixed build.
+    Proof,
+    /// Speaks against unless something decisive was seen.
+    CountersAlone,
     /// Another owner, or a circumstance the defect cannot have: unlikely.
     Counters,
     /// Listed, decides nothing alone.
@@ -26,7 +34,7 @@ enum Effect {
 /// Evidence by name and what it does. Evidence with strength `excluding` excludes whatever its
 /// name; a name that is missing here is only listed.
 const RULES: &[(&str, Effect)] = &[
-    ("build.unfixed", Effect::Vulnerable),
+    ("build.unfixed", Effect::Unfixed),
     ("build.unfixed-by-date", Effect::Vulnerable),
     ("build.co-dated", Effect::Vulnerable),
     ("build.before-service-pack", Effect::Vulnerable),
@@ -40,7 +48,16 @@ const RULES: &[(&str, Effect)] = &[
     ("irql.dispatch", Effect::Listed),
     ("irql.not-dispatch", Effect::Counters),
     ("machine.processors", Effect::Listed),
-    ("machine.one-processor", Effect::Counters),
+    ("machine.one-processor", Effect::CountersAlone),
+    ("frame.mfe-timer", Effect::DecisiveFrame),
+    ("frame.mfe", Effect::Listed),
+    ("frame.multicast-on-stack", Effect::Listed),
+    ("frame.other-timer", Effect::Counters),
+    ("frame.foreign-caller", Effect::Counters),
+    ("frame.other-function", Effect::Counters),
+    ("frame.completion", Effect::Counters),
+    ("instruction.list-operation", Effect::Proof),
+    ("instruction.checked-unlink", Effect::Counters),
     ("fault.other-module", Effect::Counters),
     ("fault.called-from-other-module", Effect::Counters),
     ("inventory.package-not-installed", Effect::Listed),
@@ -69,14 +86,21 @@ pub fn decide(evidence: &[Evidence], may_lack_fix: bool) -> MatchStatus {
     if excluded {
         return MatchStatus::Excluded;
     }
-    if has(Effect::Counters, false) {
+    let decisive = has(Effect::DecisiveFrame, true);
+    if has(Effect::Counters, false) || (has(Effect::CountersAlone, false) && !decisive) {
         return MatchStatus::Unlikely;
     }
-    let vulnerable = may_lack_fix || has(Effect::Vulnerable, true);
-    if vulnerable && has(Effect::Struck, true) && has(Effect::RightCode, true) {
-        return MatchStatus::Possible;
+    let unfixed = has(Effect::Unfixed, true);
+    let vulnerable = may_lack_fix || unfixed || has(Effect::Vulnerable, true);
+    let struck = decisive || has(Effect::Struck, true);
+    if !vulnerable || !struck || !has(Effect::RightCode, true) {
+        return MatchStatus::InsufficientData;
     }
-    MatchStatus::InsufficientData
+    match (decisive, unfixed && has(Effect::Proof, true)) {
+        (true, true) => MatchStatus::Confirmed,
+        (true, false) => MatchStatus::Probable,
+        (false, _) => MatchStatus::Possible,
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +126,8 @@ mod tests {
             .map(|(id, effect)| {
                 let supports = !matches!(
                     (*id, effect),
-                    (_, Effect::Counters) | ("code.unrelated" | "code.weakly-against", _)
+                    (_, Effect::Counters | Effect::CountersAlone)
+                        | ("code.unrelated" | "code.weakly-against", _)
                 );
                 piece(id, supports, Strength::Moderate)
             })
@@ -137,6 +162,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_decisive_frame_is_probable_and_with_proof_on_an_unfixed_version_confirmed() {
+        let frame = piece("frame.mfe-timer", true, Strength::Decisive);
+        let code = piece("code.primary", true, Strength::Weak);
+        let list = piece("instruction.list-operation", true, Strength::Moderate);
+        let dated = piece("build.unfixed-by-date", true, Strength::Moderate);
+        let version = piece("build.unfixed", true, Strength::Moderate);
+        let one = piece("machine.one-processor", false, Strength::Strong);
+        let probable = [frame.clone(), code.clone(), list.clone(), dated];
+        assert_eq!(
+            decide(&probable, true),
+            MatchStatus::Probable,
+            "a date proves nothing"
+        );
+        let confirmed = [frame.clone(), code.clone(), list, version.clone()];
+        assert_eq!(decide(&confirmed, true), MatchStatus::Confirmed);
+        let without_list = [frame, code, version, one];
+        assert_eq!(decide(&without_list, true), MatchStatus::Probable);
     }
 
     #[test]

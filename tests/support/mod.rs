@@ -11,6 +11,7 @@ pub mod context;
 pub mod header;
 pub mod kernel;
 pub mod layouts;
+pub mod mdmp_fields;
 pub mod mutate;
 pub mod prng;
 pub mod run;

@@ -13,7 +13,12 @@ pub fn kbtriage<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
 
 /// The program, ready to be given arguments.
 pub fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kbtriage"));
+    // The fuzz targets share this folder, and no program is built for them.
+    const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_kbtriage");
+    let Some(program) = PROGRAM else {
+        panic!("only integration tests have a built program");
+    };
+    let mut command = Command::new(program);
     command.stdin(Stdio::null());
     for name in [
         "_NT_SYMBOL_PATH",

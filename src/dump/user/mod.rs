@@ -214,10 +214,17 @@ pub enum UserDumpError {
 /// # Errors
 /// [`UserDumpError`] when nothing at all can be said.
 pub fn read(source: &dyn ReadAt) -> Result<UserDump, UserDumpError> {
-    let reader = PagedReader::open(source)?;
+    read_with(&PagedReader::open(source)?)
+}
+
+/// [`read`] where the start of the source was read already.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(reader: &PagedReader<'_>) -> Result<UserDump, UserDumpError> {
     let mut damage = Damages::default();
-    let extract = extract::read(&reader, &mut damage)?;
-    let mut dump = contained(|| interpret::read(&reader, &extract, &mut damage))??;
+    let extract = extract::read(reader, &mut damage)?;
+    let mut dump = contained(|| interpret::read(reader, &extract, &mut damage))??;
     dump.damage = damage.into_vec();
     let nothing = dump.system.is_none() && dump.exception.is_none() && dump.modules.is_empty();
     if nothing {

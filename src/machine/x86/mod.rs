@@ -2,3 +2,4 @@
 
 pub mod context;
 pub mod registers;
+pub mod trap_frame;

@@ -1,0 +1,432 @@
+//! Named frames: who called the timer code that faulted?
+//!
+//! A name on the stack proves nothing; position does. Timer code serves more than twenty callers, and
+//! the forwarding function reaches the whole send path, so evidence belongs to the nearest caller
+//! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
+
+use crate::facts::{CrashFacts, FrameFacts};
+use crate::knowledge::Basis;
+use crate::knowledge::defect::{self, Family};
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// One frame of the faulting activity as the rules see it.
+struct Seen<'a> {
+    /// `tcpip.sys!TtStopTimer`, for people.
+    text: String,
+    /// File name of its module.
+    module: &'a str,
+    /// The family all its names belong to.
+    family: Option<&'static Family>,
+    /// A function of the network stack, whether a family knows it or not.
+    own: bool,
+}
+
+/// Modules whose frames may lie between the timer and its caller.
+const STACK_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
+
+/// The frames that belong to the fault and are no mere candidates, innermost first.
+fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
+    let Some(stack) = &facts.stack else {
+        return Vec::new();
+    };
+    let activity = stack.faulting_activity.map_or(1, |n| n as usize);
+    stack
+        .frames
+        .iter()
+        .take(activity)
+        .take_while(|frame| frame.trust != "scan")
+        .filter_map(|frame| seen(facts, frame))
+        .collect()
+}
+
+fn seen<'a>(facts: &'a CrashFacts, frame: &FrameFacts) -> Option<Seen<'a>> {
+    let (id, offset) = facts.modules.locate(frame.ip)?;
+    let module = facts.modules.get(id)?.name.as_deref()?;
+    let stem = module.split('.').next().unwrap_or(module);
+    // An approximate name may be a neighbour's, and an export's may reach too far: no rule uses them.
+    let name = frame
+        .name
+        .as_ref()
+        .filter(|name| matches!(name.kind.as_str(), "exact" | "cold"));
+    let family = name.and_then(|name| {
+        let names =
+            std::iter::once(name.symbol.as_str()).chain(name.aliases.iter().map(String::as_str));
+        defect::family_of_all(stem, names)
+    });
+    Some(Seen {
+        text: match name {
+            Some(name) => format!("{stem}!{}", name.symbol),
+            None => format!("{module}+{offset:#x}"),
+        },
+        module,
+        family,
+        own: STACK_MODULES
+            .iter()
+            .any(|own| module.eq_ignore_ascii_case(own)),
+    })
+}
+
+/// True when the frame is timer plumbing: it only serves somebody.
+fn is_timer(frame: &Seen<'_>) -> bool {
+    frame
+        .family
+        .is_some_and(|f| f.id == "timer" || f.id == "mfe-timer")
+}
+
+/// The faulting function and the nearest caller of timer code.
+pub(super) fn nearest_caller(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "frame.nearest-caller",
+        question: "Is it the multicast forwarding timer that faulted, by name and by caller?",
+        outcome: judge_caller(facts),
+    }
+}
+
+fn judge_caller(facts: &CrashFacts) -> Outcome {
+    let frames = frames(facts);
+    let Some(fault) = frames.first() else {
+        return Outcome::Blind("no frame of the fault is certain".to_owned());
+    };
+    if !frames.iter().any(|frame| frame.family.is_some()) {
+        return Outcome::Blind(format!(
+            "no frame of the fault has a name that says anything (the fault is in {})",
+            fault.text
+        ));
+    }
+    if !is_timer(fault) {
+        return judge_function(fault);
+    }
+    let Some(caller) = frames.iter().find(|frame| !is_timer(frame)) else {
+        return judge_plumbing(&frames);
+    };
+    if frames
+        .iter()
+        .any(|frame| frame.family.is_some_and(|f| f.id == "mfe-timer"))
+    {
+        // Only multicast forwarding calls it: the family is its own nearest caller.
+        return decisive(&frames, caller);
+    }
+    match caller.family.map(|family| family.id) {
+        Some("mfe" | "mfe-expiry") => decisive(&frames, caller),
+        Some("ip-timeout") => Outcome::Neutral(format!(
+            "timer code under {}, the root of every IP timer: it does not say whose timer",
+            caller.text
+        )),
+        Some(_) => against(
+            "frame.other-timer",
+            Strength::Strong,
+            format!("timer code that {} called: another timer", caller.text),
+            &caller.text,
+        ),
+        None if caller.own => Outcome::Neutral(format!(
+            "timer code called by {}, which no rule knows",
+            caller.text
+        )),
+        None => against(
+            "frame.foreign-caller",
+            Strength::Strong,
+            format!("timer code called from {}", caller.module),
+            &caller.text,
+        ),
+    }
+}
+
+/// Timer code all the way: decisive only where one of the frames can serve nobody else.
+fn judge_plumbing(frames: &[Seen<'_>]) -> Outcome {
+    match frames
+        .iter()
+        .find(|f| f.family.is_some_and(|f| f.id == "mfe-timer"))
+    {
+        Some(own) => decisive(frames, own),
+        None => Outcome::Neutral(
+            "timer code whose caller is not on the certain part of the stack".to_owned(),
+        ),
+    }
+}
+
+fn decisive(frames: &[Seen<'_>], caller: &Seen<'_>) -> Outcome {
+    let fault = frames.first().map_or("", |frame| frame.text.as_str());
+    Outcome::Found(vec![
+        Evidence::pro(
+            "frame.mfe-timer",
+            Strength::Decisive,
+            Basis::PublicSymbol,
+            format!(
+                "{fault} faulted for {}: the multicast forwarding timer",
+                caller.text
+            ),
+        )
+        .at("faulting frames"),
+    ])
+}
+
+/// The faulting function is no timer code: who is it?
+fn judge_function(fault: &Seen<'_>) -> Outcome {
+    match fault.family.map(|family| family.id) {
+        Some("mfe" | "mfe-expiry") => Outcome::Found(vec![
+            Evidence::pro(
+                "frame.mfe",
+                Strength::Moderate,
+                Basis::PublicSymbol,
+                format!(
+                    "{} faulted itself: multicast forwarding, perhaps inlined timer code",
+                    fault.text
+                ),
+            )
+            .at("faulting frame"),
+        ]),
+        Some("mfe-outward" | "completion") => against(
+            "frame.completion",
+            Strength::Moderate,
+            format!(
+                "{} faulted: completion or release, not the timer",
+                fault.text
+            ),
+            &fault.text,
+        ),
+        Some("ip-timeout") => Outcome::Neutral(format!(
+            "{} faulted: it holds the loops of several timers",
+            fault.text
+        )),
+        Some(_) => against(
+            "frame.other-function",
+            Strength::Strong,
+            format!("{} faulted: another part of the network stack", fault.text),
+            &fault.text,
+        ),
+        None => Outcome::Neutral(format!("{} is no function that a rule knows", fault.text)),
+    }
+}
+
+fn against(id: &'static str, strength: Strength, summary: String, place: &str) -> Outcome {
+    Outcome::Found(vec![
+        Evidence::contra(id, strength, Basis::PublicSymbol, summary).at(place),
+    ])
+}
+
+/// Multicast forwarding anywhere on the faulting part of the stack.
+pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let frames = frames(facts);
+    let on_stack = frames.iter().skip(1).find(|frame| {
+        frame
+            .family
+            .is_some_and(|f| f.id == "mfe" || f.id == "mfe-expiry")
+    });
+    let outcome = match on_stack {
+        Some(frame) => Outcome::Found(vec![
+            Evidence::pro(
+                "frame.multicast-on-stack",
+                Strength::Weak,
+                Basis::PublicSymbol,
+                format!("{} is on the stack of the fault: it calls the whole send path, so that alone is weak", frame.text),
+            )
+            .at("faulting frames"),
+        ]),
+        None if frames.iter().any(|frame| frame.family.is_some()) => {
+            Outcome::Neutral("no multicast forwarding function outward of the fault".to_owned())
+        }
+        None => Outcome::Blind("no frame of the fault has a name that says anything".to_owned()),
+    };
+    Observation {
+        observer: "frame.on-stack",
+        question: "Was the machine forwarding multicast when it faulted?",
+        outcome,
+    }
+}
+
+/// The faulting instruction: a list operation?
+pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "fault.instruction",
+        question: "Is the faulting instruction an operation on a doubly linked list?",
+        outcome: judge_instruction(facts),
+    }
+}
+
+fn judge_instruction(facts: &CrashFacts) -> Outcome {
+    let fault = &facts.fault;
+    let Some(kind) = fault.instruction_kind.as_deref() else {
+        return Outcome::Blind("the bytes of the faulting instruction are not at hand".to_owned());
+    };
+    let text = fault.instruction.as_deref().unwrap_or(kind);
+    match (kind, fault.effective_address) {
+        ("checked-unlink", _) => against(
+            "instruction.checked-unlink",
+            Strength::Moderate,
+            format!("{text}: a list operation that checks its links, which Windows 6.0 has not"),
+            "faulting instruction",
+        ),
+        ("list-unlink" | "list-insert" | "list-walk", Some((_, true))) => Outcome::Found(vec![
+            Evidence::pro(
+                "instruction.list-operation",
+                Strength::Moderate,
+                Basis::Inference,
+                format!(
+                    "{text}: a list operation, and the registers give the address that faulted"
+                ),
+            )
+            .at("faulting instruction"),
+        ]),
+        ("list-unlink" | "list-insert" | "list-walk", _) => Outcome::Neutral(format!(
+            "{text}: a list operation whose address the registers do not confirm"
+        )),
+        _ => Outcome::Neutral(format!("{text}: no list operation")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A crash whose certain frames, innermost first, are these functions (`module!name`).
+    fn crash(functions: &[&str]) -> CrashFacts {
+        let modules = ["tcpip.sys", "netio.sys", "ndis.sys", "acmefilter.sys"];
+        let base = |module: &str| {
+            let stem = |file: &str| file.split('.').next() == Some(module);
+            0x10_0000 * (1 + modules.iter().position(|file| stem(file)).unwrap() as u64)
+        };
+        let frames: Vec<_> = functions
+            .iter()
+            .zip(1u64..)
+            .map(|(function, n)| {
+                let (module, name) = function.split_once('!').unwrap();
+                json!({ "ip": base(module) + n, "sp": null, "trust": "unwind-info", "boundary": null,
+                        "name": { "symbol": name, "displacement": 4, "kind": "exact", "aliases": [], "line": null } })
+            })
+            .collect();
+        let modules: Vec<_> = modules
+            .iter()
+            .map(|file| {
+                json!({ "name": file, "path": null, "base": base(file.split('.').next().unwrap()),
+                        "size": 0x10_0000, "time_date_stamp": 0, "checksum": null, "version": null,
+                        "pdb": null, "symbols": "loaded" })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "dump": { "format": "kernel-triage", "dump_type": 4, "architecture": "x64", "pointer": 8,
+                      "pae": null, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
+                      "triage_options": null, "call_stack_size": null, "overflowed": null, "tagged": [],
+                      "bytes_declared": null, "bytes_present": 0, "physical_memory": null, "damage": [] },
+            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
+                        "build_lab": null, "machine": null },
+            "process": null, "thread": null, "bugcheck": null, "exception": null, "header_context": null,
+            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
+                       "access": null, "irql": null, "context": null, "instruction": null,
+                       "instruction_kind": null, "effective_address": null, "registers": [] },
+            "bucket": null,
+            "stack": { "processor": 0, "frames": frames, "faulting_activity": functions.len(),
+                       "complete": true, "stopped_because": null },
+            "modules": modules, "unloaded": []
+        }))
+        .unwrap()
+    }
+
+    fn ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
+        match judge_caller(&crash(functions)) {
+            Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+            Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn timer_code_called_by_multicast_forwarding_is_decisive() {
+        for stack in [
+            vec![
+                "tcpip!TtStopTimer",
+                "tcpip!IppRestartMfeTimer",
+                "tcpip!IppForwardMulticastPackets",
+            ],
+            vec![
+                "tcpip!IppRestartMfeTimer",
+                "tcpip!IppForwardMulticastPackets",
+            ],
+            vec![
+                "tcpip!TtStopTimer",
+                "tcpip!IppMfeSetTimeOut",
+                "tcpip!IppTimeout",
+            ],
+            vec![
+                "netio!RtlDeleteElementTimerWheel",
+                "tcpip!TtStopTimer",
+                "tcpip!IppRemoveMfeUnderLock",
+            ],
+        ] {
+            assert_eq!(ids(&stack), [("frame.mfe-timer", true)], "{stack:?}");
+        }
+    }
+
+    #[test]
+    fn timer_code_of_another_subsystem_counts_against() {
+        let stack = [
+            "tcpip!TtStopTimer",
+            "tcpip!IppReassembleDatagram",
+            "tcpip!IppForwardMulticastPackets",
+        ];
+        assert_eq!(ids(&stack), [("frame.other-timer", false)]);
+    }
+
+    #[test]
+    fn the_root_of_every_ip_timer_does_not_say_whose_timer_it_was() {
+        assert_eq!(ids(&["tcpip!TtFireTimer", "tcpip!IppTimeout"]), []);
+    }
+
+    #[test]
+    fn a_filter_above_multicast_forwarding_is_the_filters_fault() {
+        // The published Vista trace in the TCP receive path, and a callout below the forwarder.
+        assert_eq!(
+            ids(&["tcpip!TcpIndicateData", "tcpip!IppForwardMulticastPackets"]),
+            [("frame.other-function", false)]
+        );
+        assert_eq!(
+            ids(&["tcpip!WfpAleInsert", "tcpip!IppForwardMulticastPackets"]),
+            [("frame.other-function", false)]
+        );
+        assert_eq!(
+            ids(&["acmefilter!Divert", "tcpip!IppForwardMulticastPackets"]),
+            []
+        );
+        assert_eq!(
+            ids(&[
+                "tcpip!TtStopTimer",
+                "acmefilter!Divert",
+                "tcpip!IppForwardMulticastPackets"
+            ]),
+            [("frame.foreign-caller", false)]
+        );
+    }
+
+    #[test]
+    fn a_candidate_frame_is_never_decisive() {
+        let mut facts = crash(&["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"]);
+        for frame in &mut facts.stack.as_mut().unwrap().frames {
+            frame.trust = "scan".to_owned();
+        }
+        assert!(matches!(judge_caller(&facts), Outcome::Blind(_)));
+    }
+
+    #[test]
+    fn what_a_dpc_interrupted_does_not_count() {
+        let mut facts = crash(&[
+            "acmefilter!Dpc",
+            "tcpip!TtStopTimer",
+            "tcpip!IppRestartMfeTimer",
+        ]);
+        facts.stack.as_mut().unwrap().faulting_activity = Some(1);
+        assert!(matches!(judge_caller(&facts), Outcome::Blind(_)));
+    }
+
+    #[test]
+    fn an_address_that_carries_a_foreign_alias_belongs_to_no_family() {
+        let mut facts = crash(&[
+            "tcpip!IppRestartMfeTimer",
+            "tcpip!IppForwardMulticastPackets",
+        ]);
+        let frame = &mut facts.stack.as_mut().unwrap().frames[0];
+        frame.name.as_mut().unwrap().aliases = vec!["TcpCleanup".to_owned()];
+        assert!(
+            !matches!(judge_caller(&facts), Outcome::Found(found) if found[0].supports && found[0].strength == Strength::Decisive)
+        );
+    }
+}

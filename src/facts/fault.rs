@@ -1,0 +1,136 @@
+//! The fault and the stack as facts: what the fault room found, with names and module identities.
+
+use crate::fault::{self, Crash, Investigation, Source};
+use crate::modules::Modules;
+use crate::unwind::Frame;
+
+use super::{BucketFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
+
+/// What an investigation found.
+pub(super) struct Found {
+    pub fault: FaultFacts,
+    pub stack: Option<StackFacts>,
+    pub bucket: BucketFacts,
+}
+
+/// Turns an investigation into facts. `code` names addresses; `processor` is the number of the
+/// processor that crashed.
+pub(super) fn found(
+    crash: &Crash<'_>,
+    investigation: &Investigation,
+    modules: &Modules,
+    code: &dyn Naming,
+    processor: Option<u32>,
+) -> Found {
+    Found {
+        fault: fault_facts(crash, investigation, code),
+        stack: stack_facts(investigation, code, processor),
+        bucket: bucket_facts(crash, investigation, modules, code),
+    }
+}
+
+/// Full names for addresses: what a report shows beyond what a walk needs.
+pub(crate) trait Naming {
+    /// The name of the function that owns `address`; `is_return` says that the address is where a
+    /// call returns to, so that the call itself lies just before it.
+    fn full_name(&self, address: u64, is_return: bool) -> Option<NameFact>;
+}
+
+fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> FaultFacts {
+    // A code that is no fault has only the bug check's own context: no fault to report.
+    let own = found
+        .context
+        .as_ref()
+        .filter(|c| c.source != Source::HeaderContext || crash.rule().kind == fault::Kind::Fault);
+    let access = &found.access;
+    let instruction = found.instruction.as_ref();
+    let ip = own.and_then(|c| c.registers.ip());
+    FaultFacts {
+        ip,
+        name: ip.and_then(|ip| code.full_name(ip, false)),
+        source: own.map(|c| c.source.name().to_owned()),
+        candidates: own.map_or(0, |c| c.candidates),
+        address: access.address,
+        access: access.access.map(|a| a.name().to_owned()),
+        irql: access.irql,
+        context: access.activity.map(|a| a.name().to_owned()),
+        instruction: instruction.and_then(|i| i.text.clone()),
+        instruction_kind: instruction.and_then(|i| Some(i.kind?.name().to_owned())),
+        effective_address: instruction
+            .and_then(|i| i.effective_address)
+            .and_then(|e| Some((e.value, e.agrees?))),
+        registers: own
+            .map(|c| {
+                c.registers
+                    .iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .collect()
+            })
+            .unwrap_or_default(),
+    }
+}
+
+fn stack_facts(
+    found: &Investigation,
+    code: &dyn Naming,
+    processor: Option<u32>,
+) -> Option<StackFacts> {
+    let walk = &found.walk;
+    if walk.frames.is_empty() {
+        return None;
+    }
+    Some(StackFacts {
+        processor,
+        frames: walk
+            .frames
+            .iter()
+            .filter_map(|frame| frame_facts(frame, code))
+            .collect(),
+        faulting_activity: u32::try_from(walk.faulting_activity).ok(),
+        complete: walk.complete,
+        stopped_because: walk.stopped_because.as_ref().map(ToString::to_string),
+    })
+}
+
+fn frame_facts(frame: &Frame, code: &dyn Naming) -> Option<FrameFacts> {
+    use crate::unwind::Trust;
+    let ip = frame.ip()?;
+    let is_return = frame.trust != Trust::Context && frame.trap.is_none();
+    Some(FrameFacts {
+        ip,
+        sp: frame.sp(),
+        name: code.full_name(ip, is_return),
+        trust: frame.trust.name().to_owned(),
+        boundary: frame.boundary.map(|b| b.name().to_owned()),
+    })
+}
+
+fn bucket_facts(
+    crash: &Crash<'_>,
+    found: &Investigation,
+    modules: &Modules,
+    code: &dyn Naming,
+) -> BucketFacts {
+    let name = found.place.and_then(|ip| code.full_name(ip, false));
+    let place = found.place.and_then(|ip| {
+        let (id, rva) = modules.locate(ip)?;
+        let module = modules.get(id)?;
+        Some(fault::Place {
+            module: module.name.as_deref()?,
+            time_date_stamp: module.time_date_stamp,
+            size_of_image: module.size,
+            rva,
+            symbol: name.as_ref().map(|n| (n.symbol.as_str(), n.displacement)),
+        })
+    });
+    let bucket = fault::bucket(
+        crash.code,
+        crash.exception_code(),
+        found.access.access,
+        place.as_ref(),
+    );
+    BucketFacts {
+        key: bucket.key,
+        name: bucket.name,
+    }
+}

@@ -1,0 +1,226 @@
+//! The code of one dump: images and PDBs where a symbol path holds them, the dump's own memory
+//! where it does not. The one place that joins the symbol library to the walk.
+//!
+//! Files are looked for when a question needs them: a module nobody asks about costs nothing.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::NameFact;
+use super::fault::Naming;
+use crate::bytes::ModuleId;
+use crate::machine::Machine;
+use crate::memory::Memory;
+use crate::modules::{Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource};
+use crate::symbols::{
+    FrameKind, FrameRecord, Lookup, ModuleIdentity, Resolved, SymbolKind, SymbolLibrary,
+};
+use crate::unwind::{
+    CodeInfo, ExceptionDirectory, FrameData, FrameProgram, MemoryCode, ModuleSpan, Name,
+};
+
+/// Images, PDBs and memory of one dump.
+pub(crate) struct Session<'a> {
+    modules: &'a Modules,
+    memory: MemoryCode<'a>,
+    library: Option<&'a SymbolLibrary>,
+    machine: Machine,
+    loaded: RefCell<BTreeMap<u16, Option<Arc<Resolved>>>>,
+}
+
+/// What was learnt about one module.
+pub(crate) struct Learnt {
+    pub id: ModuleId,
+    pub version: Option<VersionClaim>,
+    pub pdb: Option<PdbIdentity>,
+    pub symbols: SymbolState,
+}
+
+impl<'a> Session<'a> {
+    /// The code of a dump with these modules and this memory.
+    pub fn new(
+        modules: &'a Modules,
+        memory: &'a dyn Memory,
+        library: Option<&'a SymbolLibrary>,
+        machine: Machine,
+    ) -> Session<'a> {
+        Session {
+            modules,
+            memory: MemoryCode::new(modules, memory),
+            library,
+            machine,
+            loaded: RefCell::default(),
+        }
+    }
+
+    /// What the symbol path holds of a module; looked for once.
+    fn resolve(&self, id: ModuleId) -> Option<Arc<Resolved>> {
+        let library = self.library?;
+        if let Some(known) = self.loaded.borrow().get(&id.0) {
+            return known.clone();
+        }
+        let resolved = self
+            .modules
+            .get(id)
+            .and_then(identity)
+            .map(|identity| library.resolve(&identity, self.machine, None));
+        self.loaded.borrow_mut().insert(id.0, resolved.clone());
+        resolved
+    }
+
+    /// Looks for a module although no frame asked for it: its version decides something.
+    pub fn want(&self, id: ModuleId) {
+        let _ = self.resolve(id);
+    }
+
+    /// What was learnt about every module that was looked for.
+    pub fn learnt(&self) -> Vec<Learnt> {
+        self.loaded
+            .borrow()
+            .iter()
+            .filter_map(|(id, resolved)| {
+                let resolved = resolved.as_ref()?;
+                Some(Learnt {
+                    id: ModuleId(*id),
+                    version: version(resolved),
+                    pdb: resolved.pdb.as_ref().map(|pdb| PdbIdentity {
+                        name: pdb.name.as_str().to_owned(),
+                        guid_age: pdb.key(),
+                    }),
+                    symbols: state(resolved),
+                })
+            })
+            .collect()
+    }
+}
+
+fn identity(module: &Module) -> Option<ModuleIdentity> {
+    let name = module.name.as_deref()?;
+    ModuleIdentity::new(name, module.time_date_stamp, module.size).ok()
+}
+
+fn version(resolved: &Resolved) -> Option<VersionClaim> {
+    let info = resolved.image.found()?.version()?;
+    let file = info.file?;
+    Some(VersionClaim {
+        version: [file.major, file.minor, file.build, file.revision],
+        branch_tag: info.build_lab().map(str::to_owned),
+        source: VersionSource::Image,
+    })
+}
+
+fn state(resolved: &Resolved) -> SymbolState {
+    match (&resolved.symbols, &resolved.image) {
+        (Lookup::Found(_), _) => SymbolState::Loaded,
+        (Lookup::Mismatched { .. }, _) | (_, Lookup::Mismatched { .. }) => SymbolState::Mismatched,
+        _ => SymbolState::Missing,
+    }
+}
+
+impl CodeInfo for Session<'_> {
+    fn module_at(&self, address: u64) -> Option<ModuleSpan> {
+        self.memory.module_at(address)
+    }
+
+    fn is_executable(&self, address: u64) -> Option<bool> {
+        if let Some(known) = self.memory.is_executable(address) {
+            return Some(known);
+        }
+        let module = self.module_at(address)?;
+        let rva = module.rva(address)?;
+        let resolved = self.resolve(module.id)?;
+        Some(resolved.image.found()?.is_executable(rva))
+    }
+
+    fn read_image(&self, module: ModuleSpan, rva: u32, buf: &mut [u8]) -> bool {
+        if self.memory.read_image(module, rva, buf) {
+            return true;
+        }
+        self.resolve(module.id)
+            .and_then(|resolved| Some(resolved.image.found()?.read(rva, buf)))
+            .unwrap_or(false)
+    }
+
+    fn exception_directory(&self, module: ModuleSpan) -> Option<ExceptionDirectory> {
+        if let Some(known) = self.memory.exception_directory(module) {
+            return Some(known);
+        }
+        let resolved = self.resolve(module.id)?;
+        let (rva, size) = resolved.image.found()?.exception_directory()?;
+        Some(ExceptionDirectory { rva, size })
+    }
+
+    fn frame_data(&self, address: u64) -> Option<FrameData<'_>> {
+        let module = self.module_at(address)?;
+        let rva = module.rva(address)?;
+        let resolved = self.resolve(module.id)?;
+        let record = resolved.symbols.found()?.frame_data_at(rva)?;
+        frame_data(&record)
+    }
+
+    fn name_at(&self, address: u64) -> Option<Name<'_>> {
+        let module = self.module_at(address)?;
+        let rva = module.rva(address)?;
+        let hit = self.resolve(module.id)?.names()?.name_at(rva)?;
+        // A name that may reach past its function is good enough for a person, not for rules.
+        if hit.kind == SymbolKind::Approximate {
+            return None;
+        }
+        Some(Name {
+            symbol: Cow::Owned(hit.name),
+            displacement: u64::from(hit.displacement),
+        })
+    }
+
+    fn module_name(&self, module: ModuleSpan) -> Option<Cow<'_, str>> {
+        self.memory.module_name(module)
+    }
+}
+
+/// The walk's view of a PDB's frame record; a task state segment is none.
+fn frame_data(record: &FrameRecord<'_>) -> Option<FrameData<'static>> {
+    let program = match record.kind {
+        FrameKind::FrameData => FrameProgram::Program(Cow::Owned(record.program?.to_owned())),
+        FrameKind::Fpo => FrameProgram::Fpo {
+            uses_base_pointer: record.uses_base_pointer,
+        },
+        FrameKind::Standard => FrameProgram::Standard,
+        FrameKind::Trap => FrameProgram::Trap,
+        FrameKind::Tss => return None,
+    };
+    Some(FrameData {
+        start: record.start,
+        code_size: record.size,
+        locals: record.locals,
+        parameters: record.params,
+        saved_registers: u32::from(record.saved_registers),
+        prolog: u32::from(record.prolog),
+        program,
+    })
+}
+
+impl Naming for Session<'_> {
+    fn full_name(&self, address: u64, is_return: bool) -> Option<NameFact> {
+        let module = self.module_at(address)?;
+        let rva = module.rva(address)?;
+        let resolved = self.resolve(module.id)?;
+        // A call may be a function's last instruction: its own address lies inside for sure.
+        let back = u32::from(is_return);
+        let hit = resolved.names()?.name_at(rva.checked_sub(back)?)?;
+        Some(NameFact {
+            displacement: u64::from(hit.displacement) + u64::from(back),
+            kind: match hit.kind {
+                SymbolKind::Exact => "exact",
+                SymbolKind::Cold => "cold",
+                SymbolKind::Approximate => "approximate",
+                SymbolKind::Export => "export",
+            }
+            .to_owned(),
+            aliases: hit.aliases,
+            line: hit.file.zip(hit.line),
+            symbol: hit.name,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! From a crash to its fault: the context, completed by a first walk where unwind data allow; then
+//! the access, the instruction, and the walk that counts.
+
+use crate::bytes::Budget;
+use crate::machine::{Machine, x64::trap_frame};
+use crate::unwind::{Boundary, Frame, StackKind, StackRange, Trust, Walk, Walker, names};
+
+use super::access::{Access, FaultAccess, fault_access};
+use super::context::{FaultContext, Source, add_missing, find_context};
+use super::instruction::{FaultInstruction, fault_instruction};
+use super::{Crash, Kind, Snapshot};
+
+/// Size of a kernel stack of a thread on x64; DPC stacks are as large.
+const STACK_X64: u64 = 0x6000;
+/// The same on x86.
+const STACK_X86: u64 = 0x3000;
+/// Largest kernel stack, for threads whose lower limit is not known.
+const LARGEST_STACK: u64 = 0x18000;
+
+/// What is known of the fault of one crash.
+#[derive(Clone, Debug)]
+pub struct Investigation {
+    /// The registers at the fault; for codes that are no fault, those of the bug check.
+    pub context: Option<FaultContext>,
+    /// The access that failed.
+    pub access: FaultAccess,
+    /// The faulting instruction.
+    pub instruction: Option<FaultInstruction>,
+    /// The stack that led to it.
+    pub walk: Walk,
+    /// The address that stands for the fault in a failure bucket: the faulting instruction, the
+    /// caller of a bad pointer, or the caller of the bug check.
+    pub place: Option<u64>,
+}
+
+/// Finds everything about the fault that the dump and the loaded code allow.
+pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
+    let snapshot = match crash.stack {
+        Some((low, high)) => Snapshot::take(crash.memory, low, high),
+        None => Snapshot::default(),
+    };
+    let stacks = stacks(crash);
+    let walker = Walker {
+        code: crash.code_info,
+        memory: crash.memory,
+        stacks: &stacks,
+        budget,
+    };
+    let mut context = find_context(crash, &snapshot);
+    if needs_first_walk(crash, context.as_ref())
+        && let Some(header) = &crash.context
+    {
+        complete(crash, &mut context, &walker.walk(header));
+    }
+    let mut access = fault_access(crash, context.as_ref());
+    let instruction = context
+        .as_ref()
+        .filter(|c| c.source != Source::HeaderContext || crash.rule().kind == Kind::Fault)
+        .and_then(|c| fault_instruction(crash, &c.registers, &access));
+    if access.access.is_none()
+        && (access.address.is_some() || access.address_withheld)
+        && let Some(instruction) = &instruction
+    {
+        access.access = instruction.access;
+    }
+    let walk = match &context {
+        Some(context) => walker.walk(&context.registers),
+        None => Walk {
+            frames: Vec::new(),
+            faulting_activity: 0,
+            complete: false,
+            stopped_because: None,
+        },
+    };
+    let place = place(crash, context.as_ref(), &access, &walk);
+    Investigation {
+        context,
+        access,
+        instruction,
+        walk,
+        place,
+    }
+}
+
+/// The stacks whose limits are known.
+pub(super) fn stacks(crash: &Crash<'_>) -> Vec<StackRange> {
+    let size = match crash.machine {
+        Machine::X86 => STACK_X86,
+        _ => STACK_X64,
+    };
+    let thread = crash.thread.base.map(|high| StackRange {
+        low: crash
+            .thread
+            .limit
+            .unwrap_or(high.saturating_sub(LARGEST_STACK)),
+        high,
+        kind: StackKind::Thread,
+    });
+    let dpc = crash.processor.dpc_stack.map(|high| StackRange {
+        low: high.saturating_sub(size),
+        high,
+        kind: StackKind::Dpc,
+    });
+    let held = crash.stack.map(|(low, high)| StackRange {
+        low,
+        high,
+        kind: StackKind::Held,
+    });
+    [thread, dpc, held].into_iter().flatten().collect()
+}
+
+/// A walk from the bug check to the fault helps when the context was not found, lacks registers, or
+/// is to be the interrupted one.
+fn needs_first_walk(crash: &Crash<'_>, context: Option<&FaultContext>) -> bool {
+    let Some(context) = context else {
+        return true;
+    };
+    let general = match crash.machine {
+        Machine::X64 => 16,
+        _ => 8,
+    };
+    let recovered = (0..general)
+        .filter(|n| context.registers.get(crate::machine::Reg(*n)).is_some())
+        .count();
+    match crash.rule().kind {
+        Kind::Fault => recovered < usize::from(general),
+        Kind::Forced => true,
+        Kind::Check => false,
+    }
+}
+
+/// Takes from a walk through the bug check's own frames what the search could not find.
+fn complete(crash: &Crash<'_>, context: &mut Option<FaultContext>, walk: &Walk) {
+    // Candidates prove nothing here.
+    let certain = walk
+        .frames
+        .iter()
+        .take_while(|frame| frame.trust != Trust::Scan)
+        .filter(|frame| frame.trap.is_some());
+    let found = |wanted: &dyn Fn(&Frame) -> bool| certain.clone().find(|f| wanted(f)).cloned();
+    if crash.rule().kind == Kind::Forced {
+        if let Some(frame) = found(&|f| f.boundary == Some(Boundary::Interrupt)) {
+            *context = Some(unwound(crash, frame));
+        }
+        return;
+    }
+    let Some(known) = context else {
+        return;
+    };
+    let by_walk = match known.source {
+        Source::BugcheckParameters | Source::ExceptionRecord => {
+            found(&|f| f.ip() == known.registers.ip())
+        }
+        _ => {
+            let same = |f: &Frame| f.ip() == known.registers.ip() && f.sp() == known.registers.sp();
+            if let Some(frame) = found(&same) {
+                add_missing(&mut known.registers, &frame.registers);
+            }
+            None
+        }
+    };
+    if let Some(frame) = by_walk {
+        let access_violation = known.access_violation;
+        *context = Some(FaultContext {
+            access_violation,
+            ..unwound(crash, frame)
+        });
+    }
+}
+
+/// The context of a frame behind a trap.
+fn unwound(crash: &Crash<'_>, frame: Frame) -> FaultContext {
+    let trap_frame = frame.trap.and_then(|at| match crash.machine {
+        Machine::X64 => at.checked_sub(trap_frame::MACHINE_FRAME),
+        _ => Some(at),
+    });
+    FaultContext {
+        registers: frame.registers,
+        source: Source::TrapFrame,
+        candidates: 1,
+        trap_frame,
+        confirmed_by: vec![Source::TrapFrame],
+        access_violation: None,
+    }
+}
+
+/// The address that stands for the fault.
+fn place(
+    crash: &Crash<'_>,
+    context: Option<&FaultContext>,
+    access: &FaultAccess,
+    walk: &Walk,
+) -> Option<u64> {
+    let context = context?;
+    let own = context.registers.ip();
+    if context.source != Source::HeaderContext || crash.rule().kind == Kind::Fault {
+        return match access.access {
+            Some(Access::Execute) => walk.frames.get(1).and_then(Frame::ip),
+            _ => own,
+        };
+    }
+    // The bug check's own functions are nobody's fault: the first caller that is none of them.
+    let sp = context.registers.sp()?;
+    let width = crash.machine.pointer_width() as u64;
+    walk.frames
+        .iter()
+        .skip(1)
+        .find(|frame| {
+            // A candidate stands for the caller only where a call has just pushed it.
+            let direct = frame.sp() == sp.checked_add(width);
+            let name = frame
+                .ip()
+                .and_then(|ip| names::kernel_function(crash.code_info, ip));
+            (frame.trust != Trust::Scan || direct)
+                && !name.is_some_and(|name| name.starts_with("KeBugCheck"))
+        })
+        .and_then(Frame::ip)
+}

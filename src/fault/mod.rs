@@ -1,0 +1,87 @@
+//! What the processor was really doing: the registers of the fault, the access that failed, and the
+//! stack that led there.
+//!
+//! The header context of a bug check dump is the bug check's own. The fault's context is found by
+//! what the parameters name, by what the kernel saved on the stack, or by unwinding; every way is
+//! validated, and when several contexts fit equally well the report says how many. Knows no
+//! defect. Facts: `docs/dump-format.md` and `docs/stacks.md`.
+
+mod access;
+mod bucket;
+mod context;
+mod crash;
+mod instruction;
+mod investigate;
+pub mod rules;
+mod snapshot;
+mod x64;
+mod x86;
+
+pub use access::{Access, Activity, FaultAccess, fault_access};
+pub use bucket::{Bucket, Place, bucket};
+pub use context::{FaultContext, Source, find_context};
+pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
+pub use investigate::{Investigation, investigate};
+pub use rules::{AccessCode, Kind, Rule};
+pub use snapshot::Snapshot;
+
+use crate::kernel::processor::{ProcessorState, ThreadStack};
+use crate::machine::{Machine, Registers};
+use crate::memory::Memory;
+use crate::unwind::{CodeInfo, ModuleSpan};
+
+/// Everything a search for the fault starts from.
+pub struct Crash<'a> {
+    /// Architecture.
+    pub machine: Machine,
+    /// Windows build.
+    pub build: Option<u32>,
+    /// Bug check code as stored, M variants included.
+    pub code: u32,
+    /// Its parameters, zero-extended.
+    pub parameters: [u64; 4],
+    /// The dump's context: usually the state in `KeBugCheckEx`.
+    pub context: Option<Registers>,
+    /// Addresses of the stack the bug check ran on, low and past the high end, as far as the dump
+    /// holds it.
+    pub stack: Option<(u64, u64)>,
+    /// The address space.
+    pub memory: &'a dyn Memory,
+    /// Loaded code.
+    pub code_info: &'a dyn CodeInfo,
+    /// The kernel's own image.
+    pub kernel: Option<ModuleSpan>,
+    /// What the processor block says.
+    pub processor: ProcessorState,
+    /// The stack of the current thread.
+    pub thread: ThreadStack,
+}
+
+impl Crash<'_> {
+    /// The rule of the bug check code.
+    pub fn rule(&self) -> Rule {
+        rules::find(self.code)
+    }
+
+    /// A parameter the rule names, as this machine's address.
+    pub(crate) fn parameter(&self, index: Option<usize>) -> Option<u64> {
+        let value = self.parameters.get(index?)?;
+        Some(self.machine.truncate(*value))
+    }
+
+    /// The faulting instruction that the parameters name; zero names none.
+    pub fn named_ip(&self) -> Option<u64> {
+        self.parameter(self.rule().ip).filter(|ip| *ip != 0)
+    }
+
+    /// The NTSTATUS of the exception, cut to 32 bits: x64 stores it sign-extended in some codes.
+    pub fn exception_code(&self) -> Option<u32> {
+        let value = self.parameter(self.rule().exception)?;
+        u32::try_from(value & 0xFFFF_FFFF).ok()
+    }
+
+    /// True when `address` lies in the kernel's own image.
+    pub(crate) fn in_kernel(&self, address: u64) -> bool {
+        self.kernel.is_some_and(|kernel| kernel.contains(address))
+    }
+}

@@ -1,0 +1,454 @@
+//! The symbols of a process: every image and PDB is looked for once and shared.
+//!
+//! One library serves all threads. Misses are remembered like finds, so a file that a thousand
+//! dumps need is asked for once. What is held is bounded by bytes; the least recently used goes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::cache::Cache;
+use super::identity::{FileName, ModuleIdentity, PdbIdentity};
+use super::index::PdbIndex;
+use super::module::ModuleSymbols;
+use super::path::{Origin, SymbolPath};
+use super::pdb_file::{self, identify};
+use super::search::{Finder, Network};
+use super::server::{OnProgress, ServerLimits, Servers};
+use super::store::{FoundFile, Trail, Verdict, Wanted, shown};
+use crate::image::{self, CodeView, Image};
+use crate::machine::Machine;
+
+/// Modules whose symbols are always worth having, by name without extension.
+const ALWAYS: &[&str] = &[
+    "ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "tcpip", "netio", "ndis", "fwpkclnt",
+];
+/// Files one installed name may come from: the kernel and the HAL are renamed at installation.
+const RENAMED: &[(&str, &[&str])] = &[
+    (
+        "ntoskrnl.exe",
+        &["ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe"],
+    ),
+    (
+        "hal.dll",
+        &[
+            "halmacpi.dll",
+            "halacpi.dll",
+            "halaacpi.dll",
+            "halmps.dll",
+            "halapic.dll",
+        ],
+    ),
+];
+/// Outcomes remembered, misses included.
+const MAX_ENTRIES: usize = 20_000;
+/// Bytes of images and indexes held by default.
+const DEFAULT_LIMIT: usize = 512 << 20;
+
+/// Where and how to look.
+#[derive(Default)]
+pub struct SymbolOptions {
+    /// Where symbol files are.
+    pub symbols: SymbolPath,
+    /// Where images are, before the symbol path.
+    pub images: SymbolPath,
+    /// Which servers may be asked.
+    pub network: Network,
+    /// The cache directory; `None` for no cache on disk.
+    pub cache: Option<Cache>,
+    /// Bytes of images and indexes to hold; 0 for the default.
+    pub limit: usize,
+    /// How servers are dealt with.
+    pub servers: ServerLimits,
+    /// Told about downloads.
+    pub progress: Option<Box<OnProgress>>,
+}
+
+impl SymbolOptions {
+    /// Adds the debuggers' environment variables behind what is there:
+    /// `_NT_SYMBOL_PATH`, `_NT_ALT_SYMBOL_PATH` and `_NT_EXECUTABLE_IMAGE_PATH`.
+    pub fn with_environment(mut self) -> SymbolOptions {
+        let read = |name: &str| {
+            let value = std::env::var(name).unwrap_or_default();
+            SymbolPath::parse(&value, Origin::Environment)
+        };
+        self.symbols.append(read("_NT_SYMBOL_PATH"));
+        self.symbols.append(read("_NT_ALT_SYMBOL_PATH"));
+        self.images.append(read("_NT_EXECUTABLE_IMAGE_PATH"));
+        self
+    }
+}
+
+/// Outcome of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// The file with that identity.
+    Found(T),
+    /// Nothing of that identity anywhere.
+    Missing {
+        /// Places tried, with what was wrong there.
+        tried: Vec<String>,
+    },
+    /// Only a file of another identity was found. It is never used.
+    Mismatched {
+        /// Identity looked for, as a store key.
+        wanted: String,
+        /// Identity of the file, as a store key.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nobody asked for it.
+    NotNeeded,
+}
+
+impl<T> Lookup<T> {
+    /// What was found.
+    pub fn found(&self) -> Option<&T> {
+        match self {
+            Lookup::Found(found) => Some(found),
+            _ => None,
+        }
+    }
+
+    /// The word reports use: `loaded`, `missing`, `mismatched`, `not-needed`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Lookup::Found(_) => "loaded",
+            Lookup::Missing { .. } => "missing",
+            Lookup::Mismatched { .. } => "mismatched",
+            Lookup::NotNeeded => "not-needed",
+        }
+    }
+
+    /// The same outcome with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Lookup::Found(found) => Lookup::Found(change(found)),
+            Lookup::Missing { tried } => Lookup::Missing { tried },
+            Lookup::Mismatched {
+                wanted,
+                found,
+                path,
+            } => Lookup::Mismatched {
+                wanted,
+                found,
+                path,
+            },
+            Lookup::NotNeeded => Lookup::NotNeeded,
+        }
+    }
+}
+
+/// What was found for one module.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The image.
+    pub image: Lookup<Arc<Image>>,
+    /// File the image was read from.
+    pub image_path: Option<PathBuf>,
+    /// The PDB the image asks for; `None` when no image and no record says which.
+    pub pdb: Option<PdbIdentity>,
+    /// The PDB, with all that is known of the module.
+    pub symbols: Lookup<Arc<ModuleSymbols>>,
+    /// File the PDB was read from.
+    pub pdb_path: Option<PathBuf>,
+    /// Names without a PDB: the image's exports. Set when only the image was found.
+    pub exports: Option<Arc<ModuleSymbols>>,
+}
+
+impl Resolved {
+    /// The best source of names there is.
+    pub fn names(&self) -> Option<&Arc<ModuleSymbols>> {
+        self.symbols.found().or(self.exports.as_ref())
+    }
+
+    fn held_bytes(&self) -> usize {
+        let image = self.image.found().map_or(0, |image| image.held_bytes());
+        let index = self
+            .symbols
+            .found()
+            .map_or(0, |symbols| symbols.held_bytes());
+        image.saturating_add(index)
+    }
+}
+
+/// A module and, where it was found in a dump, its CodeView record.
+type Key = (ModuleIdentity, Option<PdbIdentity>);
+
+#[derive(Debug, Default)]
+struct Held {
+    entries: BTreeMap<Key, Entry>,
+    clock: u64,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    cell: Arc<OnceLock<Arc<Resolved>>>,
+    used: u64,
+    bytes: usize,
+}
+
+/// Finds, loads and holds symbols. `Send` and `Sync`: one for a process.
+#[derive(Debug)]
+pub struct SymbolLibrary {
+    symbols: SymbolPath,
+    images: SymbolPath,
+    finder: Finder,
+    limit: usize,
+    held: Mutex<Held>,
+}
+
+impl SymbolLibrary {
+    /// A library that looks where the options say. Reads nothing yet.
+    pub fn new(options: SymbolOptions) -> SymbolLibrary {
+        SymbolLibrary {
+            symbols: options.symbols,
+            images: options.images,
+            finder: Finder {
+                network: options.network,
+                servers: Servers::new(options.servers, options.progress),
+                cache: options.cache,
+            },
+            limit: match options.limit {
+                0 => DEFAULT_LIMIT,
+                limit => limit,
+            },
+            held: Mutex::default(),
+        }
+    }
+
+    /// True for modules that are asked for even when they are not on a stack.
+    pub fn always_wanted(name: &FileName) -> bool {
+        let name = name.as_str().to_ascii_lowercase();
+        let stem = name.split('.').next().unwrap_or_default();
+        ALWAYS.contains(&stem)
+    }
+
+    /// Parts of the symbol path that cannot be used here.
+    pub fn problems(&self) -> impl Iterator<Item = String> + '_ {
+        let all = self.symbols.problems.iter().chain(&self.images.problems);
+        all.map(ToString::to_string)
+    }
+
+    /// The image with that identity.
+    pub fn image(&self, module: &ModuleIdentity, machine: Machine) -> Lookup<Arc<Image>> {
+        self.resolve(module, machine, None).image.clone()
+    }
+
+    /// The PDB symbols of the image with that identity.
+    pub fn symbols(&self, module: &ModuleIdentity, machine: Machine) -> Lookup<Arc<ModuleSymbols>> {
+        self.resolve(module, machine, None).symbols.clone()
+    }
+
+    /// Everything about one module, loaded once. `record` is the CodeView record when a dump
+    /// holds the module's headers, so that the PDB can be found without the image.
+    pub fn resolve(
+        &self,
+        module: &ModuleIdentity,
+        machine: Machine,
+        record: Option<&CodeView>,
+    ) -> Arc<Resolved> {
+        let record = record.and_then(|record| PdbIdentity::from_codeview(record).ok().flatten());
+        let mut module = module.clone();
+        module.checksum = None;
+        let key = (module, record);
+        let cell = match self.held.lock() {
+            Ok(mut held) => held.touch(&key),
+            Err(_) => return Arc::new(self.load(&key, machine)),
+        };
+        let resolved = Arc::clone(cell.get_or_init(|| Arc::new(self.load(&key, machine))));
+        if let Ok(mut held) = self.held.lock() {
+            held.account(&key, resolved.held_bytes(), self.limit);
+        }
+        resolved
+    }
+
+    fn load(&self, key: &Key, machine: Machine) -> Resolved {
+        let (module, record) = key;
+        let (image, image_path) = self.load_image(module);
+        let found = image.found().cloned();
+        let own = found.as_ref().and_then(|image| image.codeview());
+        let own = own.and_then(|record| PdbIdentity::from_codeview(&record).ok().flatten());
+        let pdb = own.or_else(|| record.clone());
+        let (index, pdb_path) = match &pdb {
+            Some(pdb) => self.load_index(pdb, module, image_path.as_ref()),
+            None => {
+                let tried = vec!["no image and no CodeView record names the PDB".to_owned()];
+                (Lookup::Missing { tried }, None)
+            }
+        };
+        let with = |index: Option<(PdbIdentity, PdbIndex)>| {
+            Arc::new(ModuleSymbols::new(
+                module.clone(),
+                machine,
+                index,
+                found.clone(),
+            ))
+        };
+        let symbols = index.map(|index| with(pdb.clone().map(|pdb| (pdb, index))));
+        let exports = match (&symbols, &found) {
+            (Lookup::Found(_), _) | (_, None) => None,
+            _ => Some(with(None)),
+        };
+        Resolved {
+            image,
+            image_path,
+            pdb,
+            symbols,
+            pdb_path,
+            exports,
+        }
+    }
+
+    fn load_image(&self, module: &ModuleIdentity) -> (Lookup<Arc<Image>>, Option<PathBuf>) {
+        let verify = |bytes: &[u8]| match Image::identity_of(bytes) {
+            Ok((stamp, size))
+                if (stamp, size) == (module.time_date_stamp, module.size_of_image) =>
+            {
+                Verdict::Match
+            }
+            Ok((stamp, size)) => Verdict::Mismatch {
+                found: format!("{stamp:08X}{size:x}"),
+            },
+            Err(error) => Verdict::Unusable {
+                reason: error.to_string(),
+            },
+        };
+        let mut trail = Trail::default();
+        let renamed = RENAMED
+            .iter()
+            .find(|(name, _)| module.name.as_str().eq_ignore_ascii_case(name))
+            .map_or(&[][..], |(_, files)| files);
+        let names = std::iter::once(module.name.clone())
+            .chain(renamed.iter().filter_map(|name| FileName::new(name).ok()));
+        for name in names {
+            let wanted = Wanted {
+                image_extension: name.extension(),
+                name,
+                key: module.key(),
+                limit: image::MAX_FILE,
+                known_len: None,
+            };
+            let found = self.finder.find(&self.images, &wanted, &verify, &mut trail);
+            let found = found.or_else(|| {
+                self.finder
+                    .find(&self.symbols, &wanted, &verify, &mut trail)
+            });
+            if let Some(FoundFile {
+                path,
+                bytes: Some(bytes),
+            }) = found
+            {
+                match Image::from_file(bytes) {
+                    Ok(image) => return (Lookup::Found(Arc::new(image)), Some(path)),
+                    Err(error) => trail.note(format!("{}: {error}", shown(&path))),
+                }
+            }
+        }
+        (outcome(trail, module.key()), None)
+    }
+
+    fn load_index(
+        &self,
+        pdb: &PdbIdentity,
+        module: &ModuleIdentity,
+        image: Option<&PathBuf>,
+    ) -> (Lookup<PdbIndex>, Option<PathBuf>) {
+        let cache = self.finder.cache.as_ref();
+        let cached = cache.and_then(|cache| cache.load(pdb));
+        let verify = |bytes: &[u8]| match identify(bytes) {
+            Ok(info) if info.matches(pdb) => Verdict::Match,
+            Ok(info) => Verdict::Mismatch {
+                found: format!("{}{:X}", info.guid, info.matching_age()),
+            },
+            Err(error) => Verdict::Unusable {
+                reason: error.to_string(),
+            },
+        };
+        let wanted = Wanted {
+            name: pdb.name.clone(),
+            key: pdb.key(),
+            image_extension: module.name.extension(),
+            limit: pdb_file::MAX_FILE,
+            known_len: cached.as_ref().map(PdbIndex::source_len),
+        };
+        let mut trail = Trail::default();
+        let found = self
+            .finder
+            .find(&self.symbols, &wanted, &verify, &mut trail)
+            .or_else(|| self.finder.find(&self.images, &wanted, &verify, &mut trail))
+            .or_else(|| {
+                let folder = image?.parent().filter(|folder| folder.is_dir())?;
+                let beside = folder.join(pdb.name.as_str());
+                let there = beside.is_file();
+                there.then(|| super::store::candidate(&beside, &wanted, &verify, &mut trail))?
+            });
+        let Some(FoundFile { path, bytes }) = found else {
+            return (outcome(trail, pdb.key()), None);
+        };
+        if let Some(index) = cached {
+            return (Lookup::Found(index), Some(path));
+        }
+        match pdb_file::index(&bytes.unwrap_or_default()) {
+            Ok(index) => {
+                if let Some(cache) = cache {
+                    let _ = cache.save(pdb, &index);
+                }
+                (Lookup::Found(index), Some(path))
+            }
+            Err(error) => {
+                trail.note(format!("{}: {error}", shown(&path)));
+                (Lookup::Missing { tried: trail.tried }, None)
+            }
+        }
+    }
+}
+
+fn outcome<T>(trail: Trail, wanted: String) -> Lookup<T> {
+    match trail.mismatched {
+        Some((path, found)) => Lookup::Mismatched {
+            wanted,
+            found,
+            path,
+        },
+        None => Lookup::Missing { tried: trail.tried },
+    }
+}
+
+impl Held {
+    fn touch(&mut self, key: &Key) -> Arc<OnceLock<Arc<Resolved>>> {
+        self.clock += 1;
+        let entry = self.entries.entry(key.clone()).or_default();
+        entry.used = self.clock;
+        Arc::clone(&entry.cell)
+    }
+
+    /// Notes what an entry holds and lets the least recently used ones go while it is too much.
+    fn account(&mut self, key: &Key, bytes: usize, limit: usize) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
+            entry.bytes = bytes;
+        }
+        if self.entries.len() > MAX_ENTRIES {
+            let mut used: Vec<u64> = self.entries.values().map(|entry| entry.used).collect();
+            used.sort_unstable();
+            let keep_from = used.get(used.len() / 2).copied().unwrap_or_default();
+            self.entries.retain(|_, entry| entry.used >= keep_from);
+            self.bytes = self.entries.values().map(|entry| entry.bytes).sum();
+        }
+        while self.bytes > limit {
+            let oldest = self
+                .entries
+                .iter()
+                .filter(|(other, entry)| *other != key && entry.bytes > 0)
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(other, _)| other.clone());
+            let Some(entry) = oldest.and_then(|oldest| self.entries.remove(&oldest)) else {
+                break;
+            };
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Symbols: from a driver's identity to its image, its version and its function names.
+//!
+//! Symbol path, stores, servers, the PDB index and its cache on disk. Offline first: nothing here
+//! opens a connection without the consent that the options carry. Knows no dump.
+
+mod cache;
+mod compressed;
+mod files;
+mod frames;
+mod identity;
+mod index;
+mod inventory;
+mod library;
+mod module;
+mod names;
+mod path;
+mod pdb_file;
+mod search;
+mod server;
+mod store;
+
+pub use cache::{Cache, CacheInfo};
+pub use compressed::{CabinetError, is_cabinet, unpack};
+pub use identity::{BadName, FileName, ModuleIdentity, PdbIdentity};
+pub use index::{FORMAT_VERSION, FrameKind, FrameRecord, IndexError, PdbIndex, PdbSection, Symbol};
+pub use inventory::{FileKind, Imported, Need, import, manifest, needs};
+pub use library::{Lookup, Resolved, SymbolLibrary, SymbolOptions};
+pub use module::{ModuleSymbols, SymbolHit, SymbolKind};
+pub use names::{Glob, readable};
+pub use path::{DEFAULT_SERVER, Element, ElementKind, Origin, PathProblem, Place, SymbolPath};
+pub use pdb_file::{MAX_FILE as MAX_PDB_FILE, PdbError, PdbInfo, identify, index as index_pdb};
+pub use search::Network;
+pub use server::{OnProgress, Progress, ServerLimits};
+pub use store::{fill as fill_store, path_in_store};

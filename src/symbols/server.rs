@@ -1,0 +1,352 @@
+//! Symbol servers over HTTP(S): the only file that opens a connection.
+//!
+//! Blocking, through `ureq`, with the system's proxies and certificate store. Whether it may be
+//! asked at all is decided by the caller. Redirects are followed here, so that none leads from
+//! https to http. Protocol: a symbol server is a symbol store behind GET.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+#[cfg(feature = "online")]
+use std::io::Read;
+
+/// How a server is dealt with.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    /// Time to open a connection.
+    pub connect: Duration,
+    /// Longest silence while an answer is expected or read.
+    pub silence: Duration,
+    /// Time for one file in all, with all attempts' bodies.
+    pub total: Duration,
+    /// Attempts for one address.
+    pub attempts: u32,
+    /// Pause before the second attempt; it doubles each time.
+    pub pause: Duration,
+    /// Files in a row that may fail before a server is left alone for the run.
+    pub failures: u32,
+}
+
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            total: Duration::from_secs(900),
+            attempts: 3,
+            pause: Duration::from_millis(500),
+            failures: 3,
+        }
+    }
+}
+
+/// What a server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A body, within the limit.
+    Body(Vec<u8>),
+    /// It has no such file.
+    NotFound,
+    /// Nothing usable: why.
+    Failed(String),
+    /// It failed too often in this run and is not asked again.
+    GivenUp,
+}
+
+/// Bytes of one download that have arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Address without credentials.
+    pub url: String,
+    /// Bytes so far.
+    pub received: u64,
+    /// Bytes in all, when the server said so.
+    pub total: Option<u64>,
+}
+
+/// Told about downloads; called from the thread that waits for one.
+pub type OnProgress = dyn Fn(&Progress) + Send + Sync;
+
+/// HTTP with the memory of one run.
+pub struct Servers {
+    limits: ServerLimits,
+    failed: Mutex<BTreeMap<String, u32>>,
+    progress: Option<Box<OnProgress>>,
+    #[cfg(feature = "online")]
+    agent: std::sync::OnceLock<ureq::Agent>,
+}
+
+impl std::fmt::Debug for Servers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Servers {
+    /// Opens nothing yet.
+    pub fn new(limits: ServerLimits, progress: Option<Box<OnProgress>>) -> Servers {
+        Servers {
+            limits,
+            failed: Mutex::new(BTreeMap::new()),
+            progress,
+            #[cfg(feature = "online")]
+            agent: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Gets one file below `base`. `path` is made of checked components.
+    pub fn get(&self, base: &str, path: &str, limit: u64) -> Answer {
+        let failed = |change: &dyn Fn(&mut u32)| match self.failed.lock() {
+            Ok(mut failed) => {
+                let count = failed.entry(base.to_owned()).or_default();
+                change(count);
+                *count
+            }
+            Err(_) => 0,
+        };
+        if failed(&|_| ()) >= self.limits.failures {
+            return Answer::GivenUp;
+        }
+        let answer = self.attempt_all(&format!("{base}/{path}"), limit);
+        match &answer {
+            Answer::Failed(_) => failed(&|count| *count = count.saturating_add(1)),
+            _ => failed(&|count| *count = 0),
+        };
+        answer
+    }
+
+    #[cfg(not(feature = "online"))]
+    fn attempt_all(&self, _url: &str, _limit: u64) -> Answer {
+        Answer::Failed("this build has no HTTP".to_owned())
+    }
+}
+
+/// An address without user name, password and query.
+pub fn without_credentials(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(feature = "online")]
+mod online {
+    use super::*;
+    use std::time::Instant;
+
+    /// Redirects that are followed.
+    const MAX_REDIRECTS: usize = 5;
+    /// Bytes read between two looks at the clock.
+    const CHUNK: usize = 64 << 10;
+
+    /// How one attempt ended.
+    enum Attempt {
+        Done(Answer),
+        Again(String),
+    }
+
+    impl Servers {
+        fn agent(&self) -> &ureq::Agent {
+            self.agent.get_or_init(|| {
+                let tls = ureq::tls::TlsConfig::builder()
+                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
+                    .build();
+                ureq::Agent::config_builder()
+                    .tls_config(tls)
+                    .user_agent(concat!("kbtriage/", env!("CARGO_PKG_VERSION")))
+                    .http_status_as_error(false)
+                    .max_redirects(0)
+                    .max_redirects_will_error(false)
+                    .timeout_connect(Some(self.limits.connect))
+                    .timeout_resolve(Some(self.limits.connect))
+                    .timeout_recv_response(Some(self.limits.silence))
+                    .timeout_per_read(Some(self.limits.silence))
+                    .build()
+                    .new_agent()
+            })
+        }
+
+        pub(super) fn attempt_all(&self, url: &str, limit: u64) -> Answer {
+            let deadline = Instant::now().checked_add(self.limits.total);
+            let mut pause = self.limits.pause;
+            let mut reason = String::new();
+            for attempt in 0..self.limits.attempts {
+                if attempt > 0 {
+                    std::thread::sleep(pause);
+                    pause = pause.saturating_mul(2);
+                }
+                match self.attempt(url, limit, deadline) {
+                    Attempt::Done(answer) => return answer,
+                    Attempt::Again(why) => reason = why,
+                }
+                if deadline.is_some_and(|d| Instant::now() >= d) {
+                    break;
+                }
+            }
+            Answer::Failed(reason)
+        }
+
+        fn attempt(&self, url: &str, limit: u64, deadline: Option<Instant>) -> Attempt {
+            let mut url = url.to_owned();
+            for _ in 0..=MAX_REDIRECTS {
+                let response = match self.agent().get(&url).call() {
+                    Ok(response) => response,
+                    Err(error) => return Attempt::Again(error.to_string()),
+                };
+                let status = response.status().as_u16();
+                match status {
+                    200 => return self.body(response, &url, limit, deadline),
+                    404 | 410 => return Attempt::Done(Answer::NotFound),
+                    301 | 302 | 303 | 307 | 308 => {
+                        let location = response.headers().get("location");
+                        let location = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
+                        match redirected(&url, location) {
+                            Ok(next) => url = next,
+                            Err(why) => return Attempt::Done(Answer::Failed(why.to_owned())),
+                        }
+                    }
+                    408 | 429 | 500..=599 => {
+                        return Attempt::Again(format!("HTTP status {status}"));
+                    }
+                    _ => return Attempt::Done(Answer::Failed(format!("HTTP status {status}"))),
+                }
+            }
+            Attempt::Done(Answer::Failed("too many redirects".to_owned()))
+        }
+
+        fn body(
+            &self,
+            response: ureq::http::Response<ureq::Body>,
+            url: &str,
+            limit: u64,
+            deadline: Option<Instant>,
+        ) -> Attempt {
+            let total = response
+                .headers()
+                .get("content-length")
+                .and_then(|l| l.to_str().ok())
+                .and_then(|l| l.parse::<u64>().ok());
+            let too_large = || Attempt::Done(Answer::Failed(format!("larger than {limit} bytes")));
+            if total.is_some_and(|total| total > limit) {
+                return too_large();
+            }
+            let mut progress = Progress {
+                url: without_credentials(url),
+                received: 0,
+                total,
+            };
+            let mut reader = response.into_body().into_reader();
+            let mut bytes = Vec::new();
+            let mut chunk = vec![0; CHUNK];
+            loop {
+                let n = match reader.read(&mut chunk) {
+                    Ok(0) => break,
+                    Ok(n) => n,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Attempt::Again(error.to_string()),
+                };
+                bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                progress.received = bytes.len() as u64;
+                if progress.received > limit {
+                    return too_large();
+                }
+                if deadline.is_some_and(|d| Instant::now() >= d) {
+                    return Attempt::Done(Answer::Failed("the time for one file is up".to_owned()));
+                }
+                if let Some(tell) = &self.progress {
+                    tell(&progress);
+                }
+            }
+            match total {
+                Some(total) if total != progress.received => {
+                    Attempt::Again(format!("{} of {total} bytes arrived", progress.received))
+                }
+                _ => Attempt::Done(Answer::Body(bytes)),
+            }
+        }
+    }
+
+    /// Where a redirect leads, if it may be followed.
+    fn redirected(from: &str, location: &str) -> Result<String, &'static str> {
+        let next = joined(from, location).ok_or("a redirect leads nowhere")?;
+        let secure = from
+            .get(..6)
+            .is_some_and(|s| s.eq_ignore_ascii_case("https:"));
+        match secure && !next.starts_with("https:") {
+            true => Err("a redirect from https to http was refused"),
+            false => Ok(next),
+        }
+    }
+
+    /// The address a `Location` means. Relative paths without a slash are not used by servers.
+    fn joined(base: &str, location: &str) -> Option<String> {
+        let lower = location.to_ascii_lowercase();
+        if lower.starts_with("https://") || lower.starts_with("http://") {
+            let (scheme, rest) = location.split_once("://")?;
+            return Some(format!("{}://{rest}", scheme.to_ascii_lowercase()));
+        }
+        let (scheme, rest) = base.split_once("://")?;
+        if let Some(other) = location.strip_prefix("//") {
+            return Some(format!("{scheme}://{other}"));
+        }
+        let host = rest.split('/').next()?;
+        location
+            .starts_with('/')
+            .then(|| format!("{scheme}://{host}{location}"))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_location_is_resolved_against_the_address_it_came_from() {
+            let base = "https://a.example/x/y";
+            let to = |location| joined(base, location);
+            assert_eq!(to("/z").as_deref(), Some("https://a.example/z"));
+            assert_eq!(to("//b.example/z").as_deref(), Some("https://b.example/z"));
+            assert_eq!(
+                to("HTTP://b.example/z").as_deref(),
+                Some("http://b.example/z")
+            );
+            assert_eq!(to("ftp://b.example/z"), None);
+        }
+
+        #[test]
+        fn no_redirect_leads_from_https_to_http() {
+            let refused = Err("a redirect from https to http was refused");
+            assert_eq!(redirected("https://a/x", "http://a/y"), refused);
+            assert_eq!(redirected("https://a/x", "HTTP://a/y"), refused);
+            assert_eq!(
+                redirected("https://a/x", "/y").as_deref(),
+                Ok("https://a/y")
+            );
+            assert_eq!(
+                redirected("http://a/x", "https://a/y").as_deref(),
+                Ok("https://a/y")
+            );
+            assert_eq!(redirected("HTTPS://a/x", "http://a/y"), refused);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_queries_are_not_shown() {
+        let shown = without_credentials("https://user:word@host:8/x/y?token=1");
+        assert_eq!(shown, "https://host:8/x/y");
+        assert_eq!(without_credentials("https://host"), "https://host");
+    }
+}

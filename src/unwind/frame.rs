@@ -1,0 +1,142 @@
+//! A call stack: its frames, how far each can be trusted, and where one activity ends.
+
+use crate::bytes::ModuleId;
+use crate::machine::Registers;
+
+/// What a frame rests on, in the words of the report contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// The registers the walk started from.
+    Context,
+    /// The image's unwind data.
+    UnwindInfo,
+    /// The PDB's frame data.
+    FrameData,
+    /// The chain of saved frame pointers.
+    FramePointer,
+    /// A trap frame the kernel saved.
+    TrapFrame,
+    /// A word on the stack that looks like a return address: a candidate, no more.
+    Scan,
+}
+
+impl Trust {
+    /// The word the report uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Trust::Context => "context",
+            Trust::UnwindInfo => "unwind-info",
+            Trust::FrameData => "frame-data",
+            Trust::FramePointer => "frame-pointer",
+            Trust::TrapFrame => "trap-frame",
+            Trust::Scan => "scan",
+        }
+    }
+}
+
+/// How the activity of a frame came to interrupt the one below, in the words of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boundary {
+    /// The frame was interrupted by a device, a clock, another processor or an APC.
+    Interrupt,
+    /// From here outward is not the deferred procedure call but what it ran on top of.
+    Dpc,
+    /// The frame's own instruction raised an exception: the same activity goes on.
+    Exception,
+    /// The frame is user-mode code.
+    User,
+}
+
+impl Boundary {
+    /// The word the report uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boundary::Interrupt => "interrupt",
+            Boundary::Dpc => "dpc",
+            Boundary::Exception => "exception",
+            Boundary::User => "user",
+        }
+    }
+
+    /// True when what lies outward of the frame, the frame included, is another activity than
+    /// what lies inward.
+    pub fn ends_activity(self) -> bool {
+        matches!(self, Boundary::Interrupt | Boundary::Dpc)
+    }
+}
+
+/// One frame of a stack, innermost first.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The registers of the frame, as far as they were recovered. The instruction pointer of every
+    /// frame but the first and those behind a trap frame is a return address.
+    pub registers: Registers,
+    /// The module of the instruction pointer and the offset in it.
+    pub module: Option<(ModuleId, u64)>,
+    /// What the frame rests on.
+    pub trust: Trust,
+    /// Set at the frame at which one activity interrupted another.
+    pub boundary: Option<Boundary>,
+    /// Address of the machine frame or trap frame the registers were read from.
+    pub trap: Option<u64>,
+}
+
+impl Frame {
+    /// The instruction pointer or return address.
+    pub fn ip(&self) -> Option<u64> {
+        self.registers.ip()
+    }
+
+    /// The stack pointer.
+    pub fn sp(&self) -> Option<u64> {
+        self.registers.sp()
+    }
+}
+
+/// Why a walk ended before the root of the stack.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Unwinding needs something that is not there, and no candidate was found on the stack.
+    #[error("{0}")]
+    Step(String),
+    /// The bytes of the stack are not in the dump.
+    #[error("the stack at {at:#x} is not in the dump")]
+    NoStack {
+        /// First address that is missing.
+        at: u64,
+    },
+    /// The start has no stack pointer.
+    #[error("the stack pointer is not known")]
+    NoStackPointer,
+    /// No unwinder for this architecture.
+    #[error("{0} stacks are not unwound")]
+    Unsupported(&'static str),
+    /// As many frames as are ever shown.
+    #[error("more than {0} frames")]
+    TooManyFrames(usize),
+    /// Without unwind data, more candidates would help nobody.
+    #[error("no unwind data; only the first {0} candidates on the stack are shown")]
+    Candidates(usize),
+    /// The stack pointer did not move outward.
+    #[error("the stack does not advance at {at:#x}")]
+    NoProgress {
+        /// The stack pointer.
+        at: u64,
+    },
+    /// The dump's work limit.
+    #[error("the work limit was reached")]
+    Budget,
+}
+
+/// A call stack.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+    /// How many leading frames belong to the activity of the first one.
+    pub faulting_activity: usize,
+    /// The walk reached the root of the stack or user mode.
+    pub complete: bool,
+    /// Why not.
+    pub stopped_because: Option<Stop>,
+}

@@ -1,0 +1,224 @@
+//! Candidates from the stack: words that look like return addresses, and trap frames that can be
+//! recognised on their own.
+//!
+//! A candidate lies in the executable part of a module, behind a call instruction where the code
+//! is at hand, and where an x64 call would have pushed it. It is shown as what it is.
+
+use crate::bytes::Gva;
+use crate::machine::x64::trap_frame::MachineFrame;
+use crate::machine::{Machine, Registers, x64, x86};
+
+use super::CodeInfo;
+use super::frame::{Boundary, Stop, Trust};
+use super::walk::{MOST_CANDIDATES, Outward, State, Walker};
+use super::{walk_x64, walk_x86};
+
+/// Bytes of stack searched for the next candidate: larger frames are rare in the kernel.
+const WINDOW: u64 = 0x2000;
+/// The longest call instruction, prefixes included.
+const LONGEST_CALL: usize = 8;
+
+/// How well a word is confirmed as a return address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// A call instruction ends there.
+    Call,
+    /// It lies in code, or in a module whose code is not at hand.
+    Place,
+}
+
+/// Whether `value`, found at stack address `slot`, looks like a return address.
+pub fn looks_like_return(
+    code: &dyn CodeInfo,
+    machine: Machine,
+    value: u64,
+    slot: u64,
+) -> Option<Confirmed> {
+    let module = code.module_at(value)?;
+    let rva = module.rva(value)?;
+    if rva < 0x1000 || code.is_executable(value) == Some(false) {
+        return None;
+    }
+    let mut bytes = [0; LONGEST_CALL];
+    let before = rva.checked_sub(LONGEST_CALL as u32)?;
+    if code.read_image(module, before, &mut bytes) {
+        return ends_with_call(&bytes).then_some(Confirmed::Call);
+    }
+    // The x64 convention keeps the stack aligned to 16 at every call.
+    (machine != Machine::X64 || slot % 16 == 8).then_some(Confirmed::Place)
+}
+
+/// True when a call instruction ends with the last byte: relative, through a register, or through
+/// memory in any of its encodings. The same on x86 and x64.
+fn ends_with_call(bytes: &[u8; LONGEST_CALL]) -> bool {
+    let byte = |from_end: usize| {
+        bytes
+            .len()
+            .checked_sub(from_end)
+            .and_then(|at| bytes.get(at))
+            .copied()
+    };
+    if byte(5) == Some(0xE8) {
+        return true;
+    }
+    // FF /2: length by addressing mode, counted from the opcode.
+    (2..=7).any(|length| {
+        let (Some(0xFF), Some(modrm)) = (byte(length), byte(length - 1)) else {
+            return false;
+        };
+        if modrm >> 3 & 7 != 2 {
+            return false;
+        }
+        let sib = usize::from(modrm >> 6 != 3 && modrm & 7 == 4);
+        let displacement = match (modrm >> 6, modrm & 7) {
+            (0, 5) => 4,
+            (0, 4) if byte(length.saturating_sub(2)).is_some_and(|sib| sib & 7 == 5) => 4,
+            (1, _) => 1,
+            (2, _) => 4,
+            _ => 0,
+        };
+        length == 2 + sib + displacement
+    })
+}
+
+/// The next candidate outward of `from`, or `None` when the window holds none.
+pub(super) fn next(
+    walker: &Walker<'_>,
+    from: &Registers,
+    state: &mut State,
+) -> Result<Option<Outward>, Stop> {
+    let machine = from.machine();
+    let width = machine.pointer_width() as u64;
+    let Some(start) = from.sp().and_then(|sp| sp.checked_next_multiple_of(width)) else {
+        return Err(Stop::NoStackPointer);
+    };
+    if state.unconfirmed >= MOST_CANDIDATES {
+        return Err(Stop::Candidates(MOST_CANDIDATES));
+    }
+    let end = walker
+        .stack_of(start)
+        .map_or(u64::MAX, |stack| stack.high)
+        .min(start.saturating_add(WINDOW));
+    let mut at = start;
+    while at < end {
+        walker.budget.spend(1).map_err(|_| Stop::Budget)?;
+        let Ok(value) = walker.word(at, machine) else {
+            return match at == start {
+                true => Err(Stop::NoStack { at }),
+                false => Ok(None),
+            };
+        };
+        if let Some(outward) = trap_frame_at(walker, from, at) {
+            return Ok(Some(outward));
+        }
+        if let Some(confirmed) = looks_like_return(walker.code, machine, value, at) {
+            state.unconfirmed += usize::from(confirmed == Confirmed::Place);
+            let mut registers = Registers::new(machine);
+            registers.set_ip(value);
+            registers.set_sp(at.saturating_add(width));
+            return Ok(Some(Outward::new(registers, Trust::Scan)));
+        }
+        at = at.saturating_add(width);
+    }
+    Ok(None)
+}
+
+/// A trap frame that can be recognised without symbols, its instruction pointer at `at` (x64) or
+/// its first word (x86).
+fn trap_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+    match from.machine() {
+        Machine::X64 => machine_frame_at(walker, from, at),
+        Machine::X86 => {
+            let registers = walk_x86::trap_frame_at(walker, at)?;
+            let mut outward = Outward::new(registers, Trust::TrapFrame);
+            outward.trap = Some(at);
+            outward.boundary = walk_x86::border(walker, from, &outward.registers);
+            Some(outward)
+        }
+        _ => None,
+    }
+}
+
+fn machine_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+    // Cheapest test first: most slots hold no code segment selector next to them.
+    let cs = walker.memory.read_u64(Gva(at.checked_add(8)?)).ok()?;
+    if cs != x64::trap_frame::KERNEL_CS && cs != 0x33 && cs != 0x23 {
+        return None;
+    }
+    let word = |n: u64| walker.memory.read_u64(Gva(at.checked_add(n * 8)?)).ok();
+    let frame = MachineFrame {
+        rip: word(0)?,
+        cs,
+        rflags: word(2)?,
+        rsp: word(3)?,
+        ss: word(4)?,
+    };
+    let kernel = frame.same_stack(at) && walker.code.module_at(frame.rip).is_some();
+    if !kernel && !frame.from_user() {
+        return None;
+    }
+    let mut registers = Registers::new(Machine::X64);
+    registers.set_ip(frame.rip);
+    registers.set_sp(frame.rsp);
+    registers.set(x64::registers::CS, frame.cs);
+    registers.set(x64::registers::EFLAGS, frame.rflags);
+    registers.set(x64::registers::SS, frame.ss & 0xFFFF);
+    let mut outward = Outward::new(registers, Trust::TrapFrame);
+    walk_x64::cross(walker, None, at, from, &mut outward);
+    if frame.from_user() {
+        outward.boundary = Some(Boundary::User);
+    }
+    Some(outward)
+}
+
+/// True when the state read at `trap` would be taken for a trap frame on its own merits.
+pub(super) fn recognised(code: &dyn CodeInfo, registers: &Registers, trap: Option<u64>) -> bool {
+    let get = |reg| registers.get(reg).unwrap_or(0);
+    match (registers.machine(), trap) {
+        (Machine::X64, Some(at)) => {
+            let frame = MachineFrame {
+                rip: get(x64::registers::RIP),
+                cs: get(x64::registers::CS),
+                rflags: get(x64::registers::EFLAGS),
+                rsp: get(x64::registers::RSP),
+                ss: get(x64::registers::SS),
+            };
+            frame.from_user() || frame.same_stack(at) && code.module_at(frame.rip).is_some()
+        }
+        // The x86 steps accept no other.
+        (_, trap) => trap.is_some(),
+    }
+}
+
+/// True when `value` can be the segment of an x86 kernel trap; shared with the x86 steps.
+pub(super) fn x86_kernel_segment(value: u64) -> bool {
+    value & 0xFFFF == x86::trap_frame::KERNEL_CS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends_with_call;
+
+    #[test]
+    fn every_encoding_of_a_call_is_recognised_by_its_end() {
+        let ends = |code: &[u8]| {
+            let mut bytes = [0x90; 8];
+            let from = bytes.len() - code.len();
+            bytes[from..].copy_from_slice(code);
+            ends_with_call(&bytes)
+        };
+        assert!(ends(&[0xE8, 1, 2, 3, 4]), "call rel32");
+        assert!(ends(&[0xFF, 0xD0]), "call rax");
+        assert!(ends(&[0x41, 0xFF, 0xD2]), "call r10");
+        assert!(ends(&[0xFF, 0x10]), "call [rax]");
+        assert!(ends(&[0xFF, 0x50, 0x18]), "call [rax+18h]");
+        assert!(ends(&[0xFF, 0x54, 0x24, 0x20]), "call [rsp+20h]");
+        assert!(ends(&[0xFF, 0x15, 1, 2, 3, 4]), "call [rip+x]");
+        assert!(ends(&[0xFF, 0x90, 0, 1, 0, 0]), "call [rax+100h]");
+        assert!(ends(&[0xFF, 0x94, 0xC8, 0, 1, 0, 0]), "call [rax+rcx*8+x]");
+        assert!(ends(&[0xFF, 0x14, 0xC5, 0, 1, 0, 0]), "call [rax*8+x]");
+        assert!(!ends(&[0xFF, 0xE0]), "jmp rax");
+        assert!(!ends(&[0xC3]), "ret");
+        assert!(!ends(&[0x48, 0x89, 0xC8]), "mov rax, rcx");
+    }
+}

@@ -1,0 +1,322 @@
+//! x86 steps of a walk, in this order: the DPC stack's way back, the PDB's frame data, the chain
+//! of frame pointers with trap frames on it. What none of them gives is left to the scan.
+
+use crate::bytes::{Gva, View};
+use crate::machine::x86::{registers as r, trap_frame};
+use crate::machine::{Machine, Registers};
+
+use super::frame::{Boundary, Stop, Trust};
+use super::walk::{Outward, StackKind, State, Stuck, Walker};
+use super::x86::{Inputs, evaluate};
+use super::{FrameData, FrameProgram, names, scan};
+
+/// Slots searched for a frame's return address above where its size says it is.
+const RETURN_SEARCH: u32 = 32;
+/// Widest distance of a frame pointer from the stack pointer that is believed.
+const WIDEST_FRAME: u64 = 0x8000;
+
+/// One step by rule.
+pub(super) fn step(
+    walker: &Walker<'_>,
+    from: &Registers,
+    exact: bool,
+    state: &mut State,
+) -> Result<Outward, Stuck> {
+    let callee_parameters = std::mem::take(&mut state.callee_parameters);
+    if let Some(back) = leave_dpc_stack(walker, from, state) {
+        return Ok(back);
+    }
+    let ip = from.ip().unwrap_or(0);
+    let within = if exact { ip } else { ip.saturating_sub(1) };
+    let described = walker
+        .code
+        .frame_data(within)
+        .and_then(|frame| by_frame_data(walker, from, &frame, callee_parameters, state));
+    if let Some(outward) = described {
+        return Ok(root_checked(outward));
+    }
+    if exact && let Some(outward) = at_function_border(walker, from) {
+        return Ok(root_checked(outward));
+    }
+    by_frame_pointer(walker, from)
+        .map(root_checked)
+        .ok_or_else(|| Stuck(Stop::Step("no frame data and no frame pointer".to_owned())))
+}
+
+fn root_checked(mut outward: Outward) -> Outward {
+    outward.root = outward.registers.ip() == Some(0);
+    outward
+}
+
+/// `KiDispatchInterrupt` switches to the DPC stack and leaves the interrupted stack pointer in its
+/// topmost word: the walk goes on there.
+fn leave_dpc_stack(walker: &Walker<'_>, from: &Registers, state: &mut State) -> Option<Outward> {
+    let sp = from.sp()?;
+    let dpc = walker
+        .stacks
+        .iter()
+        .find(|stack| stack.kind == StackKind::Dpc)?;
+    let top = dpc.high.checked_sub(4)?;
+    if sp != top {
+        return None;
+    }
+    let saved = walker.word(top, Machine::X86).ok()?;
+    let outside = saved < dpc.low || saved >= dpc.high;
+    if !outside || saved % 4 != 0 || saved == 0 {
+        return None;
+    }
+    let mut interrupted = from.clone();
+    interrupted.set_sp(saved);
+    let mut outward = scan::next(walker, &interrupted, state).ok()??;
+    outward.switched = true;
+    Some(outward)
+}
+
+/// The step a frame record describes.
+fn by_frame_data(
+    walker: &Walker<'_>,
+    from: &Registers,
+    frame: &FrameData<'_>,
+    callee_parameters: u32,
+    state: &mut State,
+) -> Option<Outward> {
+    let outward = match &frame.program {
+        FrameProgram::Program(text) => run_program(walker, from, frame, text, callee_parameters),
+        FrameProgram::Fpo { uses_base_pointer } => {
+            by_frame_size(walker, from, frame, *uses_base_pointer, callee_parameters)
+        }
+        FrameProgram::Standard => by_frame_pointer(walker, from),
+        FrameProgram::Trap => {
+            let at = [from.get(r::EBP), from.sp()].into_iter().flatten();
+            at.into_iter().find_map(|at| cross(walker, from, at))
+        }
+    }?;
+    if outward.trap.is_none() {
+        state.callee_parameters = frame.parameters.min(0x1000);
+    }
+    Some(outward)
+}
+
+/// Where the return address lies: at the top of what the record says the frame holds, or the next
+/// word above that looks like one.
+fn return_slot(
+    walker: &Walker<'_>,
+    from: &Registers,
+    frame: &FrameData<'_>,
+    callee_parameters: u32,
+) -> Option<u32> {
+    let size = frame
+        .locals
+        .checked_add(frame.saved_registers)?
+        .checked_add(callee_parameters)?;
+    let start = u32::try_from(from.sp()?).ok()?.checked_add(size)?;
+    (0..RETURN_SEARCH)
+        .map_while(|n| start.checked_add(n * 4))
+        .find(|slot| {
+            let at = u64::from(*slot);
+            walker.word(at, Machine::X86).is_ok_and(|value| {
+                value == 0
+                    || scan::looks_like_return(walker.code, Machine::X86, value, at).is_some()
+            })
+        })
+}
+
+fn run_program(
+    walker: &Walker<'_>,
+    from: &Registers,
+    frame: &FrameData<'_>,
+    text: &str,
+    callee_parameters: u32,
+) -> Option<Outward> {
+    let known = |reg| from.get(reg).and_then(|value| u32::try_from(value).ok());
+    let slot = return_slot(walker, from, frame, callee_parameters);
+    if slot.is_none() && text.contains(".raSearch") {
+        return None;
+    }
+    let inputs = Inputs {
+        registers: [r::EIP, r::ESP, r::EBP, r::EBX, r::ESI, r::EDI].map(known),
+        frame,
+        callee_parameters,
+        return_slot: slot.unwrap_or(0),
+    };
+    let read = |at: u32| walker.memory.read_u32(Gva(u64::from(at))).ok();
+    let caller = evaluate(text, inputs, read).ok()?;
+    let mut registers = Registers::new(Machine::X86);
+    let numbers = [r::EIP, r::ESP, r::EBP, r::EBX, r::ESI, r::EDI];
+    for (reg, value) in numbers.into_iter().zip(caller.registers) {
+        registers.assign(reg, value.map(u64::from));
+    }
+    keep_untouched(from, &mut registers, frame);
+    plausible(walker, &registers).then(|| Outward::new(registers, Trust::FrameData))
+}
+
+fn by_frame_size(
+    walker: &Walker<'_>,
+    from: &Registers,
+    frame: &FrameData<'_>,
+    uses_base_pointer: bool,
+    callee_parameters: u32,
+) -> Option<Outward> {
+    let slot = u64::from(return_slot(walker, from, frame, callee_parameters)?);
+    let mut registers = Registers::new(Machine::X86);
+    registers.set_ip(walker.word(slot, Machine::X86).ok()?);
+    registers.set_sp(slot.checked_add(4)?);
+    if uses_base_pointer {
+        // The frame's own push of ebp is the topmost of the saved registers' words but one.
+        let saved = from
+            .sp()?
+            .checked_add(u64::from(callee_parameters))?
+            .checked_add(u64::from(frame.saved_registers))?
+            .checked_sub(8)
+            .and_then(|at| walker.word(at, Machine::X86).ok());
+        registers.assign(r::EBP, saved);
+    }
+    keep_untouched(from, &mut registers, frame);
+    if uses_base_pointer && registers.get(r::EBP).is_none() {
+        registers.forget(r::EBP);
+    }
+    plausible(walker, &registers).then(|| Outward::new(registers, Trust::FrameData))
+}
+
+/// Registers the function has to preserve and whose change the record does not describe: `ebp`
+/// always, the others only when the frame saves none.
+fn keep_untouched(from: &Registers, caller: &mut Registers, frame: &FrameData<'_>) {
+    let preserved: &[_] = match frame.saved_registers {
+        0 => &[r::EBP, r::EBX, r::ESI, r::EDI],
+        _ => &[r::EBP],
+    };
+    for reg in preserved {
+        if caller.get(*reg).is_none()
+            && let Some(value) = from.get(*reg)
+        {
+            caller.set(*reg, value);
+        }
+    }
+}
+
+/// A caller is believed when its return address looks like one, or is the root's zero.
+fn plausible(walker: &Walker<'_>, caller: &Registers) -> bool {
+    let (Some(ip), Some(sp)) = (caller.ip(), caller.sp()) else {
+        return false;
+    };
+    let slot = sp.saturating_sub(4);
+    sp % 4 == 0
+        && (ip == 0 || scan::looks_like_return(walker.code, Machine::X86, ip, slot).is_some())
+}
+
+/// A function's first and last instructions, where no frame pointer is set, and a call through a
+/// bad pointer: the return address is at the stack pointer, or one word above.
+fn at_function_border(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
+    let ip = from.ip()?;
+    let pushed = match walker.code.module_at(ip) {
+        None => 0,
+        Some(module) => {
+            let mut code = [0; 5];
+            if !walker.code.read_image(module, module.rva(ip)?, &mut code) {
+                return None;
+            }
+            match code {
+                // mov edi, edi; push ebp; mov ebp, esp, from its start, or a return.
+                [0x8B, 0xFF, 0x55, 0x8B, 0xEC] | [0x55, 0x8B, 0xEC, ..] => 0,
+                [0xC3, ..] | [0xC2, ..] => 0,
+                [0x8B, 0xEC, ..] => 4,
+                _ => return None,
+            }
+        }
+    };
+    let slot = from.sp()?.checked_add(pushed)?;
+    let back = walker.word(slot, Machine::X86).ok()?;
+    scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
+    let mut registers = from.clone();
+    registers.set_ip(back);
+    registers.set_sp(slot.checked_add(4)?);
+    for reg in [r::EAX, r::ECX, r::EDX] {
+        registers.forget(reg);
+    }
+    Some(Outward::new(registers, Trust::FramePointer))
+}
+
+/// The caller by the saved frame pointer; a trap frame on the chain is crossed.
+fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
+    let (sp, ebp) = (from.sp()?, from.get(r::EBP)?);
+    if ebp % 4 != 0 || ebp < sp || ebp - sp > WIDEST_FRAME {
+        return None;
+    }
+    if let Some(crossed) = cross(walker, from, ebp) {
+        return Some(crossed);
+    }
+    let slot = ebp.checked_add(4)?;
+    let back = walker.word(slot, Machine::X86).ok()?;
+    let above = walker.word(ebp, Machine::X86).ok()?;
+    if back != 0 {
+        scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
+        // A saved frame pointer lies further out, or on the stack that was left.
+        let outward = above > ebp || walker.stack_of(above) != walker.stack_of(ebp);
+        if above != 0 && !outward {
+            return None;
+        }
+    }
+    let mut registers = Registers::new(Machine::X86);
+    registers.set_ip(back);
+    registers.set_sp(ebp.checked_add(8)?);
+    registers.set(r::EBP, above);
+    Some(Outward::new(registers, Trust::FramePointer))
+}
+
+/// Crosses the trap frame at `at`, if there is one.
+fn cross(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+    let registers = trap_frame_at(walker, at)?;
+    let mut outward = Outward::new(registers, Trust::TrapFrame);
+    outward.trap = Some(at);
+    outward.boundary = border(walker, from, &outward.registers);
+    Some(outward)
+}
+
+/// The registers of the trap frame at `at`, when its selectors, flags and instruction pointer are
+/// those of one.
+pub(super) fn trap_frame_at(walker: &Walker<'_>, at: u64) -> Option<Registers> {
+    let cs = walker.memory.read_u32(Gva(at.checked_add(0x6C)?)).ok()?;
+    let user = u64::from(cs & 0xFFFF) == trap_frame::USER_CS;
+    if !user && !scan::x86_kernel_segment(u64::from(cs)) {
+        return None;
+    }
+    let mut bytes = [0; trap_frame::USER_SIZE];
+    let size = match user {
+        true => trap_frame::USER_SIZE,
+        false => trap_frame::KERNEL_SIZE,
+    };
+    walker.memory.read(Gva(at), bytes.get_mut(..size)?).ok()?;
+    let view = View(&bytes);
+    let registers = trap_frame::read(view, at)?;
+    let genuine = match user {
+        true => {
+            trap_frame::flags_plausible(view.u32(0x70)?)
+                && view.u32(0x38)? & 0xFFFF == 0x23
+                && view.u32(0x34)? & 0xFFFF == 0x23
+        }
+        false => {
+            trap_frame::selectors_plausible(view)
+                && walker.code.module_at(registers.ip()?).is_some()
+        }
+    };
+    genuine.then_some(registers)
+}
+
+/// What kind of border the trap frame is that led from the handler `from` to `interrupted`.
+pub(super) fn border(
+    walker: &Walker<'_>,
+    from: &Registers,
+    interrupted: &Registers,
+) -> Option<Boundary> {
+    if interrupted.get(r::CS).is_some_and(|cs| cs & 3 == 3) {
+        return Some(Boundary::User);
+    }
+    let name = from
+        .ip()
+        .and_then(|ip| names::kernel_function(walker.code, ip));
+    match name.as_deref() {
+        Some(name) if names::enters_services(name) => None,
+        Some(name) if names::handles_exceptions(name) => Some(Boundary::Exception),
+        _ => Some(Boundary::Interrupt),
+    }
+}

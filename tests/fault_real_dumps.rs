@@ -1,0 +1,285 @@
+//! The faults of the real dumps, held against what each file's bytes hold by a search of its own,
+//! against second records of the same event, and against the table in `docs/stacks.md`.
+
+use std::path::{Path, PathBuf};
+
+use kbtriage::bytes::{Budget, PagedReader};
+use kbtriage::dump::{self, Body};
+use kbtriage::facts;
+use kbtriage::fault::investigate;
+use kbtriage::fault::{Crash, FaultContext, Investigation, Snapshot, Source, find_context};
+use kbtriage::machine::{Machine, Reg};
+use kbtriage::unwind::{MemoryCode, Trust};
+
+fn dumps() -> Option<Vec<PathBuf>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/dumps/kernel");
+    let Ok(files) = std::fs::read_dir(path) else {
+        println!("SKIPPED: ../shared is absent");
+        return None;
+    };
+    let mut files: Vec<_> = files.map(|f| f.unwrap().path()).collect();
+    files.sort();
+    Some(files)
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+/// Runs `f` with the crash of a dump.
+fn with_crash<T>(file: &Path, f: impl FnOnce(&Crash<'_>) -> T) -> T {
+    let bytes = std::fs::read(file).unwrap();
+    let reader = PagedReader::open(&bytes).unwrap();
+    let dump = dump::open(&reader, &Budget::default()).unwrap();
+    let Body::Triage(triage) = &dump.body else {
+        panic!("{} is a triage dump", file.display())
+    };
+    let memory = facts::address_space(&reader, &dump.header, triage);
+    let opened = dump::open(&reader, &Budget::default()).unwrap();
+    let modules = facts::gather(&reader, opened, None, &Budget::default()).modules;
+    let code = MemoryCode::new(&modules, &memory);
+    let crash = Crash::from_triage(&reader, &dump.header, triage, &memory, &code).unwrap();
+    f(&crash)
+}
+
+fn context(crash: &Crash<'_>) -> Option<FaultContext> {
+    let (from, to) = crash.stack.unwrap();
+    find_context(crash, &Snapshot::take(crash.memory, from, to))
+}
+
+/// The bug check parameter that names the faulting instruction, from Microsoft's reference; read
+/// straight from the header, so that the product's own table is not its own judge.
+fn fault_address(bytes: &[u8]) -> Option<u64> {
+    let wide = bytes.starts_with(b"PAGEDU64");
+    let code = u32_at(bytes, if wide { 0x38 } else { 0x28 });
+    let parameter = |n: usize| match wide {
+        true => u64_at(bytes, 0x40 + n * 8),
+        false => u64::from(u32_at(bytes, 0x2C + n * 4)),
+    };
+    match code {
+        0x0A | 0xD1 | 0xC5 => Some(parameter(3)),
+        0x1E | 0x3B | 0x7E | 0x1000_007E | 0x8E | 0x1000_008E => Some(parameter(1)),
+        0x50 | 0xCC | 0xD5 => Some(parameter(2)),
+        _ => None,
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// Where in the file a processor's frame for `ip` lies: every slot of the file is looked at. x64:
+/// the address, the kernel's code segment, flags with bit 1; x86: the same three words.
+fn frames_in_file(bytes: &[u8], ip: u64) -> usize {
+    let wide = bytes.starts_with(b"PAGEDU64");
+    let width = if wide { 8 } else { 4 };
+    (0..bytes.len().saturating_sub(3 * width))
+        .step_by(4)
+        .filter(|at| match wide {
+            true => {
+                u64_at(bytes, *at) == ip
+                    && u64_at(bytes, at + 8) == 0x10
+                    && u64_at(bytes, at + 16) & 2 != 0
+                    && u64_at(bytes, at + 16) >> 32 == 0
+            }
+            false => {
+                u64::from(u32_at(bytes, *at)) == ip
+                    && u32_at(bytes, at + 4) == 8
+                    && u32_at(bytes, at + 8) & 2 != 0
+            }
+        })
+        .count()
+}
+
+#[test]
+fn every_fault_address_that_a_bug_check_names_has_its_context_found() {
+    let Some(files) = dumps() else { return };
+    let mut found = 0;
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let Some(ip) = fault_address(&bytes) else {
+            continue;
+        };
+        let context = with_crash(&file, context).expect("a context");
+        assert_eq!(context.registers.ip(), Some(ip), "{}", name(&file));
+        assert!(context.registers.sp().is_some(), "{}", name(&file));
+        assert_eq!(context.candidates, 1, "{}", name(&file));
+        found += 1;
+    }
+    assert_eq!(found, 11);
+}
+
+#[test]
+fn a_trap_frame_is_found_exactly_where_the_bytes_of_the_file_hold_one() {
+    let Some(files) = dumps() else { return };
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let Some(ip) = fault_address(&bytes) else {
+            continue;
+        };
+        let context = with_crash(&file, context).unwrap();
+        let in_file = frames_in_file(&bytes, ip);
+        assert_eq!(
+            context.trap_frame.is_some(),
+            in_file > 0,
+            "{}: {in_file} frames in the bytes, {:?} found",
+            name(&file),
+            context.confirmed_by
+        );
+    }
+}
+
+#[test]
+fn the_registers_below_a_trap_frame_are_those_of_the_exceptions_own_context() {
+    let Some(files) = dumps() else { return };
+    let mut compared = 0;
+    for file in files {
+        with_crash(&file, |crash| {
+            if crash.code != 0x1000_007E {
+                return;
+            }
+            let named = context(crash).unwrap();
+            // The same dump without the context its parameters name and its header repeats.
+            let mut withheld = Crash {
+                context: None,
+                ..*crash
+            };
+            withheld.parameters[2] = 0;
+            withheld.parameters[3] = 0;
+            // The record of the CONTEXT on the stack is hidden by asking for its trap frame only.
+            let (from, to) = crash.stack.unwrap();
+            let context_at = crash.parameters[3];
+            let after = context_at + 0x4D0;
+            assert!(from < after && after < to);
+            let found = find_context(&withheld, &Snapshot::take(crash.memory, after, to)).unwrap();
+            assert_eq!(found.source, Source::TrapFrame, "{}", name(&file));
+            for reg in (0..17).map(Reg) {
+                assert_eq!(
+                    found.registers.get(reg),
+                    named.registers.get(reg),
+                    "{} {reg:?}",
+                    name(&file)
+                );
+            }
+            compared += 1;
+        });
+    }
+    assert_eq!(compared, 3);
+}
+
+#[test]
+fn the_x86_trap_frame_and_the_header_hold_the_same_registers() {
+    let Some(files) = dumps() else { return };
+    let file = files.iter().find(|f| name(f) == "pagedump.dmp").unwrap();
+    with_crash(file, |crash| {
+        let found = context(crash).unwrap();
+        assert_eq!(found.source, Source::TrapFrame);
+        let header = crash.context.as_ref().unwrap();
+        for (register, value) in header.iter() {
+            let same = found.registers.iter().find(|(name, _)| *name == register);
+            assert_eq!(same, Some((register, value)), "{register}");
+        }
+        // And without the parameter that names it.
+        let mut withheld = Crash {
+            context: None,
+            ..*crash
+        };
+        withheld.parameters[2] = 0;
+        let (_, to) = crash.stack.unwrap();
+        let start = crash.parameters[2];
+        let searched = find_context(&withheld, &Snapshot::take(crash.memory, start, to));
+        match searched.unwrap().source {
+            // The frame lies just below the stack that the dump holds.
+            Source::BugcheckParameters => {}
+            source => assert_eq!(source, Source::TrapFrame),
+        }
+    });
+}
+
+#[test]
+fn the_instructions_of_two_page_faults_access_the_address_that_the_bug_check_names() {
+    let Some(files) = dumps() else { return };
+    let mut agreeing = 0;
+    for file in files {
+        with_crash(&file, |crash| {
+            if !matches!(crash.code, 0x50 | 0x1E) {
+                return;
+            }
+            let fault = investigate(crash, &Budget::default());
+            let effective = fault.instruction.and_then(|i| i.effective_address);
+            if let Some(effective) = effective {
+                assert_ne!(effective.agrees, Some(false), "{}", name(&file));
+                agreeing += usize::from(effective.agrees == Some(true));
+            }
+        });
+    }
+    assert_eq!(agreeing, 2);
+}
+
+#[test]
+fn without_unwind_data_no_candidate_is_shown_as_more_than_one() {
+    let Some(files) = dumps() else { return };
+    for file in files {
+        let fault = with_crash(&file, |crash| investigate(crash, &Budget::default()));
+        for frame in fault.walk.frames.iter().skip(1) {
+            assert!(
+                matches!(frame.trust, Trust::Scan | Trust::TrapFrame),
+                "{}: {frame:?}",
+                name(&file)
+            );
+        }
+    }
+}
+
+/// One line of the table: file, source, registers, frames, candidates among them.
+fn row(file: &Path, crash: &Crash<'_>, fault: &Investigation) -> String {
+    let general = if crash.machine == Machine::X86 { 8 } else { 16 };
+    let (source, registers) = match &fault.context {
+        Some(context) => (
+            context.source.name(),
+            (0..general)
+                .filter(|n| context.registers.get(Reg(*n)).is_some())
+                .count(),
+        ),
+        None => ("none", 0),
+    };
+    let candidates = fault
+        .walk
+        .frames
+        .iter()
+        .filter(|f| f.trust == Trust::Scan)
+        .count();
+    format!(
+        "| {} | {} | {:#x} | {source} | {registers} | {} | {candidates} |",
+        name(file),
+        crash.machine.name(),
+        crash.code,
+        fault.walk.frames.len(),
+    )
+}
+
+#[test]
+fn the_table_in_the_documentation_is_what_the_dumps_give() {
+    let Some(files) = dumps() else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/stacks.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut missing = Vec::new();
+    for file in &files {
+        let line = with_crash(file, |crash| {
+            row(file, crash, &investigate(crash, &Budget::default()))
+        });
+        if !text.contains(&line) {
+            missing.push(line);
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not in docs/stacks.md:\n{}",
+        missing.join("\n")
+    );
+    assert_eq!(files.len(), 23);
+}

@@ -1,0 +1,598 @@
+//! Stores and plain directories of every form the debuggers know, with files written by the test.
+
+mod symbols_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kbtriage::machine::Machine;
+use kbtriage::symbols::{
+    Cache, Lookup, ModuleIdentity, Origin, Resolved, SymbolLibrary, SymbolOptions, SymbolPath,
+    is_cabinet, unpack,
+};
+use symbols_support::{GUID, Pdb, Pe, lzx, mszip};
+use tempfile::TempDir;
+
+const STAMP: u32 = 0x4791_9120;
+
+fn pe() -> Pe {
+    Pe::new(STAMP, GUID, 1, "tcpip.pdb")
+}
+
+fn pdb() -> Pdb {
+    Pdb::new(GUID, 1, &[(0x10, "TtStartTimer"), (0x40, "TtStopTimer")])
+}
+
+fn put(path: PathBuf, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A one-tier store with the pair.
+fn one_tier(root: &Path) {
+    put(
+        root.join("tcpip.sys").join(pe().key()).join("tcpip.sys"),
+        &pe().write(),
+    );
+    put(
+        root.join("tcpip.pdb").join(pdb().key()).join("tcpip.pdb"),
+        &pdb().write(),
+    );
+}
+
+fn tcpip() -> ModuleIdentity {
+    ModuleIdentity::new(r"\SystemRoot\System32\drivers\tcpip.sys", STAMP, 0x4000).unwrap()
+}
+
+fn library(path: &str) -> SymbolLibrary {
+    library_with(path, None)
+}
+
+fn library_with(path: &str, cache: Option<&Path>) -> SymbolLibrary {
+    SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(path, Origin::CommandLine),
+        cache: cache.map(|c| Cache::at(c.to_owned())),
+        ..SymbolOptions::default()
+    })
+}
+
+fn resolve(path: &str) -> Arc<Resolved> {
+    library(path).resolve(&tcpip(), Machine::X64, None)
+}
+
+fn name_of(resolved: &Resolved, rva: u32) -> Option<String> {
+    Some(resolved.symbols.found()?.name_at(rva)?.name)
+}
+
+fn assert_loaded(path: &str) {
+    let resolved = resolve(path);
+    assert!(
+        resolved.image.found().is_some(),
+        "{path}: {:?}",
+        resolved.image
+    );
+    assert_eq!(
+        name_of(&resolved, 0x1040).as_deref(),
+        Some("TtStopTimer"),
+        "{path}: {:?}",
+        resolved.symbols
+    );
+}
+
+fn text(dir: &TempDir) -> String {
+    dir.path().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_one_tier_store_serves_as_store_and_as_directory() {
+    let dir = TempDir::new().unwrap();
+    one_tier(dir.path());
+    assert_loaded(&text(&dir));
+    assert_loaded(&format!("srv*{}", text(&dir)));
+    assert_loaded(&format!("/kbtriage-gone;srv*{0}", text(&dir)));
+}
+
+#[test]
+fn a_two_tier_store_is_read_below_the_first_two_letters() {
+    let dir = TempDir::new().unwrap();
+    put(dir.path().join("index2.txt"), b"");
+    one_tier(&dir.path().join("tc"));
+    assert_loaded(&format!("srv*{}", text(&dir)));
+    assert_loaded(&text(&dir));
+    // Without the marker the same tree is no two-tier store.
+    fs::remove_file(dir.path().join("index2.txt")).unwrap();
+    let resolved = resolve(&format!("srv*{}", text(&dir)));
+    assert!(matches!(resolved.image, Lookup::Missing { .. }));
+}
+
+#[test]
+fn names_and_keys_in_other_case_are_found() {
+    let dir = TempDir::new().unwrap();
+    let image = dir.path().join("TCPIP.SYS").join(pe().key().to_uppercase());
+    put(image.join("TcpIp.Sys"), &pe().write());
+    let symbols = dir
+        .path()
+        .join("TcpIP.pdb")
+        .join(pdb().key().to_lowercase());
+    put(symbols.join("TCPIP.PDB"), &pdb().write());
+    assert_loaded(&format!("srv*{}", text(&dir)));
+}
+
+#[test]
+fn compressed_files_of_both_methods_are_unpacked() {
+    for pack in [mszip, lzx] {
+        let dir = TempDir::new().unwrap();
+        let image = dir
+            .path()
+            .join("tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.sy_");
+        put(image, &pack("tcpip.sys", &pe().write()));
+        let symbols = dir
+            .path()
+            .join("tcpip.pdb")
+            .join(pdb().key())
+            .join("tcpip.pd_");
+        put(symbols, &pack("tcpip.pdb", &pdb().write()));
+        assert_loaded(&format!("srv*{}", text(&dir)));
+    }
+}
+
+#[test]
+fn a_cabinet_unpacks_to_what_was_packed_and_a_damaged_one_is_refused() {
+    let content: Vec<u8> = (0..100_001u32)
+        .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+        .collect();
+    for pack in [mszip, lzx] {
+        let cabinet = pack("a.pdb", &content);
+        assert!(is_cabinet(&cabinet));
+        assert_eq!(unpack(&cabinet, 1 << 20).unwrap(), content);
+        assert!(unpack(&cabinet, 100_000).is_err());
+        for at in (0..cabinet.len()).step_by(97) {
+            let mut broken = cabinet.clone();
+            broken[at] ^= 0x55;
+            let _ = unpack(&broken, 1 << 20);
+            let _ = unpack(&cabinet[..at], 1 << 20);
+        }
+    }
+}
+
+#[test]
+fn file_ptr_leads_to_the_file_and_a_message_is_passed_on() {
+    let dir = TempDir::new().unwrap();
+    let elsewhere = TempDir::new().unwrap();
+    put(elsewhere.path().join("t.sys"), &pe().write());
+    put(elsewhere.path().join("t.pdb"), &pdb().write());
+    let image = dir
+        .path()
+        .join("tcpip.sys")
+        .join(pe().key())
+        .join("file.ptr");
+    let symbols = dir
+        .path()
+        .join("tcpip.pdb")
+        .join(pdb().key())
+        .join("file.ptr");
+    put(
+        image.clone(),
+        format!("PATH:{}/t.sys\r\n", text(&elsewhere)).as_bytes(),
+    );
+    put(
+        symbols,
+        format!("path:{}/t.pdb", text(&elsewhere)).as_bytes(),
+    );
+    assert_loaded(&format!("srv*{}", text(&dir)));
+
+    put(image, b"MSG: withdrawn");
+    let Lookup::Missing { tried } = &resolve(&format!("srv*{}", text(&dir))).image else {
+        panic!("a message is no file");
+    };
+    assert!(tried.iter().any(|t| t.ends_with("withdrawn")), "{tried:?}");
+}
+
+#[cfg(not(windows))]
+#[test]
+fn file_ptr_to_a_windows_share_is_reported() {
+    let dir = TempDir::new().unwrap();
+    let image = dir
+        .path()
+        .join("tcpip.sys")
+        .join(pe().key())
+        .join("file.ptr");
+    put(image, br"PATH:\\server\share\tcpip.sys");
+    let Lookup::Missing { tried } = &resolve(&format!("srv*{}", text(&dir))).image else {
+        panic!("nothing to find");
+    };
+    assert!(tried.iter().any(|t| t.contains("cannot open")), "{tried:?}");
+}
+
+#[test]
+fn plain_directories_are_searched_as_debuggers_do() {
+    for below in ["", "symbols/sys", "Symbols/Sys", "sys", "anything"] {
+        let dir = TempDir::new().unwrap();
+        put(dir.path().join(below).join("tcpip.sys"), &pe().write());
+        put(dir.path().join(below).join("TCPIP.pdb"), &pdb().write());
+        assert_loaded(&text(&dir));
+    }
+    let deep = TempDir::new().unwrap();
+    put(deep.path().join("a/b/tcpip.sys"), &pe().write());
+    assert!(matches!(
+        resolve(&text(&deep)).image,
+        Lookup::Missing { .. }
+    ));
+}
+
+#[test]
+fn a_pdb_beside_its_image_is_found() {
+    let dir = TempDir::new().unwrap();
+    put(
+        dir.path()
+            .join("tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.sys"),
+        &pe().write(),
+    );
+    put(
+        dir.path()
+            .join("tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.pdb"),
+        &pdb().write(),
+    );
+    assert_loaded(&format!("srv*{}", text(&dir)));
+}
+
+#[test]
+fn an_image_of_another_build_is_reported_with_both_identities_and_never_used() {
+    let dir = TempDir::new().unwrap();
+    let other = Pe {
+        stamp: STAMP + 1,
+        ..pe()
+    };
+    put(dir.path().join("tcpip.sys"), &other.write());
+    // Even under the right key: a store may hold the wrong file.
+    put(dir.path().join("tcpip.sys.d/x"), b"");
+    let resolved = resolve(&text(&dir));
+    let Lookup::Mismatched {
+        wanted,
+        found,
+        path,
+    } = &resolved.image
+    else {
+        panic!("{:?}", resolved.image);
+    };
+    assert_eq!((wanted, found), (&pe().key(), &other.key()));
+    assert!(path.ends_with("tcpip.sys"));
+    assert!(resolved.names().is_none());
+
+    let store = TempDir::new().unwrap();
+    put(
+        store
+            .path()
+            .join("tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.sys"),
+        &other.write(),
+    );
+    assert_eq!(resolve(&text(&store)).image.word(), "mismatched");
+}
+
+#[test]
+fn a_pdb_is_compared_by_its_dbi_age_and_not_by_the_age_tools_raise() {
+    for (info, dbi, fits) in [(3, 1, true), (1, 3, false), (1, 1, true)] {
+        let dir = TempDir::new().unwrap();
+        put(dir.path().join("tcpip.sys"), &pe().write());
+        let rewritten = Pdb {
+            info_age: info,
+            dbi_age: dbi,
+            ..pdb()
+        };
+        put(dir.path().join("tcpip.pdb"), &rewritten.write());
+        let resolved = resolve(&text(&dir));
+        assert_eq!(
+            resolved.symbols.word(),
+            if fits { "loaded" } else { "mismatched" }
+        );
+        assert_eq!(resolved.exports.is_some(), !fits);
+    }
+}
+
+#[test]
+fn a_missing_store_and_things_that_are_no_files_are_only_reported() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir_all(
+        dir.path()
+            .join("tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.sys"),
+    )
+    .unwrap();
+    for path in [
+        "/kbtriage-gone".to_owned(),
+        "srv*/kbtriage-gone".to_owned(),
+        text(&dir),
+    ] {
+        let Lookup::Missing { tried } = &resolve(&path).image else {
+            panic!("nothing to find at {path}");
+        };
+        assert!(!tried.is_empty());
+    }
+    assert!(!Path::new("/kbtriage-gone").exists());
+}
+
+#[test]
+fn damaged_files_are_reported_with_their_reason() {
+    let dir = TempDir::new().unwrap();
+    one_tier(dir.path());
+    let file = dir
+        .path()
+        .join("tcpip.pdb")
+        .join(pdb().key())
+        .join("tcpip.pdb");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 4096]).unwrap();
+    let resolved = resolve(&text(&dir));
+    let Lookup::Missing { tried } = &resolved.symbols else {
+        panic!("{:?}", resolved.symbols);
+    };
+    assert!(tried.iter().any(|t| t.contains("cut off")), "{tried:?}");
+}
+
+#[test]
+fn a_downstream_store_is_filled_with_what_the_next_one_has() {
+    let (near, far) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(far.path());
+    let down = near.path().join("down");
+    let path = format!("srv*{}*{}", down.display(), text(&far));
+    assert_loaded(&path);
+    assert!(down.join("pingme.txt").is_file());
+    let copy = down.join("tcpip.pdb").join(pdb().key()).join("tcpip.pdb");
+    assert_eq!(fs::read(copy).unwrap(), pdb().write());
+    drop(far);
+    assert_loaded(&path);
+}
+
+#[test]
+fn a_two_tier_downstream_store_is_filled_in_its_own_layout() {
+    let (near, far) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(far.path());
+    put(near.path().join("index2.txt"), b"");
+    assert_loaded(&format!("cache*{};{}", text(&near), text(&far)));
+    assert!(
+        near.path()
+            .join("tc/tcpip.sys")
+            .join(pe().key())
+            .join("tcpip.sys")
+            .is_file()
+    );
+}
+
+#[test]
+fn a_store_that_cannot_be_written_does_not_stop_the_search() {
+    let (dir, far) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(far.path());
+    // A regular file in the place of the folder: no user may write below it.
+    put(dir.path().join("file"), b"");
+    let path = format!("srv*{}/file/down*{}", text(&dir), text(&far));
+    assert_loaded(&path);
+}
+
+#[test]
+fn many_writers_of_one_store_leave_only_whole_files() {
+    let (near, far) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let big = Pdb::new(GUID, 1, &[]);
+    let big = Pdb {
+        publics: (0..20_000)
+            .map(|i| (i * 16, format!("Function{i}")))
+            .collect(),
+        ..big
+    };
+    put(far.path().join("tcpip.sys"), &pe().write());
+    put(far.path().join("tcpip.pdb"), &big.write());
+    let path = format!("cache*{};{}", text(&near), text(&far));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let resolved = resolve(&path);
+                assert_eq!(
+                    name_of(&resolved, 0x1000 + 16 * 777).as_deref(),
+                    Some("Function777")
+                );
+            });
+        }
+    });
+    let folder = near.path().join("tcpip.pdb").join(big.key());
+    let left: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name())
+        .collect();
+    assert_eq!(left, ["tcpip.pdb"]);
+    assert_eq!(fs::read(folder.join("tcpip.pdb")).unwrap(), big.write());
+}
+
+#[test]
+fn hostile_pdb_names_in_an_image_lead_nowhere_outside_the_store() {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("deep/store");
+    // What an escape would open.
+    for outside in [
+        dir.path().join("evil.pdb"),
+        dir.path().join("deep/evil.pdb"),
+    ] {
+        put(outside, &pdb().write());
+    }
+    let absolute = format!("{}/evil.pdb", text(&dir));
+    let long = "a".repeat(4096) + ".pdb";
+    let cases: &[(&str, bool)] = &[
+        (r"..\..\evil.pdb", true),
+        ("../evil.pdb", true),
+        (&absolute, true),
+        (r"\\server\share\evil.pdb", true),
+        ("c:evil.pdb", true),
+        ("evil.pdb:stream", false),
+        ("evil.pdb.", false),
+        ("evil.pdb ", false),
+        ("nul", false),
+        ("con.pdb", false),
+        ("..", false),
+        ("evil\u{1}.pdb", false),
+        (&long, false),
+    ];
+    for (name, plain) in cases {
+        let image = Pe::new(STAMP, GUID, 1, name);
+        put(
+            store.join("tcpip.sys").join(image.key()).join("tcpip.sys"),
+            &image.write(),
+        );
+        let resolved = resolve(store.to_str().unwrap());
+        assert!(resolved.image.found().is_some(), "{name:?}");
+        assert_eq!(resolved.symbols.word(), "missing", "{name:?}");
+        let asked = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
+        assert_eq!(asked, plain.then_some("evil.pdb"), "{name:?}");
+    }
+}
+
+#[test]
+fn one_file_is_loaded_once_for_all_threads_and_misses_are_remembered() {
+    let dir = TempDir::new().unwrap();
+    one_tier(dir.path());
+    let library = library(&text(&dir));
+    let first = library.resolve(&tcpip(), Machine::X64, None);
+    let absent = ModuleIdentity::new("gone.sys", 1, 2).unwrap();
+    assert_eq!(library.image(&absent, Machine::X64).word(), "missing");
+    put(
+        dir.path().join("gone.sys"),
+        &Pe {
+            stamp: 1,
+            size: 2,
+            ..pe()
+        }
+        .write(),
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                assert!(Arc::ptr_eq(
+                    &first,
+                    &library.resolve(&tcpip(), Machine::X64, None)
+                ));
+                assert_eq!(library.image(&absent, Machine::X64).word(), "missing");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_library_lets_go_of_what_was_used_longest_ago() {
+    let dir = TempDir::new().unwrap();
+    let one = Pe::new(1, GUID, 1, "x.pdb");
+    let names: Vec<String> = (0..8).map(|i| format!("d{i}.sys")).collect();
+    for name in &names {
+        put(dir.path().join(name), &one.write());
+    }
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&text(&dir), Origin::CommandLine),
+        limit: one.write().len() * 3,
+        ..SymbolOptions::default()
+    });
+    let load = |name: &str| {
+        let id = ModuleIdentity::new(name, 1, 0x4000).unwrap();
+        Arc::downgrade(library.image(&id, Machine::X64).found().unwrap())
+    };
+    let held: Vec<_> = names.iter().map(|n| load(n)).collect();
+    let alive: Vec<bool> = held.iter().map(|w| w.upgrade().is_some()).collect();
+    assert_eq!(alive, [false, false, false, false, false, true, true, true]);
+}
+
+#[test]
+fn a_second_run_takes_the_index_from_the_cache_and_a_damaged_cache_is_not_believed() {
+    let (dir, cache) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(dir.path());
+    let run = || {
+        let library = library_with(&text(&dir), Some(cache.path()));
+        name_of(&library.resolve(&tcpip(), Machine::X64, None), 0x1040)
+    };
+    assert_eq!(run().as_deref(), Some("TtStopTimer"));
+    let info = Cache::at(cache.path().to_owned()).info();
+    assert_eq!(info.indexes, 1);
+
+    // A PDB of the same length that no parser accepts: only the cache can still name anything.
+    let file = dir
+        .path()
+        .join("tcpip.pdb")
+        .join(pdb().key())
+        .join("tcpip.pdb");
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, vec![0; whole.len()]).unwrap();
+    assert_eq!(run().as_deref(), Some("TtStopTimer"));
+    // Without a PDB in the path the cache alone gives nothing: a report depends on the path.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run(), None);
+
+    fs::write(&file, &whole).unwrap();
+    let index = walk(cache.path())
+        .into_iter()
+        .find(|p| p.extension().is_some_and(|e| e == "idx"))
+        .unwrap();
+    let good = fs::read(&index).unwrap();
+    for damage in [0, 9, 30, good.len() / 2, good.len() - 1] {
+        let mut bad = good.clone();
+        bad[damage] ^= 0x40;
+        fs::write(&index, bad).unwrap();
+        assert_eq!(run().as_deref(), Some("TtStopTimer"));
+        assert_eq!(
+            fs::read(&index).unwrap(),
+            good,
+            "rewritten after damage at {damage}"
+        );
+    }
+    let cache = Cache::at(cache.path().to_owned());
+    put(cache.root().join("not-ours/file"), b"");
+    cache.clear().unwrap();
+    assert_eq!(cache.info(), kbtriage::symbols::CacheInfo::default());
+    assert!(cache.root().join("not-ours/file").is_file());
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(walk(&path)),
+            path => found.push(path),
+        }
+    }
+    found
+}
+
+#[test]
+fn the_real_near_miss_of_tcpip_is_refused_and_the_right_one_is_loaded() {
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/symbols");
+    if !store.is_dir() {
+        println!("SKIPPED: ../shared is absent");
+        return;
+    }
+    let near_miss = store.join("tcpip.sys/9503E2DE2eb000");
+    let wanted = ModuleIdentity::new("tcpip.sys", 0x8CA8_73CB, 0x2eb000).unwrap();
+    let refused = library(near_miss.to_str().unwrap()).image(&wanted, Machine::X64);
+    let Lookup::Mismatched {
+        wanted: asked,
+        found,
+        ..
+    } = refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(
+        (asked.as_str(), found.as_str()),
+        ("8CA873CB2eb000", "9503E2DE2eb000")
+    );
+
+    let resolved = library(store.to_str().unwrap()).resolve(&wanted, Machine::X64, None);
+    assert_eq!(resolved.symbols.word(), "loaded");
+    let version = resolved.image.found().unwrap().version().unwrap();
+    assert!(version.file.unwrap().to_string().starts_with("10.0."));
+    assert_eq!(version.original_filename(), Some("tcpip.sys"));
+    assert!(resolved.pdb_path.as_ref().unwrap().starts_with(&store));
+}
