@@ -248,11 +248,12 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/type",
             "the dump type is not known: only the header was read",
         ),
+        _ if facts.memory.is_some() => {}
         _ => add(
             "dump.body-not-read",
             Severity::Warning,
             "/dump/format",
-            "only the header of a memory dump is read: modules, memory and stacks are not known",
+            "the memory of this dump cannot be read: modules and stacks are not known",
         ),
     }
     if dump.overflowed == Some(true) {

@@ -128,6 +128,24 @@ impl<'a> PagedReader<'a> {
         Ok(bytes)
     }
 
+    /// Reads what there is at `at` in one read past this reader's own pages and returns how many
+    /// bytes that were: for callers that keep pages of their own. What the prefix holds costs nothing.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] when the system fails.
+    pub fn read_uncached(&self, at: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let end = at.saturating_add(buf.len() as u64);
+        if end <= self.prefix.len() as u64 {
+            return self.read_exact_at(at, buf).map(|()| buf.len());
+        }
+        let room = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);
+        let n = room.min(buf.len());
+        match buf.get_mut(..n) {
+            Some(part) if n > 0 => self.source.read_up_to(at, part),
+            _ => Ok(0),
+        }
+    }
+
     fn read_directly(&self, at: u64, buf: &mut [u8]) -> Result<(), ReadError> {
         let read = self.source.read_up_to(at, buf)?;
         if read < buf.len() {

@@ -3,17 +3,22 @@
 //! Knows the layouts of kernel crash dumps (`docs/dump-format.md`); judges nothing. A damaged
 //! file gives what can still be read and a list of what is wrong with it. One file a dump type.
 
+mod bitmap;
+mod complete;
 pub mod damage;
 pub mod filler;
 pub mod header;
 mod layout;
-mod physical;
+pub mod physical;
+mod ranges;
+mod summary;
 pub mod tagged;
 pub mod triage;
 pub mod user;
 
 pub use damage::{Damage, Damages};
 pub use header::{DumpType, Header, Writer};
+pub use physical::PhysicalBody;
 pub use triage::TriageDump;
 
 use crate::bytes::{Budget, PagedReader};
@@ -34,8 +39,8 @@ pub struct KernelDump {
 pub enum Body {
     /// A small dump: selected structures and virtual memory.
     Triage(Box<TriageDump>),
-    /// Physical memory in the layout the dump type declares. Only its header is read.
-    Physical,
+    /// Physical memory in the layout the dump type declares; `None` when no page can be found.
+    Physical(Option<PhysicalBody>),
     /// Nothing: the type says header only, the type is unknown, or the file ends with the header.
     None,
 }
@@ -67,10 +72,7 @@ pub fn open(reader: &PagedReader<'_>, budget: &Budget) -> Result<KernelDump, Dum
             None => Body::None,
         },
         DumpType::HeaderOnly | DumpType::Unknown(_) => Body::None,
-        _ => {
-            physical::check(reader, &header, &mut damage);
-            Body::Physical
-        }
+        _ => Body::Physical(physical::read(reader, &header, budget, &mut damage)),
     };
     Ok(KernelDump {
         header,

@@ -4,6 +4,7 @@
 
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
+use crate::knowledge::bugchecks::{self, RoleKind};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
@@ -57,7 +58,14 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
         return Outcome::Blind("the dump holds no module list".to_owned());
     }
     let at = place(facts, ip);
+    let forced = facts
+        .bugcheck
+        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
+        .is_some_and(|role| role.kind == RoleKind::Forced);
     match module_name(facts, ip) {
+        Some(name) if forced && !is_one_of(name, QUEUE_MODULES) => Outcome::Neutral(format!(
+            "the forced dump interrupted {at} on this processor; the one that hangs may be another"
+        )),
         Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
             Evidence::pro(
                 "fault.queue-module",

@@ -2,7 +2,7 @@
 
 use crate::fault::{self, Crash, Investigation, Source};
 use crate::modules::Modules;
-use crate::unwind::Frame;
+use crate::unwind::{Frame, Walk};
 
 use super::{BucketFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
 
@@ -24,7 +24,7 @@ pub(super) fn found(
 ) -> Found {
     Found {
         fault: fault_facts(crash, investigation, code),
-        stack: stack_facts(investigation, code, processor),
+        stack: walk_facts(&investigation.walk, code, processor),
         bucket: bucket_facts(crash, investigation, modules, code),
     }
 }
@@ -70,12 +70,12 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
     }
 }
 
-fn stack_facts(
-    found: &Investigation,
+/// A walk as facts; `None` when it has no frame.
+pub(super) fn walk_facts(
+    walk: &Walk,
     code: &dyn Naming,
     processor: Option<u32>,
 ) -> Option<StackFacts> {
-    let walk = &found.walk;
     if walk.frames.is_empty() {
         return None;
     }

@@ -1,13 +1,13 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
 use super::fault::{Found, found};
-use super::session::Session;
+use super::gather_memory;
+use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process};
 use crate::knowledge::bugchecks::{self, PointerWidth};
-use crate::knowledge::hotfix::KB943650;
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
@@ -46,7 +46,13 @@ pub fn gather(
     } = dump;
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
-        Body::Physical | Body::None => None,
+        Body::Physical(_) | Body::None => None,
+    };
+    let mut memory = match &body {
+        Body::Physical(Some(body)) => {
+            Some(gather_memory::read(reader, &header, body, library, budget))
+        }
+        _ => None,
     };
     let structures = triage
         .map(|triage| structures(reader, &header, triage))
@@ -54,9 +60,18 @@ pub fn gather(
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
-    let mut modules = triage.map(modules).unwrap_or_default();
-    let found = triage
-        .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget));
+    let mut modules = match &mut memory {
+        Some(memory) => std::mem::take(&mut memory.modules),
+        None => triage.map(modules).unwrap_or_default(),
+    };
+    let found = match &mut memory {
+        Some(memory) => memory.found.take(),
+        None => triage
+            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
+    };
+    let mut damage = damage.into_vec();
+    let memory = memory.unwrap_or_default();
+    damage.extend(memory.damage);
     let (fault, stack, bucket) = match found {
         Some(Found {
             fault,
@@ -67,21 +82,22 @@ pub fn gather(
     };
     CrashFacts {
         dump: DumpFacts {
-            damage: damage.into_vec(),
+            damage,
             ..dump_facts(reader, &header, triage)
         },
         system: SystemFacts {
             build: header.build,
             service_pack: triage
                 .and_then(|t| t.service_pack)
-                .or(structures.service_pack),
+                .or(structures.service_pack)
+                .or(memory.service_pack),
             product: header.product_type.and_then(product),
             checked_build: header.checked_build,
-            build_lab: structures.build_lab,
+            build_lab: structures.build_lab.or(memory.build_lab),
             machine: None,
         },
-        process: structures.process,
-        thread: structures.thread,
+        process: structures.process.or(memory.process),
+        thread: structures.thread.or(memory.thread),
         bugcheck: Some(BugCheckFacts {
             raw_code: header.bug_check_code,
             parameters: header.bug_check_parameters,
@@ -92,7 +108,8 @@ pub fn gather(
         bucket,
         stack,
         modules,
-        unloaded: triage.and_then(unloaded),
+        unloaded: triage.and_then(unloaded).or(memory.unloaded),
+        memory: memory.facts,
     }
 }
 
@@ -111,18 +128,9 @@ fn investigate(
     let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let found = found(&crash, &investigation, modules, &session, None);
-    for file in KB943650.roles.iter().map(|row| row.file) {
-        if let Some((id, _)) = modules.find(file) {
-            session.want(id);
-        }
-    }
-    for learnt in session.learnt() {
-        if let Some(module) = modules.get_mut(learnt.id) {
-            module.version = learnt.version;
-            module.pdb = learnt.pdb;
-            module.symbols = learnt.symbols;
-        }
-    }
+    session.want_package();
+    let learnt = session.learnt();
+    session::apply(learnt, modules);
     Some(found)
 }
 

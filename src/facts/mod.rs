@@ -6,11 +6,14 @@
 
 mod fault;
 mod gather;
+mod gather_memory;
+mod memory;
 mod packed;
 mod session;
 mod user;
 
 pub use gather::{address_space, gather};
+pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
 pub use packed::{pack, unpack};
 pub use user::gather_user;
 
@@ -271,4 +274,7 @@ pub struct CrashFacts {
     pub modules: Modules,
     /// Unloaded modules; `None` when the dump has no list of them.
     pub unloaded: Option<Vec<UnloadedModule>>,
+    /// What only a dump with memory tells; `None` for others and where it cannot be read.
+    #[serde(default)]
+    pub memory: Option<MemoryFacts>,
 }

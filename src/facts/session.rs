@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::NameFact;
 use super::fault::Naming;
 use crate::bytes::ModuleId;
+use crate::image::{CodeView, Guid};
+use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::modules::{Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource};
@@ -64,15 +66,20 @@ impl<'a> Session<'a> {
         let resolved = self
             .modules
             .get(id)
-            .and_then(identity)
-            .map(|identity| library.resolve(&identity, self.machine, None));
+            .and_then(|module| Some((identity(module)?, codeview(module))))
+            .map(|(identity, record)| library.resolve(&identity, self.machine, record.as_ref()));
         self.loaded.borrow_mut().insert(id.0, resolved.clone());
         resolved
     }
 
-    /// Looks for a module although no frame asked for it: its version decides something.
-    pub fn want(&self, id: ModuleId) {
-        let _ = self.resolve(id);
+    /// Looks for the files of the hotfix's package although no frame asked for them: their versions
+    /// decide.
+    pub fn want_package(&self) {
+        for file in KB943650.roles.iter().map(|row| row.file) {
+            if let Some((id, _)) = self.modules.find(file) {
+                let _ = self.resolve(id);
+            }
+        }
     }
 
     /// What was learnt about every module that was looked for.
@@ -99,6 +106,38 @@ impl<'a> Session<'a> {
 fn identity(module: &Module) -> Option<ModuleIdentity> {
     let name = module.name.as_deref()?;
     ModuleIdentity::new(name, module.time_date_stamp, module.size).ok()
+}
+
+/// The record that a memory dump's own image names, so that a PDB is found without the image file.
+fn codeview(module: &Module) -> Option<CodeView> {
+    let pdb = module.pdb.as_ref()?;
+    let (guid, age) = pdb.guid_age.split_at_checked(32)?;
+    let digits = u128::from_str_radix(guid, 16).ok()?.to_be_bytes();
+    let view = |at: usize, n: usize| digits.get(at..at + n);
+    let guid = Guid::from_fields(
+        u32::from_be_bytes(view(0, 4)?.try_into().ok()?),
+        u16::from_be_bytes(view(4, 2)?.try_into().ok()?),
+        u16::from_be_bytes(view(6, 2)?.try_into().ok()?),
+        view(8, 8)?.try_into().ok()?,
+    );
+    Some(CodeView::Pdb70 {
+        guid,
+        age: u32::from_str_radix(age, 16).ok()?,
+        name: pdb.name.clone(),
+    })
+}
+
+/// Records what was learnt. A version or PDB identity the dump's own memory holds stays where no
+/// file says more.
+pub(super) fn apply(learnt: Vec<Learnt>, modules: &mut Modules) {
+    for learnt in learnt {
+        let Some(module) = modules.get_mut(learnt.id) else {
+            continue;
+        };
+        module.version = learnt.version.or(module.version.take());
+        module.pdb = learnt.pdb.or(module.pdb.take());
+        module.symbols = learnt.symbols;
+    }
 }
 
 fn version(resolved: &Resolved) -> Option<VersionClaim> {

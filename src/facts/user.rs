@@ -100,6 +100,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
                 })
                 .collect(),
         ),
+        memory: None,
     }
 }
 

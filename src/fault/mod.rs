@@ -10,6 +10,7 @@ mod access;
 mod bucket;
 mod context;
 mod crash;
+mod crash_memory;
 mod instruction;
 mod investigate;
 pub mod rules;

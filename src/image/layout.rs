@@ -3,6 +3,8 @@
 //! Every read is by RVA and gives only bytes that are really there; nothing is padded. The part
 //! of a section that the loader fills with zeros is not in the file, so it is absent here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::Section;
 
 /// The file alignment the loader rounds raw offsets down to.
@@ -20,7 +22,11 @@ pub(super) enum Layout {
         sections: Vec<Section>,
     },
     /// Contiguous runs of a mapped image: (RVA, bytes), ascending and disjoint.
-    Mapped { pieces: Vec<(u32, Vec<u8>)> },
+    Mapped {
+        pieces: Vec<(u32, Vec<u8>)>,
+        /// The RVA last asked for that no piece holds, plus one; 0 when there is none.
+        missed: AtomicU64,
+    },
 }
 
 impl Layout {
@@ -32,13 +38,17 @@ impl Layout {
                 size_of_headers,
                 sections,
             } => file_range(bytes, *size_of_headers, sections, rva).unwrap_or_default(),
-            Layout::Mapped { pieces } => {
+            Layout::Mapped { pieces, missed } => {
                 let after = pieces.partition_point(|(start, _)| *start <= rva);
-                after
+                let held = after
                     .checked_sub(1)
                     .and_then(|i| pieces.get(i))
                     .and_then(|(start, bytes)| bytes.get((rva - start) as usize..))
-                    .unwrap_or_default()
+                    .unwrap_or_default();
+                if held.is_empty() {
+                    missed.store(u64::from(rva) + 1, Ordering::Relaxed);
+                }
+                held
             }
         }
     }

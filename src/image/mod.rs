@@ -9,6 +9,7 @@ mod exports;
 mod functions;
 mod headers;
 mod layout;
+mod mapped;
 mod version;
 
 pub use codeview::{CodeView, Guid};
@@ -134,7 +135,10 @@ impl Image {
                 disjoint.push((start, bytes));
             }
         }
-        let layout = Layout::Mapped { pieces: disjoint };
+        let layout = Layout::Mapped {
+            pieces: disjoint,
+            missed: Default::default(),
+        };
         let mut first = vec![0; MAX_HEADERS];
         let n = layout.read(0, &mut first);
         first.truncate(n);
@@ -216,7 +220,7 @@ impl Image {
     pub fn held_bytes(&self) -> usize {
         match &self.layout {
             Layout::File { bytes, .. } => bytes.len(),
-            Layout::Mapped { pieces } => pieces.iter().map(|(_, bytes)| bytes.len()).sum(),
+            Layout::Mapped { pieces, .. } => pieces.iter().map(|(_, bytes)| bytes.len()).sum(),
         }
     }
 }

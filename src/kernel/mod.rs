@@ -4,7 +4,13 @@
 
 pub mod debugger_data;
 pub mod layouts;
+pub mod lists;
+pub mod modules;
 pub mod process;
 pub mod processor;
+pub mod processors;
+pub mod state;
+pub mod structures;
+pub mod unloaded;
 
 pub use debugger_data::DebuggerData;

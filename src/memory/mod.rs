@@ -3,8 +3,14 @@
 //! Knows which bytes are really there and why others are not; never pads, never guesses. A
 //! lifetime from here ends with the dump: the facts above own what they keep.
 
+mod paged;
+mod physical;
+mod rank;
 mod sparse;
+pub mod translate;
 
+pub use paged::Paged;
+pub use physical::Physical;
 pub use sparse::{Block, BlockKind, Sparse};
 
 use crate::bytes::Gva;

@@ -3,6 +3,8 @@
 //!
 //! Knows how to find the module of an address. Does not read images; versions are told to it.
 
+pub mod from_memory;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::ModuleId;

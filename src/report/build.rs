@@ -136,6 +136,17 @@ pub fn build(
                 })
                 .collect()
         }),
+        other_processors: facts.memory.as_ref().map(|memory| {
+            memory
+                .other_stacks
+                .iter()
+                .map(|s| stack(facts, s))
+                .collect()
+        }),
+        memory_findings: facts
+            .memory
+            .as_ref()
+            .map(|memory| super::memory::findings(memory, pointer)),
         bucket: bucket(facts),
         hotfix: Some(hotfix(answer)),
         ..empty(tool, input)

@@ -5,6 +5,7 @@
 mod build;
 pub mod escape;
 pub mod json;
+mod memory;
 pub mod model;
 pub mod records;
 pub mod summary;

@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::escape::visible;
-use super::model::{Action, EvidenceRecord, Fault, Hotfix, Location, Report, Status};
+use super::model::{Action, EvidenceRecord, Fault, Frame, Hotfix, Location, Report, Stack, Status};
 use crate::verdict::Verdict;
 
 /// Columns of the text.
 const WIDTH: usize = 80;
+/// Frames shown in the report; the stack command shows all.
+const SHOWN_FRAMES: usize = 6;
 /// Column at which a labelled line's text begins.
 const INDENT: usize = 13;
 
@@ -106,6 +108,9 @@ fn what(report: &Report, out: &mut String) {
     }
     if let Some(text) = report.fault.as_ref().and_then(fault) {
         labelled(out, "Fault", &text);
+    }
+    if let Some(text) = report.stack.as_ref().and_then(stack) {
+        labelled(out, "Stack", &text);
     }
     for note in &report.notes {
         labelled(out, "Note", &visible(&note.message));
@@ -272,6 +277,38 @@ fn fault(fault: &Fault) -> Option<String> {
         .replace('-', " ");
     let _ = write!(text, " (from the {source})");
     Some(text.replace("bugcheck parameters", "bug check's parameters"))
+}
+
+/// The innermost frames of the activity that faulted; a candidate carries a question mark.
+fn stack(stack: &Stack) -> Option<String> {
+    let activity = stack.faulting_activity.map_or(SHOWN_FRAMES, |n| n as usize);
+    // Without a known boundary the next frames are still worth seeing: as candidates.
+    let shown = activity.clamp(3, SHOWN_FRAMES);
+    let frames: Vec<String> = stack
+        .frames
+        .iter()
+        .take(shown)
+        .take_while(|frame| frame.index == 0 || frame.boundary.is_none())
+        .map(|frame| {
+            let mark = if frame.trust == "scan" { "?" } else { "" };
+            format!("{mark}{}", frame_place(frame))
+        })
+        .collect();
+    (frames.len() > 1).then(|| frames.join(" < "))
+}
+
+fn frame_place(frame: &Frame) -> String {
+    let Some(module) = frame.module.as_deref().map(visible) else {
+        return frame.instruction_pointer.0.clone();
+    };
+    let stem = module
+        .rsplit_once('.')
+        .map_or(module.as_str(), |(stem, _)| stem);
+    match (&frame.symbol, &frame.offset) {
+        (Some(symbol), _) => format!("{stem}!{}", visible(symbol)),
+        (None, Some(offset)) => format!("{stem}+{}", offset.0),
+        (None, None) => module,
+    }
 }
 
 /// The two answers, the word, the evidence, and what to do.

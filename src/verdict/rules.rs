@@ -44,7 +44,7 @@ const RULES: &[(&str, Effect)] = &[
     ("code.unrelated", Effect::Listed),
     ("code.secondary-victim", Effect::Listed),
     ("code.weakly-against", Effect::Listed),
-    ("code.other-architecture", Effect::Counters),
+    ("code.other-architecture", Effect::Listed),
     ("irql.dispatch", Effect::Listed),
     ("irql.not-dispatch", Effect::Counters),
     ("machine.processors", Effect::Listed),
@@ -127,7 +127,10 @@ mod tests {
                 let supports = !matches!(
                     (*id, effect),
                     (_, Effect::Counters | Effect::CountersAlone)
-                        | ("code.unrelated" | "code.weakly-against", _)
+                        | (
+                            "code.unrelated" | "code.weakly-against" | "code.other-architecture",
+                            _
+                        )
                 );
                 piece(id, supports, Strength::Moderate)
             })

@@ -7,11 +7,13 @@ use kbtriage::source::SourceInfo;
 use kbtriage::triage::Engine;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-#[path = "../../support/mod.rs"]
-mod support;
+#[allow(dead_code)] // the robustness tests use all of it
+#[path = "../../support/mutate.rs"]
+mod mutate;
+#[path = "../../support/prng.rs"]
+mod prng;
 
-use support::mutate;
-use support::prng::Prng;
+use prng::Prng;
 
 fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();

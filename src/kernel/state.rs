@@ -1,0 +1,170 @@
+//! Everything the kernel left in a memory dump, read once, each part as far as it is there.
+
+use crate::bytes::{Budget, Gva};
+use crate::dump::Header;
+use crate::machine::Machine;
+use crate::memory::{Memory, Paged};
+
+use super::DebuggerData;
+use super::modules::{self, LoadedDrivers};
+use super::processors::{self, Processor, Source};
+use super::unloaded::{self, UnloadedDriver};
+
+/// Bytes of the debugger data block that are read at most.
+const LARGEST_BLOCK: usize = 0x400;
+/// Bytes of the smallest block that names the list of modules.
+const SMALLEST_BLOCK: usize = 0x290;
+/// Longest build string, in bytes.
+const BUILD_LAB: u64 = 128;
+
+/// What the kernel left.
+#[derive(Debug)]
+pub struct KernelState {
+    /// The debugger data block, when it is there and plain.
+    pub kdbg: Option<DebuggerData>,
+    /// The block is there but is not plain: newer kernels encode it.
+    pub kdbg_encoded: bool,
+    /// Loaded drivers; `None` when nothing says where the list is.
+    pub drivers: Option<LoadedDrivers>,
+    /// Unloaded drivers; `None` when the list is not there.
+    pub unloaded: Option<Vec<UnloadedDriver>>,
+    /// Every processor that could be found.
+    pub processors: Vec<Processor>,
+    /// Position in `processors` of the one that crashed.
+    pub crashed: Option<usize>,
+    /// CSDVersion in the kernel: service pack in the high byte.
+    pub csd_version: Option<u32>,
+    /// NtBuildLab.
+    pub build_lab: Option<String>,
+    /// The bug check as KeBugCheckEx stored it: code and parameters.
+    pub bugcheck: Option<(u32, [u64; 4])>,
+}
+
+/// Reads what the kernel left in the crash's address space.
+pub fn read(memory: &dyn Memory, header: &Header, budget: &Budget) -> Option<KernelState> {
+    let machine = header.machine?;
+    let width = machine.pointer_width();
+    let raw = header
+        .kd_debugger_data_block
+        .map(|at| block(memory, Gva(machine.truncate(at))))
+        .unwrap_or_default();
+    let kdbg = DebuggerData::read(&raw);
+    let field = |offset: usize| {
+        let value = kdbg.as_ref()?.u64(offset)?;
+        Some(machine.truncate(value))
+    };
+    let head = header
+        .ps_loaded_module_list
+        .map(|at| machine.truncate(at))
+        .or_else(|| field(0x48));
+    let source = Source {
+        memory,
+        machine,
+        build: header.build,
+        kdbg: kdbg.as_ref(),
+        budget,
+    };
+    let processors = processors::read(source, header.processors);
+    let crashed = crashed(&processors, header);
+    Some(KernelState {
+        kdbg_encoded: kdbg.is_none() && raw.iter().any(|byte| *byte != 0),
+        drivers: head.map(|head| modules::read(memory, head, width, budget)),
+        unloaded: field(0x220).and_then(|ring| unloaded::read(memory, ring, field(0x228), width)),
+        crashed,
+        processors,
+        csd_version: field(0x268).and_then(|at| memory.read_u32(Gva(at)).ok()),
+        build_lab: field(0x208).and_then(|at| build_lab(memory, at)),
+        bugcheck: field(0x88).and_then(|at| bugcheck(memory, at, machine)),
+        kdbg,
+    })
+}
+
+/// The bytes of the block, as many as are there.
+fn block(memory: &dyn Memory, at: Gva) -> Vec<u8> {
+    for len in [LARGEST_BLOCK, 0x340, 0x330, SMALLEST_BLOCK] {
+        let mut bytes = vec![0; len];
+        if memory.read(at, &mut bytes).is_ok() {
+            return bytes;
+        }
+    }
+    Vec::new()
+}
+
+/// The processor that crashed: the one whose saved registers are the header's, or on whose
+/// stacks the header's stack pointer lies.
+fn crashed(processors: &[Processor], header: &Header) -> Option<usize> {
+    let context = header.context.as_ref()?;
+    let (ip, sp) = (context.ip()?, context.sp()?);
+    let same = |p: &Processor| {
+        p.registers
+            .as_ref()
+            .is_some_and(|r| r.ip() == Some(ip) && r.sp() == Some(sp))
+    };
+    let on_stack = |p: &Processor| stack_of(p, sp, context.machine()).is_some();
+    let only = |test: &dyn Fn(&Processor) -> bool| {
+        let mut found = processors.iter().enumerate().filter(|(_, p)| test(p));
+        let first = found.next()?.0;
+        found.next().is_none().then_some(first)
+    };
+    only(&same)
+        .or_else(|| only(&on_stack))
+        .or((processors.len() == 1).then_some(0))
+}
+
+/// Which of a processor's stacks holds `sp`: lowest address and address past the top.
+pub fn stack_of(processor: &Processor, sp: u64, machine: Machine) -> Option<(u64, u64)> {
+    let size = match machine {
+        Machine::X86 => 0x3000,
+        _ => 0x6000,
+    };
+    let dpc = processor
+        .state
+        .dpc_stack
+        .map(|top| (top.saturating_sub(size), top));
+    let thread = processor.thread.limit.zip(processor.thread.base);
+    [dpc, thread]
+        .into_iter()
+        .flatten()
+        .find(|(low, high)| (*low..*high).contains(&sp))
+}
+
+/// KiBugcheckData: five pointers.
+fn bugcheck(memory: &dyn Memory, at: u64, machine: Machine) -> Option<(u32, [u64; 4])> {
+    let width = machine.pointer_width() as u64;
+    let word = |index: u64| {
+        let at = at.checked_add(index * width)?;
+        memory.read_pointer(Gva(at), width as usize).ok()
+    };
+    let code = u32::try_from(word(0)? & 0xFFFF_FFFF).ok()?;
+    Some((code, [word(1)?, word(2)?, word(3)?, word(4)?]))
+}
+
+/// Terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
+fn build_lab(memory: &dyn Memory, at: u64) -> Option<String> {
+    let mut text = String::new();
+    for offset in 0..BUILD_LAB {
+        match memory.read_u8(Gva(at.checked_add(offset)?)).ok()? {
+            0 => {
+                return text
+                    .starts_with(|c: char| c.is_ascii_digit())
+                    .then_some(text);
+            }
+            byte if byte.is_ascii_graphic() => text.push(char::from(byte)),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Lowest address of paged pool, for prototype entries of x86 without PAE.
+pub fn paged_pool_start(space: &Paged<'_>, header: &Header) -> Option<u64> {
+    let machine = header.machine?;
+    let at = header.kd_debugger_data_block?;
+    let raw = block(space, Gva(machine.truncate(at)));
+    let variable = DebuggerData::read(&raw)?.u64(0x120)?;
+    let width = machine.pointer_width();
+    space
+        .read_pointer(Gva(machine.truncate(variable)), width)
+        .ok()
+        .filter(|start| *start != 0)
+}

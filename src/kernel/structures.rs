@@ -1,0 +1,222 @@
+//! Offsets of the kernel structures a memory dump is searched by, for Vista RTM, SP1 / Server 2008
+//! and SP2.
+//!
+//! From Microsoft's public symbols, held against `../shared/data/kernel-structures.json` by a test.
+//! Only these builds: an offset is never carried over to another one.
+
+use crate::machine::Machine;
+
+/// Offsets in bytes, by structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Structures {
+    /// Build number.
+    pub build: u32,
+    /// Architecture.
+    pub machine: Machine,
+    /// KPRCB.DpcTimeCount.
+    pub prcb_dpc_time_count: u64,
+    /// KPRCB.DpcTimeLimit.
+    pub prcb_dpc_time_limit: u64,
+    /// KPRCB.ProcessorState.
+    pub prcb_processor_state: u64,
+    /// KPROCESSOR_STATE.ContextFrame.
+    pub state_context: u64,
+    /// KPROCESSOR_STATE.SpecialRegisters.
+    pub state_special: u64,
+    /// KSPECIAL_REGISTERS.Cr3.
+    pub special_cr3: u64,
+    /// KSPECIAL_REGISTERS.Cr8; x86 has none.
+    pub special_cr8: Option<u64>,
+    /// KTHREAD.ApcState plus KAPC_STATE.Process.
+    pub thread_process: u64,
+    /// EPROCESS.ActiveProcessLinks.
+    pub process_links: u64,
+    /// EPROCESS.ObjectTable.
+    pub process_object_table: u64,
+    /// HANDLE_TABLE_ENTRY: size.
+    pub handle_entry: u64,
+    /// OBJECT_HEADER.Body.
+    pub object_body: u64,
+    /// CM_KEY_BODY.KeyControlBlock.
+    pub key_body_control_block: u64,
+    /// CM_KEY_CONTROL_BLOCK.KeyHive.
+    pub control_block_hive: u64,
+    /// CMHIVE.HiveList.
+    pub hive_list: u64,
+    /// HHIVE.BaseBlock.
+    pub hive_base_block: u64,
+    /// HHIVE.Storage: two DUALs, stable and volatile.
+    pub hive_storage: u64,
+    /// DUAL: size.
+    pub dual: u64,
+    /// DUAL.Map.
+    pub dual_map: u64,
+    /// HMAP_ENTRY: size; BlockAddress is its first field.
+    pub map_entry: u64,
+    /// POOL_TRACKER_TABLE.
+    pub tracker: Tracker,
+}
+
+/// POOL_TRACKER_TABLE; Key is its first field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracker {
+    /// Size of an entry.
+    pub size: usize,
+    /// NonPagedAllocs and NonPagedFrees.
+    pub non_paged: (usize, usize),
+    /// PagedAllocs and PagedFrees.
+    pub paged: (usize, usize),
+}
+
+const X86: Structures = Structures {
+    build: 6001,
+    machine: Machine::X86,
+    prcb_dpc_time_count: 0x5B4,
+    prcb_dpc_time_limit: 0x5DC,
+    prcb_processor_state: 0x1C,
+    state_context: 0,
+    state_special: 0x2CC,
+    special_cr3: 0x8,
+    special_cr8: None,
+    thread_process: 0x48,
+    process_links: 0xA0,
+    process_object_table: 0xDC,
+    handle_entry: 8,
+    object_body: 0x18,
+    key_body_control_block: 0x4,
+    control_block_hive: 0x10,
+    hive_list: 0x308,
+    hive_base_block: 0x24,
+    hive_storage: 0x70,
+    dual: 0x13C,
+    dual_map: 0x4,
+    map_entry: 0x10,
+    tracker: Tracker {
+        size: 0x1C,
+        non_paged: (0x4, 0x8),
+        paged: (0x10, 0x14),
+    },
+};
+
+const X64: Structures = Structures {
+    build: 6001,
+    machine: Machine::X64,
+    prcb_dpc_time_count: 0x37A0,
+    prcb_dpc_time_limit: 0x37A4,
+    prcb_processor_state: 0x40,
+    state_context: 0xE0,
+    state_special: 0,
+    special_cr3: 0x10,
+    special_cr8: Some(0xA0),
+    thread_process: 0x68,
+    process_links: 0xE8,
+    process_object_table: 0x160,
+    handle_entry: 0x10,
+    object_body: 0x30,
+    key_body_control_block: 0x8,
+    control_block_hive: 0x18,
+    hive_list: 0x5D0,
+    hive_base_block: 0x48,
+    hive_storage: 0xA0,
+    dual: 0x278,
+    dual_map: 0x8,
+    map_entry: 0x20,
+    tracker: Tracker {
+        size: 0x28,
+        non_paged: (0x4, 0x8),
+        paged: (0x18, 0x1C),
+    },
+};
+
+/// Every layout known.
+pub static STRUCTURES: &[Structures] = &[
+    Structures {
+        build: 6000,
+        prcb_dpc_time_count: 0x534,
+        prcb_dpc_time_limit: 0x55C,
+        ..X86
+    },
+    Structures {
+        build: 6000,
+        prcb_dpc_time_count: 0x36A0,
+        prcb_dpc_time_limit: 0x36A4,
+        ..X64
+    },
+    X86,
+    X64,
+    Structures { build: 6002, ..X86 },
+    Structures { build: 6002, ..X64 },
+];
+
+/// The layouts of a build, if they are known for exactly that build.
+pub fn find(build: Option<u32>, machine: Machine) -> Option<&'static Structures> {
+    STRUCTURES
+        .iter()
+        .find(|layout| Some(layout.build) == build && layout.machine == machine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(value: &serde_json::Value) -> u64 {
+        let text = value.as_str().unwrap_or_else(|| panic!("{value}"));
+        u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
+    }
+
+    #[test]
+    fn every_offset_is_the_one_the_public_symbols_give() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../shared/data/kernel-structures.json"
+        );
+        let Ok(text) = std::fs::read_to_string(path) else {
+            println!("SKIPPED: ../shared is absent");
+            return;
+        };
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for layout in STRUCTURES {
+            let key = format!("{}-{}", layout.build, layout.machine.name());
+            let all = &json["layouts"][&key];
+            let size = |structure: &str| number(&all[structure]["size"]);
+            let at = |structure: &str, member: &str| number(&all[structure]["members"][member][0]);
+            let expected = Structures {
+                build: layout.build,
+                machine: layout.machine,
+                prcb_dpc_time_count: at("KPRCB", "DpcTimeCount"),
+                prcb_dpc_time_limit: at("KPRCB", "DpcTimeLimit"),
+                prcb_processor_state: at("KPRCB", "ProcessorState"),
+                state_context: at("KPROCESSOR_STATE", "ContextFrame"),
+                state_special: at("KPROCESSOR_STATE", "SpecialRegisters"),
+                special_cr3: at("KSPECIAL_REGISTERS", "Cr3"),
+                special_cr8: (layout.machine == Machine::X64)
+                    .then(|| at("KSPECIAL_REGISTERS", "Cr8")),
+                thread_process: at("KTHREAD", "ApcState") + at("KAPC_STATE", "Process"),
+                process_links: at("EPROCESS", "ActiveProcessLinks"),
+                process_object_table: at("EPROCESS", "ObjectTable"),
+                handle_entry: size("HANDLE_TABLE_ENTRY"),
+                object_body: at("OBJECT_HEADER", "Body"),
+                key_body_control_block: at("CM_KEY_BODY", "KeyControlBlock"),
+                control_block_hive: at("CM_KEY_CONTROL_BLOCK", "KeyHive"),
+                hive_list: at("CMHIVE", "HiveList"),
+                hive_base_block: at("HHIVE", "BaseBlock"),
+                hive_storage: at("HHIVE", "Storage"),
+                dual: size("DUAL"),
+                dual_map: at("DUAL", "Map"),
+                map_entry: size("HMAP_ENTRY"),
+                tracker: Tracker {
+                    size: size("POOL_TRACKER_TABLE") as usize,
+                    non_paged: (
+                        at("POOL_TRACKER_TABLE", "NonPagedAllocs") as usize,
+                        at("POOL_TRACKER_TABLE", "NonPagedFrees") as usize,
+                    ),
+                    paged: (
+                        at("POOL_TRACKER_TABLE", "PagedAllocs") as usize,
+                        at("POOL_TRACKER_TABLE", "PagedFrees") as usize,
+                    ),
+                },
+            };
+            assert_eq!(*layout, expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Memory dumps: physical memory, translation, and what Windows left in it.
+
+#[path = "../support/memory_dump.rs"]
+mod memory_dump;
+#[path = "../support/memory_image.rs"]
+mod memory_image;
+#[path = "../support/memory_machine.rs"]
+mod memory_machine;
+#[path = "../support/memory_state.rs"]
+mod memory_state;
+
+mod physical;
+mod reports;
+mod translate;
+
+use kbtriage::bytes::{Budget, PagedReader};
+use kbtriage::dump::{self, Body, KernelDump, PhysicalBody};
+use memory_dump::{Header, SparseFile};
+use memory_machine::{Machine, Mode};
+
+/// A header for a test machine in one run of memory.
+fn header(machine: &Machine, dump_type: u32) -> Header {
+    Header {
+        dump_type,
+        build: 6001,
+        cr3: machine.cr3,
+        kdbg: 0,
+        module_list: 0,
+        process_list: 0,
+        processors: 1,
+        code: 0xD1,
+        parameters: [8, 2, 1, 0],
+        pae: match machine.mode {
+            Mode::X86 => Some(false),
+            Mode::X86Pae => Some(true),
+            _ => None,
+        },
+        context: Vec::new(),
+        runs: vec![(1, machine.end() - 1)],
+    }
+}
+
+/// Every dump type that holds physical memory.
+const TYPES: [u32; 7] = [1, 2, 5, 6, 8, 9, 10];
+
+fn opened(reader: &PagedReader<'_>) -> KernelDump {
+    dump::open(reader, &Budget::default()).unwrap()
+}
+
+fn body(dump: &KernelDump) -> PhysicalBody {
+    match &dump.body {
+        Body::Physical(Some(body)) => body.clone(),
+        other => panic!("{other:?} {:?}", dump.damage),
+    }
+}
+
+fn reader(file: &SparseFile) -> PagedReader<'_> {
+    PagedReader::open(file).unwrap()
+}
+
+fn damage(dump: KernelDump) -> Vec<String> {
+    dump.damage.into_vec().into_iter().map(|d| d.what).collect()
+}
