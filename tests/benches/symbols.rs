@@ -9,7 +9,6 @@ use kbtriage::image::Image;
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{Cache, ModuleIdentity, ModuleSymbols, PdbIdentity, index_pdb};
 
-#[allow(dead_code)]
 #[path = "../symbols_support/mod.rs"]
 mod symbols_support;
 
