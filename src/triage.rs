@@ -7,11 +7,13 @@ use std::time::Duration;
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::{self, Context, Observation};
+use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
 use crate::knowledge::bugchecks;
-use crate::knowledge::builds::BuildTable;
+use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::defect;
+use crate::modules::{Module, VersionClaim, VersionSource};
 use crate::report::model::{Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
@@ -42,6 +44,8 @@ pub struct Engine {
     pub builds: BuildTable,
     /// Where images and PDBs are found; `None` to use the dump alone.
     pub symbols: Option<SymbolLibrary>,
+    /// State of the machine from files beside its dumps, best first.
+    pub registry: Vec<ExternalState>,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -55,6 +59,7 @@ impl Default for Engine {
         Engine {
             builds: BuildTable::embedded(),
             symbols: None,
+            registry: Vec::new(),
             limits: Limits::default(),
             sha256: false,
             options: ToolOptions {
@@ -104,7 +109,8 @@ impl Engine {
 
     /// The report on facts that were gathered before: what a store judges again when the
     /// knowledge changed.
-    pub fn judge(&self, facts: CrashFacts, input: Input<'_>) -> Triaged {
+    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>) -> Triaged {
+        self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
         let answer = self.answer(&facts, &observations);
         let notes = notes(&facts);
@@ -129,6 +135,29 @@ impl Engine {
         }
     }
 
+    /// Versions by the table of known builds, for modules whose version nothing better tells. What an
+    /// older table said is forgotten first.
+    fn identify_builds(&self, facts: &mut CrashFacts) {
+        let known = |module: &Module| match self.builds.identify(
+            module.name.as_deref()?,
+            module.time_date_stamp,
+            module.size,
+        ) {
+            Identified::Known(build) => Some(build.version),
+            Identified::Contradicted(..) | Identified::Unknown => None,
+        };
+        for module in facts.modules.iter_mut() {
+            let by_table = |claim: &VersionClaim| claim.source == VersionSource::Table;
+            if module.version.as_ref().is_none_or(by_table) {
+                module.version = known(module).map(|v| VersionClaim {
+                    version: [v.major, v.minor, v.build, v.revision],
+                    branch_tag: None,
+                    source: VersionSource::Table,
+                });
+            }
+        }
+    }
+
     /// Everything seen in the dump.
     fn facts(&self, reader: &PagedReader<'_>) -> Result<CrashFacts, SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
@@ -143,7 +172,11 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        Ok(facts::gather(reader, dump, self.symbols.as_ref(), &budget))
+        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        for state in &self.registry {
+            external::apply(&mut facts, state);
+        }
+        Ok(facts)
     }
 
     fn context(&self) -> Context<'_> {
@@ -255,6 +288,14 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/format",
             "the memory of this dump cannot be read: modules and stacks are not known",
         ),
+    }
+    for remark in &facts.system.multicast_forwarding.remarks {
+        add(
+            "system.registry-file",
+            Severity::Info,
+            "/system/multicast_forwarding",
+            remark,
+        );
     }
     if dump.overflowed == Some(true) {
         add(

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::bytes::contained;
+use crate::bytes::{Budget, PagedReader, contained};
+use crate::facts::external::{self, ExternalState};
 use crate::report::Report;
+use crate::report::escape::visible;
 use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
@@ -26,6 +28,10 @@ pub struct AnalysisArgs {
     /// version, separated by tabs
     #[arg(long, value_name = "FILE")]
     pub builds: Option<PathBuf>,
+    /// State of the machine from beside its dumps: a SYSTEM hive, a .reg export of the TCP/IP
+    /// parameters, or saved output of `netsh interface ipv4 show global`; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub registry: Vec<PathBuf>,
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
@@ -60,6 +66,10 @@ impl AnalysisArgs {
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }
+        for path in &self.registry {
+            let state = registry(path).map_err(|e| format!("--registry: {e}"))?;
+            engine.registry.push(state);
+        }
         Ok(engine)
     }
 
@@ -84,6 +94,23 @@ impl AnalysisArgs {
         }
         source::open(path)
     }
+}
+
+/// What a file of machine state says.
+fn registry(path: &Path) -> Result<ExternalState, String> {
+    let shown = || visible(&path.to_string_lossy());
+    let source = source::open(path).map_err(|error| format!("{}: {error}", shown()))?;
+    let reader =
+        PagedReader::open(source.bytes()).map_err(|error| format!("{}: {error}", shown()))?;
+    contained(|| external::read(&reader, source.info.modified, &Budget::default()))
+        .ok()
+        .flatten()
+        .ok_or_else(|| {
+            format!(
+                "{}: neither a registry hive, nor a .reg export, nor output of netsh",
+                shown()
+            )
+        })
 }
 
 /// A report on bytes that changed while they were read would be about no file that ever was.

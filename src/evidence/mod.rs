@@ -4,9 +4,11 @@
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
 mod code;
+mod forwarding;
 mod frames;
 mod inventory;
 mod machine;
+mod memory;
 mod place;
 pub mod servicing;
 
@@ -122,11 +124,13 @@ const OBSERVERS: &[Observer] = &[
     code::irql,
     machine::processors,
     machine::uptime,
+    forwarding::observe,
     place::fault_location,
     place::one_frame_out,
     frames::nearest_caller,
     frames::on_stack,
     frames::instruction,
+    memory::observe,
 ];
 
 /// Asks every observer. The order of the result is fixed; no observer depends on another.

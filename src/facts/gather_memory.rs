@@ -3,19 +3,24 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::dump::{Damage, Header, PhysicalBody};
 use crate::fault::{self, Crash};
+use crate::kernel::DebuggerData;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::processors::Processor;
+use crate::kernel::registry::{self, Hive};
 use crate::kernel::state::{self, KernelState};
+use crate::kernel::structures;
 use crate::machine::Machine;
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
 use crate::unwind::{StackKind, StackRange, Walker};
 
+use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
+use super::findings::Scene;
 use super::session::{self, Session};
-use super::{MemoryFacts, ProcessorFacts, StackFacts};
+use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
 
 /// Other processors whose stacks are walked.
 const MOST_STACKS: usize = 64;
@@ -27,6 +32,8 @@ pub(super) struct FromMemory {
     pub unloaded: Option<Vec<UnloadedModule>>,
     pub service_pack: Option<u32>,
     pub build_lab: Option<String>,
+    pub machine: Option<String>,
+    pub forwarding: ForwardingFacts,
     pub process: Option<String>,
     pub thread: Option<u64>,
     pub found: Option<Found>,
@@ -81,20 +88,45 @@ pub(super) fn read(
     let Some(machine) = header.machine else {
         return result;
     };
-    let code = Session::new(&result.modules, &space, library, machine);
-    result.found = Crash::from_memory(header, &kernel, &space, &code).map(|crash| {
+    let session = Session::new(&result.modules, &space, library, machine);
+    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|crash| {
         let investigation = fault::investigate(&crash, budget);
         let number = crashed.map(|p| p.number);
-        found(&crash, &investigation, &result.modules, &code, number)
+        found(&crash, &investigation, &result.modules, &session, number)
     });
-    result.facts = Some(MemoryFacts {
+    let mut facts = MemoryFacts {
         processors: processors(&kernel),
-        other_stacks: other_stacks(&kernel, machine, &space, &code, budget),
+        other_stacks: other_stacks(&kernel, machine, &space, &session, budget),
         ..MemoryFacts::default()
-    });
-    code.want_package();
-    let learnt = code.learnt();
+    };
+    let scene = Scene {
+        memory: &space,
+        machine,
+        build: header.build,
+        budget,
+    };
+    let table = kernel
+        .kdbg
+        .as_ref()
+        .and_then(DebuggerData::pool_track_table);
+    facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
+    if let Some(found) = &result.found {
+        facts.findings = scene.at_fault(&found.fault);
+    }
+    facts
+        .findings
+        .extend(tag_findings(facts.pool_tags.as_deref()));
+    result.forwarding = pool_forwarding(&facts, header.system_time);
+    session.want_package();
+    let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
+    result.facts = Some(facts);
+    let processes = header
+        .ps_active_process_head
+        .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
+    if let Some(processes) = processes {
+        result.registry(&space, header, machine.truncate(processes), budget);
+    }
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
     }
@@ -107,6 +139,34 @@ impl FromMemory {
             what: what.to_owned(),
             offset: None,
         });
+    }
+
+    /// What the SYSTEM hive in memory says, where its cells are resident.
+    fn registry(&mut self, memory: &dyn Memory, header: &Header, processes: u64, budget: &Budget) {
+        let hive = header
+            .machine
+            .and_then(|machine| structures::find(header.build, machine))
+            .and_then(|layout| registry::system_hive(memory, processes, layout, budget));
+        let Some(cells) = hive else {
+            return;
+        };
+        let values = registry::system_values(&Hive::new(cells, budget));
+        self.machine = values.computer_name;
+        if self.service_pack.is_none() {
+            self.service_pack = values.csd_version.map(|csd| (csd >> 8) & 0xFF);
+        }
+        let (ipv4, ipv6) = (values.forwarding_ipv4, values.forwarding_ipv6);
+        if ipv4.is_some() || ipv6.is_some() {
+            self.forwarding = ForwardingFacts {
+                ipv4: ipv4.map(|dated| dated.value != 0),
+                ipv6: ipv6.map(|dated| dated.value != 0),
+                any: self.forwarding.any,
+                source: Some("registry-in-dump".to_owned()),
+                as_of: header.system_time.or(last_write(ipv4, ipv6)),
+                at_crash: true,
+                remarks: Vec::new(),
+            };
+        }
     }
 
     /// Takes the list of drivers over, each completed from its image.
@@ -198,6 +258,45 @@ fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What the tracking table says about forwarding: entries beyond the two sets exist only where it
+/// is on. Their tag does not say for which family.
+fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
+    const SETS: u64 = 2;
+    let entries = facts
+        .pool_tags
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .any(|count| count.tag == "IPmf" && count.outstanding > SETS);
+    if !entries {
+        return ForwardingFacts::default();
+    }
+    ForwardingFacts {
+        any: Some(true),
+        source: Some("pool-allocations".to_owned()),
+        as_of: crash_time,
+        at_crash: true,
+        ..ForwardingFacts::default()
+    }
+}
+
+/// The counts of the tracking table as findings.
+fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
+    tags.unwrap_or_default()
+        .iter()
+        .filter(|count| count.outstanding > 0)
+        .map(|count| Finding {
+            kind: "pool-tag".to_owned(),
+            address: None,
+            tag: Some(count.tag.clone()),
+            detail: format!(
+                "{} pool allocations tagged {} are outstanding",
+                count.outstanding, count.tag
+            ),
+        })
+        .collect()
 }
 
 fn processors(kernel: &KernelState) -> Vec<ProcessorFacts> {

@@ -4,7 +4,9 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+pub mod external;
 mod fault;
+mod findings;
 mod gather;
 mod gather_memory;
 mod memory;
@@ -102,8 +104,8 @@ pub struct DumpFacts {
     pub call_stack_size: Option<u32>,
     /// The writer left something out.
     pub overflowed: Option<bool>,
-    /// Secondary data.
-    pub tagged: Vec<TaggedFact>,
+    /// Secondary data; `None` where it was not looked for.
+    pub tagged: Option<Vec<TaggedFact>>,
     /// RequiredDumpSpace in bytes.
     pub bytes_declared: Option<u64>,
     /// Size of the file in bytes.
@@ -112,6 +114,32 @@ pub struct DumpFacts {
     pub physical_memory: Option<u64>,
     /// What is wrong with the file.
     pub damage: Vec<Damage>,
+}
+
+/// Whether multicast forwarding was on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardingFacts {
+    /// IPv4.
+    pub ipv4: Option<bool>,
+    /// IPv6.
+    pub ipv6: Option<bool>,
+    /// IPv4 or IPv6, where the source does not say which.
+    pub any: Option<bool>,
+    /// Where it was read, in the words of the report contract.
+    pub source: Option<String>,
+    /// When it was so, a FILETIME.
+    pub as_of: Option<u64>,
+    /// It is known to have been so at the crash.
+    pub at_crash: bool,
+    /// What to know about files beside the dump that were to tell it.
+    pub remarks: Vec<String>,
+}
+
+impl ForwardingFacts {
+    /// True when something is known, whatever its date.
+    pub fn is_known(&self) -> bool {
+        self.ipv4.is_some() || self.ipv6.is_some() || self.any.is_some()
+    }
 }
 
 /// The Windows that crashed.
@@ -129,6 +157,9 @@ pub struct SystemFacts {
     pub build_lab: Option<String>,
     /// Computer name, from the dump.
     pub machine: Option<String>,
+    /// Multicast forwarding.
+    #[serde(default)]
+    pub multicast_forwarding: ForwardingFacts,
 }
 
 /// The bug check.

@@ -10,9 +10,16 @@ mod field {
     pub const OWNER_TAG: usize = 0x10;
     pub const SIZE: usize = 0x14;
     pub const KERN_BASE: usize = 0x18;
-    pub const KI_PROCESSOR_BLOCK: usize = 0x218;
-    pub const CM_NT_CSD_VERSION: usize = 0x268;
+    pub const PS_LOADED_MODULE_LIST: usize = 0x48;
+    pub const PS_ACTIVE_PROCESS_HEAD: usize = 0x50;
+    pub const KI_BUGCHECK_DATA: usize = 0x88;
+    pub const MM_PAGED_POOL_START: usize = 0x120;
+    pub const POOL_TRACK_TABLE: usize = 0x1B8;
     pub const NT_BUILD_LAB: usize = 0x208;
+    pub const KI_PROCESSOR_BLOCK: usize = 0x218;
+    pub const MM_UNLOADED_DRIVERS: usize = 0x220;
+    pub const MM_LAST_UNLOADED_DRIVER: usize = 0x228;
+    pub const CM_NT_CSD_VERSION: usize = 0x268;
     pub const OFFSET_KTHREAD_KERNEL_STACK: usize = 0x29C;
     pub const OFFSET_KTHREAD_INITIAL_STACK: usize = 0x29E;
     pub const OFFSET_KTHREAD_APC_PROCESS: usize = 0x2A0;
@@ -74,6 +81,41 @@ impl DebuggerData {
     /// Base address of the kernel image.
     pub fn kern_base(&self) -> Option<u64> {
         self.u64(field::KERN_BASE)
+    }
+
+    /// Address of the head of the list of loaded modules.
+    pub fn loaded_module_list(&self) -> Option<u64> {
+        self.u64(field::PS_LOADED_MODULE_LIST)
+    }
+
+    /// Address of the head of the list of processes.
+    pub fn active_process_head(&self) -> Option<u64> {
+        self.u64(field::PS_ACTIVE_PROCESS_HEAD)
+    }
+
+    /// Address of the bug check code and its four parameters, five pointers.
+    pub fn bugcheck_data(&self) -> Option<u64> {
+        self.u64(field::KI_BUGCHECK_DATA)
+    }
+
+    /// Address of the variable that holds the start of paged pool.
+    pub fn paged_pool_start(&self) -> Option<u64> {
+        self.u64(field::MM_PAGED_POOL_START)
+    }
+
+    /// Address of the pointer to the pool tracking table.
+    pub fn pool_track_table(&self) -> Option<u64> {
+        self.u64(field::POOL_TRACK_TABLE)
+    }
+
+    /// Address of the pointer to the ring of unloaded drivers.
+    pub fn unloaded_drivers(&self) -> Option<u64> {
+        self.u64(field::MM_UNLOADED_DRIVERS)
+    }
+
+    /// Address of the count of drivers unloaded so far.
+    pub fn last_unloaded_driver(&self) -> Option<u64> {
+        self.u64(field::MM_LAST_UNLOADED_DRIVER)
     }
 
     /// Address of the array of KPRCB pointers.

@@ -49,14 +49,14 @@ pub fn read(memory: &dyn Memory, header: &Header, budget: &Budget) -> Option<Ker
         .map(|at| block(memory, Gva(machine.truncate(at))))
         .unwrap_or_default();
     let kdbg = DebuggerData::read(&raw);
-    let field = |offset: usize| {
-        let value = kdbg.as_ref()?.u64(offset)?;
+    let field = |name: fn(&DebuggerData) -> Option<u64>| {
+        let value = name(kdbg.as_ref()?)?;
         Some(machine.truncate(value))
     };
     let head = header
         .ps_loaded_module_list
         .map(|at| machine.truncate(at))
-        .or_else(|| field(0x48));
+        .or_else(|| field(DebuggerData::loaded_module_list));
     let source = Source {
         memory,
         machine,
@@ -69,12 +69,19 @@ pub fn read(memory: &dyn Memory, header: &Header, budget: &Budget) -> Option<Ker
     Some(KernelState {
         kdbg_encoded: kdbg.is_none() && raw.iter().any(|byte| *byte != 0),
         drivers: head.map(|head| modules::read(memory, head, width, budget)),
-        unloaded: field(0x220).and_then(|ring| unloaded::read(memory, ring, field(0x228), width)),
+        unloaded: field(DebuggerData::unloaded_drivers).and_then(|ring| {
+            unloaded::read(
+                memory,
+                ring,
+                field(DebuggerData::last_unloaded_driver),
+                width,
+            )
+        }),
         crashed,
         processors,
-        csd_version: field(0x268).and_then(|at| memory.read_u32(Gva(at)).ok()),
-        build_lab: field(0x208).and_then(|at| build_lab(memory, at)),
-        bugcheck: field(0x88).and_then(|at| bugcheck(memory, at, machine)),
+        csd_version: field(DebuggerData::csd_version).and_then(|at| memory.read_u32(Gva(at)).ok()),
+        build_lab: field(DebuggerData::nt_build_lab).and_then(|at| build_lab(memory, at)),
+        bugcheck: field(DebuggerData::bugcheck_data).and_then(|at| bugcheck(memory, at, machine)),
         kdbg,
     })
 }
@@ -161,7 +168,7 @@ pub fn paged_pool_start(space: &Paged<'_>, header: &Header) -> Option<u64> {
     let machine = header.machine?;
     let at = header.kd_debugger_data_block?;
     let raw = block(space, Gva(machine.truncate(at)));
-    let variable = DebuggerData::read(&raw)?.u64(0x120)?;
+    let variable = DebuggerData::read(&raw)?.paged_pool_start()?;
     let width = machine.pointer_width();
     space
         .read_pointer(Gva(machine.truncate(variable)), width)

@@ -212,14 +212,14 @@ fn dump(facts: &CrashFacts) -> m::Dump {
             call_stack_size,
             overflowed: dump.overflowed,
         }),
-        tagged_data: dump
-            .tagged
-            .iter()
-            .map(|block| m::TaggedData {
-                guid: block.guid.clone(),
-                size: block.size,
-            })
-            .collect(),
+        tagged_data: dump.tagged.as_ref().map(|list| {
+            list.iter()
+                .map(|block| m::TaggedData {
+                    guid: block.guid.clone(),
+                    size: block.size,
+                })
+                .collect()
+        }),
         // Quantities of 2^53 and above are not numbers in the contract; a size like that is noise.
         bytes_declared: dump.bytes_declared.filter(|bytes| *bytes < 1 << 53),
         bytes_present: dump.bytes_present,
@@ -268,7 +268,16 @@ fn system(facts: &CrashFacts) -> m::System {
             .map(str::to_owned),
         build_lab: facts.system.build_lab.clone(),
         machine: facts.system.machine.clone(),
-        multicast_forwarding: m::MulticastForwarding::default(),
+        multicast_forwarding: {
+            let state = &facts.system.multicast_forwarding;
+            m::MulticastForwarding {
+                ipv4: state.ipv4,
+                ipv6: state.ipv6,
+                any: state.any,
+                source: state.source.clone(),
+                as_of: state.as_of.and_then(rfc3339_from_filetime),
+            }
+        },
     }
 }
 

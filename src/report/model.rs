@@ -210,8 +210,8 @@ pub struct Dump {
     pub uptime_seconds: Option<u64>,
     /// Triage dumps only.
     pub triage: Option<Triage>,
-    /// Secondary data blocks.
-    pub tagged_data: Vec<TaggedData>,
+    /// Secondary data blocks; triage dumps only.
+    pub tagged_data: Option<Vec<TaggedData>>,
     /// Size the writer meant the file to have.
     pub bytes_declared: Option<u64>,
     /// Size of the file.
@@ -280,6 +280,8 @@ pub struct MulticastForwarding {
     pub ipv4: Option<bool>,
     /// IPv6.
     pub ipv6: Option<bool>,
+    /// IPv4 or IPv6, where the source does not say which.
+    pub any: Option<bool>,
     /// Where it was read.
     #[schemars(extend("examples" = ["pool-allocations", "registry-in-dump", "hive-file", "reg-export", "netsh-output"]))]
     pub source: Option<String>,

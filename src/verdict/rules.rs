@@ -61,6 +61,12 @@ const RULES: &[(&str, Effect)] = &[
     ("fault.other-module", Effect::Counters),
     ("fault.called-from-other-module", Effect::Counters),
     ("inventory.package-not-installed", Effect::Listed),
+    ("memory.mfe-link", Effect::DecisiveFrame),
+    ("memory.mfe-block", Effect::Struck),
+    ("memory.torn-list", Effect::Proof),
+    ("forwarding.on", Effect::Listed),
+    ("forwarding.off", Effect::Listed),
+    ("forwarding.entries-exist", Effect::Listed),
 ];
 
 fn effect(evidence: &Evidence) -> Effect {

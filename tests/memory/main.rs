@@ -6,9 +6,12 @@ mod memory_dump;
 mod memory_image;
 #[path = "../support/memory_machine.rs"]
 mod memory_machine;
+#[path = "../support/memory_registry.rs"]
+mod memory_registry;
 #[path = "../support/memory_state.rs"]
 mod memory_state;
 
+mod kernel;
 mod physical;
 mod reports;
 mod translate;

@@ -95,6 +95,8 @@ pub struct State {
     /// Instruction and stack pointer of each processor.
     pub contexts: Vec<(u64, u64)>,
     pub process: u64,
+    /// The System process.
+    pub system: u64,
 }
 
 /// How large a state is.
@@ -133,7 +135,8 @@ pub fn variable(mode: Mode, page: u64) -> u64 {
     mode.kernel(0x10_0000 + page * 0x1000)
 }
 
-fn pool(mode: Mode, offset: u64) -> u64 {
+/// An address in nonpaged pool.
+pub fn pool(mode: Mode, offset: u64) -> u64 {
     match mode {
         Mode::X86 | Mode::X86Pae => 0x8460_0000 + offset,
         _ => 0xFFFF_FA80_0100_0000 + offset,
@@ -235,6 +238,7 @@ impl State {
             trap_frame: 0,
             contexts: Vec::new(),
             process,
+            system,
         };
         for number in 0..size.processors {
             state.processor(o, number);

@@ -1,0 +1,88 @@
+//! Is multicast forwarding on? Without it the defect's code does not run.
+//!
+//! Windows 6.0 keeps the setting of `netsh` away from the registry value documented for Windows
+//! 2000: a value that is present counts, an absent one says nothing. Allocations of the forwarding
+//! entries' own pool tag prove more than any value.
+
+use crate::facts::CrashFacts;
+use crate::knowledge::Basis;
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// Allocations under the tag that exist without any forwarding entry: the sets of IPv4 and IPv6.
+const SETS: u64 = 2;
+/// The tag of forwarding entries, their sets and outgoing interfaces.
+const TAG: &str = "IPmf";
+
+/// Forwarding at the time of the crash.
+pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let mut found = Vec::new();
+    found.extend(entries(facts));
+    let state = &facts.system.multicast_forwarding;
+    let place = state.source.clone();
+    let before = state
+        .as_of
+        .zip(facts.dump.crash_time)
+        .is_some_and(|(seen, crash)| seen <= crash);
+    let timely = state.at_crash || before;
+    match (state.ipv4, state.ipv6) {
+        (Some(true), _) | (_, Some(true)) if timely => found.push(with_place(
+            Evidence::pro(
+                "forwarding.on",
+                Strength::Weak,
+                Basis::Article,
+                "multicast forwarding was set to on",
+            ),
+            place,
+        )),
+        (Some(false), Some(false) | None) | (None, Some(false)) if state.at_crash => {
+            found.push(with_place(
+                Evidence::contra(
+                    "forwarding.off",
+                    Strength::Weak,
+                    Basis::PublicSource,
+                    "the registry value that turns multicast forwarding on was 0; netsh keeps \
+                     its setting elsewhere",
+                ),
+                place,
+            ));
+        }
+        _ => {}
+    }
+    let outcome = if !found.is_empty() {
+        Outcome::Found(found)
+    } else if state.is_known() {
+        Outcome::Neutral(
+            "what is known about multicast forwarding is not from the time of the crash".to_owned(),
+        )
+    } else {
+        Outcome::Blind("nothing says whether multicast forwarding was on".to_owned())
+    };
+    Observation {
+        observer: "forwarding.state",
+        question: "Was multicast forwarding on?",
+        outcome,
+    }
+}
+
+/// Forwarding entries in the pool.
+fn entries(facts: &CrashFacts) -> Option<Evidence> {
+    let tags = facts.memory.as_ref()?.pool_tags.as_ref()?;
+    let count = tags.iter().find(|count| count.tag == TAG)?.outstanding;
+    (count > SETS).then(|| {
+        Evidence::pro(
+            "forwarding.entries-exist",
+            Strength::Moderate,
+            Basis::PublicSource,
+            format!("{count} allocations tagged {TAG}: multicast forwarding entries exist"),
+        )
+        .at("pool tracking table")
+    })
+}
+
+fn with_place(evidence: Evidence, place: Option<String>) -> Evidence {
+    match place {
+        Some(place) => evidence.at(place),
+        None => evidence,
+    }
+}

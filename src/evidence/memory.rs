@@ -1,0 +1,55 @@
+//! Memory around the fault: does it work on a multicast forwarding entry, and is its list torn?
+
+use crate::facts::{CrashFacts, Finding};
+use crate::knowledge::Basis;
+
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// The tag of forwarding entries, their sets and outgoing interfaces (pooltag.txt).
+const TAG: &str = "IPmf";
+
+/// Pool blocks and lists at the fault's registers.
+pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "memory.at-fault",
+        question: "Did the fault work on the list of a multicast forwarding entry's timer?",
+        outcome: outcome(facts),
+    }
+}
+
+fn outcome(facts: &CrashFacts) -> Outcome {
+    let Some(memory) = &facts.memory else {
+        return Outcome::Blind("the dump does not hold the memory the fault worked on".to_owned());
+    };
+    let list = facts
+        .fault
+        .instruction_kind
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with("list-"));
+    if !list {
+        return Outcome::Neutral("the faulting instruction is no list operation".to_owned());
+    }
+    let tagged = |kind: &str| {
+        let of = |finding: &&Finding| finding.kind == kind && finding.tag.as_deref() == Some(TAG);
+        memory.findings.iter().find(of)
+    };
+    let mut found = Vec::new();
+    if let Some(finding) = tagged("shared-list-link") {
+        found.push(piece("memory.mfe-link", Strength::Decisive, finding));
+    } else if let Some(finding) = tagged("pool-block") {
+        found.push(piece("memory.mfe-block", Strength::Strong, finding));
+    }
+    if let Some(finding) = tagged("torn-list") {
+        found.push(piece("memory.torn-list", Strength::Decisive, finding));
+    }
+    match found.is_empty() {
+        true => Outcome::Neutral(
+            "no pointer of the list operation leads to a multicast forwarding entry".to_owned(),
+        ),
+        false => Outcome::Found(found),
+    }
+}
+
+fn piece(id: &'static str, strength: Strength, finding: &Finding) -> Evidence {
+    Evidence::pro(id, strength, Basis::PublicSource, finding.detail.clone()).at("memory")
+}

@@ -1,0 +1,166 @@
+//! What lies at the addresses a fault worked with: pool blocks, and lists that do not add up.
+
+use crate::bytes::{Budget, Gva};
+use crate::kernel::lists::{self, Direction, End, Rules};
+use crate::kernel::pool::{self, PoolBlock, Tag};
+use crate::kernel::structures;
+use crate::machine::Machine;
+use crate::memory::Memory;
+
+use super::{FaultFacts, Finding, PoolTagFacts};
+
+/// Entries of one list that are walked.
+const MOST_ENTRIES: usize = 4096;
+/// "IP Multicast Forwarding Entry pool": entries, their sets, outgoing interfaces (pooltag.txt).
+const FORWARDING: Tag = Tag(*b"IPmf");
+/// "IP Timer Tables" (pooltag.txt).
+const TIMERS: Tag = Tag(*b"Iptt");
+
+/// What the search works on.
+pub(super) struct Scene<'a> {
+    pub memory: &'a dyn Memory,
+    pub machine: Machine,
+    pub build: Option<u32>,
+    pub budget: &'a Budget,
+}
+
+impl Scene<'_> {
+    /// Outstanding allocations of the defect's tags. `table` is the address of the pointer to
+    /// the tracking table.
+    pub fn pool_tags(&self, table: u64) -> Option<Vec<PoolTagFacts>> {
+        let layout = structures::find(self.build, self.machine)?;
+        let tags = [FORWARDING, TIMERS];
+        let counts = pool::tracked(self.memory, table, layout, &tags, self.budget)?;
+        let facts = counts.iter().map(|count| PoolTagFacts {
+            tag: count.tag.to_string(),
+            outstanding: count.outstanding,
+        });
+        Some(facts.collect())
+    }
+
+    /// Findings at the fault's registers, in the order of the registers.
+    pub fn at_fault(&self, fault: &FaultFacts) -> Vec<Finding> {
+        let list = fault
+            .instruction_kind
+            .as_deref()
+            .is_some_and(|kind| kind.starts_with("list-"));
+        let mut found = Vec::new();
+        let mut seen = Vec::new();
+        for (name, value) in &fault.registers {
+            if seen.contains(value) {
+                continue;
+            }
+            seen.push(*value);
+            if let Some(block) = self.block(*value) {
+                found.push(block_finding(name, *value, &block));
+            }
+            if list {
+                found.extend(self.list_at(name, *value));
+            }
+        }
+        found
+    }
+
+    fn block(&self, address: u64) -> Option<PoolBlock> {
+        pool::block_at(self.memory, address, self.machine, self.build)
+    }
+
+    /// The tag of the allocated block at an address.
+    fn tag(&self, address: u64) -> Option<Tag> {
+        self.block(address)
+            .filter(|block| block.allocated)
+            .map(|block| block.tag)
+    }
+
+    /// The list a register points into. Only a pointer that at least one neighbour points back to
+    /// is taken for a list entry.
+    fn list_at(&self, name: &str, at: u64) -> Vec<Finding> {
+        let width = self.machine.pointer_width();
+        let link = |at: u64, offset: usize| {
+            let at = at.checked_add(offset as u64)?;
+            self.memory.read_pointer(Gva(at), width).ok()
+        };
+        let (Some(next), Some(previous)) = (link(at, 0), link(at, width)) else {
+            return Vec::new();
+        };
+        let neighbour = [link(next, width), link(previous, 0)].contains(&Some(at));
+        // An entry that leads to itself is the usual idle state.
+        if !neighbour || next == at {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        if let Some(finding) = self.shared_link(name, at, next, previous) {
+            found.push(finding);
+        }
+        let rules = Rules {
+            width,
+            most: MOST_ENTRIES,
+            reciprocal: true,
+            budget: self.budget,
+        };
+        for direction in [Direction::Forward, Direction::Backward] {
+            let walk = lists::walk(self.memory, at, direction, rules);
+            if let End::Torn { from, to, back } = walk.end {
+                found.push(self.torn(from, to, back));
+                break;
+            }
+        }
+        found
+    }
+
+    /// The entry and a neighbour lie at the same offset of blocks of one tag.
+    fn shared_link(&self, name: &str, at: u64, next: u64, previous: u64) -> Option<Finding> {
+        let own = self.block(at).filter(|block| block.allocated)?;
+        let shared = [next, previous].into_iter().any(|other| {
+            self.block(other)
+                .is_some_and(|b| b.tag == own.tag && b.offset(other) == own.offset(at))
+        });
+        shared.then(|| Finding {
+            kind: "shared-list-link".to_owned(),
+            address: Some(at),
+            tag: Some(own.tag.to_string()),
+            detail: format!(
+                "{name} points to a list entry at the same offset ({:#x}) of its block as a \
+                 neighbour's, both tagged {}",
+                own.offset(at).unwrap_or(0),
+                own.tag
+            ),
+        })
+    }
+
+    fn torn(&self, from: u64, to: u64, back: u64) -> Finding {
+        let tags = [self.tag(from), self.tag(to)];
+        let tag = tags.into_iter().flatten().next();
+        let named = |address: u64, tag: Option<Tag>| match tag {
+            Some(tag) => format!("{address:#x} ({tag})"),
+            None => format!("{address:#x}"),
+        };
+        Finding {
+            kind: "torn-list".to_owned(),
+            address: Some(from),
+            tag: tag.map(|tag| tag.to_string()),
+            detail: format!(
+                "the list entry {} leads to {}, which leads back to {back:#x}",
+                named(from, tags.first().copied().flatten()),
+                named(to, tags.last().copied().flatten()),
+            ),
+        }
+    }
+}
+
+fn block_finding(name: &str, value: u64, block: &PoolBlock) -> Finding {
+    let state = if block.allocated { "allocated" } else { "free" };
+    let place = match block.offset(value) {
+        Some(offset) => format!("{offset:#x} bytes into"),
+        None => "in the header of".to_owned(),
+    };
+    Finding {
+        kind: "pool-block".to_owned(),
+        address: Some(value),
+        tag: Some(block.tag.to_string()),
+        detail: format!(
+            "{name} points {place} the {state} pool block of {:#x} bytes tagged {}",
+            block.size, block.tag
+        ),
+    }
+}

@@ -1,0 +1,175 @@
+//! Pool memory: the block around an address, and the allocation counts of the tracking table.
+//!
+//! POOL_HEADER as builds 6000 to 7601 lay it out. A block is believed only when every header from
+//! the start of its page on agrees with the next: any other bytes could look like one.
+
+use crate::bytes::{Budget, Gva, View};
+use crate::machine::Machine;
+use crate::memory::Memory;
+
+use super::structures::Structures;
+
+const PAGE: u64 = 0x1000;
+/// First and last build with these headers.
+const BUILDS: std::ops::RangeInclusive<u32> = 6000..=7601;
+/// The bit of a tag that guards its block against being freed under another tag.
+const PROTECTED: u32 = 0x8000_0000;
+/// Pages of the tracking table that are looked at.
+const MOST_TABLE_PAGES: u64 = 64;
+
+/// A pool tag: four characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag(pub [u8; 4]);
+
+impl Tag {
+    fn of(value: u32) -> Tag {
+        Tag((value & !PROTECTED).to_le_bytes())
+    }
+
+    /// True when all four bytes are printable ASCII, as those of every documented tag.
+    pub fn is_printable(self) -> bool {
+        self.0.iter().all(|byte| (0x20..0x7F).contains(byte))
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for byte in self.0 {
+            let shown = if (0x20..0x7F).contains(&byte) {
+                byte
+            } else {
+                b'.'
+            };
+            write!(f, "{}", char::from(shown))?;
+        }
+        Ok(())
+    }
+}
+
+/// A pool block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolBlock {
+    /// Address of its header.
+    pub header: u64,
+    /// Address of its first byte for the owner.
+    pub body: u64,
+    /// Bytes from the header to the next block's.
+    pub size: u64,
+    /// Its tag; a free block keeps its last owner's.
+    pub tag: Tag,
+    /// False when it is free.
+    pub allocated: bool,
+}
+
+impl PoolBlock {
+    /// Offset of `address` in the owner's bytes; `None` inside the header.
+    pub fn offset(&self, address: u64) -> Option<u64> {
+        address.checked_sub(self.body)
+    }
+}
+
+/// The block that holds `address`, in memory that is small pool blocks from the start of its page
+/// on. `None` for anything else: large allocations, stacks, images, absent pages.
+pub fn block_at(
+    memory: &dyn Memory,
+    address: u64,
+    machine: Machine,
+    build: Option<u32>,
+) -> Option<PoolBlock> {
+    // Size of a header, bytes of a unit, bits of the two sizes.
+    let (header, unit, mask) = match machine {
+        Machine::X86 => (8, 8, 0x1FF),
+        Machine::X64 => (16, 16, 0xFF),
+        _ => return None,
+    };
+    if !build.is_some_and(|build| BUILDS.contains(&build)) {
+        return None;
+    }
+    let page = address & !(PAGE - 1);
+    let mut bytes = [0; PAGE as usize];
+    memory.read(Gva(page), &mut bytes).ok()?;
+    let view = View(&bytes);
+    let (mut at, mut previous, mut found) = (0u64, 0u16, None);
+    while at < PAGE {
+        let offset = usize::try_from(at).ok()?;
+        let (low, high) = (view.u16(offset)?, view.u16(offset + 2)?);
+        let units = high & mask;
+        let size = u64::from(units) * unit;
+        if low & mask != previous || units == 0 || at + size > PAGE {
+            return None;
+        }
+        let tag = Tag::of(view.u32(offset + 4)?);
+        if (at..at + size).contains(&(address - page)) {
+            found = Some(PoolBlock {
+                header: page + at,
+                body: page + at + header,
+                size,
+                tag,
+                allocated: high & !mask != 0,
+            });
+        }
+        previous = units;
+        at += size;
+    }
+    found.filter(|block| block.tag.is_printable())
+}
+
+/// Allocations of one tag that were not freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TagCount {
+    /// The tag.
+    pub tag: Tag,
+    /// Allocations minus frees, paged and not.
+    pub outstanding: u64,
+}
+
+/// Counts the outstanding allocations of `tags` in the table that the pointer at `table` leads to.
+/// The table has no length of its own: it ends where an entry is no tag or a page is absent.
+/// `None` when not even its first page is there.
+pub fn tracked(
+    memory: &dyn Memory,
+    table: u64,
+    structures: &Structures,
+    tags: &[Tag],
+    budget: &Budget,
+) -> Option<Vec<TagCount>> {
+    let layout = structures.tracker;
+    let width = structures.machine.pointer_width();
+    let start = memory
+        .read_pointer(Gva(table), width)
+        .ok()
+        .filter(|at| *at != 0)?;
+    let mut counts: Vec<TagCount> = tags
+        .iter()
+        .map(|tag| TagCount {
+            tag: *tag,
+            outstanding: 0,
+        })
+        .collect();
+    let mut bytes = vec![0; layout.size];
+    let most = MOST_TABLE_PAGES * PAGE / layout.size as u64;
+    for index in 0..most {
+        let at = start.checked_add(index.checked_mul(layout.size as u64)?)?;
+        if budget.spend(1).is_err() || memory.read(Gva(at), &mut bytes).is_err() {
+            return (index > 0).then_some(counts);
+        }
+        let view = View(&bytes);
+        let key = view.u32(0)?;
+        if key == 0 {
+            continue;
+        }
+        let tag = Tag::of(key);
+        if !tag.is_printable() {
+            return (index > 0).then_some(counts);
+        }
+        let left = |(allocs, frees): (usize, usize)| {
+            let allocs = view.u32(allocs).unwrap_or(0);
+            allocs.saturating_sub(view.u32(frees).unwrap_or(0))
+        };
+        if let Some(count) = counts.iter_mut().find(|count| count.tag == tag) {
+            let sum = u64::from(left(layout.non_paged)) + u64::from(left(layout.paged));
+            count.outstanding = count.outstanding.saturating_add(sum);
+        }
+    }
+    Some(counts)
+}

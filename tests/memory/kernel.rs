@@ -1,0 +1,349 @@
+//! Pool, lists and the registry in memory.
+
+use kbtriage::bytes::{Budget, PagedReader};
+use kbtriage::facts::external;
+use kbtriage::kernel::lists::{self, Direction, End, Rules};
+use kbtriage::kernel::pool;
+use kbtriage::machine::Machine as Architecture;
+use kbtriage::memory::{Memory, Paged, Physical};
+use kbtriage::source::SourceInfo;
+use kbtriage::triage::Engine;
+use serde_json::Value;
+
+use crate::memory_dump::{Fill, write};
+use crate::memory_machine::{Machine, Mode};
+use crate::memory_registry::Hive;
+use crate::memory_state::{SMALL, State, pool as pool_at, variable};
+use crate::reports::report;
+use crate::{body, header, opened, reader};
+
+const MODES: [Mode; 3] = [Mode::X86, Mode::X86Pae, Mode::X64];
+/// The crash time every test header carries.
+const CRASH: u64 = 128_606_796_000_000_000;
+
+fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
+    let file = write(machine, &header(machine, 1), Fill::All);
+    let reader = reader(&file);
+    let dump = opened(&reader);
+    let budget = Budget::default();
+    let physical = Physical::new(&reader, body(&dump), &budget);
+    test(&Paged::of_crash(&physical, &dump.header).unwrap())
+}
+
+fn architecture(mode: Mode) -> Architecture {
+    if mode.is_32_bit() {
+        Architecture::X86
+    } else {
+        Architecture::X64
+    }
+}
+
+fn reported(state: &State) -> Value {
+    report(&write(&state.machine, &state.header, Fill::All))
+}
+
+/// A page of pool blocks: tag, units and whether each is allocated. Gives each block's address.
+fn pool_page(m: &mut Machine, page: u64, blocks: &[(&[u8; 4], u64, bool)]) -> Vec<u64> {
+    let (unit, bits) = if m.mode.is_32_bit() { (8, 9) } else { (16, 8) };
+    let (mut at, mut previous) = (0u64, 0u64);
+    let mut places = Vec::new();
+    let rest = 0x1000 / unit - blocks.iter().map(|block| block.1).sum::<u64>();
+    let filler = (b"Fill", rest, true);
+    for (tag, units, allocated) in blocks.iter().chain([&filler]) {
+        let kind = if *allocated { 2u64 << bits } else { 0 };
+        let word = previous | ((units | kind) << 16);
+        m.put_u32(page + at, word as u32);
+        m.put(page + at + 4, *tag);
+        places.push(page + at);
+        previous = *units;
+        at += units * unit;
+    }
+    places
+}
+
+#[test]
+fn an_address_in_pool_belongs_to_the_block_around_it() {
+    for mode in MODES {
+        let (unit, header) = if mode.is_32_bit() {
+            (8u64, 8u64)
+        } else {
+            (16, 16)
+        };
+        let mut m = Machine::new(mode, 0x20, 1);
+        let page = pool_at(mode, 0x70_0000);
+        let blocks = pool_page(
+            &mut m,
+            page,
+            &[(b"Tcpt", 3, true), (b"IPmf", 9, true), (b"Iptt", 4, false)],
+        );
+        with(&m, |memory| {
+            let at = |address| pool::block_at(memory, address, architecture(mode), Some(6001));
+            let block = at(blocks[1] + header + 0x18).unwrap();
+            assert_eq!(block.tag.to_string(), "IPmf", "{mode:?}");
+            assert_eq!((block.header, block.size), (blocks[1], 9 * unit));
+            assert_eq!(block.offset(blocks[1] + header + 0x18), Some(0x18));
+            assert!(block.allocated);
+            assert!(!at(blocks[2] + header).unwrap().allocated);
+            assert_eq!(at(page + 0x2000), None);
+            let other = pool::block_at(memory, blocks[1], architecture(mode), Some(9600));
+            assert_eq!(other, None, "another build has other headers");
+        });
+    }
+}
+
+#[test]
+fn a_page_whose_headers_disagree_holds_no_known_block() {
+    let mut m = Machine::new(Mode::X64, 0x20, 1);
+    let page = pool_at(Mode::X64, 0x70_0000);
+    let blocks = pool_page(&mut m, page, &[(b"Tcpt", 3, true), (b"IPmf", 9, true)]);
+    m.put(blocks[1], &[7]);
+    with(&m, |memory| {
+        let found = pool::block_at(memory, blocks[0] + 16, Architecture::X64, Some(6001));
+        assert_eq!(found, None);
+    });
+}
+
+fn tracker(state: &mut State, counts: &[(&[u8; 4], u32, u32)]) {
+    let mode = state.machine.mode;
+    let size = if mode.is_32_bit() { 0x1C } else { 0x28 };
+    let table = pool_at(mode, 0x80_0000);
+    state.machine.put(table, &[0; 0x2000]);
+    for (i, (tag, allocs, frees)) in counts.iter().enumerate() {
+        let at = table + 3 * size * (i as u64 + 1);
+        state.machine.put(at, *tag);
+        state.machine.put_u32(at + 4, *allocs);
+        state.machine.put_u32(at + 8, *frees);
+    }
+    state.machine.put_ptr(variable(mode, 2) + 0x190, table);
+    state.refresh();
+}
+
+#[test]
+fn outstanding_forwarding_entries_say_that_forwarding_was_on() {
+    for mode in MODES {
+        let mut state = State::new(mode, SMALL);
+        tracker(&mut state, &[(b"Tcpt", 90, 3), (b"IPmf", 17, 4)]);
+        let got = reported(&state);
+        let forwarding = &got["system"]["multicast_forwarding"];
+        assert_eq!(
+            forwarding["any"], true,
+            "{mode:?} {}",
+            got["memory_findings"]
+        );
+        assert!(forwarding["ipv4"].is_null(), "the tag names no family");
+        assert_eq!(forwarding["source"], "pool-allocations");
+        assert_eq!(forwarding["as_of"], got["dump"]["crash_time"]);
+        let evidence = got["hotfix"]["match"]["evidence"].to_string();
+        assert!(evidence.contains("forwarding.entries-exist"), "{evidence}");
+    }
+}
+
+#[test]
+fn the_sets_alone_say_nothing_about_forwarding() {
+    let mut state = State::new(Mode::X64, SMALL);
+    tracker(&mut state, &[(b"IPmf", 2, 0)]);
+    let got = reported(&state);
+    assert!(got["system"]["multicast_forwarding"]["source"].is_null());
+}
+
+#[test]
+fn a_walk_reports_the_first_neighbours_that_disagree() {
+    let mode = Mode::X64;
+    let mut m = Machine::new(mode, 0x20, 1);
+    let at: Vec<u64> = (0..6).map(|i| pool_at(mode, 0x1000 * i)).collect();
+    for i in 0..6 {
+        m.put_ptr(at[i], at[(i + 1) % 6]);
+        m.put_ptr(at[i] + 8, at[(i + 5) % 6]);
+    }
+    let budget = Budget::default();
+    let rules = Rules {
+        width: 8,
+        most: 100,
+        reciprocal: true,
+        budget: &budget,
+    };
+    with(&m, |memory| {
+        let walk = lists::walk(memory, at[0], Direction::Forward, rules);
+        assert_eq!((walk.end, walk.entries), (End::Whole, at[1..].to_vec()));
+        let walk = lists::walk(memory, at[0], Direction::Backward, rules);
+        assert_eq!((walk.end, walk.entries.len()), (End::Whole, 5));
+    });
+    m.put_ptr(at[4] + 8, at[2]);
+    with(&m, |memory| {
+        let walk = lists::walk(memory, at[0], Direction::Forward, rules);
+        let end = End::Torn {
+            from: at[3],
+            to: at[4],
+            back: at[2],
+        };
+        assert_eq!((walk.end, walk.entries), (end, at[1..4].to_vec()));
+        let lenient = Rules {
+            reciprocal: false,
+            ..rules
+        };
+        let walk = lists::walk(memory, at[0], Direction::Forward, lenient);
+        assert_eq!(walk.end, End::Whole);
+    });
+    m.put_ptr(at[4], at[2]);
+    with(&m, |memory| {
+        let lenient = Rules {
+            reciprocal: false,
+            ..rules
+        };
+        let walk = lists::walk(memory, at[0], Direction::Forward, lenient);
+        assert_eq!(
+            (walk.end, walk.entries.len()),
+            (End::Cycle { at: at[2] }, 4)
+        );
+    });
+}
+
+#[test]
+fn a_list_operation_on_a_forwarding_entry_in_a_torn_list_is_confirmed_without_symbols() {
+    let mode = Mode::X64;
+    let mut state = State::new(mode, SMALL);
+    let m = &mut state.machine;
+    let page = pool_at(mode, 0x70_0000);
+    let blocks = pool_page(
+        m,
+        page,
+        &[(b"IPmf", 9, true), (b"IPmf", 9, true), (b"IPmf", 9, true)],
+    );
+    let [r, p, e] = [0, 1, 2].map(|i| blocks[i] + 16 + 0x40);
+    // The entry's Flink is gone; behind it, R leads past P.
+    for (at, flink, blink) in [(r, e, r), (p, e, r), (e, 0, p)] {
+        m.put_ptr(at, flink);
+        m.put_ptr(at + 8, blink);
+    }
+    // mov rax,[rdx]; mov rcx,[rdx+8]; mov [rax+8],rcx; mov [rcx],rax; ret
+    let code = [
+        0x48, 0x8B, 0x02, 0x48, 0x8B, 0x4A, 0x08, 0x48, 0x89, 0x48, 0x08, 0x48, 0x89, 0x01, 0xC3,
+    ];
+    m.put(state.fault_ip - 7, &code);
+    m.put_u64(state.trap_frame + 0x30, 0);
+    m.put_u64(state.trap_frame + 0x38, p);
+    m.put_u64(state.trap_frame + 0x40, e);
+    state.refresh();
+    let got = reported(&state);
+    assert_eq!(
+        got["fault"]["instruction_kind"], "list-unlink",
+        "{}",
+        got["fault"]
+    );
+    let kinds: Vec<&str> = got["memory_findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["tag"] == "IPmf")
+        .map(|finding| finding["kind"].as_str().unwrap())
+        .collect();
+    assert!(
+        kinds.contains(&"shared-list-link"),
+        "{}",
+        got["memory_findings"]
+    );
+    assert!(kinds.contains(&"torn-list"), "{}", got["memory_findings"]);
+    assert_eq!(
+        got["hotfix"]["match"]["status"], "confirmed",
+        "{}",
+        got["hotfix"]["match"]
+    );
+    assert_eq!(got["hotfix"]["verdict"], "applies");
+}
+
+#[test]
+fn the_registry_in_memory_tells_the_machine_and_whether_forwarding_was_on() {
+    for mode in MODES {
+        for on in [0, 1] {
+            let mut state = State::new(mode, SMALL);
+            Hive::system(CRASH - 1_000_000_000, Some(on), "ALPHA").load(&mut state);
+            let got = reported(&state);
+            assert_eq!(got["system"]["machine"], "ALPHA", "{mode:?}");
+            let forwarding = &got["system"]["multicast_forwarding"];
+            assert_eq!(forwarding["ipv4"], on == 1, "{mode:?}");
+            assert!(forwarding["ipv6"].is_null(), "an absent value says nothing");
+            assert_eq!(forwarding["source"], "registry-in-dump");
+        }
+    }
+}
+
+#[test]
+fn a_hive_whose_cells_are_not_mapped_says_nothing() {
+    let mut state = State::new(Mode::X64, SMALL);
+    Hive::system(CRASH, Some(1), "ALPHA").load(&mut state);
+    let table = 0xFFFF_F8A0_0000_1000 + 8 * 0x1000;
+    state.machine.put_ptr(table, 0);
+    let got = reported(&state);
+    assert!(got["system"]["machine"].is_null());
+    assert!(got["system"]["multicast_forwarding"]["source"].is_null());
+}
+
+#[test]
+fn a_hive_file_counts_for_the_crash_only_when_its_key_was_not_written_since() {
+    let minute = 600_000_000;
+    // Written before, taken after; written and taken after; written and taken before.
+    for (written, taken, at_crash) in [
+        (CRASH - minute, CRASH + minute, true),
+        (CRASH + minute, CRASH + 2 * minute, false),
+        (CRASH - 2 * minute, CRASH - minute, false),
+    ] {
+        let mut file = Hive::system(written, Some(0), "ALPHA").file();
+        file[0x0C..0x14].copy_from_slice(&u64::to_le_bytes(taken));
+        let reader = PagedReader::open(&file).unwrap();
+        let state = external::read(&reader, None, &Budget::default()).unwrap();
+        assert_eq!((state.ipv4, state.ipv6), (Some(false), None));
+        assert_eq!(state.machine.as_deref(), Some("ALPHA"));
+        assert_eq!((state.written, state.taken), (Some(written), Some(taken)));
+        assert_eq!(state.source, "hive-file");
+
+        let machine = State::new(Mode::X64, SMALL);
+        let dump = write(&machine.machine, &machine.header, Fill::All);
+        let engine = Engine {
+            registry: vec![state],
+            ..Engine::default()
+        };
+        let got = serde_json::to_value(engine.triage(&dump, &SourceInfo::default())).unwrap();
+        assert_eq!(got["system"]["multicast_forwarding"]["ipv4"], false);
+        let evidence = got["hotfix"]["match"]["evidence"].to_string();
+        assert_eq!(evidence.contains("forwarding.off"), at_crash, "{evidence}");
+    }
+}
+
+#[test]
+fn a_hive_file_of_another_machine_is_not_used() {
+    let mut machine = State::new(Mode::X64, SMALL);
+    Hive::system(CRASH, None, "ALPHA").load(&mut machine);
+    let file = Hive::system(CRASH, Some(1), "BETA").file();
+    let reader = PagedReader::open(&file).unwrap();
+    let state = external::read(&reader, None, &Budget::default()).unwrap();
+    let dump = write(&machine.machine, &machine.header, Fill::All);
+    let engine = Engine {
+        registry: vec![state],
+        ..Engine::default()
+    };
+    let got = serde_json::to_value(engine.triage(&dump, &SourceInfo::default())).unwrap();
+    assert_eq!(got["system"]["machine"], "ALPHA");
+    assert!(got["system"]["multicast_forwarding"]["ipv4"].is_null());
+    assert!(
+        got["notes"].to_string().contains("BETA"),
+        "{}",
+        got["notes"]
+    );
+}
+
+#[test]
+fn a_hive_that_leads_in_circles_ends() {
+    let hive = Hive::system(CRASH, Some(1), "ALPHA");
+    let mut file = hive.file();
+    // Every list of subkeys becomes a list of lists that names itself.
+    for at in 0x1000..file.len() - 8 {
+        if &file[at..at + 2] == b"lf" {
+            let cell = (at as u32 - 0x1000 - 4).to_le_bytes();
+            file[at..at + 2].copy_from_slice(b"ri");
+            file[at + 4..at + 8].copy_from_slice(&cell);
+        }
+    }
+    let reader = PagedReader::open(&file).unwrap();
+    let state = external::read(&reader, None, &Budget::default()).unwrap();
+    assert_eq!((state.ipv4, state.machine), (None, None));
+}
