@@ -162,6 +162,24 @@ fn every_entry_of_a_hostile_share_is_accounted_for_exactly_once() {
         "a broken dump is said by the exit status"
     );
 
+    // Every record follows its schema.
+    let validators: BTreeMap<&str, _> = ["summary", "machine", "scan"]
+        .into_iter()
+        .map(|name| {
+            let schema = run(&["schema", name]).stdout;
+            let schema = serde_json::from_slice(&schema).unwrap();
+            (name, jsonschema::validator_for(&schema).unwrap())
+        })
+        .collect();
+    for line in &lines {
+        let name = match line["type"].as_str().unwrap() {
+            "report" => "summary",
+            other => other,
+        };
+        let errors: Vec<_> = validators[name].iter_errors(line).collect();
+        assert!(errors.is_empty(), "{errors:?} in {line}");
+    }
+
     // The closing record counts the same.
     let scan = of_type(&lines, "scan")[0];
     let count = |what: &str| expected.values().filter(|w| *w == what).count() as u64;

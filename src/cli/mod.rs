@@ -21,7 +21,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::report::Kind;
 
 /// Exit status for wrong usage.
 const USAGE: u8 = 2;
@@ -64,8 +66,12 @@ enum Command {
     Store(store::StoreArgs),
     Kb(kb::KbArgs),
     Symbols(symbols::SymbolsArgs),
-    /// Print the JSON Schema of a report
-    Schema,
+    /// Print the JSON Schema of a report or of another record
+    Schema {
+        /// The record
+        #[arg(value_enum, default_value_t = SchemaOf::Report)]
+        record: SchemaOf,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -76,6 +82,30 @@ enum Command {
         /// A command
         command: Option<String>,
     },
+}
+
+/// Records that have a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SchemaOf {
+    /// One dump, everything
+    Report,
+    /// One dump, as scan writes it
+    Summary,
+    /// What a machine's dumps say together
+    Machine,
+    /// The closing record of a scan
+    Scan,
+}
+
+impl From<SchemaOf> for Kind {
+    fn from(record: SchemaOf) -> Kind {
+        match record {
+            SchemaOf::Report => Kind::Report,
+            SchemaOf::Summary => Kind::Summary,
+            SchemaOf::Machine => Kind::Machine,
+            SchemaOf::Scan => Kind::Scan,
+        }
+    }
 }
 
 /// Runs the program on the process's own arguments.
@@ -133,8 +163,9 @@ fn run(command: Command) -> io::Result<u8> {
             }
         },
         Command::Symbols(args) => symbols::run(&args, &mut out)?,
-        Command::Schema => {
-            crate::report::json::write_pretty(&mut out, &crate::report::schema())?;
+        Command::Schema { record } => {
+            let schema = crate::report::schema_of(record.into());
+            crate::report::json::write_pretty(&mut out, &schema)?;
             writeln!(out)?;
             0
         }

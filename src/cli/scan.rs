@@ -231,7 +231,8 @@ impl Prepared {
             catalogue,
             stop,
         });
-        let mut sink = ScanSink::new(format, args, keeper, &mut output)?.telling(tell);
+        let mut sink =
+            ScanSink::new(format, args, tool.clone(), keeper, &mut output)?.telling(tell);
         let finished = match mode(args) {
             Mode::Once => scan::run(&job, &mut sink)?,
             #[cfg(feature = "store")]
@@ -246,13 +247,13 @@ impl Prepared {
                     }
                     sink.pause()?;
                     let keeper = stored::keeper(args, &job)?;
-                    sink = ScanSink::new(format, args, Some(keeper), &mut output)?
+                    sink = ScanSink::new(format, args, tool.clone(), Some(keeper), &mut output)?
                         .telling(tell)
                         .only_new();
                 }
             }
         };
-        let tally = sink.finish(tool, self.roots, self.shard, finished)?;
+        let tally = sink.finish(self.roots, self.shard, finished)?;
         let untold = telling.finish();
         if untold > 0 {
             writeln!(

@@ -1,18 +1,20 @@
 //! Takes results and writes them in the form that was asked for; counts for the closing record.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::args::{ScanArgs, ScanFormat};
 use super::progress::Bar;
 use crate::fleet::Fleet;
 use crate::report::escape::visible;
 use crate::report::json;
-use crate::report::model::{ErrorRecord, Tool};
+use crate::report::model::{Status, Tool};
 use crate::report::records::Shard;
 use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
+use crate::report::{self, Input};
 use crate::scan::{Done, Finished, Keeper, Outcome, Progress, Record, Sink, Skip, Tally};
-use crate::source::ErrorKind;
+use crate::source::{ErrorKind, SourceError, SourceInfo};
 use crate::verdict::Verdict;
 
 /// Columns of the tables.
@@ -50,6 +52,7 @@ pub struct ScanSink<'a> {
     keeper: Option<Box<dyn Keeper>>,
     tell: Option<Tell<'a>>,
     only_new: bool,
+    tool: Tool,
 }
 
 /// Tells another system about a new finding.
@@ -63,6 +66,7 @@ impl<'a> ScanSink<'a> {
     pub fn new(
         format: ScanFormat,
         args: &ScanArgs,
+        tool: Tool,
         keeper: Option<Box<dyn Keeper>>,
         out: &'a mut dyn Write,
     ) -> io::Result<ScanSink<'a>> {
@@ -81,6 +85,7 @@ impl<'a> ScanSink<'a> {
             bar: Bar::new(args.quiet),
             all_files: args.all_files,
             keeper,
+            tool,
             tell: None,
             only_new: false,
         })
@@ -140,8 +145,7 @@ impl<'a> ScanSink<'a> {
     }
 
     fn skipped(&mut self, done: &Done, skip: &Skip) -> io::Result<()> {
-        let info = crate::source::SourceInfo::of_path(&done.path);
-        let line = skipped_line(&info, skip)?;
+        let line = skipped_line(self.tool.clone(), &done.path, skip)?;
         self.line(&line)
     }
 
@@ -151,16 +155,19 @@ impl<'a> ScanSink<'a> {
     /// Whatever the writer says.
     pub fn finish(
         mut self,
-        tool: Tool,
         roots: Vec<String>,
         shard: Option<Shard>,
         finished: Finished,
     ) -> io::Result<Tally> {
         self.bar.finish();
         let machines: Vec<_> = self.fleet.records().collect();
-        let scan = self
-            .tally
-            .record(tool, roots, shard, finished.complete, machines.len() as u64);
+        let scan = self.tally.record(
+            self.tool.clone(),
+            roots,
+            shard,
+            finished.complete,
+            machines.len() as u64,
+        );
         if let Some(keeper) = &mut self.keeper {
             keeper.close(&scan)?;
         }
@@ -235,46 +242,31 @@ fn text<T: serde::Serialize>(value: &T) -> io::Result<String> {
     String::from_utf8(out).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-/// A record about an entry that was not read.
-fn skipped_line(info: &crate::source::SourceInfo, skip: &Skip) -> io::Result<String> {
+/// A record about an entry that was not read: a summary with nothing but the reason.
+fn skipped_line(tool: Tool, path: &Path, skip: &Skip) -> io::Result<String> {
     #[derive(serde::Serialize)]
     struct Skipped<'a> {
-        #[serde(rename = "type")]
-        record_type: &'static str,
-        schema_version: &'static str,
-        detail: &'static str,
-        status: &'static str,
+        #[serde(flatten)]
+        summary: Summary,
         reason: &'a str,
-        error: ErrorRecord,
-        source: Place<'a>,
     }
-    #[derive(serde::Serialize)]
-    struct Place<'a> {
-        path: &'a str,
-        path_exact: Option<String>,
-    }
-    use base64::Engine as _;
+    let kind = match skip.reason.as_ref() {
+        "compressed" => ErrorKind::Compressed,
+        "growing" => ErrorKind::Growing,
+        "link" | "special-file" | "loop" | "offline" => ErrorKind::Unsupported,
+        _ => ErrorKind::NotADump,
+    };
+    let input = Input {
+        info: &SourceInfo::of_path(path),
+        fingerprint: None,
+        sha256: None,
+    };
+    let error = SourceError::new(kind, skip.message.clone());
+    let mut summary = Summary::of(report::failed(tool, input, &error), None);
+    summary.status = Status::Skipped;
     text(&Skipped {
-        record_type: "report",
-        schema_version: crate::report::SCHEMA_VERSION,
-        detail: "summary",
-        status: "skipped",
+        summary,
         reason: &skip.reason,
-        error: ErrorRecord {
-            kind: match skip.reason.as_ref() {
-                "compressed" => ErrorKind::Compressed,
-                "link" | "special-file" | "loop" | "offline" => ErrorKind::Unsupported,
-                _ => ErrorKind::NotADump,
-            },
-            message: skip.message.clone(),
-        },
-        source: Place {
-            path: &info.path,
-            path_exact: info
-                .path_exact
-                .as_ref()
-                .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes)),
-        },
     })
 }
 
