@@ -21,6 +21,8 @@ pub mod modules;
 pub mod report;
 pub mod scan;
 pub mod source;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod symbols;
 pub mod triage;
 pub mod unwind;

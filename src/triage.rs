@@ -11,8 +11,9 @@ use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge;
 use crate::knowledge::bugchecks;
-use crate::knowledge::builds::BuildTable;
+use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::defect;
+use crate::modules::{Module, VersionClaim, VersionSource};
 use crate::report::model::{Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
@@ -108,7 +109,8 @@ impl Engine {
 
     /// The report on facts that were gathered before: what a store judges again when the
     /// knowledge changed.
-    pub fn judge(&self, facts: CrashFacts, input: Input<'_>) -> Triaged {
+    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>) -> Triaged {
+        self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
         let answer = self.answer(&facts, &observations);
         let notes = notes(&facts);
@@ -130,6 +132,29 @@ impl Engine {
             report: report::failed(self.tool(), input, error),
             observations: Vec::new(),
             facts: None,
+        }
+    }
+
+    /// Versions by the table of known builds, for modules whose version nothing better tells. What an
+    /// older table said is forgotten first.
+    fn identify_builds(&self, facts: &mut CrashFacts) {
+        let known = |module: &Module| match self.builds.identify(
+            module.name.as_deref()?,
+            module.time_date_stamp,
+            module.size,
+        ) {
+            Identified::Known(build) => Some(build.version),
+            Identified::Contradicted(..) | Identified::Unknown => None,
+        };
+        for module in facts.modules.iter_mut() {
+            let by_table = |claim: &VersionClaim| claim.source == VersionSource::Table;
+            if module.version.as_ref().is_none_or(by_table) {
+                module.version = known(module).map(|v| VersionClaim {
+                    version: [v.major, v.minor, v.build, v.revision],
+                    branch_tag: None,
+                    source: VersionSource::Table,
+                });
+            }
         }
     }
 

@@ -435,7 +435,7 @@ fn a_read_that_never_comes_back_is_reported_and_its_worker_replaced() {
         kbtriage::source::open(path)
     };
     let mut keep = Keep::default();
-    let finished = kbtriage::scan::run(job, &mut keep).unwrap();
+    let finished = kbtriage::scan::run(&Arc::new(job), &mut keep).unwrap();
     assert!(finished.complete);
     assert_eq!(finished.stuck, 2);
     let timeouts: Vec<bool> = keep.paths.iter().map(|(_, timeout)| *timeout).collect();
@@ -463,7 +463,7 @@ fn an_interrupted_run_ends_soon_and_gives_what_is_done() {
         ..Keep::default()
     };
     let started = Instant::now();
-    let finished = kbtriage::scan::run(job, &mut keep).unwrap();
+    let finished = kbtriage::scan::run(&Arc::new(job), &mut keep).unwrap();
     assert!(!finished.complete);
     assert!(
         (10..300).contains(&keep.paths.len()),

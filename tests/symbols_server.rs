@@ -1,6 +1,8 @@
 //! Symbol servers, against a server on loopback that also misbehaves.
 #![cfg(feature = "online")]
 
+#[path = "symbols_support/cabinets.rs"]
+mod cabinets;
 mod symbols_support;
 
 use std::collections::BTreeMap;
@@ -12,12 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cabinets::lzx;
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{
     Cache, Lookup, ModuleIdentity, Network, Origin, Resolved, ServerLimits, SymbolLibrary,
     SymbolOptions, SymbolPath,
 };
-use symbols_support::{GUID, Pdb, Pe, lzx};
+use symbols_support::{GUID, Pdb, Pe};
 use tempfile::TempDir;
 
 const STAMP: u32 = 0x4791_9120;

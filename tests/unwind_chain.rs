@@ -3,9 +3,12 @@
 mod unwind_support;
 
 use kbtriage::bytes::Budget;
+use kbtriage::bytes::Gva;
 use kbtriage::machine::{Machine, Registers};
-use kbtriage::unwind::{Trust, Walker};
-use unwind_support::chain::{call_sites, chain};
+use kbtriage::memory::{Absent, Memory};
+use kbtriage::modules::{Module, Modules, SymbolState};
+use kbtriage::unwind::{CodeInfo, MemoryCode, Trust, Walker};
+use unwind_support::chain::{Stack, call_sites, chain};
 use unwind_support::{Image, store};
 
 const STACK: u64 = 0xFFFF_F880_0900_0000;
@@ -47,4 +50,56 @@ fn stacks_of_real_driver_functions_are_walked_frame_by_frame() {
         walked += ips.len();
     }
     println!("{walked} frames of real functions");
+}
+
+/// A stack and an image in one address space, as a memory dump has them.
+struct Both<'a>(&'a Stack, &'a Stack);
+
+impl Memory for Both<'_> {
+    fn read(&self, at: Gva, buf: &mut [u8]) -> Result<(), Absent> {
+        self.0.read(at, buf).or_else(|_| self.1.read(at, buf))
+    }
+}
+
+#[test]
+fn an_image_in_the_dumps_own_memory_serves_as_well_as_its_file() {
+    let Some(store) = store() else { return };
+    let path = store.join("tcpip.sys/8CA873CB2eb000/tcpip.sys");
+    let image = Image::load(&path, 0xFFFF_F880_0160_0000);
+    let sites = call_sites(&image, 211);
+    let chain = chain(&image, &sites, STACK);
+    let loaded = Stack {
+        base: image.span.base,
+        bytes: image.bytes.clone(),
+    };
+    let memory = Both(&chain.stack, &loaded);
+    let modules = Modules::from(vec![Module {
+        name: Some("tcpip.sys".to_owned()),
+        path: None,
+        base: image.span.base,
+        size: image.span.size as u32,
+        time_date_stamp: 0,
+        checksum: None,
+        version: None,
+        pdb: None,
+        symbols: SymbolState::NotNeeded,
+    }]);
+    let code = MemoryCode::new(&modules, &memory);
+    assert_eq!(code.exception_directory(image.span), Some(image.directory));
+    for rva in [0x10, 0x1000, chain.ips[0] - image.span.base] {
+        let address = image.span.base + rva;
+        assert_eq!(code.is_executable(address), image.is_executable(address));
+    }
+    let mut start = Registers::new(Machine::X64);
+    start.set_ip(chain.ips[0]);
+    start.set_sp(chain.sps[0]);
+    let walk = Walker {
+        code: &code,
+        memory: &memory,
+        stacks: &[],
+        budget: &Budget::default(),
+    }
+    .walk(&start);
+    let ips: Vec<u64> = walk.frames.iter().filter_map(|f| f.ip()).collect();
+    assert_eq!(ips, chain.ips, "{:?}", walk.stopped_because);
 }

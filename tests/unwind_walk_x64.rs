@@ -120,6 +120,33 @@ fn without_names_the_trap_frame_itself_says_whether_it_was_an_interrupt() {
 }
 
 #[test]
+fn an_expanded_stack_belongs_to_the_same_activity() {
+    let other = STACK + 0x9000;
+    let nt = Module::new("ntoskrnl.exe", NT)
+        .function(
+            "KxSwitchKernelStackCallout",
+            0x1000,
+            0x1100,
+            &[1, 0, 1, 0, 0, 0x0A],
+        )
+        .with_image();
+    let mut fake = Fake::new(Machine::X64, vec![driver().with_image(), nt]);
+    fake = returns(fake, STACK, NT + 0x1010)
+        .words(STACK + 0x30, &[DRIVER + 0x1210, 0x10, 0x246, other, 0x18]);
+    fake = returns(fake, other, 0);
+    let walk = fake.walk(&fake.registers(DRIVER + 0x1010, STACK));
+    assert_eq!(
+        fake.show(&walk),
+        [
+            "TimerRoutine context",
+            "KxSwitchKernelStackCallout unwind-info",
+            "Innocent trap-frame",
+        ]
+    );
+    assert_eq!(walk.faulting_activity, 3);
+}
+
+#[test]
 fn a_trap_frame_gives_the_interrupted_codes_volatile_registers() {
     let at = STACK + TRAP;
     let mut fake = trapped(fake(), at, DRIVER + 0x1210, 1);

@@ -2,11 +2,19 @@
 
 mod analysis;
 mod explain;
+#[cfg(feature = "store")]
+mod fleet;
 pub mod kb;
+#[cfg(feature = "store")]
+mod merge_lines;
 mod output;
 mod scan;
 pub mod stack;
+#[cfg(feature = "store")]
+mod store;
 pub mod symbols;
+#[cfg(all(feature = "store", feature = "tickets"))]
+mod tickets;
 mod triage;
 
 use std::ffi::OsString;
@@ -50,6 +58,10 @@ enum Command {
     Stack(stack::StackArgs),
     // The longest list of options by far.
     Scan(Box<scan::ScanArgs>),
+    #[cfg(feature = "store")]
+    Fleet(fleet::FleetArgs),
+    #[cfg(feature = "store")]
+    Store(store::StoreArgs),
     Kb(kb::KbArgs),
     Symbols(symbols::SymbolsArgs),
     /// Print the JSON Schema of a report
@@ -108,6 +120,10 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Explain(args) => explain::run(&args, &mut out)?,
         Command::Stack(args) => stack::run(&args, &mut out)?,
         Command::Scan(args) => scan::run(&args, &mut out)?,
+        #[cfg(feature = "store")]
+        Command::Fleet(args) => fleet::run(&args, &mut out)?,
+        #[cfg(feature = "store")]
+        Command::Store(args) => store::run(&args, &mut out)?,
         Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
             Ok(status) => status,
             Err(kb::KbError::Output(error)) => return Err(error),

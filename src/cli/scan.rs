@@ -1,9 +1,12 @@
 //! `kbtriage scan`: directories of dumps, a record each, and what they say together.
 
 mod args;
-mod output;
+pub(super) mod output;
 mod progress;
 mod sink;
+#[cfg(feature = "store")]
+mod stored;
+mod telling;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use crate::report::model::Detail;
 use crate::report::records::Shard;
+use crate::report::summary::Summary;
 use crate::scan::list::{self, ListWriter};
 use crate::scan::{self, Discovery, Filter, Job, MachineNamer, Options, Pulse, Roots};
 use crate::triage::Engine;
@@ -22,6 +26,7 @@ pub use args::ScanArgs;
 use args::{DetailArg, ScanFormat};
 use output::Output;
 use sink::ScanSink;
+use telling::Telling;
 
 use super::triage::usage;
 
@@ -53,7 +58,10 @@ struct Prepared {
 }
 
 fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
-    let mut engine = args.analysis.engine()?;
+    let mut analysis = args.analysis.clone();
+    // A server is asked for every dump of a share only when that is said.
+    analysis.symbols.offline |= !analysis.symbols.online;
+    let mut engine = analysis.engine()?;
     engine.limits.time.get_or_insert(TIME_LIMIT);
     let shard = args.shard()?;
     let (discovery, roots) = discovery(args, shard)?;
@@ -63,6 +71,10 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     };
     if let Some(output) = &args.output {
         refuse_inside(&walked, output, "--output")?;
+    }
+    #[cfg(feature = "store")]
+    if let Some(db) = &args.store.db {
+        refuse_inside(&walked, db, "--db")?;
     }
     let remote = walked.iter().any(|root| scan::is_remote(&root.given));
     let mut options = Options::new(discovery);
@@ -83,12 +95,23 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     options.offline_files = args.offline_files;
     options.unpack.enabled = !args.no_archives;
     options.unpack.bytes = args.limit_unpacked << 20;
+    #[cfg(feature = "store")]
+    if args.store.watch {
+        // The next look will find it complete.
+        options.settle.tries = 0;
+        options.settle.leave = true;
+    }
     options.settle.recent = Duration::from_secs(args.settle);
     if args.settle == 0 {
         options.settle.tries = 0;
     }
     options.stuck = Duration::from_secs(args.stuck);
     options.machines = machines(args)?;
+    #[cfg(feature = "store")]
+    {
+        options.keep_facts = args.store.db.is_some();
+        options.verify = args.store.verify;
+    }
     Ok(Prepared {
         engine,
         options,
@@ -182,20 +205,61 @@ impl Prepared {
                 )?;
             }
         }
+        #[cfg(feature = "store")]
+        if args.store.watch && !matches!(format, ScanFormat::Text | ScanFormat::Jsonl) {
+            return usage("--watch writes text or jsonl");
+        }
         let tool = self.engine.tool();
         let mut output = match Output::new(args.output.as_deref(), out) {
             Ok(output) => output,
             Err(error) => return usage(&format!("--output: {error}")),
         };
-        let mut sink = ScanSink::new(format, args, &mut output)?;
-        let job = Job {
+        let opened = match open_store(args, &self.engine, &self.options) {
+            Ok(opened) => opened,
+            Err(message) => return usage(&message),
+        };
+        let (keeper, catalogue) = opened.unzip();
+        let telling = match Telling::start(args) {
+            Ok(telling) => telling,
+            Err(message) => return usage(&message),
+        };
+        let tell = |summary: &Summary| telling.tell(summary);
+        let tell = telling.is_on().then_some(&tell as sink::Tell<'_>);
+        let job = Arc::new(Job {
             engine: self.engine,
             options: self.options,
-            catalogue: None,
-            stop: Arc::clone(&stop),
+            catalogue,
+            stop,
+        });
+        let mut sink = ScanSink::new(format, args, keeper, &mut output)?.telling(tell);
+        let finished = match mode(args) {
+            Mode::Once => scan::run(&job, &mut sink)?,
+            #[cfg(feature = "store")]
+            Mode::Refresh => stored::refresh(args, &job, &mut sink)?,
+            #[cfg(feature = "store")]
+            Mode::Watch => {
+                sink = sink.only_new();
+                loop {
+                    let finished = scan::run(&job, &mut sink)?;
+                    if job.stop.load(Ordering::Relaxed) || stored::wait(args, &job.stop) {
+                        break finished;
+                    }
+                    sink.pause()?;
+                    let keeper = stored::keeper(args, &job)?;
+                    sink = ScanSink::new(format, args, Some(keeper), &mut output)?
+                        .telling(tell)
+                        .only_new();
+                }
+            }
         };
-        let finished = scan::run(job, &mut sink)?;
         let tally = sink.finish(tool, self.roots, self.shard, finished)?;
+        let untold = telling.finish();
+        if untold > 0 {
+            writeln!(
+                io::stderr(),
+                "kbtriage: --webhook: {untold} findings could not be delivered"
+            )?;
+        }
         // A part that is not whole keeps its temporary name.
         if finished.complete || self.shard.is_none() {
             output.keep()?;
@@ -203,7 +267,7 @@ impl Prepared {
         if !finished.complete && finished.stuck == 0 {
             return Ok(INTERRUPTED);
         }
-        let failed = tally.failed() || !finished.complete;
+        let failed = tally.failed() || !finished.complete || untold > 0;
         Ok(match (args.exit_verdict && tally.matched(), failed) {
             (true, true) => 11,
             (true, false) => 10,
@@ -239,6 +303,48 @@ impl Prepared {
         output.keep()?;
         Ok(u8::from(failed))
     }
+}
+
+/// What keeps results, and what knows those of earlier runs.
+type Kept = (Box<dyn scan::Keeper>, Box<dyn scan::Catalogue>);
+
+#[cfg(feature = "store")]
+fn open_store(
+    args: &ScanArgs,
+    engine: &Engine,
+    options: &Options,
+) -> Result<Option<Kept>, Refusal> {
+    stored::open(args, engine, options)
+}
+
+#[cfg(not(feature = "store"))]
+fn open_store(_: &ScanArgs, _: &Engine, _: &Options) -> Result<Option<Kept>, Refusal> {
+    Ok(None)
+}
+
+/// How a scan is run.
+enum Mode {
+    Once,
+    /// Stored facts are judged instead of dumps.
+    #[cfg(feature = "store")]
+    Refresh,
+    /// Again and again.
+    #[cfg(feature = "store")]
+    Watch,
+}
+
+fn mode(args: &ScanArgs) -> Mode {
+    #[cfg(feature = "store")]
+    {
+        if args.store.refresh {
+            return Mode::Refresh;
+        }
+        if args.store.watch {
+            return Mode::Watch;
+        }
+    }
+    let _ = args;
+    Mode::Once
 }
 
 /// A flag that the first interrupt sets; the second ends the program at once.

@@ -5,6 +5,8 @@
 
 use crate::bytes::{Budget, PagedReader, View};
 
+use super::Damages;
+
 /// Size of `DUMP_BLOB_FILE_HEADER`.
 const FILE_HEADER: usize = 0x10;
 /// Size of a block's header.
@@ -24,7 +26,12 @@ pub struct TaggedBlock {
 }
 
 /// Lists the blocks that start at file offset `at`; empty when there are none.
-pub fn read(reader: &PagedReader<'_>, at: u64, budget: &Budget) -> Vec<TaggedBlock> {
+pub fn read(
+    reader: &PagedReader<'_>,
+    at: u64,
+    budget: &Budget,
+    damage: &mut Damages,
+) -> Vec<TaggedBlock> {
     let mut blocks = Vec::new();
     let mut header = [0; FILE_HEADER];
     if reader.read_exact_at(at, &mut header).is_err() || !header.starts_with(b"DumpBlob") {
@@ -35,6 +42,10 @@ pub fn read(reader: &PagedReader<'_>, at: u64, budget: &Budget) -> Vec<TaggedBlo
         .and_then(|size| at.checked_add(u64::from(size)));
     while let Some(start) = next {
         if blocks.len() >= MOST || budget.spend(1).is_err() {
+            damage.note(
+                "the secondary data were not listed to their end",
+                Some(start),
+            );
             break;
         }
         let Some((block, end)) = block(reader, start) else {

@@ -86,7 +86,7 @@ pub(super) fn irql(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         None => Outcome::Blind("the dump holds no bug check".to_owned()),
         Some(bugcheck) => match bugchecks::lookup(bugcheck.raw_code).code {
             0x0A | 0xD1 => judge_irql(bugcheck.parameters[1]),
-            code => Outcome::Blind(format!("0x{code:X} has no IRQL parameter")),
+            code => Outcome::Neutral(format!("0x{code:X} is no code whose IRQL counts")),
         },
     };
     Observation {

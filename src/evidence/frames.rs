@@ -307,7 +307,7 @@ mod tests {
         serde_json::from_value(json!({
             "dump": { "format": "kernel-triage", "dump_type": 4, "architecture": "x64", "pointer": 8,
                       "pae": null, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
-                      "triage_options": null, "call_stack_size": null, "overflowed": null, "tagged": [],
+                      "triage_options": null, "call_stack_size": null, "overflowed": null, "tagged": null,
                       "bytes_declared": null, "bytes_present": 0, "physical_memory": null, "damage": [] },
             "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
                         "build_lab": null, "machine": null },

@@ -40,6 +40,8 @@ pub struct Servicing {
     pub by_date: bool,
     /// Applicability of the hotfix.
     pub applicability: Applicability,
+    /// What the deciding rule rests on.
+    pub basis: Basis,
     /// In words.
     pub reason: String,
     /// What it was decided from.
@@ -63,7 +65,7 @@ pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     if let Some((version, source)) = claim(tcpip, builds) {
         return by_version(facts, builds, version, source);
     }
-    by_date(tcpip)
+    by_date(facts, tcpip)
 }
 
 fn unknown(reason: String) -> Servicing {
@@ -71,6 +73,7 @@ fn unknown(reason: String) -> Servicing {
         state: FixState::Unknown,
         by_date: false,
         applicability: Applicability::Unknown,
+        basis: Basis::None,
         reason,
         decided_from: Vec::new(),
     }
@@ -89,6 +92,7 @@ fn by_system(build: u32) -> Servicing {
         state,
         by_date: false,
         applicability: rule.applicability,
+        basis: rule.basis,
         reason: format!("{name}{}", rule.reason),
         decided_from: vec![DecidedFrom {
             file: "windows build".to_owned(),
@@ -163,13 +167,14 @@ fn by_version(
         state,
         by_date: false,
         applicability: package.applicability,
+        basis,
         reason,
         decided_from,
     }
 }
 
 /// No version is known: the link time says something for builds before the hotfix.
-fn by_date(tcpip: &Module) -> Servicing {
+fn by_date(facts: &CrashFacts, tcpip: &Module) -> Servicing {
     let stamp = tcpip.time_date_stamp;
     let Some(window) = defect::judge_stamp(stamp) else {
         return unknown(format!(
@@ -187,17 +192,23 @@ fn by_date(tcpip: &Module) -> Servicing {
         DateFinding::HotfixWindow => "probably the hotfix itself, by date: ",
         DateFinding::SaysNothing | DateFinding::Implausible => "",
     };
+    let from = |basis| DecidedFrom {
+        file: KB943650.decides.to_owned(),
+        version: None,
+        source: "time-date-stamp",
+        basis,
+    };
+    let mut decided_from = vec![from("date")];
+    if state == FixState::NotFixed && is_co_dated(facts, tcpip) {
+        decided_from.push(from("co-dating"));
+    }
     Servicing {
         state,
         by_date: true,
         applicability,
+        basis: window.basis,
         reason: format!("{probably}tcpip.sys was {}", window.reason),
-        decided_from: vec![DecidedFrom {
-            file: KB943650.decides.to_owned(),
-            version: None,
-            source: "time-date-stamp",
-            basis: "date",
-        }],
+        decided_from,
     }
 }
 
@@ -289,7 +300,7 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
     let reason = servicing.reason.clone();
     let evidence = match (servicing.state, servicing.by_date) {
         (FixState::NotFixed, false) => {
-            Evidence::pro("build.unfixed", Strength::Moderate, Basis::Article, reason)
+            Evidence::pro("build.unfixed", Strength::Moderate, servicing.basis, reason)
         }
         (FixState::NotFixed, true) => Evidence::pro(
             "build.unfixed-by-date",
@@ -298,12 +309,12 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
             reason,
         ),
         (FixState::Fixed, _) => {
-            Evidence::contra("build.fixed", Strength::Excluding, Basis::Article, reason)
+            Evidence::contra("build.fixed", Strength::Excluding, servicing.basis, reason)
         }
         (FixState::NotApplicable, _) => Evidence::contra(
             "build.other-system",
             Strength::Excluding,
-            Basis::Article,
+            servicing.basis,
             reason,
         ),
         (FixState::Unknown, _) => return Outcome::Blind(reason),
@@ -343,8 +354,10 @@ const RELEASE_DRIVERS: &[&str] = &[
 ];
 /// Fewest of them that make a cluster.
 const CLUSTER: usize = 6;
-/// A release build links within a day or two.
-const CLUSTER_SPAN: u32 = 48 * 3600;
+/// A release build links within a day.
+const CLUSTER_SPAN: u32 = 24 * 3600;
+/// A driver of the same build is linked within hours of the others.
+const NEAR: u32 = 6 * 3600;
 
 /// tcpip.sys against the link times of drivers that came with the release.
 pub(super) fn co_dating(facts: &CrashFacts, _: &Context<'_>) -> Observation {
@@ -366,12 +379,12 @@ fn judge_co_dating(facts: &CrashFacts) -> Outcome {
     };
     let Some((first, last, members)) = release_cluster(facts) else {
         return Outcome::Blind(format!(
-            "fewer than {CLUSTER} drivers of the release were linked within two days"
+            "fewer than {CLUSTER} drivers of the release were linked within a day"
         ));
     };
     let stamp = tcpip.time_date_stamp;
-    let distance = first.saturating_sub(stamp).max(stamp.saturating_sub(last));
-    if distance <= CLUSTER_SPAN {
+    let distance = distance(stamp, first, last);
+    if distance <= NEAR {
         let summary =
             format!("linked together with {members} drivers of the release: probably untouched");
         return Outcome::Found(vec![
@@ -390,6 +403,17 @@ fn judge_co_dating(facts: &CrashFacts) -> Outcome {
          replaced it, fixed or not",
         distance / 86_400
     ))
+}
+
+/// Seconds from a stamp to the range of a cluster.
+fn distance(stamp: u32, first: u32, last: u32) -> u32 {
+    first.saturating_sub(stamp).max(stamp.saturating_sub(last))
+}
+
+/// True when tcpip.sys was linked with the drivers of the release.
+fn is_co_dated(facts: &CrashFacts, tcpip: &Module) -> bool {
+    release_cluster(facts)
+        .is_some_and(|(first, last, _)| distance(tcpip.time_date_stamp, first, last) <= NEAR)
 }
 
 /// First stamp, last stamp and size of the largest cluster of release drivers.

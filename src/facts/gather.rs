@@ -4,6 +4,7 @@ use super::fault::{Found, found};
 use super::gather_memory;
 use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
+use crate::dump::triage::Copied;
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process};
@@ -171,7 +172,7 @@ fn dump_facts(reader: &PagedReader<'_>, header: &Header, triage: Option<&TriageD
         triage_options: triage.and_then(|t| t.options),
         call_stack_size: triage.map(|t| t.call_stack_size),
         overflowed: triage.and_then(|t| t.overflowed),
-        tagged: triage.map(tagged).unwrap_or_default(),
+        tagged: triage.map(tagged),
         bytes_declared: header.required_dump_space,
         bytes_present: reader.len(),
         physical_memory: header.physical_memory.as_ref().and_then(|memory| {
@@ -271,7 +272,7 @@ fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
 
 /// Reads the few fields that the copies of kernel structures hold for a report.
 fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Structures {
-    let copy = |piece: Option<crate::dump::triage::Copied>| {
+    let copy = |piece: Option<Copied>| {
         piece.and_then(|piece| {
             reader
                 .read_vec(piece.offset, piece.room.min(STRUCTURE))
@@ -280,11 +281,7 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
     let space = address_space(reader, header, triage);
-    let current_thread = kdbg.as_ref().and_then(DebuggerData::prcb_current_thread);
-    let thread = copy(triage.prcb).and_then(|prcb| {
-        let at = usize::from(current_thread?);
-        View(&prcb).pointer(at, header.pointer).filter(|a| *a != 0)
-    });
+    let thread = current_thread(reader, header, triage);
     Structures {
         service_pack: kdbg
             .as_ref()
@@ -309,15 +306,31 @@ pub fn address_space<'a>(
     header: &Header,
     triage: &TriageDump,
 ) -> Sparse<'a> {
-    let mut blocks = triage.blocks.clone();
-    blocks.extend(header.kd_debugger_data_block.zip(triage.debugger_data).map(
-        |(address, copy)| Block {
+    let placed = |address: Option<u64>, copy: Option<Copied>, kind| {
+        let (address, copy) = address.zip(copy)?;
+        Some(Block {
             start: Gva(header.truncate(address)),
             len: copy.room,
             offset: copy.offset,
-            kind: BlockKind::DebuggerData,
-        },
-    ));
+            kind,
+        })
+    };
+    let thread = current_thread(reader, header, triage);
+    let process = thread.and_then(|_| process_of_thread(reader, header, triage));
+    let mut blocks = triage.blocks.clone();
+    blocks.extend(
+        [
+            placed(
+                header.kd_debugger_data_block,
+                triage.debugger_data,
+                BlockKind::DebuggerData,
+            ),
+            placed(thread, triage.thread, BlockKind::Thread),
+            placed(process, triage.process, BlockKind::Process),
+        ]
+        .into_iter()
+        .flatten(),
+    );
     Sparse::new(reader, &blocks)
 }
 
@@ -336,4 +349,49 @@ fn build_lab(space: &Sparse<'_>, at: Gva) -> Option<String> {
         }
     }
     None
+}
+
+/// The debugger data block of a triage dump.
+fn debugger_data(reader: &PagedReader<'_>, triage: &TriageDump) -> Option<DebuggerData> {
+    let copy = triage.debugger_data?;
+    let bytes = reader
+        .read_vec(copy.offset, copy.room.min(STRUCTURE))
+        .ok()?;
+    DebuggerData::read(&bytes)
+}
+
+/// A pointer at `at` in the copy of a structure; null is none.
+fn pointer_in(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    copy: Option<Copied>,
+    at: Option<u16>,
+) -> Option<u64> {
+    let (copy, at) = copy.zip(at)?;
+    let mut bytes = [0; 8];
+    let bytes = bytes.get_mut(..header.pointer)?;
+    let end = u64::from(at).checked_add(header.pointer as u64)?;
+    let offset = copy.offset.checked_add(u64::from(at))?;
+    if end > copy.room || reader.read_exact_at(offset, bytes).is_err() {
+        return None;
+    }
+    View(bytes)
+        .pointer(0, header.pointer)
+        .filter(|address| *address != 0)
+}
+
+/// KPRCB.CurrentThread: the address the ETHREAD copy belongs at.
+fn current_thread(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Option<u64> {
+    let at = debugger_data(reader, triage)?.prcb_current_thread();
+    pointer_in(reader, header, triage.prcb, at)
+}
+
+/// KTHREAD.ApcState.Process: the address the EPROCESS copy belongs at.
+fn process_of_thread(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+) -> Option<u64> {
+    let at = debugger_data(reader, triage)?.kthread_process();
+    pointer_in(reader, header, triage.thread, at)
 }

@@ -104,8 +104,8 @@ pub struct DumpFacts {
     pub call_stack_size: Option<u32>,
     /// The writer left something out.
     pub overflowed: Option<bool>,
-    /// Secondary data.
-    pub tagged: Vec<TaggedFact>,
+    /// Secondary data; `None` where it was not looked for.
+    pub tagged: Option<Vec<TaggedFact>>,
     /// RequiredDumpSpace in bytes.
     pub bytes_declared: Option<u64>,
     /// Size of the file in bytes.

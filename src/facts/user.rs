@@ -42,7 +42,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
             triage_options: None,
             call_stack_size: None,
             overflowed: None,
-            tagged: Vec::new(),
+            tagged: None,
             bytes_declared: None,
             bytes_present: size,
             physical_memory: None,

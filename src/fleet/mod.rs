@@ -2,6 +2,11 @@
 
 pub mod bucket;
 pub mod machine;
+#[cfg(feature = "tickets")]
+pub mod template;
+pub mod ticket;
+#[cfg(feature = "online")]
+pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
 pub use machine::Fleet;

@@ -165,6 +165,11 @@ impl Modules {
         self.list.iter()
     }
 
+    /// All modules, to record what was learnt about them. Bases must stay as they are.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Module> {
+        self.list.iter_mut()
+    }
+
     /// Number of modules.
     pub fn len(&self) -> usize {
         self.list.len()

@@ -212,14 +212,14 @@ fn dump(facts: &CrashFacts) -> m::Dump {
             call_stack_size,
             overflowed: dump.overflowed,
         }),
-        tagged_data: dump
-            .tagged
-            .iter()
-            .map(|block| m::TaggedData {
-                guid: block.guid.clone(),
-                size: block.size,
-            })
-            .collect(),
+        tagged_data: dump.tagged.as_ref().map(|list| {
+            list.iter()
+                .map(|block| m::TaggedData {
+                    guid: block.guid.clone(),
+                    size: block.size,
+                })
+                .collect()
+        }),
         // Quantities of 2^53 and above are not numbers in the contract; a size like that is noise.
         bytes_declared: dump.bytes_declared.filter(|bytes| *bytes < 1 << 53),
         bytes_present: dump.bytes_present,

@@ -210,8 +210,8 @@ pub struct Dump {
     pub uptime_seconds: Option<u64>,
     /// Triage dumps only.
     pub triage: Option<Triage>,
-    /// Secondary data blocks.
-    pub tagged_data: Vec<TaggedData>,
+    /// Secondary data blocks; triage dumps only.
+    pub tagged_data: Option<Vec<TaggedData>>,
     /// Size the writer meant the file to have.
     pub bytes_declared: Option<u64>,
     /// Size of the file.

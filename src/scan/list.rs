@@ -111,13 +111,15 @@ impl Name {
 }
 
 #[cfg(unix)]
-pub(super) fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
+/// The path that `bytes` name; `None` where they name none.
+pub fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
 }
 
 #[cfg(not(unix))]
-pub(super) fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
+/// The path that `bytes` name; `None` where they name none.
+pub fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
@@ -165,7 +167,7 @@ impl<W: Write> ListWriter<W> {
             What::Skipped(skip) => Line::Skipped {
                 root,
                 name,
-                reason: skip.reason.to_owned(),
+                reason: skip.reason.into_owned(),
                 message: skip.message,
             },
             What::Unreadable(message) => Line::Unreadable {
@@ -246,7 +248,7 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
                     .into_iter()
                     .find(|known| *known == reason)
                     .ok_or_else(bad)?;
-                (root, name, What::Skipped(Skip { reason, message }))
+                (root, name, What::Skipped(Skip::new(reason, message)))
             }
             Line::Unreadable {
                 root,

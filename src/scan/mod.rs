@@ -17,13 +17,14 @@ mod roots;
 mod tally;
 mod work;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use discover::{Discovery, Found, What, discover};
 pub use filter::Filter;
-pub use list::{Entry, WorkList};
+pub use list::{Entry, WorkList, from_bytes as path_from_bytes};
 pub use machine_name::MachineNamer;
 pub use order::path_key;
 pub use platform::{FileStat, is_remote};
@@ -31,9 +32,10 @@ pub use pool::{Finished, Progress, run};
 pub use pulse::Pulse;
 pub use roots::{Roots, inside};
 pub use tally::Tally;
-pub use work::rejudge;
+pub use work::{line as summary_line, rejudge};
 
 use crate::report::model::Detail;
+use crate::report::records::ScanRecord;
 use crate::report::summary::Summary;
 use crate::source::{self, Source, SourceError};
 
@@ -67,6 +69,8 @@ pub struct Settle {
     pub wait: Duration,
     /// New tries.
     pub tries: u32,
+    /// Skip what is still not complete then, as `growing`: another run will look again.
+    pub leave: bool,
 }
 
 impl Default for Settle {
@@ -75,6 +79,7 @@ impl Default for Settle {
             recent: Duration::from_secs(10),
             wait: Duration::from_millis(500),
             tries: 3,
+            leave: false,
         }
     }
 }
@@ -152,16 +157,16 @@ pub struct Item {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     /// Stable word, as in the scan record.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// For a person.
     pub message: String,
 }
 
 impl Skip {
     /// A reason and its explanation.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Skip {
+    pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Skip {
         Skip {
-            reason,
+            reason: reason.into(),
             message: message.into(),
         }
     }
@@ -172,8 +177,10 @@ impl Skip {
 pub struct Record {
     /// What the record says.
     pub summary: Summary,
-    /// The record as one line of JSON, without a line end.
+    /// The record as one line of JSON, without a line end: the summary, or the whole report.
     pub line: String,
+    /// The line is not the summary.
+    pub is_full: bool,
     /// The facts for a store: compressed, see [`crate::facts`].
     pub facts: Option<Vec<u8>>,
 }
@@ -187,19 +194,8 @@ pub enum Outcome {
     Skipped(Skip),
     /// A directory that could not be read.
     Unreadable(String),
-    /// The same as a store holds already.
-    Known(Outcomes),
     /// Try again later.
     Later,
-}
-
-/// A stored outcome that still holds.
-#[derive(Clone, Debug)]
-pub enum Outcomes {
-    /// Records as they were stored.
-    Records(Vec<Record>),
-    /// A skip as it was stored.
-    Skipped(Skip),
 }
 
 /// One entry and what became of it.
@@ -215,6 +211,8 @@ pub struct Done {
     pub stat: Option<FileStat>,
     /// What became of it.
     pub outcome: Outcome,
+    /// The store holds it so already.
+    pub known: bool,
 }
 
 /// Takes results, one after the other.
@@ -234,21 +232,62 @@ pub trait Sink {
     }
 }
 
+/// Keeps results for later runs.
+pub trait Keeper {
+    /// Keeps what became of one entry.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn keep(&mut self, done: &Done) -> std::io::Result<()>;
+
+    /// Called now and then: what was kept becomes safe.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn tick(&mut self) -> std::io::Result<()>;
+
+    /// Makes everything safe.
+    ///
+    /// # Errors
+    /// What was taken last may not be kept.
+    fn flush(&mut self) -> std::io::Result<()>;
+
+    /// Keeps the closing record and makes everything safe.
+    ///
+    /// # Errors
+    /// The run's results may not be kept.
+    fn close(&mut self, scan: &ScanRecord) -> std::io::Result<()>;
+}
+
 /// What a store knows of a file: one for each worker.
 pub trait Lookup {
-    /// The stored outcome of `path`, and the size, time and identity it was stored under.
+    /// What is stored for `path`.
     fn find(&mut self, path: &Path) -> Option<Stored>;
+
+    /// The facts of a stored record.
+    fn facts(&mut self, id: i64, position: usize) -> Option<Vec<u8>>;
 }
 
 /// A stored outcome.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// The file in the store.
+    pub id: i64,
     /// When it was stored, the file looked so.
     pub stat: FileStat,
     /// What was stored.
-    pub outcome: Outcomes,
-    /// The outcome was made by this program with this knowledge and these options.
+    pub outcome: StoredOutcome,
+    /// It was made by this program with this knowledge and these options.
     pub current: bool,
+}
+
+/// What a store holds of a file.
+#[derive(Clone, Debug)]
+pub enum StoredOutcome {
+    /// Summary lines, in the order of an archive's members.
+    Records(Vec<String>),
+    /// Why it was skipped.
+    Skipped(Skip),
 }
 
 /// Gives each worker its own lookup.

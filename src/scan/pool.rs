@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, sele
 use super::discover::{What, discover};
 use super::order::Order;
 use super::pulse::Pulse;
-use super::work::{Worker, outcome_of};
+use super::work::Worker;
 use super::{Done, Item, Job, Outcome, Record, Sink, Skip};
 use crate::report::summary::Summary;
 use crate::source::{ErrorKind, SourceError, SourceInfo};
@@ -151,8 +151,8 @@ fn work(
 ///
 /// # Errors
 /// Those of the sink, and those of starting threads.
-pub fn run(job: Job, sink: &mut dyn Sink) -> io::Result<Finished> {
-    let job = Arc::new(job);
+pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
+    let job = Arc::clone(job);
     let (item_tx, items) = bounded(QUEUE);
     let (again_tx, again) = unbounded();
     let (results_tx, results) = bounded(QUEUE);
@@ -236,6 +236,7 @@ fn find(
                     relative: found.relative,
                     stat: None,
                     outcome,
+                    known: false,
                 }))
                 .is_ok(),
         };
@@ -358,7 +359,7 @@ impl Run<'_> {
             .progress
             .found
             .max(self.finished.progress.done);
-        if matches!(done.outcome, Outcome::Known(_)) {
+        if done.known {
             self.finished.progress.known += 1;
         }
         if let Outcome::Later = done.outcome {
@@ -410,6 +411,7 @@ impl Run<'_> {
                 outcome: Outcome::Unreadable(
                     "listing the directory after this one does not come back".to_owned(),
                 ),
+                known: false,
             })?;
             self.finished.stuck += 1;
             self.total = Some(number);
@@ -445,6 +447,7 @@ impl Run<'_> {
                 relative: item.relative,
                 stat: None,
                 outcome,
+                known: false,
             })?;
         }
         Ok(())
@@ -465,17 +468,8 @@ impl Run<'_> {
         Record {
             line: super::work::line(&summary),
             summary,
+            is_full: false,
             facts: None,
-        }
-    }
-}
-
-impl Outcome {
-    /// The outcome without the remark that it was stored.
-    pub fn settled(self) -> Outcome {
-        match self {
-            Outcome::Known(known) => outcome_of(known),
-            other => other,
         }
     }
 }

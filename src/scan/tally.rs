@@ -41,7 +41,7 @@ impl Tally {
             }
             Outcome::Skipped(skip) => {
                 self.entries += 1;
-                self.skip(skip.reason, 1, [shown(&done.path)]);
+                self.skip(&skip.reason, 1, [shown(&done.path)]);
             }
             Outcome::Unreadable(message) => {
                 self.unreadable += 1;
@@ -50,7 +50,7 @@ impl Tally {
                     message: message.clone(),
                 }]);
             }
-            Outcome::Known(_) | Outcome::Later => {}
+            Outcome::Later => {}
         }
     }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::archive::{self, Allowance, ArchiveKind};
 use super::platform::{self, FileStat};
 use super::pulse::{Pulse, Watched};
-use super::{Done, Item, Job, Lookup, Outcome, Outcomes, Record, Skip};
+use super::{Done, Item, Job, Lookup, Outcome, Record, Skip, Stored, StoredOutcome};
 use crate::bytes::{ReadAt, contained};
 use crate::report::json;
 use crate::report::model::{Detail, Status};
@@ -47,44 +47,107 @@ impl<'a> Worker<'a> {
     pub fn handle(&mut self, item: &Item) -> Done {
         let found = self.pulse.during(|| fs::metadata(&item.path));
         let stat = found.as_ref().ok().map(FileStat::of);
-        let outcome = match found {
-            Ok(found) if platform::is_offline(&found) && !self.job.options.offline_files => {
+        let mut done = Done {
+            number: item.number,
+            path: item.path.clone(),
+            relative: item.relative.clone(),
+            stat,
+            outcome: Outcome::Later,
+            known: false,
+        };
+        done.outcome = match (&found, stat) {
+            (Ok(found), _) if platform::is_offline(found) && !self.job.options.offline_files => {
                 Outcome::Skipped(Skip::new(
                     "offline",
                     "its content is not on this disk; --offline-files fetches and reads it",
                 ))
             }
-            Ok(found) => {
-                self.known_or_read(item, FileStat::of(&found), is_recent(&found, self.job))
+            (Ok(found), Some(stat)) => {
+                let recent = is_recent(found, self.job);
+                let stored = self
+                    .lookup
+                    .as_mut()
+                    .filter(|_| !self.job.options.verify)
+                    .and_then(|lookup| lookup.find(&item.path));
+                let same = stored.as_ref().filter(|stored| stored.stat == stat);
+                if let Some((outcome, current)) = same.and_then(|s| self.unchanged(item, s)) {
+                    done.known = current;
+                    outcome
+                } else {
+                    self.read(item, recent, stored.as_ref())
+                }
             }
             // Opening it gives the reason in the words that every command uses.
-            Err(_) => self.read(item, false),
+            _ => self.read(item, false, None),
         };
-        Done {
-            number: item.number,
-            path: item.path.clone(),
-            relative: item.relative.clone(),
-            stat,
-            outcome,
-        }
+        done
     }
 
-    fn known_or_read(&mut self, item: &Item, stat: FileStat, recent: bool) -> Outcome {
-        let stored = self
-            .lookup
-            .as_mut()
-            .and_then(|lookup| lookup.find(&item.path));
-        if let Some(stored) = stored
-            && stored.stat == stat
-            && stored.current
-            && !self.job.options.verify
-        {
-            return Outcome::Known(stored.outcome);
+    /// The stored outcome of a file that did not change, and whether the store holds it just so;
+    /// `None` when the file has to be read again.
+    fn unchanged(&mut self, item: &Item, stored: &Stored) -> Option<(Outcome, bool)> {
+        let lines = match &stored.outcome {
+            StoredOutcome::Skipped(skip) if stored.current => {
+                return Some((Outcome::Skipped(skip.clone()), true));
+            }
+            StoredOutcome::Skipped(_) => return None,
+            StoredOutcome::Records(lines) => lines,
+        };
+        let as_stored = stored.current && self.job.options.detail == Detail::Summary;
+        let mut records = Vec::with_capacity(lines.len());
+        for (position, line) in lines.iter().enumerate() {
+            let summary: Summary = serde_json::from_str(line).ok()?;
+            if summary.error.as_ref().is_some_and(|e| may_pass(e.kind)) {
+                return None;
+            }
+            records.push(if as_stored {
+                Record {
+                    summary,
+                    line: line.clone(),
+                    is_full: false,
+                    facts: None,
+                }
+            } else {
+                // Knowledge or options changed, not the dump: its facts are judged again.
+                let facts = self.lookup.as_mut()?.facts(stored.id, position)?;
+                let mut record = rejudge(self.job, &item.relative, &summary, &facts)?;
+                record.facts = Some(facts);
+                record
+            });
         }
-        self.read(item, recent)
+        Some((Outcome::Records(records), as_stored))
     }
 
-    fn read(&mut self, item: &Item, recent: bool) -> Outcome {
+    /// The stored record of a dump whose size and fingerprint are still those that were stored:
+    /// only its time or place on the disk changed.
+    fn same_content(
+        &mut self,
+        item: &Item,
+        bytes: &dyn ReadAt,
+        info: &SourceInfo,
+        stored: &Stored,
+    ) -> Option<Record> {
+        let StoredOutcome::Records(lines) = &stored.outcome else {
+            return None;
+        };
+        let [line] = lines.as_slice() else {
+            return None;
+        };
+        let mut summary: Summary = serde_json::from_str(line).ok()?;
+        if stored.stat.size != bytes.len() || summary.source.fingerprint.is_none() {
+            return None;
+        }
+        if source::fingerprint(bytes).ok() != summary.source.fingerprint {
+            return None;
+        }
+        summary.source.modified = info.modified.and_then(crate::report::rfc3339_from_unix);
+        let facts = self.lookup.as_mut()?.facts(stored.id, 0)?;
+        let mut record = rejudge(self.job, &item.relative, &summary, &facts)?;
+        record.facts = Some(facts);
+        Some(record)
+    }
+
+    fn read(&mut self, item: &Item, recent: bool, stored: Option<&Stored>) -> Outcome {
         let open = self.job.options.open;
         let source = match self.pulse.during(|| open(&item.path)) {
             Ok(source) => source,
@@ -109,9 +172,20 @@ impl<'a> Worker<'a> {
         };
         let outcome = match (kind, ArchiveKind::of(&self.look)) {
             (kind, _) if kind.is_dump() || kind == FileKind::CutSignature => {
-                let record = self.analyse(item, &bytes, &source.info);
-                if recent && is_incomplete(&record.summary) && self.may_retry(item) {
-                    return Outcome::Later;
+                let same = stored
+                    .filter(|_| !self.job.engine.sha256)
+                    .and_then(|stored| self.same_content(item, &bytes, &source.info, stored));
+                let record = match same {
+                    Some(record) => record,
+                    None => self.analyse(item, &bytes, &source.info),
+                };
+                if recent && is_incomplete(&record.summary) {
+                    if self.may_retry(item) {
+                        return Outcome::Later;
+                    }
+                    if self.job.options.settle.leave {
+                        return still_growing();
+                    }
                 }
                 Outcome::Records(vec![record])
             }
@@ -128,6 +202,7 @@ impl<'a> Worker<'a> {
             Err(_) if self.may_retry(item) => Outcome::Later,
             // What is no dump may change as it likes.
             Err(_) if matches!(outcome, Outcome::Skipped(_)) => outcome,
+            Err(_) if self.job.options.settle.leave => still_growing(),
             Err(error) => Outcome::Records(vec![self.unreadable(item, &source.info, &error)]),
         }
     }
@@ -236,6 +311,7 @@ fn record(job: &Job, item: &Item, triaged: Triaged) -> Record {
     };
     let summary = Summary::of(triaged.report, machine);
     Record {
+        is_full: full.is_some(),
         line: full.unwrap_or_else(|| line(&summary)),
         summary,
         facts,
@@ -303,12 +379,16 @@ pub fn rejudge(
     Some(record(job, &item, job.engine.judge(facts, input)))
 }
 
-/// A stored outcome as one of this run.
-pub fn outcome_of(known: Outcomes) -> Outcome {
-    match known {
-        Outcomes::Records(records) => Outcome::Records(records),
-        Outcomes::Skipped(skip) => Outcome::Skipped(skip),
-    }
+/// Failures that say nothing about the content: the next run tries again.
+fn may_pass(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Growing
+            | ErrorKind::Io
+            | ErrorKind::NotFound
+            | ErrorKind::Permission
+            | ErrorKind::Timeout
+    )
 }
 
 fn is_recent(found: &fs::Metadata, job: &Job) -> bool {
@@ -335,6 +415,10 @@ fn is_incomplete(summary: &Summary) -> bool {
             .dump
             .as_ref()
             .is_some_and(|dump| !dump.damage.is_empty())
+}
+
+fn still_growing() -> Outcome {
+    Outcome::Skipped(Skip::new("growing", "it is still being written"))
 }
 
 fn skip_of(kind: FileKind) -> Skip {

@@ -275,7 +275,11 @@ impl SymbolLibrary {
         let (index, pdb_path) = match &pdb {
             Some(pdb) => self.load_index(pdb, module, image_path.as_ref()),
             None => {
-                let tried = vec!["no image and no CodeView record names the PDB".to_owned()];
+                let why = match found.is_some() {
+                    true => "the image names no PDB of a kind that can be looked for",
+                    false => "which PDB belongs to it is known only from the image",
+                };
+                let tried = vec![why.to_owned()];
                 (Lookup::Missing { tried }, None)
             }
         };

@@ -42,6 +42,7 @@ impl Default for ServerLimits {
 }
 
 /// What a server said.
+#[cfg_attr(not(feature = "online"), allow(dead_code))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A body, within the limit.
@@ -72,6 +73,7 @@ pub type OnProgress = dyn Fn(&Progress) + Send + Sync;
 pub struct Servers {
     limits: ServerLimits,
     failed: Mutex<BTreeMap<String, u32>>,
+    #[cfg_attr(not(feature = "online"), allow(dead_code))]
     progress: Option<Box<OnProgress>>,
     #[cfg(feature = "online")]
     agent: std::sync::OnceLock<ureq::Agent>,

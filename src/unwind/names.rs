@@ -75,3 +75,38 @@ pub fn handles_exceptions(name: &str) -> bool {
 pub fn enters_services(name: &str) -> bool {
     name.starts_with("KiSystem") || name.starts_with("KiService") || name == "KiFastCallEntry"
 }
+
+/// Functions that go on with the same activity on another stack; on x64 they describe the switch
+/// as a machine frame.
+pub fn switches_stacks(name: &str) -> bool {
+    name.contains("SwitchKernelStack") || name.contains("ExpandKernelStack")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_is_of_one_kind() {
+        for (name, interrupt, exception, service, switch) in [
+            ("KiInterruptDispatchNoLock", true, false, false, false),
+            ("KiDpcInterrupt", true, false, false, false),
+            ("KiPageFault", false, true, false, false),
+            ("KiGeneralProtectionFault", false, true, false, false),
+            ("KiTrap0E", false, true, false, false),
+            ("KiBreakpointTrap", false, true, false, false),
+            ("KiSystemServiceCopyEnd", false, false, true, false),
+            ("KiServiceInternal", false, false, true, false),
+            ("KiSwitchKernelStackAndCallout", false, false, false, true),
+            ("MmAccessFault", false, false, false, false),
+        ] {
+            let kinds = (
+                handles_interrupts(name),
+                handles_exceptions(name),
+                enters_services(name),
+                switches_stacks(name),
+            );
+            assert_eq!(kinds, (interrupt, exception, service, switch), "{name}");
+        }
+    }
+}

@@ -71,7 +71,9 @@ pub(super) fn cross(
 fn border(handler: Option<&str>, exception_active: Option<u8>) -> Option<Boundary> {
     match (handler, exception_active) {
         (Some(name), _) if names::handles_interrupts(name) => Some(Boundary::Interrupt),
+        (Some(name), _) if names::dispatches_dpcs(name) => Some(Boundary::Dpc),
         (Some(name), _) if names::enters_services(name) => None,
+        (Some(name), _) if names::switches_stacks(name) => None,
         (Some(name), _) if names::handles_exceptions(name) => Some(Boundary::Exception),
         (_, Some(1)) => Some(Boundary::Exception),
         (_, Some(2)) => None,

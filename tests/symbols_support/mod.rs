@@ -145,6 +145,14 @@ pub struct Pdb {
     pub dbi_age: u32,
     pub publics: Vec<(u32, String)>,
     pub contributions: Vec<(u32, u32)>,
+    /// Original to final addresses: (from, to), `to` 0 for code that was removed.
+    pub omap: Vec<(u32, u32)>,
+    /// `FPO_DATA` records, 16 bytes each.
+    pub fpo: Vec<u8>,
+    /// `FRAMEDATA` records, 32 bytes each.
+    pub frame_data: Vec<u8>,
+    /// COFF machine number.
+    pub machine: u16,
 }
 
 impl Pdb {
@@ -155,6 +163,10 @@ impl Pdb {
             dbi_age: age,
             publics: publics.iter().map(|(o, n)| (*o, (*n).to_owned())).collect(),
             contributions: Vec::new(),
+            omap: Vec::new(),
+            fpo: Vec::new(),
+            frame_data: Vec::new(),
+            machine: 0x8664,
         }
     }
 
@@ -222,122 +234,118 @@ impl Pdb {
             .u32(0)
             .u32(22)
             .u32(0);
-        dbi.u16(0).u16(0x8664).u32(0).bytes(&contributions.0);
-        for slot in 0..11 {
-            dbi.u16(if slot == 5 { 5 } else { u16::MAX });
+        dbi.u16(0).u16(self.machine).u32(0).bytes(&contributions.0);
+        // Optional debug header: FPO, exception, fixup, OMAP to source, OMAP from source, sections,
+        // token map, xdata, pdata, FRAMEDATA, original sections.
+        let has = |stream: u16, present: bool| if present { stream } else { u16::MAX };
+        let moved = !self.omap.is_empty();
+        dbi.u16(has(6, !self.fpo.is_empty()))
+            .u16(u16::MAX)
+            .u16(u16::MAX);
+        dbi.u16(has(7, moved)).u16(has(8, moved)).u16(5);
+        dbi.u16(u16::MAX).u16(u16::MAX).u16(u16::MAX);
+        dbi.u16(has(9, !self.frame_data.is_empty()))
+            .u16(has(5, moved));
+        let (mut from, mut to) = (Out::default(), Out::default());
+        for (a, b) in &self.omap {
+            from.u32(*a).u32(*b);
         }
-        msf(&[&[], &info.0, &[], &dbi.0, &records.0, &sections.0])
+        let mut back: Vec<(u32, u32)> = self.omap.iter().filter(|m| m.1 != 0).copied().collect();
+        back.sort_by_key(|m| m.1);
+        for (a, b) in back {
+            to.u32(b).u32(a);
+        }
+        msf(&[
+            &[],
+            &info.0,
+            &[],
+            &dbi.0,
+            &records.0,
+            &sections.0,
+            &self.fpo,
+            &to.0,
+            &from.0,
+            &self.frame_data,
+        ])
     }
 }
 
-/// The container: blocks of 4096 bytes, a superblock, two free-block maps, streams, a directory.
+/// The container with blocks of 4096 bytes.
 pub fn msf(streams: &[&[u8]]) -> Vec<u8> {
-    const BLOCK: usize = 4096;
-    let mut file = vec![0; 3 * BLOCK];
+    msf_with(4096, streams)
+}
+
+/// The container: a superblock, two free-block maps, streams, a directory and its block list.
+pub fn msf_with(block: usize, streams: &[&[u8]]) -> Vec<u8> {
+    let mut file = vec![0; 3 * block];
     let mut directory = Out::default();
     directory.u32(streams.len() as u32);
     for stream in streams {
         directory.u32(stream.len() as u32);
     }
-    for stream in streams {
-        for part in stream.chunks(BLOCK) {
-            directory.u32((file.len() / BLOCK) as u32);
-            file.extend_from_slice(part);
-            file.resize(file.len().next_multiple_of(BLOCK), 0);
-        }
+    let append = |file: &mut Vec<u8>, bytes: &[u8]| {
+        let at = (file.len() / block) as u32;
+        file.extend_from_slice(bytes);
+        file.resize(file.len().next_multiple_of(block), 0);
+        at
+    };
+    for part in streams.iter().flat_map(|stream| stream.chunks(block)) {
+        let at = append(&mut file, part);
+        directory.u32(at);
     }
     let mut map = Out::default();
-    for part in directory.0.chunks(BLOCK) {
-        map.u32((file.len() / BLOCK) as u32);
-        file.extend_from_slice(part);
-        file.resize(file.len().next_multiple_of(BLOCK), 0);
+    for part in directory.0.chunks(block) {
+        let at = append(&mut file, part);
+        map.u32(at);
     }
-    let map_block = file.len() / BLOCK;
-    assert!(map.0.len() <= BLOCK);
-    file.extend_from_slice(&map.0);
-    file.resize(file.len().next_multiple_of(BLOCK), 0);
+    let map_block = (file.len() / block) as u32;
+    let map_blocks = map.0.len().div_ceil(block) as u32;
+    append(&mut file, &map.0);
+    // Readers take a whole first page of 4096 bytes.
+    file.resize(file.len().max(4096), 0);
     let mut head = Out::default();
     head.bytes(b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0");
-    head.u32(BLOCK as u32)
+    head.u32(block as u32)
         .u32(1)
-        .u32((file.len() / BLOCK) as u32);
-    head.u32(directory.0.len() as u32)
-        .u32(0)
-        .u32(map_block as u32);
+        .u32((file.len() / block) as u32);
+    head.u32(directory.0.len() as u32).u32(0);
+    for i in 0..map_blocks {
+        head.u32(map_block + i);
+    }
     file[..head.0.len()].copy_from_slice(&head.0);
     file
 }
 
-/// A cabinet with one MSZIP file.
-pub fn mszip(name: &str, content: &[u8]) -> Vec<u8> {
-    use std::io::{Cursor, Write};
-    let mut builder = cab::CabinetBuilder::new();
-    builder
-        .add_folder(cab::CompressionType::MsZip)
-        .add_file(name);
-    let mut writer = builder.build(Cursor::new(Vec::new())).unwrap();
-    while let Some(mut file) = writer.next_file().unwrap() {
-        file.write_all(content).unwrap();
+/// The streams of a container, for tests that take real ones apart. `None` when it is damaged.
+pub fn msf_streams(file: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let word = |bytes: &[u8], at: usize| {
+        Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?) as usize)
+    };
+    let block = word(file, 32)?.max(1);
+    let gather = |list: &[u8], first: usize, len: usize| {
+        let mut out = Vec::new();
+        for i in 0..len.div_ceil(block) {
+            let at = word(list, first + i * 4)?.checked_mul(block)?;
+            out.extend_from_slice(file.get(at..at.checked_add(block)?)?);
+        }
+        out.truncate(len);
+        Some(out)
+    };
+    let len = word(file, 44)?;
+    let list = gather(file, 52, len.div_ceil(block) * 4)?;
+    let directory = gather(&list, 0, len)?;
+    let count = word(&directory, 0)?;
+    let mut first = 4usize.checked_add(count.checked_mul(4)?)?;
+    let mut streams = Vec::new();
+    for i in 0..count {
+        let len = match word(&directory, 4 + i * 4)? {
+            0xFFFF_FFFF => 0,
+            len => len,
+        };
+        streams.push(gather(&directory, first, len)?);
+        first += len.div_ceil(block) * 4;
     }
-    writer.finish().unwrap().into_inner()
-}
-
-/// A cabinet with one LZX file, as uncompressed LZX blocks of at most 32 KiB each (the [MS-PATCH]
-/// description of LZX: one header bit, then per block 3 bits of type, 24 bits of size, padding to
-/// 16 bits, three recent offsets, the bytes, and a padding byte behind an odd size).
-pub fn lzx(name: &str, content: &[u8]) -> Vec<u8> {
-    const FRAME: usize = 0x8000;
-    let mut data = Vec::new();
-    for (i, part) in content.chunks(FRAME).enumerate() {
-        let mut bits: Vec<bool> = Vec::new();
-        if i == 0 {
-            bits.push(false);
-        }
-        bits.extend([false, true, true]);
-        bits.extend((0..24).rev().map(|b| part.len() >> b & 1 == 1));
-        while !bits.len().is_multiple_of(16) {
-            bits.push(false);
-        }
-        let mut o = Out::default();
-        for word in bits.chunks(16) {
-            o.u16(word.iter().fold(0, |v, b| v << 1 | u16::from(*b)));
-        }
-        o.u32(1).u32(1).u32(1).bytes(part);
-        if part.len() % 2 == 1 {
-            o.u8(0);
-        }
-        data.push((o.0, part.len()));
-    }
-    let folder_at = 36 + 8 + 16 + name.len() + 1;
-    let total: usize = folder_at + data.iter().map(|(d, _)| d.len() + 8).sum::<usize>();
-    let mut o = Out::default();
-    o.bytes(b"MSCF")
-        .u32(0)
-        .u32(total as u32)
-        .u32(0)
-        .u32(44)
-        .u32(0)
-        .u8(3)
-        .u8(1);
-    o.u16(1).u16(1).u16(0).u16(0).u16(0);
-    o.u32(folder_at as u32)
-        .u16(data.len() as u16)
-        .u16(3 | 16 << 8);
-    o.u32(content.len() as u32)
-        .u32(0)
-        .u16(0)
-        .u16(0x3000)
-        .u16(0)
-        .u16(0x20);
-    o.bytes(name.as_bytes()).u8(0);
-    for (bytes, plain) in data {
-        // A checksum of zero means that none is stored.
-        o.u32(0)
-            .u16(bytes.len() as u16)
-            .u16(plain as u16)
-            .bytes(&bytes);
-    }
-    o.0
+    Some(streams)
 }
 
 /// A GUID of test data.

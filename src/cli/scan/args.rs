@@ -45,7 +45,7 @@ pub enum SortArg {
 #[command(after_help = "\
 Examples:
   kbtriage scan /mnt/dumps
-  kbtriage scan /mnt/dumps --output dumps.jsonl --sort path
+  kbtriage scan /mnt/dumps --db dumps.db --output dumps.jsonl --sort path
   kbtriage scan /mnt/dumps --include '*.dmp' --include '*.cab' --format csv
   kbtriage scan /mnt/dumps --list --output work.list
   kbtriage scan --files-from work.list --shard 3/16 --output part-3.jsonl
@@ -55,7 +55,7 @@ read; 1 some dump or directory could not be; 2 wrong usage; 130 interrupted.
 With --exit-verdict, 10 and 11 as for triage.")]
 pub struct ScanArgs {
     /// Directories to scan, or single files
-    #[arg(value_name = "DIR", required_unless_present = "files_from")]
+    #[arg(value_name = "DIR", required_unless_present_any = REPLACES_ROOTS)]
     pub roots: Vec<OsString>,
     /// Form of the output [default: text on a terminal, otherwise jsonl]
     #[arg(long, value_enum)]
@@ -143,9 +143,67 @@ pub struct ScanArgs {
     )]
     pub shard: Option<String>,
 
+    /// The result store.
+    #[cfg(feature = "store")]
+    #[command(flatten)]
+    pub store: StoreOptions,
     /// Options of the analysis.
     #[command(flatten)]
     pub analysis: AnalysisArgs,
+}
+
+/// Options that say in another way what is scanned.
+#[cfg(feature = "store")]
+const REPLACES_ROOTS: [&str; 2] = ["files_from", "refresh"];
+/// Options that say in another way what is scanned.
+#[cfg(not(feature = "store"))]
+const REPLACES_ROOTS: [&str; 1] = ["files_from"];
+
+/// Options about the result store.
+#[cfg(feature = "store")]
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Result store")]
+pub struct StoreOptions {
+    /// Keep facts and summary of each dump, and read only what is new or changed
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<PathBuf>,
+    /// Read every file again
+    #[arg(long, requires = "db")]
+    pub verify: bool,
+    /// Judge what is stored again, without the dumps
+    #[arg(long, requires = "db", conflicts_with_all = ["roots", "files_from", "verify"])]
+    pub refresh: bool,
+    /// Keep running: look again and again, and write what is new
+    #[arg(long, requires = "db", conflicts_with_all = ["files_from", "refresh", "verify", "list"])]
+    pub watch: bool,
+    /// Pause between two looks, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub interval: u64,
+    /// POST each new dump with something to do about it, signed with the secret
+    /// in KBTRIAGE_WEBHOOK_SECRET
+    #[cfg(feature = "online")]
+    #[arg(long, value_name = "URL", requires = "db")]
+    pub webhook: Option<String>,
+    /// What the webhook is not told
+    #[cfg(feature = "online")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        value_delimiter = ',',
+        requires = "webhook"
+    )]
+    pub redact: Vec<Redact>,
+}
+
+/// What a webhook may not be told.
+#[cfg(all(feature = "store", feature = "online"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Redact {
+    /// Names of machines
+    Machine,
+    /// Paths of dumps
+    Path,
 }
 
 fn parse_jobs(text: &str) -> Result<usize, String> {

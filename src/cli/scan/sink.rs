@@ -11,7 +11,7 @@ use crate::report::model::{ErrorRecord, Tool};
 use crate::report::records::Shard;
 use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
-use crate::scan::{Done, Finished, Outcome, Progress, Record, Sink, Skip, Tally};
+use crate::scan::{Done, Finished, Keeper, Outcome, Progress, Record, Sink, Skip, Tally};
 use crate::source::ErrorKind;
 use crate::verdict::Verdict;
 
@@ -47,7 +47,13 @@ pub struct ScanSink<'a> {
     fleet: Fleet,
     bar: Bar,
     all_files: bool,
+    keeper: Option<Box<dyn Keeper>>,
+    tell: Option<Tell<'a>>,
+    only_new: bool,
 }
+
+/// Tells another system about a new finding.
+pub type Tell<'a> = &'a dyn Fn(&Summary);
 
 impl<'a> ScanSink<'a> {
     /// A sink that writes to `out`.
@@ -57,6 +63,7 @@ impl<'a> ScanSink<'a> {
     pub fn new(
         format: ScanFormat,
         args: &ScanArgs,
+        keeper: Option<Box<dyn Keeper>>,
         out: &'a mut dyn Write,
     ) -> io::Result<ScanSink<'a>> {
         let table = |form, out| Table::new(form, out, &COLUMNS).map(Box::new);
@@ -73,7 +80,36 @@ impl<'a> ScanSink<'a> {
             fleet: Fleet::default(),
             bar: Bar::new(args.quiet),
             all_files: args.all_files,
+            keeper,
+            tell: None,
+            only_new: false,
         })
+    }
+
+    /// Tells `tell` about each new dump with something to do about it.
+    pub fn telling(mut self, tell: Option<Tell<'a>>) -> ScanSink<'a> {
+        self.tell = tell;
+        self
+    }
+
+    /// Writes only what no store holds yet.
+    pub fn only_new(mut self) -> ScanSink<'a> {
+        self.only_new = true;
+        self
+    }
+
+    /// Ends one of several runs: nothing is summed up yet.
+    ///
+    /// # Errors
+    /// Whatever the writer says.
+    pub fn pause(mut self) -> io::Result<()> {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.flush()?;
+        }
+        match self.writer {
+            Writer::Lines(out) | Writer::Array(out, _) | Writer::Text(out) => out.flush(),
+            Writer::Table(mut table) => table.flush(),
+        }
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
@@ -125,6 +161,9 @@ impl<'a> ScanSink<'a> {
         let scan = self
             .tally
             .record(tool, roots, shard, finished.complete, machines.len() as u64);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.close(&scan)?;
+        }
         match self.writer {
             Writer::Lines(_) | Writer::Array(..) => {
                 for machine in &machines {
@@ -145,14 +184,26 @@ impl<'a> ScanSink<'a> {
 }
 
 impl Sink for ScanSink<'_> {
-    fn take(&mut self, mut done: Done) -> io::Result<()> {
-        done.outcome = done.outcome.settled();
+    fn take(&mut self, done: Done) -> io::Result<()> {
         self.tally.add(&done);
+        if let Some(keeper) = &mut self.keeper
+            && !done.known
+        {
+            keeper.keep(&done)?;
+        }
         match &done.outcome {
             Outcome::Records(records) => {
                 for record in records {
                     self.fleet.add(&record.summary);
+                    if done.known && self.only_new {
+                        continue;
+                    }
                     self.record(record)?;
+                    if let Some(tell) = self.tell.filter(|_| !done.known)
+                        && record.summary.verdict().is_some_and(calls_for_action)
+                    {
+                        tell(&record.summary);
+                    }
                 }
             }
             Outcome::Skipped(skip) if self.all_files => self.skipped(&done, skip)?,
@@ -170,6 +221,9 @@ impl Sink for ScanSink<'_> {
     }
 
     fn progress(&mut self, progress: &Progress) -> io::Result<()> {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.tick()?;
+        }
         self.bar.show(progress, &self.tally);
         Ok(())
     }
@@ -190,7 +244,7 @@ fn skipped_line(info: &crate::source::SourceInfo, skip: &Skip) -> io::Result<Str
         schema_version: &'static str,
         detail: &'static str,
         status: &'static str,
-        reason: &'static str,
+        reason: &'a str,
         error: ErrorRecord,
         source: Place<'a>,
     }
@@ -205,9 +259,9 @@ fn skipped_line(info: &crate::source::SourceInfo, skip: &Skip) -> io::Result<Str
         schema_version: crate::report::SCHEMA_VERSION,
         detail: "summary",
         status: "skipped",
-        reason: skip.reason,
+        reason: &skip.reason,
         error: ErrorRecord {
-            kind: match skip.reason {
+            kind: match skip.reason.as_ref() {
                 "compressed" => ErrorKind::Compressed,
                 "link" | "special-file" | "loop" | "offline" => ErrorKind::Unsupported,
                 _ => ErrorKind::NotADump,
@@ -224,6 +278,10 @@ fn skipped_line(info: &crate::source::SourceInfo, skip: &Skip) -> io::Result<Str
     })
 }
 
+fn calls_for_action(verdict: Verdict) -> bool {
+    !matches!(verdict, Verdict::DoesNotApply | Verdict::Undetermined)
+}
+
 /// The line about a dump that a person should see: a match, or a failure.
 fn attention(summary: &Summary) -> Option<String> {
     let path = visible(&summary.source.path);
@@ -231,7 +289,7 @@ fn attention(summary: &Summary) -> Option<String> {
         return Some(format!("not analysed: {path}: {}", visible(&error.message)));
     }
     let verdict = summary.verdict()?;
-    if matches!(verdict, Verdict::DoesNotApply | Verdict::Undetermined) {
+    if !calls_for_action(verdict) {
         return None;
     }
     let bucket = summary

@@ -181,7 +181,7 @@ pub fn read(
         blocks,
         tagged: fields
             .written(field::SIZE_OF_DUMP)
-            .map(|at| tagged::read(reader, u64::from(at), budget))
+            .map(|at| tagged::read(reader, u64::from(at), budget, damage))
             .unwrap_or_default(),
         drivers,
     })

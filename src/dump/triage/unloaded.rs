@@ -48,9 +48,15 @@ pub(super) fn read(
         );
     }
     let bytes = reader.read_vec(first, listed.saturating_mul(stride)).ok()?;
+    if budget.spend(listed).is_err() {
+        damage.note(
+            "the list of unloaded drivers was not read: work limit",
+            Some(at),
+        );
+        return None;
+    }
     let list = bytes
         .chunks_exact(layout.stride)
-        .take_while(|_| budget.spend(1).is_ok())
         .filter_map(|entry| {
             let entry = View(entry);
             // UNICODE_STRING.Length: bytes, capped by the writer at the room for the name.

@@ -15,6 +15,10 @@ const TEMPORARIES: usize = 32;
 /// Registers a program may name, in the order of [`Evaluated`].
 const REGISTERS: [&str; 6] = ["$eip", "$esp", "$ebp", "$ebx", "$esi", "$edi"];
 
+/// The same registers where a program names them by CodeView number (`CV_REG_EBX` and so on of
+/// Microsoft's published `cvconst.h`), which its compiler does for `esi` and `edi`.
+const NUMBERED: [&str; 6] = ["$33", "$21", "$22", "$20", "$23", "$24"];
+
 /// Why a program gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProgramError {
@@ -58,6 +62,8 @@ enum Operand {
     Value(u32),
     Register(usize),
     Temporary(usize),
+    /// A register no walk follows: assigning it is harmless, its value is not known.
+    Other,
 }
 
 struct Machine<'a> {
@@ -121,7 +127,8 @@ impl Machine<'_> {
     }
 
     fn operand(&self, name: &str) -> Result<Operand, ProgramError> {
-        if let Some(index) = REGISTERS.iter().position(|own| *own == name) {
+        let index = |names: &[&str]| names.iter().position(|own| *own == name);
+        if let Some(index) = index(&REGISTERS).or_else(|| index(&NUMBERED)) {
             return Ok(Operand::Register(index));
         }
         if let Some(number) = name.strip_prefix("$T") {
@@ -129,6 +136,9 @@ impl Machine<'_> {
                 Ok(index) if index < TEMPORARIES => Ok(Operand::Temporary(index)),
                 _ => Err(ProgramError::Malformed),
             };
+        }
+        if name.len() > 1 && name.starts_with('$') {
+            return Ok(Operand::Other);
         }
         let frame = self.inputs.frame;
         let value = match name {
@@ -163,6 +173,7 @@ impl Machine<'_> {
                 of(&self.assigned.registers).or_else(|| of(&self.inputs.registers))
             }
             Operand::Temporary(index) => self.temporaries.get(index).copied().flatten(),
+            Operand::Other => None,
         };
         value.ok_or(ProgramError::Unknown)
     }
@@ -172,6 +183,7 @@ impl Machine<'_> {
         let slot = match self.stack.pop().ok_or(ProgramError::Malformed)? {
             Operand::Register(index) => self.assigned.registers.get_mut(index),
             Operand::Temporary(index) => self.temporaries.get_mut(index),
+            Operand::Other => return Ok(()),
             Operand::Value(_) => None,
         };
         *slot.ok_or(ProgramError::Malformed)? = Some(value);
@@ -220,6 +232,14 @@ mod tests {
             caller.registers,
             [Some(0x8204), Some(0x208), Some(0x8200), None, None, None]
         );
+    }
+
+    #[test]
+    fn registers_named_by_number_are_assigned_and_others_ignored() {
+        let caller =
+            run("$T0 .raSearch = $eip $T0 ^ = $esp $T0 4 + =  $23 $T0 4 - ^ = $17 9 =").unwrap();
+        assert_eq!(caller.registers[4], Some(0x8108));
+        assert_eq!(caller.registers[5], None);
     }
 
     #[test]

@@ -1,0 +1,326 @@
+//! `kbtriage fleet`: what a store's dumps say together: machines, buckets, tickets.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::fleet::{Buckets, Fleet};
+use crate::report::escape::visible;
+use crate::report::json;
+use crate::report::records::MachineRecord;
+use crate::report::summary::Summary;
+use crate::report::table::{Table, TableForm};
+use crate::store::{Store, StoreError};
+use crate::verdict::Verdict;
+
+use super::triage::usage;
+
+/// Machines, buckets and tickets from a result store
+#[derive(Clone, Debug, Args)]
+pub struct FleetArgs {
+    #[command(subcommand)]
+    command: FleetCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum FleetCommand {
+    /// Machines: which need the hotfix, with evidence and dumps
+    #[command(after_help = "\
+Examples:
+  kbtriage fleet machines --db dumps.db
+  kbtriage fleet machines --db dumps.db --only applies,probably-applies --format csv")]
+    Machines(ListArgs),
+    /// Crashes by bucket: how many, where, first and last seen, by month
+    #[command(after_help = "\
+Example:
+  kbtriage fleet buckets --db dumps.db --since 2008-07-01 --format markdown")]
+    Buckets(ListArgs),
+    /// The payloads that ticket systems take, one for each machine or bucket
+    #[cfg(feature = "tickets")]
+    Tickets(super::tickets::TicketArgs),
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For a person
+    Text,
+    /// An array of records
+    Json,
+    /// One record a line
+    Jsonl,
+    /// For spreadsheets
+    Csv,
+    /// For tickets and wikis
+    Markdown,
+}
+
+/// What every command about a fleet can be told.
+#[derive(Clone, Debug, Args)]
+pub struct SelectArgs {
+    /// The result store that scan --db wrote
+    #[arg(long, value_name = "FILE")]
+    pub db: PathBuf,
+    /// Only crashes since then: 2008-07-20 or 2008-07-20T03:14:07Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<String>,
+    /// Only these verdicts, separated by commas
+    #[arg(long, value_name = "VERDICT", value_delimiter = ',', value_parser = parse_verdict)]
+    pub only: Vec<Verdict>,
+    /// Exit with 10 when a machine or bucket that is written has, or probably
+    /// has, this defect
+    #[arg(long)]
+    pub exit_verdict: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    select: SelectArgs,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = TableFormat::Text)]
+    format: TableFormat,
+}
+
+fn parse_time(text: &str) -> Result<String, String> {
+    let whole = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        _ => text.to_owned(),
+    };
+    crate::report::unix_from_rfc3339(&whole)
+        .and_then(crate::report::rfc3339_from_unix)
+        .ok_or_else(|| {
+            "a date such as 2008-07-20, or a time such as 2008-07-20T03:14:07Z".to_owned()
+        })
+}
+
+fn parse_verdict(text: &str) -> Result<Verdict, String> {
+    Verdict::ALL
+        .iter()
+        .copied()
+        .find(|verdict| verdict.as_str() == text)
+        .ok_or_else(|| {
+            let all: Vec<&str> = Verdict::ALL.iter().map(|v| v.as_str()).collect();
+            format!("one of {}", all.join(", "))
+        })
+}
+
+/// Runs the command and gives the exit status.
+///
+/// # Errors
+/// Whatever standard output says.
+pub fn run(args: &FleetArgs, out: &mut dyn Write) -> io::Result<u8> {
+    match &args.command {
+        FleetCommand::Machines(args) => machines(args, out),
+        FleetCommand::Buckets(args) => buckets(args, out),
+        #[cfg(feature = "tickets")]
+        FleetCommand::Tickets(args) => super::tickets::run(args, out),
+    }
+}
+
+impl SelectArgs {
+    /// Gives each summary of the store that is asked for to `take`.
+    ///
+    /// # Errors
+    /// A line for a person.
+    pub fn each(&self, mut take: impl FnMut(&Summary)) -> Result<(), String> {
+        let failed =
+            |error: StoreError| format!("--db: {}: {error}", visible(&self.db.to_string_lossy()));
+        let store = Store::open(&self.db).map_err(failed)?;
+        store
+            .each_summary::<StoreError>(|summary| {
+                let time = summary.dump.as_ref().and_then(|d| d.crash_time.as_ref());
+                if self.since.is_none() || time >= self.since.as_ref() {
+                    take(&summary);
+                }
+                Ok(())
+            })
+            .map(drop)
+            .map_err(failed)
+    }
+
+    /// True when something with this verdict is asked for.
+    pub fn wants(&self, verdict: Verdict) -> bool {
+        self.only.is_empty() || self.only.contains(&verdict)
+    }
+
+    /// The machines that are asked for: those that need something first.
+    ///
+    /// # Errors
+    /// A line for a person.
+    pub fn machines(&self) -> Result<Vec<MachineRecord>, String> {
+        let mut fleet = Fleet::default();
+        self.each(|summary| fleet.add(summary))?;
+        let mut records: Vec<MachineRecord> = fleet
+            .records()
+            .filter(|record| self.wants(record.hotfix.verdict))
+            .collect();
+        records.sort_by_key(|record| record.hotfix.verdict);
+        Ok(records)
+    }
+
+    /// The exit status after verdicts were written.
+    pub fn status(&self, verdicts: impl IntoIterator<Item = Verdict>) -> u8 {
+        let matched = verdicts.into_iter().any(|verdict| {
+            matches!(
+                verdict,
+                Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies
+            )
+        });
+        if self.exit_verdict && matched { 10 } else { 0 }
+    }
+}
+
+fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let records = match args.select.machines() {
+        Ok(records) => records,
+        Err(message) => return usage(&message),
+    };
+    let columns = [
+        "machine",
+        "verdict",
+        "match",
+        "applicability",
+        "crashes",
+        "dumps",
+        "first_crash",
+        "last_crash",
+        "stop_codes",
+        "tcpip.sys",
+        "example",
+    ];
+    write(args.format, out, &records, &columns, |record| {
+        let codes: Vec<&str> = record
+            .stop_codes
+            .iter()
+            .map(|s| s.code.0.as_str())
+            .collect();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        vec![
+            record.machine.clone(),
+            record.hotfix.verdict.to_string(),
+            record.hotfix.matching.status.to_string(),
+            record.hotfix.applicability.status.as_str().to_owned(),
+            record.dumps.crashes.to_string(),
+            record.dumps.count.to_string(),
+            text(&record.first_crash),
+            text(&record.last_crash),
+            codes.join(" "),
+            record
+                .versions
+                .iter()
+                .find(|known| known.file == "tcpip.sys")
+                .map(|known| known.version.clone())
+                .unwrap_or_default(),
+            record
+                .hotfix
+                .matching
+                .evidence
+                .iter()
+                .find_map(|evidence| evidence.dumps.first().cloned())
+                .unwrap_or_default(),
+        ]
+    })?;
+    Ok(args
+        .select
+        .status(records.iter().map(|record| record.hotfix.verdict)))
+}
+
+fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let mut buckets = Buckets::default();
+    let read = args.select.each(|summary| {
+        if summary.verdict().is_some_and(|v| args.select.wants(v)) {
+            buckets.add(summary);
+        }
+    });
+    if let Err(message) = read {
+        return usage(&message);
+    }
+    let rows = buckets.rows();
+    let columns = [
+        "bucket",
+        "key",
+        "crashes",
+        "machines",
+        "first_seen",
+        "last_seen",
+        "months",
+        "verdicts",
+        "example",
+    ];
+    let pairs = |map: &std::collections::BTreeMap<String, u64>| {
+        let parts: Vec<String> = map.iter().map(|(name, n)| format!("{name}={n}")).collect();
+        parts.join(" ")
+    };
+    write(args.format, out, &rows, &columns, |row| {
+        vec![
+            row.name.clone().unwrap_or_else(|| row.key.clone()),
+            row.key.clone(),
+            row.crashes.to_string(),
+            row.machines.to_string(),
+            row.first_seen.clone().unwrap_or_default(),
+            row.last_seen.clone().unwrap_or_default(),
+            pairs(&row.months),
+            pairs(&row.verdicts),
+            row.example.clone(),
+        ]
+    })?;
+    let verdicts = Verdict::ALL
+        .iter()
+        .copied()
+        .filter(|v| rows.iter().any(|row| row.verdicts.contains_key(v.as_str())));
+    Ok(args.select.status(verdicts))
+}
+
+/// Writes records in any form: as they are, or as rows of `cells`.
+fn write<T: serde::Serialize>(
+    format: TableFormat,
+    out: &mut dyn Write,
+    records: &[T],
+    columns: &[&str],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> io::Result<()> {
+    match format {
+        TableFormat::Json => {
+            json::write_pretty(&mut *out, &records)?;
+            writeln!(out)
+        }
+        TableFormat::Jsonl => {
+            for record in records {
+                json::write_compact(&mut *out, record)?;
+                writeln!(out)?;
+            }
+            Ok(())
+        }
+        TableFormat::Csv | TableFormat::Markdown => {
+            let form = match format {
+                TableFormat::Csv => TableForm::Csv,
+                _ => TableForm::Markdown,
+            };
+            let mut table = Table::new(form, out, columns)?;
+            for record in records {
+                table.row(&cells(record))?;
+            }
+            table.flush()
+        }
+        TableFormat::Text => {
+            for record in records {
+                for (number, (column, cell)) in columns.iter().zip(cells(record)).enumerate() {
+                    match (number, cell.as_str()) {
+                        (0, cell) => writeln!(out, "{}", visible(cell))?,
+                        (_, "") => {}
+                        (_, cell) => {
+                            let label = column.replace('_', " ");
+                            writeln!(out, "  {label:<14} {}", visible(cell))?;
+                        }
+                    }
+                }
+            }
+            if records.is_empty() {
+                writeln!(out, "nothing in the store fits")?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Puts the output lines of several shards together: sorted by path, with the machines and the
+//! counts of the whole. Holds an index in memory, never the lines.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use crate::fleet::Fleet;
+use crate::report::escape::visible;
+use crate::report::json;
+use crate::report::records::ScanRecord;
+use crate::report::summary::Summary;
+use crate::scan::{Tally, path_from_bytes, path_key};
+use crate::store::{self, Part};
+
+use super::scan::output::Output;
+
+/// Longest line: a full report of many modules is far shorter.
+const LONGEST: u64 = 64 * 1024 * 1024;
+
+/// Where a line is, and its place in the order.
+struct Place {
+    key: Vec<u8>,
+    /// Members of one archive keep their order.
+    number: usize,
+    part: usize,
+    start: u64,
+    len: usize,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "type")]
+    kind: String,
+    source: Option<Source>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    path: String,
+    path_exact: Option<String>,
+    container: Option<Container>,
+}
+
+#[derive(Deserialize)]
+struct Container {
+    path: String,
+}
+
+/// Writes the lines of all `parts` to `output`.
+///
+/// # Errors
+/// A line for a person.
+pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
+    let mut places = Vec::new();
+    let mut fleet = Fleet::default();
+    let mut closings = Vec::new();
+    for (part, path) in parts.iter().enumerate() {
+        let shown = visible(&path.to_string_lossy());
+        let scan =
+            index(path, part, &mut places, &mut fleet).map_err(|e| format!("{shown}: {e}"))?;
+        closings.push(Part {
+            path: path.clone(),
+            scan,
+        });
+    }
+    store::check(&closings).map_err(|error| error.to_string())?;
+    places.sort_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
+    write(output, parts, &places, &fleet, &closings).map_err(|error| error.to_string())
+}
+
+/// Reads one part: notes where its lines are, and gives its closing record.
+fn index(
+    path: &Path,
+    part: usize,
+    places: &mut Vec<Place>,
+    fleet: &mut Fleet,
+) -> Result<ScanRecord, String> {
+    let mut reader = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
+    let mut line = String::new();
+    let mut start = 0u64;
+    let mut closing = None;
+    loop {
+        line.clear();
+        let read = Read::by_ref(&mut reader)
+            .take(LONGEST)
+            .read_line(&mut line)
+            .map_err(|e| e.to_string())?;
+        if read == 0 {
+            break;
+        }
+        let bad = |e: serde_json::Error| format!("not the lines of a scan: {e}");
+        let head: Head = serde_json::from_str(&line).map_err(bad)?;
+        match (head.kind.as_str(), head.source) {
+            ("report", Some(source)) => {
+                // A skipped file's record counts for no machine.
+                if let Ok(summary) = serde_json::from_str::<Summary>(&line) {
+                    fleet.add(&summary);
+                }
+                places.push(Place {
+                    key: key(source),
+                    number: places.len(),
+                    part,
+                    start,
+                    len: read,
+                });
+            }
+            ("scan", _) => closing = Some(serde_json::from_str(&line).map_err(bad)?),
+            // Machines are worked out anew: one may have dumps in several parts.
+            _ => {}
+        }
+        start += read as u64;
+    }
+    closing.ok_or_else(|| "its run did not end: run that shard again".to_owned())
+}
+
+/// The place of a record: that of the file that was found.
+fn key(source: Source) -> Vec<u8> {
+    let exact = source
+        .path_exact
+        .and_then(|text| BASE64.decode(text).ok())
+        .and_then(path_from_bytes);
+    let path = exact.unwrap_or_else(|| {
+        let found = source.container.map(|container| container.path);
+        PathBuf::from(found.unwrap_or(source.path))
+    });
+    path_key(&path)
+}
+
+fn write(
+    output: &Path,
+    parts: &[PathBuf],
+    places: &[Place],
+    fleet: &Fleet,
+    closings: &[Part],
+) -> io::Result<()> {
+    let mut nowhere = io::sink();
+    let mut out = Output::new(Some(output), &mut nowhere)?;
+    let mut files = parts
+        .iter()
+        .map(File::open)
+        .collect::<io::Result<Vec<File>>>()?;
+    let mut line = Vec::new();
+    for place in places {
+        let Some(file) = files.get_mut(place.part) else {
+            continue;
+        };
+        line.resize(place.len, 0);
+        file.seek(SeekFrom::Start(place.start))?;
+        file.read_exact(&mut line)?;
+        out.write_all(&line)?;
+    }
+    for machine in fleet.records() {
+        json::write_compact(&mut out, &machine)?;
+        out.write_all(b"\n")?;
+    }
+    let mut tally = Tally::default();
+    for part in closings {
+        tally.merge(&part.scan);
+    }
+    if let Some(first) = closings.first() {
+        let scan = tally.record(
+            first.scan.tool.clone(),
+            first.scan.roots.clone(),
+            None,
+            true,
+            fleet.len() as u64,
+        );
+        json::write_compact(&mut out, &scan)?;
+        out.write_all(b"\n")?;
+    }
+    out.keep()
+}

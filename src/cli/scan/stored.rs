@@ -1,0 +1,141 @@
+//! The result store of a scan: opening it, and judging what it holds again.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::report::escape::visible;
+use crate::scan::{self, Done, Finished, Job, Keeper, Options, Outcome, Progress, Sink};
+use crate::store::{Store, StoreCatalogue, StoreError, StoreWriter};
+use crate::triage::Engine;
+
+use super::{Kept, Refusal, ScanArgs};
+
+/// Opens the store that was asked for, for writing and for looking up.
+pub fn open(args: &ScanArgs, engine: &Engine, options: &Options) -> Result<Option<Kept>, Refusal> {
+    let Some(path) = &args.store.db else {
+        return Ok(None);
+    };
+    let made_by = made_by(args, engine, options);
+    let store = Store::create(path)
+        .map_err(|error| format!("--db: {}: {error}", visible(&path.to_string_lossy())))?;
+    let catalogue = StoreCatalogue::new(path.clone(), made_by.clone());
+    Ok(Some((
+        Box::new(StoreWriter::new(store, made_by)),
+        Box::new(catalogue),
+    )))
+}
+
+/// The store again, for the next look at the same directories.
+///
+/// # Errors
+/// Those of the store.
+pub fn keeper(args: &ScanArgs, job: &Job) -> io::Result<Box<dyn Keeper>> {
+    let kept = open(args, &job.engine, &job.options).map_err(io::Error::other)?;
+    kept.map(|(keeper, _)| keeper)
+        .ok_or_else(|| io::Error::other("--watch needs --db"))
+}
+
+/// Waits until the next look; true when the run was told to stop.
+pub fn wait(args: &ScanArgs, stop: &AtomicBool) -> bool {
+    let due = Instant::now() + Duration::from_secs(args.store.interval);
+    while Instant::now() < due {
+        if stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+/// Everything that a stored result depends on besides the file: program, knowledge, options.
+fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
+    let machines = &options.machines;
+    serde_json::json!([
+        engine.tool(),
+        engine.sha256,
+        engine.builds.len(),
+        options.unpack.enabled,
+        options.unpack.bytes,
+        machines.fixed,
+        machines.mapping,
+        machines.pattern.as_ref().map(regex::Regex::as_str),
+        args.analysis.symbols.symbols,
+        args.analysis.symbols.images,
+    ])
+    .to_string()
+}
+
+/// Judges every stored dump again and hands the results to `sink`, in the order of paths.
+///
+/// # Errors
+/// Those of the store and of the sink.
+pub fn refresh(args: &ScanArgs, job: &Job, sink: &mut dyn Sink) -> io::Result<Finished> {
+    let mut finished = Finished {
+        complete: true,
+        ..Finished::default()
+    };
+    let Some(path) = &args.store.db else {
+        return Ok(finished);
+    };
+    let store = Store::open(path)?;
+    let mut progress = Progress::default();
+    store.each_file::<RefreshError>(|file| {
+        if job.stop.load(Ordering::Relaxed) {
+            finished.complete = false;
+            return Ok(());
+        }
+        let records = file
+            .records
+            .into_iter()
+            .map(|(summary, facts)| {
+                let judged = facts.and_then(|facts| {
+                    let mut record = scan::rejudge(job, &file.relative, &summary, &facts)?;
+                    record.facts = Some(facts);
+                    Some(record)
+                });
+                // What failed has no facts: it stays as it is.
+                judged.unwrap_or_else(|| scan::Record {
+                    line: scan::summary_line(&summary),
+                    summary,
+                    is_full: false,
+                    facts: None,
+                })
+            })
+            .collect();
+        sink.take(Done {
+            number: progress.done,
+            path: file.path,
+            relative: file.relative,
+            stat: Some(file.stat),
+            outcome: Outcome::Records(records),
+            known: false,
+        })
+        .map_err(RefreshError::Sink)?;
+        progress.done += 1;
+        progress.found += 1;
+        sink.progress(&progress).map_err(RefreshError::Sink)
+    })?;
+    finished.progress = progress;
+    Ok(finished)
+}
+
+enum RefreshError {
+    Store(StoreError),
+    Sink(io::Error),
+}
+
+impl From<StoreError> for RefreshError {
+    fn from(error: StoreError) -> RefreshError {
+        RefreshError::Store(error)
+    }
+}
+
+impl From<RefreshError> for io::Error {
+    fn from(error: RefreshError) -> io::Error {
+        match error {
+            RefreshError::Store(error) => error.into(),
+            RefreshError::Sink(error) => error,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `kbtriage store`: result stores as files: what is in one, and shards put together.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::report::escape::visible;
+use crate::store::{self, Part, Store};
+
+use super::triage::usage;
+
+/// Result stores: what is in one, and shards put together
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum StoreCommand {
+    /// What a store holds
+    Info {
+        /// The store
+        #[arg(value_name = "FILE")]
+        db: PathBuf,
+    },
+    /// Put the parts of a sharded scan together: stores into --db, or lines into
+    /// --output
+    #[command(after_help = "\
+Examples:
+  kbtriage store merge --output dumps.jsonl part-*.jsonl
+  kbtriage store merge --db dumps.db part-*.db
+
+Refused unless every shard of one list is there, once and complete. Lines come
+out sorted by path, with the machines and the counts of the whole.")]
+    Merge(MergeArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+struct MergeArgs {
+    /// Outputs or stores of all shards
+    #[arg(value_name = "PART", required = true)]
+    parts: Vec<PathBuf>,
+    /// The store to put them into
+    #[arg(long, value_name = "FILE", required_unless_present = "output")]
+    db: Option<PathBuf>,
+    /// The file to write the lines to
+    #[arg(long, short, value_name = "FILE", conflicts_with = "db")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command and gives the exit status.
+///
+/// # Errors
+/// Whatever standard output says.
+pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
+    match &args.command {
+        StoreCommand::Info { db } => match info(db, out)? {
+            Ok(()) => Ok(0),
+            Err(error) => usage(&format!("{}: {error}", visible(&db.to_string_lossy()))),
+        },
+        StoreCommand::Merge(args) => {
+            let merged = match (&args.db, &args.output) {
+                (Some(db), _) => stores(db, &args.parts),
+                (None, Some(output)) => super::merge_lines::run(output, &args.parts),
+                (None, None) => Err("--db or --output says where to".to_owned()),
+            };
+            match merged {
+                Ok(()) => Ok(0),
+                Err(message) => usage(&message),
+            }
+        }
+    }
+}
+
+fn info(db: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<(), store::StoreError>> {
+    let gathered = Store::open(db).and_then(|store| Ok((store.counts()?, store.runs()?)));
+    let ((files, records), runs) = match gathered {
+        Ok(gathered) => gathered,
+        Err(error) => return Ok(Err(error)),
+    };
+    writeln!(out, "{files} files, {records} records, {} runs", runs.len())?;
+    for run in runs {
+        let roots: Vec<String> = run.roots.iter().map(|root| visible(root)).collect();
+        let shard = run
+            .shard
+            .map(|shard| format!(", shard {}/{}", shard.index, shard.count))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "  {}{shard}: {} entries, {} reports{}",
+            roots.join(" "),
+            run.entries,
+            run.reports,
+            if run.complete { "" } else { ", interrupted" }
+        )?;
+    }
+    Ok(Ok(()))
+}
+
+fn stores(db: &std::path::Path, paths: &[PathBuf]) -> Result<(), String> {
+    let mut parts = Vec::new();
+    for path in paths {
+        let shown = visible(&path.to_string_lossy());
+        let runs = Store::open(path)
+            .and_then(|store| store.runs())
+            .map_err(|error| format!("{shown}: {error}"))?;
+        let [scan] = <[_; 1]>::try_from(runs)
+            .map_err(|runs| format!("{shown}: {} runs in it, not one shard's", runs.len()))?;
+        parts.push(Part {
+            path: path.clone(),
+            scan,
+        });
+    }
+    store::check(&parts).map_err(|error| error.to_string())?;
+    store::merge(db, paths).map_err(|error| error.to_string())
+}

@@ -1,0 +1,317 @@
+//! Tickets about machines and buckets: what they say, and the payloads that ticket systems take when
+//! one is created. Built as JSON values; nothing is sent.
+//!
+//! Fields: Jira Cloud REST API 3 "Create issue" with an Atlassian document as description;
+//! ServiceNow Table API on `incident`; GLPI REST API "Add item" on `Ticket`.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::bucket::BucketRow;
+use crate::report::escape::visible;
+use crate::report::records::MachineRecord;
+use crate::verdict::Verdict;
+
+/// Longest `summary` that Jira takes, in characters.
+const JIRA_SUMMARY: usize = 255;
+/// Longest `short_description` of a ServiceNow task, in characters.
+const SERVICENOW_SHORT: usize = 160;
+/// Longest `name` of a GLPI ticket, in characters.
+const GLPI_NAME: usize = 255;
+
+/// A system that takes tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Jira Cloud.
+    Jira,
+    /// ServiceNow.
+    ServiceNow,
+    /// GLPI.
+    Glpi,
+}
+
+/// What one ticket says. All text is harmless: controls are made visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    /// Stable: the same machine or bucket gives the same key in every run.
+    pub key: String,
+    /// One line.
+    pub title: String,
+    /// The machine, where it is about one.
+    pub machine: Option<String>,
+    /// The word of the report.
+    pub verdict: Option<Verdict>,
+    /// Label and value.
+    pub facts: Vec<(String, String)>,
+    /// Evidence, a line each.
+    pub evidence: Vec<String>,
+    /// Dumps by path.
+    pub dumps: Vec<String>,
+    /// What to do, in order.
+    pub actions: Vec<String>,
+}
+
+impl Ticket {
+    /// The ticket about a machine. `actions` are those of the report on its telling dump.
+    pub fn of_machine(record: &MachineRecord, actions: Vec<String>) -> Ticket {
+        let verdict = record.hotfix.verdict;
+        let machine = visible(&record.machine);
+        let mut facts = vec![
+            ("Verdict".to_owned(), verdict.as_str().replace('-', " ")),
+            (
+                "Match".to_owned(),
+                record.hotfix.matching.status.as_str().replace('-', " "),
+            ),
+            (
+                "Hotfix".to_owned(),
+                format!(
+                    "{} ({})",
+                    record
+                        .hotfix
+                        .applicability
+                        .status
+                        .as_str()
+                        .replace('-', " "),
+                    visible(&record.hotfix.applicability.reason)
+                ),
+            ),
+            (
+                "Crashes".to_owned(),
+                format!("{} in {} dumps", record.dumps.crashes, record.dumps.count),
+            ),
+        ];
+        let codes: Vec<String> = record
+            .stop_codes
+            .iter()
+            .map(|stop| format!("{} ({})", stop.code.0, stop.crashes))
+            .collect();
+        facts.push(("Stop codes".to_owned(), codes.join(", ")));
+        for (label, time) in [
+            ("First crash", &record.first_crash),
+            ("Last crash", &record.last_crash),
+        ] {
+            if let Some(time) = time {
+                facts.push((label.to_owned(), time.clone()));
+            }
+        }
+        let mut dumps: Vec<String> = Vec::new();
+        for path in record
+            .hotfix
+            .matching
+            .evidence
+            .iter()
+            .flat_map(|e| &e.dumps)
+        {
+            let path = visible(path);
+            if !dumps.contains(&path) {
+                dumps.push(path);
+            }
+        }
+        Ticket {
+            key: key("machine", &record.machine.to_uppercase(), &record.hotfix.kb),
+            title: format!(
+                "{machine}: {} {} for repeated crashes",
+                record.hotfix.kb,
+                verdict.as_str().replace('-', " ")
+            ),
+            machine: Some(machine),
+            verdict: Some(verdict),
+            facts,
+            evidence: record
+                .hotfix
+                .matching
+                .evidence
+                .iter()
+                .map(|e| {
+                    let sign = if e.supports { "for" } else { "against" };
+                    format!("{sign}, {}: {}", e.strength, visible(&e.summary))
+                })
+                .collect(),
+            dumps,
+            actions: actions.iter().map(|action| visible(action)).collect(),
+        }
+    }
+
+    /// The ticket about a bucket.
+    pub fn of_bucket(row: &BucketRow, kb: &str, actions: Vec<String>) -> Ticket {
+        let name = visible(row.name.as_ref().unwrap_or(&row.key));
+        let mut facts = vec![
+            ("Bucket".to_owned(), visible(&row.key)),
+            (
+                "Crashes".to_owned(),
+                format!("{} on {} machines", row.crashes, row.machines),
+            ),
+        ];
+        for (label, time) in [
+            ("First seen", &row.first_seen),
+            ("Last seen", &row.last_seen),
+        ] {
+            if let Some(time) = time {
+                facts.push((label.to_owned(), time.clone()));
+            }
+        }
+        let verdicts: Vec<String> = row
+            .verdicts
+            .iter()
+            .map(|(verdict, n)| format!("{n} {}", verdict.replace('-', " ")))
+            .collect();
+        facts.push((format!("Verdicts about {kb}"), verdicts.join(", ")));
+        Ticket {
+            key: key("bucket", &row.key, kb),
+            title: format!(
+                "{name}: {} crashes on {} machines",
+                row.crashes, row.machines
+            ),
+            machine: None,
+            verdict: None,
+            facts,
+            evidence: Vec::new(),
+            dumps: vec![visible(&row.example)],
+            actions: actions.iter().map(|action| visible(action)).collect(),
+        }
+    }
+
+    /// The payload that `target` takes. `project` is Jira's project key.
+    pub fn payload(&self, target: Target, project: &str) -> Value {
+        match target {
+            Target::Jira => json!({
+                "fields": {
+                    "project": { "key": project },
+                    "issuetype": { "name": "Task" },
+                    "summary": cut(&self.title, JIRA_SUMMARY),
+                    "description": self.atlassian(),
+                    "labels": ["kbtriage", self.key],
+                }
+            }),
+            Target::ServiceNow => {
+                let mut incident = json!({
+                    "short_description": cut(&self.title, SERVICENOW_SHORT),
+                    "description": self.plain(),
+                    "category": "software",
+                    "impact": "2",
+                    "urgency": "2",
+                    "correlation_id": self.key,
+                    "correlation_display": "kbtriage",
+                });
+                if let (Some(machine), Some(object)) = (&self.machine, incident.as_object_mut()) {
+                    object.insert("cmdb_ci".to_owned(), machine.as_str().into());
+                }
+                incident
+            }
+            Target::Glpi => json!({
+                "input": {
+                    "name": cut(&self.title, GLPI_NAME),
+                    "content": self.html(),
+                    // 1 is an incident; 3 is medium.
+                    "type": 1,
+                    "urgency": 3,
+                    "impact": 3,
+                    "externalid": self.key,
+                }
+            }),
+        }
+    }
+
+    /// Lists under headings, those that have something.
+    fn lists(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
+        [
+            ("What to do", &self.actions),
+            ("Evidence", &self.evidence),
+            ("Dumps", &self.dumps),
+        ]
+        .into_iter()
+        .filter(|(_, lines)| !lines.is_empty())
+    }
+
+    fn plain(&self) -> String {
+        let mut out = String::new();
+        for (label, value) in &self.facts {
+            out.push_str(&format!("{label}: {value}\n"));
+        }
+        for (heading, lines) in self.lists() {
+            out.push_str(&format!("\n{heading}\n"));
+            for line in lines {
+                out.push_str(&format!("- {line}\n"));
+            }
+        }
+        out
+    }
+
+    fn html(&self) -> String {
+        let mut out = String::from("<ul>");
+        for (label, value) in &self.facts {
+            out.push_str(&format!("<li>{}: {}</li>", html(label), html(value)));
+        }
+        out.push_str("</ul>");
+        for (heading, lines) in self.lists() {
+            out.push_str(&format!("<p>{}</p><ul>", html(heading)));
+            for line in lines {
+                out.push_str(&format!("<li>{}</li>", html(line)));
+            }
+            out.push_str("</ul>");
+        }
+        out
+    }
+
+    /// An Atlassian document: text nodes hold text as it is.
+    fn atlassian(&self) -> Value {
+        let paragraph = |text: &str| json!({ "type": "paragraph", "content": [{ "type": "text", "text": text }] });
+        let list = |lines: &mut dyn Iterator<Item = String>| {
+            let items: Vec<Value> = lines
+                .map(|line| json!({ "type": "listItem", "content": [paragraph(&line)] }))
+                .collect();
+            json!({ "type": "bulletList", "content": items })
+        };
+        let mut content = vec![list(
+            &mut self
+                .facts
+                .iter()
+                .map(|(label, value)| format!("{label}: {value}")),
+        )];
+        for (heading, lines) in self.lists() {
+            content.push(json!({
+                "type": "heading",
+                "attrs": { "level": 3 },
+                "content": [{ "type": "text", "text": heading }],
+            }));
+            content.push(list(&mut lines.iter().cloned()));
+        }
+        json!({ "type": "doc", "version": 1, "content": content })
+    }
+}
+
+/// `kbtriage-` and 24 hex digits: fits labels and correlation ids, and holds no name.
+fn key(kind: &str, name: &str, kb: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [kind, name, kb] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("kbtriage-{hex}")
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    text.chars().take(longest).collect()
+}
+
+fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}

@@ -1,0 +1,127 @@
+//! Puts the stores of several shards together, and checks that together they are the whole.
+
+use std::path::{Path, PathBuf};
+
+use super::{Store, StoreError};
+use crate::report::records::{ScanRecord, Shard};
+
+/// One part of a merge: where it is and how its run ended.
+pub struct Part {
+    /// Its file.
+    pub path: PathBuf,
+    /// The closing record.
+    pub scan: ScanRecord,
+}
+
+/// Why parts do not make a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A store cannot be read or written.
+    #[error("{path}: {error}")]
+    Store {
+        /// Which.
+        path: String,
+        /// Why.
+        error: StoreError,
+    },
+    /// A part is not whole.
+    #[error("{0}: its run did not end: run that shard again")]
+    Incomplete(String),
+    /// A part is no shard, or of another list.
+    #[error("{0}: not a shard of the same list as the others")]
+    Other(String),
+    /// Two parts are the same shard.
+    #[error("{0} and {1} are the same shard")]
+    Doubled(String, String),
+    /// A shard is not there.
+    #[error("shard {0} of {1} is missing")]
+    Missing(u32, u32),
+}
+
+/// Checks that the parts are every shard of one list, each once.
+///
+/// # Errors
+/// [`MergeError`].
+pub fn check(parts: &[Part]) -> Result<(), MergeError> {
+    let shown = |part: &Part| part.path.to_string_lossy().into_owned();
+    let Some(first) = parts.first() else {
+        return Ok(());
+    };
+    let count = first
+        .scan
+        .shard
+        .ok_or_else(|| MergeError::Other(shown(first)))?
+        .count;
+    let mut found: Vec<Option<&Part>> = Vec::new();
+    found.resize(usize::try_from(count).unwrap_or(0).min(1 << 20), None);
+    for part in parts {
+        if !part.scan.complete {
+            return Err(MergeError::Incomplete(shown(part)));
+        }
+        let slot = match part.scan.shard {
+            Some(Shard { index, count: of })
+                if of == count && part.scan.roots == first.scan.roots =>
+            {
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| found.get_mut(index.checked_sub(1)?))
+            }
+            _ => None,
+        };
+        match slot {
+            None => return Err(MergeError::Other(shown(part))),
+            Some(Some(other)) => return Err(MergeError::Doubled(shown(other), shown(part))),
+            Some(slot) => *slot = Some(part),
+        }
+    }
+    for (slot, index) in found.iter().zip(1..) {
+        if slot.is_none() {
+            return Err(MergeError::Missing(index, count));
+        }
+    }
+    Ok(())
+}
+
+/// Copies the stores at `parts` into the store at `into`. A file that several know keeps what the
+/// last one says.
+///
+/// # Errors
+/// [`StoreError`], with the path it is about.
+pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
+    let at = |path: &Path| {
+        let path = path.to_string_lossy().into_owned();
+        move |error: StoreError| MergeError::Store { path, error }
+    };
+    let store = Store::create(into).map_err(at(into))?;
+    for part in parts {
+        // Refuse what is no store before it is attached.
+        Store::open(part).map_err(at(part))?;
+        copy(&store, part).map_err(at(part))?;
+    }
+    Ok(())
+}
+
+fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
+    let path = part.to_str().ok_or(StoreError::Foreign)?;
+    store
+        .connection
+        .execute("ATTACH DATABASE ?1 AS part", [path])?;
+    let copied = store.connection.execute_batch(
+        "BEGIN IMMEDIATE;
+         DELETE FROM main.file WHERE path IN (SELECT path FROM part.file);
+         INSERT INTO main.file (path, relative, size, modified, number, made_by, skipped, message)
+             SELECT path, relative, size, modified, number, made_by, skipped, message
+             FROM part.file;
+         INSERT INTO main.record
+             SELECT mine.id, position, machine, crash_id, crash_time, verdict, bucket, summary, facts
+             FROM part.record JOIN part.file AS theirs ON theirs.id = part.record.file
+             JOIN main.file AS mine ON mine.path = theirs.path;
+         INSERT INTO main.run (scan) SELECT scan FROM part.run ORDER BY id;
+         COMMIT;",
+    );
+    if copied.is_err() {
+        let _ = store.connection.execute_batch("ROLLBACK");
+    }
+    store.connection.execute_batch("DETACH DATABASE part")?;
+    Ok(copied?)
+}

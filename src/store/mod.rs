@@ -1,0 +1,146 @@
+//! The result store: facts and summary of each dump in one SQLite file, so that a share is read once.
+//!
+//! A killed run loses no more than its last second; what is in the file is always whole. Knows files
+//! by path, size, time and number; never opens a dump.
+
+mod merge;
+mod read;
+mod write;
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use merge::{MergeError, Part, check, merge};
+pub use read::{StoreCatalogue, StoredFile};
+pub use write::StoreWriter;
+
+/// `PRAGMA application_id`: "KBTR".
+const APPLICATION: i32 = 0x4B42_5452;
+/// `PRAGMA user_version`: raised when a table changes.
+const VERSION: i32 = 1;
+/// How long another process may hold the file.
+const BUSY: Duration = Duration::from_secs(30);
+
+const SCHEMA: &str = "
+CREATE TABLE file (
+    id       INTEGER PRIMARY KEY,
+    path     BLOB NOT NULL UNIQUE,  -- bytes of the path
+    relative BLOB NOT NULL,         -- bytes of the path below its root
+    size     INTEGER NOT NULL,      -- bytes
+    modified INTEGER,               -- nanoseconds since 1970-01-01 UTC
+    number   INTEGER,               -- inode
+    made_by  TEXT NOT NULL,         -- program, knowledge and options
+    skipped  TEXT,                  -- reason, when it is no dump
+    message  TEXT                   -- the reason for a person
+);
+CREATE TABLE record (
+    file       INTEGER NOT NULL REFERENCES file(id) ON DELETE CASCADE,
+    position   INTEGER NOT NULL,    -- in an archive
+    machine    TEXT,
+    crash_id   TEXT,
+    crash_time TEXT,                -- RFC 3339 UTC
+    verdict    TEXT,
+    bucket     TEXT,
+    summary    TEXT NOT NULL,       -- the summary record, JSON
+    facts      BLOB,                -- deflated JSON
+    UNIQUE (file, position)
+);
+CREATE INDEX record_by_machine ON record(machine);
+CREATE INDEX record_by_time ON record(crash_time);
+CREATE TABLE run (
+    id   INTEGER PRIMARY KEY,
+    scan TEXT NOT NULL              -- the scan record, JSON
+);
+";
+
+/// What goes wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database says so.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// A database of something else.
+    #[error("not a result store of kbtriage")]
+    Foreign,
+    /// A store of another version of this program.
+    #[error("a result store of version {0}: this program knows version {VERSION}")]
+    Version(i32),
+}
+
+impl From<StoreError> for std::io::Error {
+    fn from(error: StoreError) -> std::io::Error {
+        std::io::Error::other(error)
+    }
+}
+
+/// An open store.
+pub struct Store {
+    connection: Connection,
+}
+
+impl Store {
+    /// Opens the store at `path` for writing; makes it when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn create(path: &Path) -> Result<Store, StoreError> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        let empty: bool = connection.query_row(
+            "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",
+            [],
+            |row| row.get(0),
+        )?;
+        if empty {
+            connection.execute_batch(&format!(
+                "PRAGMA journal_mode = WAL;
+                 BEGIN IMMEDIATE;
+                 PRAGMA application_id = {APPLICATION};
+                 PRAGMA user_version = {VERSION};
+                 {SCHEMA}
+                 COMMIT;"
+            ))?;
+        }
+        let store = Store { connection };
+        store.check()?;
+        store.connection.execute_batch(
+            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192;",
+        )?;
+        Ok(store)
+    }
+
+    /// Opens the store at `path` for reading.
+    ///
+    /// # Errors
+    /// [`StoreError`]; one that does not exist is not made.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(BUSY)?;
+        let store = Store { connection };
+        store.check()?;
+        Ok(store)
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let pragma = |name: &str| -> Result<i32, StoreError> {
+            Ok(self
+                .connection
+                .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
+        };
+        if pragma("application_id")? != APPLICATION {
+            return Err(StoreError::Foreign);
+        }
+        match pragma("user_version")? {
+            VERSION => Ok(()),
+            other => Err(StoreError::Version(other)),
+        }
+    }
+}
+
+/// The bytes of a path, as they are kept.
+fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}

@@ -1,0 +1,181 @@
+//! Writing to a store: one thread, batched transactions.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{Store, StoreError, path_bytes};
+use crate::report::records::ScanRecord;
+use crate::scan::{Done, Keeper, Outcome, Record};
+
+/// Entries in one transaction.
+const BATCH: u32 = 1000;
+/// Longest time until what was written is safe.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Writes results as they come.
+pub struct StoreWriter {
+    store: Store,
+    made_by: String,
+    pending: u32,
+    since: Instant,
+}
+
+impl StoreWriter {
+    /// A writer of results that `made_by` names the origin of.
+    pub fn new(store: Store, made_by: String) -> StoreWriter {
+        StoreWriter {
+            store,
+            made_by,
+            pending: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn add(&mut self, done: &Done) -> Result<(), StoreError> {
+        let Some(stat) = done.stat else {
+            return Ok(());
+        };
+        let (records, skip): (&[Record], _) = match &done.outcome {
+            Outcome::Records(records) => (records, None),
+            // What is elsewhere may come back without a new time, and what grows is looked at again.
+            Outcome::Skipped(skip) if matches!(skip.reason.as_ref(), "offline" | "growing") => {
+                return Ok(());
+            }
+            Outcome::Skipped(skip) => (&[], Some(skip)),
+            _ => return Ok(()),
+        };
+        if self.pending == 0 {
+            self.store.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.since = Instant::now();
+        }
+        let file: i64 = self
+            .store
+            .connection
+            .prepare_cached(
+                "INSERT INTO file (path, relative, size, modified, number, made_by, skipped, message)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT (path) DO UPDATE SET relative = excluded.relative,
+                     size = excluded.size, modified = excluded.modified,
+                     number = excluded.number, made_by = excluded.made_by,
+                     skipped = excluded.skipped, message = excluded.message
+                 RETURNING id",
+            )?
+            .query_row(
+                params![
+                    path_bytes(&done.path),
+                    path_bytes(&done.relative),
+                    stat.size.cast_signed(),
+                    stat.modified,
+                    stat.file.map(u64::cast_signed),
+                    self.made_by,
+                    skip.map(|skip| skip.reason.as_ref()),
+                    skip.map(|skip| &skip.message),
+                ],
+                |row| row.get(0),
+            )?;
+        self.store
+            .connection
+            .prepare_cached("DELETE FROM record WHERE file = ?1")?
+            .execute([file])?;
+        let mut insert = self.store.connection.prepare_cached(
+            "INSERT INTO record
+             (file, position, machine, crash_id, crash_time, verdict, bucket, summary, facts)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        for (record, position) in records.iter().zip(0i64..) {
+            let summary = &record.summary;
+            let whole;
+            // With --detail full the line is another record.
+            let line = if record.is_full {
+                whole = crate::scan::summary_line(summary);
+                &whole
+            } else {
+                &record.line
+            };
+            insert.execute(params![
+                file,
+                position,
+                summary.machine.as_ref().map(|machine| &machine.name),
+                summary.crash_id,
+                summary.dump.as_ref().and_then(|d| d.crash_time.as_ref()),
+                summary.verdict().map(|verdict| verdict.as_str()),
+                summary.bucket.as_ref().map(|bucket| &bucket.key),
+                line,
+                record.facts,
+            ])?;
+        }
+        drop(insert);
+        self.pending += 1;
+        if self.pending >= BATCH || self.since.elapsed() >= INTERVAL {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        if self.pending > 0 {
+            self.store.connection.execute_batch("COMMIT")?;
+            self.pending = 0;
+        }
+        Ok(())
+    }
+
+    /// Writes the closing record of a run; one record for the same roots and shard is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
+        self.commit()?;
+        let text = serde_json::to_string(scan)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let part = serde_json::json!([scan.roots, scan.shard]).to_string();
+        let same: Option<i64> = self
+            .store
+            .connection
+            .query_row(
+                "SELECT id FROM run WHERE
+                 json_array(json(scan -> 'roots'), json(scan -> 'shard')) = json(?1)",
+                [&part],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match same {
+            Some(id) => self
+                .store
+                .connection
+                .execute("UPDATE run SET scan = ?2 WHERE id = ?1", params![id, text])?,
+            None => self
+                .store
+                .connection
+                .execute("INSERT INTO run (scan) VALUES (?1)", [text])?,
+        };
+        // Readers should not need the log beside the file.
+        let _ = self
+            .store
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+        Ok(())
+    }
+}
+
+impl Keeper for StoreWriter {
+    fn keep(&mut self, done: &Done) -> std::io::Result<()> {
+        Ok(self.add(done)?)
+    }
+
+    fn tick(&mut self) -> std::io::Result<()> {
+        if self.pending > 0 && self.since.elapsed() >= INTERVAL {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(self.commit()?)
+    }
+
+    fn close(&mut self, scan: &ScanRecord) -> std::io::Result<()> {
+        Ok(self.finish(scan)?)
+    }
+}

@@ -1,0 +1,260 @@
+//! The result store: a share is read once, whatever happens in between.
+#![cfg(feature = "store")]
+
+mod share;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use share::{gzip, matching, numbered, of_type, put, records, run, zip};
+
+struct Share {
+    dir: tempfile::TempDir,
+    other: tempfile::TempDir,
+}
+
+impl Share {
+    fn new(dumps: u64) -> Share {
+        let share = Share {
+            dir: tempfile::tempdir().unwrap(),
+            other: tempfile::tempdir().unwrap(),
+        };
+        for n in 0..dumps {
+            put(
+                &share.path(&format!("H{:02}/{n}.dmp", n % 20)),
+                &numbered(n),
+            );
+        }
+        put(&share.path("H00/notes.txt"), b"no dump");
+        put(
+            &share.path("H01/a.zip"),
+            &zip(&[("x.dmp", &numbered(900)), ("y.dmp", &numbered(901))]),
+        );
+        put(&share.path("H02/cut.gz"), &gzip(&matching())[..200]);
+        share
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn db(&self) -> PathBuf {
+        self.other.path().join("dumps.db")
+    }
+
+    fn scan(&self, more: &[&str]) -> Vec<u8> {
+        let (root, db) = (self.dir.path().to_owned(), self.db());
+        let mut arguments = vec!["scan", root.to_str().unwrap(), "--db", db.to_str().unwrap()];
+        arguments.extend(["--sort", "path"]);
+        arguments.extend(more);
+        let output = run(&arguments);
+        assert!(output.status.code().unwrap() <= 1, "{output:?}");
+        output.stdout
+    }
+
+    fn without_store(&self) -> Vec<u8> {
+        run(&["scan", self.dir.path().to_str().unwrap(), "--sort", "path"]).stdout
+    }
+}
+
+/// Makes a file unreadable by content while size, time and identity stay.
+fn scramble(path: &Path) {
+    let modified = fs::metadata(path).unwrap().modified().unwrap();
+    let size = fs::metadata(path).unwrap().len() as usize;
+    fs::write(path, vec![0x55; size]).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_second_scan_reads_only_what_is_new_or_changed() {
+    let share = Share::new(30);
+    let first = share.scan(&[]);
+    assert!(first == share.without_store());
+    assert!(
+        first == share.scan(&[]),
+        "an unchanged share gives the same lines"
+    );
+    // What is not read cannot be missed: the store answers for a file that lost its content.
+    scramble(&share.path("H03/3.dmp"));
+    scramble(&share.path("H01/a.zip"));
+    assert!(first == share.scan(&[]));
+    // A changed and a new file are read; --verify reads all.
+    put(&share.path("H04/4.dmp"), &numbered(777));
+    fs::File::options()
+        .write(true)
+        .open(share.path("H04/4.dmp"))
+        .unwrap()
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    put(&share.path("H04/new.dmp"), &numbered(778));
+    let second = records(&share.scan(&[]));
+    assert_eq!(
+        of_type(&second, "report").len(),
+        of_type(&records(&first), "report").len() + 1
+    );
+    let verified = records(&share.scan(&["--verify"]));
+    let scan = of_type(&verified, "scan")[0];
+    assert_eq!(scan["skipped"][0]["reason"], "not-a-dump");
+    assert_eq!(
+        scan["skipped"][0]["count"], 3,
+        "the notes and what was scrambled"
+    );
+}
+
+#[test]
+fn other_options_judge_stored_facts_without_the_dumps() {
+    let share = Share::new(10);
+    share.scan(&[]);
+    scramble(&share.path("H03/3.dmp"));
+    let named = records(&share.scan(&["--machine", "ONE"]));
+    for report in of_type(&named, "report") {
+        assert_eq!(report["machine"]["name"], "ONE");
+    }
+    assert_eq!(of_type(&named, "machine")[0]["dumps"]["count"], 12);
+    let full = records(&share.scan(&["--machine", "ONE", "--detail", "full"]));
+    let unsaid = |lines: &[Value]| {
+        let failed = of_type(lines, "report");
+        failed.iter().filter(|r| r["status"] == "failed").count()
+    };
+    assert_eq!(unsaid(&full), unsaid(&named));
+    assert!(full[0]["modules"].as_array().unwrap().len() > 5);
+}
+
+#[test]
+fn refresh_judges_the_store_without_the_share() {
+    let share = Share::new(10);
+    let first = share.scan(&[]);
+    let db = share.db();
+    fs::rename(share.dir.path(), share.other.path().join("gone")).unwrap();
+    let output = run(&[
+        "scan",
+        "--refresh",
+        "--db",
+        db.to_str().unwrap(),
+        "--sort",
+        "path",
+    ]);
+    fs::rename(share.other.path().join("gone"), share.dir.path()).unwrap();
+    let (before, after) = (records(&first), records(&output.stdout));
+    assert_eq!(of_type(&before, "report"), of_type(&after, "report"));
+    assert_eq!(of_type(&before, "machine"), of_type(&after, "machine"));
+}
+
+#[test]
+fn a_store_below_a_scanned_directory_is_refused() {
+    let share = Share::new(1);
+    let inside = share.path("H00/x.db");
+    let root = share.dir.path().to_str().unwrap();
+    let output = run(&["scan", root, "--db", inside.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!inside.exists());
+    // Nor is another program's database written to.
+    let foreign = share.other.path().join("foreign.db");
+    rusqlite::Connection::open(&foreign)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+        .unwrap();
+    let before = fs::read(&foreign).unwrap();
+    let output = run(&["scan", root, "--db", foreign.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(fs::read(&foreign).unwrap() == before);
+}
+
+#[test]
+fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
+    let share = Share::new(400);
+    let expected = share.without_store();
+    let (root, db) = (share.dir.path().to_owned(), share.db());
+    // Moments spread over a run, from before the store exists to after its end.
+    for moment in 0..12u64 {
+        let mut scan = share::program()
+            .args(["scan", root.to_str().unwrap(), "--db", db.to_str().unwrap()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(5 + moment * moment * 4));
+        // SIGKILL.
+        scan.kill().unwrap();
+        scan.wait().unwrap();
+        if db.exists() && fs::metadata(&db).unwrap().len() > 0 {
+            let store = rusqlite::Connection::open(&db).unwrap();
+            let whole: String = store
+                .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+                .unwrap();
+            assert_eq!(whole, "ok");
+        }
+        if moment % 4 == 3 {
+            assert!(share.scan(&[]) == expected, "after moment {moment}");
+            fs::remove_file(&db).unwrap();
+        }
+    }
+    assert!(share.scan(&[]) == expected);
+}
+
+#[test]
+fn shards_together_give_exactly_what_one_worker_gives() {
+    let share = Share::new(60);
+    let whole = share.without_store();
+    let list = share.other.path().join("work.list");
+    let made = run(&[
+        "scan",
+        share.dir.path().to_str().unwrap(),
+        "--list",
+        "--output",
+        list.to_str().unwrap(),
+    ]);
+    assert_eq!(made.status.code(), Some(0));
+    let part =
+        |index: usize, ending: &str| share.other.path().join(format!("part-{index}.{ending}"));
+    let workers: Vec<_> = (1..=3)
+        .map(|index| {
+            share::program()
+                .args(["scan", "--files-from", list.to_str().unwrap()])
+                .args(["--shard", &format!("{index}/3")])
+                .args(["--output", part(index, "jsonl").to_str().unwrap()])
+                .args(["--db", part(index, "db").to_str().unwrap()])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut worker in workers {
+        assert!(worker.wait().unwrap().code().unwrap() <= 1);
+    }
+    let merge = |to: &str, into: &Path, ending: &str, parts: &[usize]| {
+        let mut command = share::program();
+        command.args(["store", "merge", to, into.to_str().unwrap()]);
+        command.args(parts.iter().map(|index| part(*index, ending)));
+        command.output().unwrap()
+    };
+    let out = share.other.path().join("all.jsonl");
+    let merged = merge("--output", &out, "jsonl", &[2, 1, 3]);
+    assert_eq!(merged.status.code(), Some(0), "{merged:?}");
+    assert!(fs::read(&out).unwrap() == whole);
+    fs::remove_file(&out).unwrap();
+
+    for (parts, complaint) in [
+        (&[1, 2][..], "shard 3 of 3 is missing"),
+        (&[1, 2, 2, 3][..], "same shard"),
+    ] {
+        let refused = merge("--output", &out, "jsonl", parts);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(complaint));
+        assert!(!out.exists());
+    }
+
+    let db = share.db();
+    assert_eq!(merge("--db", &db, "db", &[1, 2, 3]).status.code(), Some(0));
+    let one = share.other.path().join("one.db");
+    let root = share.dir.path().to_str().unwrap();
+    run(&["scan", root, "--db", one.to_str().unwrap()]);
+    let machines = |db: &Path| {
+        let db = db.to_str().unwrap();
+        run(&["fleet", "machines", "--db", db, "--format", "jsonl"]).stdout
+    };
+    assert!(machines(&db) == machines(&one));
+    assert!(!machines(&db).is_empty());
+}

@@ -1,0 +1,206 @@
+//! `kbtriage symbols`, on a written dump with files written to fit it.
+
+mod symbols_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use symbols_support::{GUID, Pdb, Pe};
+use tempfile::TempDir;
+
+fn dump() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/server2008-x64-d1.dmp")
+}
+
+struct Run {
+    cache: TempDir,
+    store: TempDir,
+}
+
+impl Run {
+    fn new() -> Run {
+        Run {
+            cache: TempDir::new().unwrap(),
+            store: TempDir::new().unwrap(),
+        }
+    }
+
+    fn kbtriage(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_kbtriage"))
+            .arg("symbols")
+            .args(arguments)
+            .env("KBTRIAGE_CACHE_DIR", self.cache.path())
+            .env_remove("_NT_SYMBOL_PATH")
+            .env_remove("_NT_ALT_SYMBOL_PATH")
+            .env_remove("_NT_EXECUTABLE_IMAGE_PATH")
+            .output()
+            .unwrap()
+    }
+
+    fn check(&self, more: &[&str]) -> Vec<Value> {
+        let path = dump();
+        let mut arguments = vec!["check", "--format", "json", path.to_str().unwrap()];
+        arguments.extend(more);
+        let out = self.kbtriage(&arguments);
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        let value: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(value[0]["type"], "symbols");
+        value[0]["files"].as_array().unwrap().clone()
+    }
+
+    /// Puts an image and a PDB that fit the dump's tcpip.sys into the store.
+    fn fill(&self) -> (Pe, Pdb) {
+        let files = self.check(&[]);
+        let tcpip = files.iter().find(|f| f["name"] == "tcpip.sys").unwrap();
+        assert_eq!(tcpip["status"], "missing");
+        let key = tcpip["key"].as_str().unwrap();
+        let number = |text: &str| u32::from_str_radix(text, 16).unwrap();
+        let mut image = Pe::new(number(&key[..8]), GUID, 1, r"d:\obj\tcpip.pdb");
+        image.size = number(&key[8..]);
+        let pdb = Pdb::new(GUID, 1, &[(0x10, "TtStartTimer"), (0x40, "TtStopTimer")]);
+        let folder = |name: &str, key: &str| self.store.path().join(name).join(key);
+        for (name, key, bytes) in [
+            ("tcpip.sys", image.key(), image.write()),
+            ("tcpip.pdb", pdb.key(), pdb.write()),
+        ] {
+            fs::create_dir_all(folder(name, &key)).unwrap();
+            fs::write(folder(name, &key).join(name), bytes).unwrap();
+        }
+        (image, pdb)
+    }
+
+    fn store(&self) -> &str {
+        self.store.path().to_str().unwrap()
+    }
+}
+
+fn text(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[test]
+fn check_lists_what_is_there_and_writes_a_manifest_of_the_rest() {
+    let run = Run::new();
+    let (image, pdb) = run.fill();
+    let manifest = run.store.path().join("missing.txt");
+    let files = run.check(&[
+        "--symbols",
+        run.store(),
+        "--manifest",
+        manifest.to_str().unwrap(),
+    ]);
+    let state = |name: &str| files.iter().find(|f| f["name"] == name).unwrap();
+    assert_eq!(state("tcpip.sys")["status"], "loaded");
+    assert_eq!(state("tcpip.sys")["key"], image.key());
+    assert_eq!(state("tcpip.pdb")["key"], pdb.key());
+    let written = fs::read_to_string(&manifest).unwrap();
+    assert!(!written.contains("tcpip"));
+    let missing = files.iter().filter(|f| f["status"] == "missing").count();
+    assert!(missing > 0);
+    assert_eq!(written.lines().count(), missing);
+    for line in written.lines() {
+        let parts: Vec<&str> = line.split(',').collect();
+        assert!(
+            matches!(parts.as_slice(), [name, key, "1"] if name.contains('.') && key.len() > 8),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn what_another_machine_brought_is_imported_and_then_found_without_options() {
+    let run = Run::new();
+    run.fill();
+    let out = run.kbtriage(&["import", run.store()]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    let files = run.check(&[]);
+    let loaded = |name: &str| {
+        files
+            .iter()
+            .any(|f| f["name"] == name && f["status"] == "loaded")
+    };
+    assert!(loaded("tcpip.sys") && loaded("tcpip.pdb"));
+    let info = text(&run.kbtriage(&["cache"]));
+    assert!(info.contains("files     2"), "{info}");
+    assert!(text(&run.kbtriage(&["cache", "--clear"])).contains("files     0"));
+}
+
+#[test]
+fn resolve_names_addresses_offsets_and_names() {
+    let run = Run::new();
+    run.fill();
+    let path = dump();
+    let base = |more: &[&str]| {
+        let mut arguments = vec!["resolve", path.to_str().unwrap(), "--symbols", run.store()];
+        arguments.extend(more);
+        run.kbtriage(&arguments)
+    };
+    let out = base(&["tcpip+0x1040", "tcpip.sys+1041", "tcpip!TtStartTimer"]);
+    let lines = text(&out);
+    assert_eq!(out.status.code(), Some(0), "{lines}");
+    let lines: Vec<&str> = lines.lines().collect();
+    assert!(
+        lines[0].ends_with("tcpip+0x1040  tcpip!TtStopTimer"),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].contains("tcpip!TtStopTimer+0x1 (approximate"),
+        "{}",
+        lines[1]
+    );
+    assert!(
+        lines[2].ends_with("tcpip+0x1010  tcpip!TtStartTimer"),
+        "{}",
+        lines[2]
+    );
+    let address = lines[0].split_whitespace().next().unwrap();
+    assert!(text(&base(&[address])).ends_with("tcpip!TtStopTimer\n"));
+    for wrong in ["nonsense", "gone+10", "tcpip!Gone", "0x10", "tcpip+zz"] {
+        assert_eq!(base(&[wrong]).status.code(), Some(1), "{wrong}");
+    }
+}
+
+#[test]
+fn find_lists_names_by_pattern() {
+    let run = Run::new();
+    run.fill();
+    let path = dump();
+    let find = |pattern: &str| {
+        run.kbtriage(&[
+            "find",
+            path.to_str().unwrap(),
+            pattern,
+            "--symbols",
+            run.store(),
+        ])
+    };
+    let out = text(&find("tcpip!*stop*"));
+    assert_eq!(out.lines().count(), 1);
+    assert!(out.ends_with("tcpip!TtStopTimer\n"), "{out}");
+    assert_eq!(text(&find("*!Tt*")).lines().count(), 2);
+    assert_eq!(find("tcpip!Nothing*").status.code(), Some(1));
+}
+
+#[test]
+fn fetch_without_consent_is_refused_and_a_bad_dump_is_named() {
+    let run = Run::new();
+    let path = dump();
+    let path = path.to_str().unwrap();
+    assert_eq!(run.kbtriage(&["fetch", path]).status.code(), Some(2));
+    let server = "srv*https://symbols.invalid";
+    let refused = run.kbtriage(&["fetch", path, "--symbols", server, "--offline"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let bad = run.store.path().join("no.dmp");
+    fs::write(&bad, b"no dump").unwrap();
+    let out = run.kbtriage(&["check", bad.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("no.dmp"));
+}
