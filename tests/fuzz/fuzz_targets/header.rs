@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let budget = Budget::new(Budget::DEFAULT_STEPS, None);
     match dump::open(&reader, &budget) {
         Ok(dump) => {
-            std::hint::black_box(facts::gather(&reader, dump, &budget));
+            std::hint::black_box(facts::gather(&reader, dump, None, &budget));
             Corpus::Keep
         }
         Err(error) => {
