@@ -30,7 +30,9 @@ fn judged(symbols: bool) -> Vec<(Value, Value)> {
     if symbols {
         command
             .arg("--images")
-            .arg(corpus.join("images"))
+            .arg(corpus.join("images/x64"))
+            .arg("--images")
+            .arg(corpus.join("images/x86"))
             .arg("--symbols")
             .arg(corpus.join("symbols"));
     }

@@ -110,6 +110,15 @@ impl Image {
         Ok((headers.time_date_stamp, headers.size_of_image))
     }
 
+    /// The architecture of a file, from its headers alone; `None` for one that writes no dumps.
+    ///
+    /// # Errors
+    /// As [`Image::from_file`].
+    pub fn machine_of(bytes: &[u8]) -> Result<Option<Machine>, ImageError> {
+        let headers = Headers::parse(bytes)?;
+        Ok(Machine::from_image_type(u32::from(headers.machine)))
+    }
+
     /// An image from what memory holds of it: runs of bytes by RVA, in any order. Where runs
     /// overlap, the one that starts first counts.
     ///

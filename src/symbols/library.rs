@@ -267,7 +267,7 @@ impl SymbolLibrary {
 
     fn load(&self, key: &Key, machine: Machine) -> Resolved {
         let (module, record) = key;
-        let (image, image_path) = self.load_image(module);
+        let (image, image_path) = self.load_image(module, machine);
         let found = image.found().cloned();
         let own = found.as_ref().and_then(|image| image.codeview());
         let own = own.and_then(|record| PdbIdentity::from_codeview(&record).ok().flatten());
@@ -306,12 +306,22 @@ impl SymbolLibrary {
         }
     }
 
-    fn load_image(&self, module: &ModuleIdentity) -> (Lookup<Arc<Image>>, Option<PathBuf>) {
+    fn load_image(
+        &self,
+        module: &ModuleIdentity,
+        machine: Machine,
+    ) -> (Lookup<Arc<Image>>, Option<PathBuf>) {
         let verify = |bytes: &[u8]| match Image::identity_of(bytes) {
             Ok((stamp, size))
                 if (stamp, size) == (module.time_date_stamp, module.size_of_image) =>
             {
-                Verdict::Match
+                // One link time and size for two architectures: rare, and never the same code.
+                match Image::machine_of(bytes) {
+                    Ok(Some(other)) if other != machine => Verdict::Mismatch {
+                        found: format!("{stamp:08X}{size:x} for {}", other.name()),
+                    },
+                    _ => Verdict::Match,
+                }
             }
             Ok((stamp, size)) => Verdict::Mismatch {
                 found: format!("{stamp:08X}{size:x}"),
