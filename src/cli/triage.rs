@@ -109,6 +109,9 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
         Format::Json | Format::Jsonl => {
             let mut records = Records::new(out, args.format == Format::Json);
             for report in reports {
+                if let Some(line) = error_line(&report) {
+                    writeln!(io::stderr(), "{line}")?;
+                }
                 records.write(&report)?;
             }
             records.finish()?;

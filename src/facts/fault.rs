@@ -132,5 +132,6 @@ fn bucket_facts(
     BucketFacts {
         key: bucket.key,
         name: bucket.name,
+        offset: bucket.offset,
     }
 }

@@ -331,7 +331,16 @@ pub fn address_space<'a>(
         .into_iter()
         .flatten(),
     );
-    Sparse::new(reader, &blocks)
+    let space = Sparse::new(reader, &blocks);
+    // Where the processor block belongs is known only where the array that leads to it is held.
+    let prcb = prcb_address(reader, header, triage, &space);
+    match placed(prcb, triage.prcb, BlockKind::Prcb) {
+        Some(block) => {
+            blocks.push(block);
+            Sparse::new(reader, &blocks)
+        }
+        None => space,
+    }
 }
 
 /// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
@@ -394,4 +403,30 @@ fn process_of_thread(
 ) -> Option<u64> {
     let at = debugger_data(reader, triage)?.kthread_process();
     pointer_in(reader, header, triage.thread, at)
+}
+
+/// The address of the KPRCB copy: the entry of KiProcessorBlock for the processor's own number.
+fn prcb_address(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    space: &Sparse<'_>,
+) -> Option<u64> {
+    let kdbg = debugger_data(reader, triage)?;
+    let copy = triage.prcb?;
+    let at = u64::from(kdbg.prcb_number()?);
+    let mut number = [0; 1];
+    if at >= copy.room
+        || reader
+            .read_exact_at(copy.offset.checked_add(at)?, &mut number)
+            .is_err()
+    {
+        return None;
+    }
+    let entry = u64::from(u8::from_le_bytes(number)).checked_mul(header.pointer as u64)?;
+    let array = Gva(header.truncate(kdbg.processor_block()?));
+    space
+        .read_pointer(array.checked_add(entry)?, header.pointer)
+        .ok()
+        .filter(|address| *address != 0)
 }

@@ -276,6 +276,9 @@ pub struct BucketFacts {
     pub key: Option<String>,
     /// As debuggers write it.
     pub name: Option<String>,
+    /// Bytes from the start of the named function.
+    #[serde(default)]
+    pub offset: Option<u64>,
 }
 
 /// Everything seen in one crash.

@@ -454,6 +454,7 @@ fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
     Some(m::Bucket {
         key: bucket.key.clone().or_else(|| bucket.name.clone())?,
         name: bucket.name.clone(),
+        offset: bucket.offset.map(Hex::plain),
     })
 }
 

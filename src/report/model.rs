@@ -512,6 +512,8 @@ pub struct Bucket {
     pub key: String,
     /// What people read; groups across builds.
     pub name: Option<String>,
+    /// Bytes from the start of the function that the name gives.
+    pub offset: Option<Hex>,
 }
 
 /// The answer about one article.
