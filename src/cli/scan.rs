@@ -242,14 +242,22 @@ impl Prepared {
                 sink = sink.only_new();
                 loop {
                     let finished = scan::run(&job, &mut sink)?;
-                    if job.stop.load(Ordering::Relaxed) || stored::wait(args, &job.stop) {
+                    if job.stop.load(Ordering::Relaxed) {
+                        // The stop may have come in the middle of this look.
+                        break scan::Finished {
+                            complete: false,
+                            ..finished
+                        };
+                    }
+                    if stored::wait(args, &job.stop) {
                         break finished;
                     }
-                    sink.pause()?;
+                    let seen = sink.pause()?;
                     let keeper = stored::keeper(args, &job)?;
                     sink = ScanSink::new(format, args, tool.clone(), Some(keeper), &mut output)?
                         .telling(tell)
-                        .only_new();
+                        .only_new()
+                        .after(seen);
                 }
             }
         };

@@ -47,6 +47,9 @@ pub struct ScanSink<'a> {
     writer: Writer<'a>,
     tally: Tally,
     fleet: Fleet,
+    /// What the last complete look of a watch saw, and what is new since: it closes a run that is
+    /// stopped in the middle of a look.
+    earlier: Option<Fleet>,
     bar: Bar,
     all_files: bool,
     keeper: Option<Box<dyn Keeper>>,
@@ -82,6 +85,7 @@ impl<'a> ScanSink<'a> {
             writer,
             tally: Tally::default(),
             fleet: Fleet::default(),
+            earlier: None,
             bar: Bar::new(args.quiet),
             all_files: args.all_files,
             keeper,
@@ -98,23 +102,33 @@ impl<'a> ScanSink<'a> {
     }
 
     /// Writes only what no store holds yet.
+    #[cfg(feature = "store")]
     pub fn only_new(mut self) -> ScanSink<'a> {
         self.only_new = true;
         self
     }
 
-    /// Ends one of several runs: nothing is summed up yet.
+    /// Takes over what the last look of a watch saw.
+    #[cfg(feature = "store")]
+    pub fn after(mut self, earlier: Fleet) -> ScanSink<'a> {
+        self.earlier = Some(earlier);
+        self
+    }
+
+    /// Ends one of several runs: nothing is summed up yet. Gives what was seen.
     ///
     /// # Errors
     /// Whatever the writer says.
-    pub fn pause(mut self) -> io::Result<()> {
+    #[cfg(feature = "store")]
+    pub fn pause(mut self) -> io::Result<Fleet> {
         if let Some(keeper) = &mut self.keeper {
             keeper.flush()?;
         }
         match self.writer {
-            Writer::Lines(out) | Writer::Array(out, _) | Writer::Text(out) => out.flush(),
-            Writer::Table(mut table) => table.flush(),
+            Writer::Lines(out) | Writer::Array(out, _) | Writer::Text(out) => out.flush()?,
+            Writer::Table(mut table) => table.flush()?,
         }
+        Ok(self.fleet)
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
@@ -160,7 +174,11 @@ impl<'a> ScanSink<'a> {
         finished: Finished,
     ) -> io::Result<Tally> {
         self.bar.finish();
-        let machines: Vec<_> = self.fleet.records().collect();
+        let fleet = match &self.earlier {
+            Some(earlier) if !finished.complete => earlier,
+            _ => &self.fleet,
+        };
+        let machines: Vec<_> = fleet.records().collect();
         let scan = self.tally.record(
             self.tool.clone(),
             roots,
@@ -202,6 +220,9 @@ impl Sink for ScanSink<'_> {
             Outcome::Records(records) => {
                 for record in records {
                     self.fleet.add(&record.summary);
+                    if let Some(earlier) = self.earlier.as_mut().filter(|_| !done.known) {
+                        earlier.add(&record.summary);
+                    }
                     if done.known && self.only_new {
                         continue;
                     }
