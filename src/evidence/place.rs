@@ -5,23 +5,12 @@
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::unwind::names::is_kernel;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The modules that hold the timer queue's code.
 const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
-/// The kernel and its abstraction layer under every name they are loaded by: a fault in them is
-/// judged by the frame that called them.
-const KERNEL_MODULES: &[&str] = &[
-    "ntoskrnl.exe",
-    "ntkrnlmp.exe",
-    "ntkrnlpa.exe",
-    "ntkrpamp.exe",
-    "hal.dll",
-    "halmacpi.dll",
-    "halacpi.dll",
-];
-
 fn is_one_of(name: &str, list: &[&str]) -> bool {
     list.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
@@ -78,7 +67,7 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
             )
             .at(at),
         ]),
-        Some(name) if is_one_of(name, KERNEL_MODULES) => Outcome::Neutral(format!(
+        Some(name) if is_kernel(name) => Outcome::Neutral(format!(
             "the fault is in {at}: the kernel faults for its caller, so the frame outside it counts"
         )),
         Some(name) => Outcome::Found(vec![
@@ -110,8 +99,7 @@ pub(super) fn one_frame_out(facts: &CrashFacts, _: &Context<'_>) -> Observation 
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    let in_kernel =
-        |address| module_name(facts, address).is_some_and(|name| is_one_of(name, KERNEL_MODULES));
+    let in_kernel = |address| module_name(facts, address).is_some_and(is_kernel);
     if !facts.fault.ip.is_some_and(in_kernel) {
         return Outcome::Neutral("the fault is not inside the kernel".to_owned());
     }

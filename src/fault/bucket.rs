@@ -77,7 +77,7 @@ pub fn bucket(
 /// kernel in all its flavours.
 fn stem(file: &str) -> String {
     let lower = file.to_ascii_lowercase();
-    if crate::unwind::names::is_kernel(&lower) && lower != "hal.dll" {
+    if crate::unwind::names::is_kernel(&lower) && !lower.starts_with("hal") {
         return "nt".to_owned();
     }
     match lower.rsplit_once('.') {

@@ -4,6 +4,7 @@
 //! a record lies in a dump is found elsewhere. Layouts: `docs/dump-format.md`.
 
 pub mod arm64;
+mod context;
 mod exception_record;
 pub mod ia64;
 mod registers;

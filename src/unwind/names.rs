@@ -15,12 +15,14 @@ pub fn kernel_function(code: &dyn CodeInfo, address: u64) -> Option<String> {
 
 /// True for the file names of the kernel and the HAL in all their flavours.
 pub fn is_kernel(file: &str) -> bool {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 8] = [
         "ntoskrnl.exe",
         "ntkrnlmp.exe",
         "ntkrnlpa.exe",
         "ntkrpamp.exe",
         "hal.dll",
+        "halmacpi.dll",
+        "halacpi.dll",
         "nt",
     ];
     FILES.iter().any(|own| file.eq_ignore_ascii_case(own))

@@ -38,7 +38,7 @@ pub(super) struct NotAnImage;
 /// Reads headers and version resource. A damaged resource is an absent one.
 pub(super) fn identify(bytes: &[u8]) -> Result<ImageIdentity, NotAnImage> {
     // goblin adds unchecked where `usize` has 32 bits: a panic there means damaged headers.
-    std::panic::catch_unwind(|| read(bytes)).unwrap_or(Err(NotAnImage))
+    crate::bytes::contained(|| read(bytes)).unwrap_or(Err(NotAnImage))
 }
 
 fn read(bytes: &[u8]) -> Result<ImageIdentity, NotAnImage> {

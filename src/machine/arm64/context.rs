@@ -2,7 +2,7 @@
 
 use super::registers as r;
 use crate::bytes::View;
-use crate::machine::{Machine, Reg, Registers};
+use crate::machine::{Machine, Reg, Registers, context};
 
 /// Size of the record in bytes.
 pub const SIZE: usize = 0x390;
@@ -52,19 +52,6 @@ const FIELDS: &[(Reg, usize, usize)] = &[
 
 /// Reads the record; `None` when it is cut short or its flags name another machine.
 pub fn read(view: View<'_>) -> Option<Registers> {
-    view.bytes(0, SIZE)?;
-    let flags = view.u32(CONTEXT_FLAGS)?;
-    if flags & 0xFFFF_0000 & !0xE800_0000 != ARCHITECTURE_FLAG {
-        return None;
-    }
-    let mut registers = Registers::new(Machine::Arm64);
-    for (reg, at, width) in FIELDS {
-        let value = match width {
-            2 => view.u16(*at).map(u64::from),
-            4 => view.u32(*at).map(u64::from),
-            _ => view.u64(*at),
-        };
-        registers.set(*reg, value?);
-    }
-    Some(registers)
+    let flags = (CONTEXT_FLAGS, ARCHITECTURE_FLAG);
+    context::read(view, Machine::Arm64, SIZE, flags, FIELDS)
 }
