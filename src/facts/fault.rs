@@ -4,13 +4,15 @@ use crate::fault::{self, Crash, Investigation, Source};
 use crate::modules::Modules;
 use crate::unwind::{Frame, Walk};
 
-use super::{BucketFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
+use super::{BucketFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
 
 /// What an investigation found.
 pub(super) struct Found {
     pub fault: FaultFacts,
     pub stack: Option<StackFacts>,
     pub bucket: BucketFacts,
+    /// Added by whoever holds the code.
+    pub code: CodeFacts,
 }
 
 /// Turns an investigation into facts. `code` names addresses; `processor` is the number of the
@@ -26,6 +28,7 @@ pub(super) fn found(
         fault: fault_facts(crash, investigation, code),
         stack: walk_facts(&investigation.walk, code, processor),
         bucket: bucket_facts(crash, investigation, modules, code),
+        code: CodeFacts::default(),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, fr
 use crate::symbols::SymbolLibrary;
 use crate::unwind::{StackKind, StackRange, Walker};
 
+use super::code;
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
@@ -118,6 +119,10 @@ pub(super) fn read(
         .extend(tag_findings(facts.pool_tags.as_deref()));
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
+    if let Some(found) = &mut result.found {
+        let stacks: Vec<_> = found.stack.iter().chain(&facts.other_stacks).collect();
+        found.code = code::read(&session, &stacks, header.build, budget);
+    }
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);

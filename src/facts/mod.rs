@@ -4,6 +4,7 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+mod code;
 pub mod external;
 mod fault;
 mod findings;
@@ -14,6 +15,7 @@ mod packed;
 mod session;
 mod user;
 
+pub use code::{CodeFacts, LockCheckFacts, LockFact};
 pub use gather::{address_space, gather};
 pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
 pub use packed::{pack, unpack};
@@ -311,4 +313,7 @@ pub struct CrashFacts {
     /// What only a dump with memory tells; `None` for others and where it cannot be read.
     #[serde(default)]
     pub memory: Option<MemoryFacts>,
+    /// What was read from the network stack's code.
+    #[serde(default)]
+    pub code: CodeFacts,
 }

@@ -25,10 +25,12 @@ use crate::unwind::{
 
 /// Images, PDBs and memory of one dump.
 pub(crate) struct Session<'a> {
-    modules: &'a Modules,
+    pub(super) modules: &'a Modules,
+    /// The dump's own memory.
+    pub(super) space: &'a dyn Memory,
     memory: MemoryCode<'a>,
     library: Option<&'a SymbolLibrary>,
-    machine: Machine,
+    pub(super) machine: Machine,
     loaded: RefCell<BTreeMap<u16, Option<Arc<Resolved>>>>,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Session<'a> {
     ) -> Session<'a> {
         Session {
             modules,
+            space: memory,
             memory: MemoryCode::new(modules, memory),
             library,
             machine,
@@ -58,7 +61,7 @@ impl<'a> Session<'a> {
     }
 
     /// What the symbol path holds of a module; looked for once.
-    fn resolve(&self, id: ModuleId) -> Option<Arc<Resolved>> {
+    pub(super) fn resolve(&self, id: ModuleId) -> Option<Arc<Resolved>> {
         let library = self.library?;
         if let Some(known) = self.loaded.borrow().get(&id.0) {
             return known.clone();
