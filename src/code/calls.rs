@@ -1,10 +1,10 @@
-//! Which functions a function calls: a wrapper around timer code is timer code itself, whatever
-//! its name, or without one.
+//! Which functions a function calls, and whether an address belongs to it: a wrapper around timer
+//! code is timer code itself, whatever its name, or without one.
 
 use iced_x86::Instruction;
 
 use super::CodeSource;
-use super::flow::{self, Reading, State, Target};
+use super::flow::{self, State, Target};
 use crate::bytes::Budget;
 
 /// No knowledge is needed along a path.
@@ -31,5 +31,12 @@ pub fn only_calls(
         calls += u32::from(fits);
         others += u32::from(!fits);
     })?;
-    (reading == Reading::Whole).then_some(calls > 0 && others == 0)
+    reading.whole.then_some(calls > 0 && others == 0)
+}
+
+/// True when control gets from the start of the function at `entry` to `at` without leaving it: a
+/// name near an address is the name of its function then.
+pub fn reaches(code: &dyn CodeSource, entry: u32, at: u32, budget: &Budget) -> bool {
+    flow::read(code, entry, Nothing, budget, &mut |_, _, _| {})
+        .is_some_and(|reading| reading.places.binary_search(&at).is_ok())
 }

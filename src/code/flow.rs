@@ -64,12 +64,13 @@ impl<S: State> Path<S> {
 }
 
 /// How a function was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
-    /// Every path to its end.
-    Whole,
-    /// Some bytes are absent, make no sense or lead where no reading can follow.
-    Partial,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Every path was followed to its end; false when bytes are absent, make no sense or lead where
+    /// no reading can follow.
+    pub whole: bool,
+    /// RVAs that control reaches, ascending.
+    pub places: Vec<u32>,
 }
 
 /// Reads the function at `entry`. `None` when nothing of it can be read or the budget is spent.
@@ -90,7 +91,7 @@ pub fn read<S: State>(
             held: [None; 16],
         },
     );
-    let mut reading = Reading::Whole;
+    let mut whole = true;
     let mut steps = 0u64;
     let mut info = InstructionInfoFactory::new();
     while let Some(at) = work.pop() {
@@ -105,7 +106,7 @@ pub fn read<S: State>(
             if at == entry {
                 return None;
             }
-            reading = Reading::Partial;
+            whole = false;
             continue;
         };
         let mut next: Vec<u32> = Vec::new();
@@ -127,18 +128,18 @@ pub fn read<S: State>(
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
                 match branch(code, &instruction) {
                     // A jump to another function's start is a call that does not come back.
-                    Some(to) if to != entry && !code.names_at(to).is_empty() => {
+                    Some(to) if to != entry && starts(code, to) => {
                         path.state.call(at, &Target::Own(to));
                     }
                     Some(to) => next.push(to),
-                    None => reading = Reading::Partial,
+                    None => whole = false,
                 }
                 if flow == FlowControl::ConditionalBranch {
                     next.push(after);
                 }
             }
             FlowControl::IndirectBranch => match target(code, &instruction, &path.held, bits) {
-                Target::Unknown => reading = Reading::Partial,
+                Target::Unknown => whole = false,
                 known => path.state.call(at, &known),
             },
             FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => {}
@@ -148,6 +149,8 @@ pub fn read<S: State>(
                 next.push(after);
             }
         }
+        // Control does not fall into another function: a call before it did not come back.
+        next.retain(|to| *to != after || !starts(code, *to));
         for to in next {
             match places.get_mut(&to) {
                 None => {
@@ -180,7 +183,7 @@ pub fn read<S: State>(
             FlowControl::UnconditionalBranch => {
                 if let Some(to) = branch(code, &instruction)
                     && to != entry
-                    && !code.names_at(to).is_empty()
+                    && starts(code, to)
                 {
                     seen(*at, &Target::Own(to), &path.state);
                 }
@@ -188,7 +191,15 @@ pub fn read<S: State>(
             _ => {}
         }
     }
-    Some(reading)
+    Some(Reading {
+        whole,
+        places: places.into_keys().collect(),
+    })
+}
+
+/// True when a function starts there.
+fn starts(code: &dyn CodeSource, at: u32) -> bool {
+    !code.names_at(at).is_empty()
 }
 
 fn decode(code: &dyn CodeSource, bits: u32, at: u32) -> Option<Instruction> {

@@ -8,7 +8,7 @@ mod calls;
 mod flow;
 mod lock_check;
 
-pub use calls::only_calls;
+pub use calls::{only_calls, reaches};
 pub use flow::Target;
 pub use lock_check::{LockCheck, LockFinding, check};
 

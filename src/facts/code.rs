@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::StackFacts;
-use super::fault::Naming;
+use super::fault::{Found, Naming};
 use super::session::Session;
+use super::{NameFact, StackFacts};
 use crate::bytes::{Budget, Gva};
 use crate::code::{self, CodeSource, LockFinding};
 use crate::knowledge::defect;
@@ -21,6 +21,10 @@ use crate::unwind::{CodeInfo, ModuleSpan};
 const CALL: u8 = 0xE8;
 /// Its length in bytes.
 const CALL_LENGTH: u32 = 5;
+/// Modules whose names decide.
+const STACK_MODULES: [&str; 2] = ["tcpip.sys", "netio.sys"];
+/// Frames of one stack whose names are settled.
+const MOST_FRAMES: usize = 64;
 /// Unnamed functions looked at.
 const MOST_WRAPPERS: usize = 32;
 /// Builds whose tcpip.sys may lack the fix.
@@ -58,23 +62,32 @@ pub struct CodeFacts {
     pub timer_wrappers: Vec<u64>,
 }
 
-/// Looks at the code that questions about `stacks` need.
-pub(super) fn read(
+/// Looks at the code that questions about the fault's stack and the other ones need.
+pub(super) fn add(
     session: &Session<'_>,
-    stacks: &[&StackFacts],
+    found: &mut Found,
+    others: &mut [StackFacts],
     build: Option<u32>,
     budget: &Budget,
-) -> CodeFacts {
+) {
     if build.is_some_and(|build| !QUESTIONABLE.contains(&build)) {
-        return CodeFacts::default();
+        return;
     }
-    CodeFacts {
+    for stack in found.stack.iter_mut().chain(others.iter_mut()) {
+        settle_names(session, stack, budget);
+    }
+    if let (Some(ip), Some(name)) = (found.fault.ip, &mut found.fault.name) {
+        settle(session, ip, name, budget);
+    }
+    found.code = CodeFacts {
         lock_check: lock_check(session, budget),
-        timer_wrappers: stacks
+        timer_wrappers: found
+            .stack
             .iter()
+            .chain(others.iter())
             .flat_map(|stack| wrappers(session, stack, budget))
             .collect(),
-    }
+    };
 }
 
 fn lock_check(session: &Session<'_>, budget: &Budget) -> Option<LockCheckFacts> {
@@ -104,12 +117,7 @@ fn lock_check(session: &Session<'_>, budget: &Budget) -> Option<LockCheckFacts> 
 fn wrappers(session: &Session<'_>, stack: &StackFacts, budget: &Budget) -> Vec<u64> {
     let pairs = stack.frames.iter().zip(stack.frames.iter().skip(1));
     pairs
-        .filter(|(frame, _)| {
-            frame
-                .name
-                .as_ref()
-                .is_none_or(|name| !matches!(name.kind.as_str(), "exact" | "cold"))
-        })
+        .filter(|(frame, _)| frame.name.as_ref().is_none_or(says_nothing))
         .filter_map(|(frame, outer)| {
             let span = session.module_at(frame.ip)?;
             let entry = called(session, outer.ip)?;
@@ -125,6 +133,43 @@ fn wrappers(session: &Session<'_>, stack: &StackFacts, budget: &Budget) -> Vec<u
         })
         .take(MOST_WRAPPERS)
         .collect()
+}
+
+/// True for a name that may be a neighbour's, and for one of several names of folded functions.
+fn says_nothing(name: &NameFact) -> bool {
+    !matches!(name.kind.as_str(), "exact" | "cold") || !name.aliases.is_empty()
+}
+
+/// Makes approximate names of the network stack's frames exact where control really gets from the
+/// name to the frame: on x86 nothing else says where a function ends.
+fn settle_names(session: &Session<'_>, stack: &mut StackFacts, budget: &Budget) {
+    for frame in stack.frames.iter_mut().take(MOST_FRAMES) {
+        let ip = frame.ip;
+        if let Some(name) = &mut frame.name {
+            settle(session, ip, name, budget);
+        }
+    }
+}
+
+/// The same for one name.
+fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) {
+    if name.kind != "approximate" {
+        return;
+    }
+    let belongs = || {
+        let span = session.module_at(ip)?;
+        let own = session.module_name(span)?;
+        if !STACK_MODULES.iter().any(|m| own.eq_ignore_ascii_case(m)) {
+            return None;
+        }
+        let at = span.rva(ip)?;
+        let entry = at.checked_sub(u32::try_from(name.displacement).ok()?)?;
+        let code = ModuleCode::new(session, span)?;
+        Some(code::reaches(&code, entry, at, budget))
+    };
+    if belongs() == Some(true) {
+        name.kind = "exact".to_owned();
+    }
 }
 
 /// The address that the call before a return address leads to.

@@ -139,8 +139,7 @@ fn investigate(
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
-    let stacks: Vec<_> = found.stack.iter().collect();
-    found.code = code::read(&session, &stacks, header.build, budget);
+    code::add(&session, &mut found, &mut [], header.build, budget);
     let learnt = session.learnt();
     session::apply(learnt, modules);
     Some(found)

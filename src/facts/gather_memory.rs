@@ -120,8 +120,13 @@ pub(super) fn read(
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
     if let Some(found) = &mut result.found {
-        let stacks: Vec<_> = found.stack.iter().chain(&facts.other_stacks).collect();
-        found.code = code::read(&session, &stacks, header.build, budget);
+        code::add(
+            &session,
+            found,
+            &mut facts.other_stacks,
+            header.build,
+            budget,
+        );
     }
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);

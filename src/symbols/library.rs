@@ -173,8 +173,9 @@ impl Resolved {
     }
 }
 
-/// A module and, where it was found in a dump, its CodeView record.
-type Key = (ModuleIdentity, Option<PdbIdentity>);
+/// A module, its architecture (two may share an identity) and, where it was found in a dump, its
+/// CodeView record.
+type Key = (ModuleIdentity, &'static str, Option<PdbIdentity>);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -253,7 +254,7 @@ impl SymbolLibrary {
         let record = record.and_then(|record| PdbIdentity::from_codeview(record).ok().flatten());
         let mut module = module.clone();
         module.checksum = None;
-        let key = (module, record);
+        let key = (module, machine.name(), record);
         let cell = match self.held.lock() {
             Ok(mut held) => held.touch(&key),
             Err(_) => return Arc::new(self.load(&key, machine)),
@@ -266,7 +267,7 @@ impl SymbolLibrary {
     }
 
     fn load(&self, key: &Key, machine: Machine) -> Resolved {
-        let (module, record) = key;
+        let (module, _, record) = key;
         let (image, image_path) = self.load_image(module, machine);
         let found = image.found().cloned();
         let own = found.as_ref().and_then(|image| image.codeview());
