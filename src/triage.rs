@@ -50,6 +50,8 @@ pub struct Engine {
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where no short way leads to it.
+    pub deep: bool,
     /// Options that the report names.
     pub options: ToolOptions,
 }
@@ -62,9 +64,11 @@ impl Default for Engine {
             registry: Vec::new(),
             limits: Limits::default(),
             sha256: false,
+            deep: false,
             options: ToolOptions {
                 offline: true,
                 symbols: false,
+                deep: false,
             },
         }
     }
@@ -172,7 +176,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        let mut facts = facts::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
         }

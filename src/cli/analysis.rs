@@ -35,6 +35,10 @@ pub struct AnalysisArgs {
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where the kernel's own tables do not lead to it:
+    /// reads the whole file
+    #[arg(long)]
+    pub deep: bool,
     /// Most that is read from standard input, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub limit_memory: u64,
@@ -55,12 +59,14 @@ impl AnalysisArgs {
                 ..Limits::default()
             },
             sha256: self.sha256,
+            deep: self.deep,
             ..Engine::default()
         };
         let options = self.symbols.options(false);
         engine.options = ToolOptions {
             offline: !self.symbols.may_ask_a_server(),
             symbols: self.symbols.is_given(),
+            deep: self.deep,
         };
         engine.symbols = Some(SymbolLibrary::new(options));
         if let Some(path) = &self.builds {

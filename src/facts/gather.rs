@@ -41,6 +41,18 @@ pub fn gather(
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> CrashFacts {
+    gather_with(reader, dump, library, false, budget)
+}
+
+/// As [`gather`]; `deep` allows to search all pages of a memory dump for the registry where no short way
+/// leads to it.
+pub fn gather_with(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    deep: bool,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -51,9 +63,9 @@ pub fn gather(
         Body::Physical(_) | Body::None => None,
     };
     let mut memory = match &body {
-        Body::Physical(Some(body)) => {
-            Some(gather_memory::read(reader, &header, body, library, budget))
-        }
+        Body::Physical(Some(body)) => Some(gather_memory::read(
+            reader, &header, body, library, deep, budget,
+        )),
         _ => None,
     };
     let structures = triage

@@ -10,14 +10,22 @@ mod fault;
 mod findings;
 mod gather;
 mod gather_memory;
+mod locks;
 mod memory;
 mod packed;
 mod session;
 mod user;
 
+<<<<<<< HEAD
 pub use code::{CodeFacts, LockCheckFacts, LockFact};
 pub use gather::{address_space, gather};
 pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
+=======
+pub use gather::{address_space, gather, gather_with};
+pub use memory::{
+    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts, TableFacts,
+};
+>>>>>>> memory
 pub use packed::{pack, unpack};
 pub use user::gather_user;
 
@@ -269,6 +277,15 @@ pub struct StackFacts {
     pub complete: bool,
     /// Why it ended before.
     pub stopped_because: Option<String>,
+}
+
+impl StackFacts {
+    /// The stack pointer of the first frame that belongs to another activity: what lies below it is
+    /// the faulting one's. `None` when the walk saw no such frame.
+    pub fn activity_end(&self) -> Option<u64> {
+        let first = usize::try_from(self.faulting_activity?).ok()?;
+        self.frames.get(first)?.sp
+    }
 }
 
 /// The failure bucket.

@@ -85,6 +85,13 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// The address of a name in the kernel, which is the first module.
+    pub fn kernel_address(&self, name: &str) -> Option<u64> {
+        let base = self.modules.get(ModuleId(0))?.base;
+        let rva = self.resolve(ModuleId(0))?.names()?.address_of(name)?;
+        base.checked_add(u64::from(rva))
+    }
+
     /// What was learnt about every module that was looked for.
     pub fn learnt(&self) -> Vec<Learnt> {
         self.loaded

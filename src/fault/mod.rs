@@ -15,6 +15,7 @@ mod instruction;
 mod investigate;
 pub mod rules;
 mod snapshot;
+mod spin;
 mod x64;
 mod x86;
 
@@ -25,6 +26,7 @@ pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault
 pub use investigate::{Investigation, investigate};
 pub use rules::{AccessCode, Kind, Rule};
 pub use snapshot::Snapshot;
+pub use spin::{Spin, spin};
 
 use crate::kernel::processor::{ProcessorState, ThreadStack};
 use crate::machine::{Machine, Registers};
