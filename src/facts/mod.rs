@@ -16,16 +16,11 @@ mod packed;
 mod session;
 mod user;
 
-<<<<<<< HEAD
 pub use code::{CodeFacts, LockCheckFacts, LockFact};
-pub use gather::{address_space, gather};
-pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
-=======
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
     Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts, TableFacts,
 };
->>>>>>> memory
 pub use packed::{pack, unpack};
 pub use user::gather_user;
 
