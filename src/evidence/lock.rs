@@ -157,7 +157,8 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     let inside = inside(facts);
     if inside.is_empty() {
         return Outcome::Neutral(
-            "no processor is known to be inside the restart of a forwarding entry's timer".to_owned(),
+            "no processor is known to be inside the restart of a forwarding entry's timer"
+                .to_owned(),
         );
     }
     let found: Vec<Evidence> = inside.iter().filter_map(judge).collect();
@@ -184,7 +185,13 @@ fn judge(inside: &Inside<'_>) -> Option<Evidence> {
         // Where the set's layout is not known, a lock in forwarding memory that this function owns through
         // a handle in its own frame is still what only fixed code does.
         let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && inside.in_frame(h.address))?;
-        return Some(held("lock.queue-handle-held", Strength::Strong, "a lock tagged IPmf", handle, inside));
+        return Some(held(
+            "lock.queue-handle-held",
+            Strength::Strong,
+            "a lock tagged IPmf",
+            handle,
+            inside,
+        ));
     };
     match owned(&|h| h.lock == set.spin_lock) {
         Some(handle) if inside.in_frame(handle.address) => Some(held(

@@ -181,11 +181,7 @@ pub fn set_in(
 ) -> Option<ForwardingSet> {
     let at = block.body;
     let room = block.size.checked_sub(at.checked_sub(block.header)?)?;
-    if machine != Machine::X64
-        || block.tag != FORWARDING
-        || !block.allocated
-        || room < set::SIZE
-    {
+    if machine != Machine::X64 || block.tag != FORWARDING || !block.allocated || room < set::SIZE {
         return None;
     }
     let mut bytes = [0; set::SIZE as usize];
@@ -207,8 +203,9 @@ pub fn set_in(
         return None;
     }
     let table_has = match block_of(table) {
-        Some(owner) => (owner.tag == TIMERS && owner.allocated && owner.body == table)
-            .then_some("tag"),
+        Some(owner) => {
+            (owner.tag == TIMERS && owner.allocated && owner.body == table).then_some("tag")
+        }
         None => (entries > 0 && leads_to_entries(memory, table, machine, block_of, budget))
             .then_some("entries"),
     }?;
