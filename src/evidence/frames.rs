@@ -4,8 +4,9 @@
 //! the forwarding function reaches the whole send path, so evidence belongs to the nearest caller
 //! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
 
-use crate::facts::{CrashFacts, Finding, FrameFacts};
+use crate::facts::{CrashFacts, Finding, FrameFacts, ProcessorFacts, StackFacts};
 use crate::knowledge::Basis;
+use crate::knowledge::bugchecks::{self, RoleKind};
 use crate::knowledge::defect::{self, Family};
 use crate::unwind::names::is_kernel;
 
@@ -27,6 +28,8 @@ struct Seen<'a> {
     wrapper: bool,
 }
 
+/// Clock ticks (of 10 to 16 ms) that no healthy DPC takes.
+const LONG_DPC: u32 = 8;
 /// Pool tag of forwarding entries.
 const FORWARDING_TAG: &str = "IPmf";
 /// Kernel functions that 6.0 does not have, and what brought them.
@@ -41,9 +44,14 @@ const STACK_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
 
 /// The frames that belong to the fault and are no mere candidates, innermost first.
 fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
-    let Some(stack) = &facts.stack else {
-        return Vec::new();
-    };
+    match &facts.stack {
+        Some(stack) => frames_of(facts, stack),
+        None => Vec::new(),
+    }
+}
+
+/// The same for one processor's stack.
+fn frames_of<'a>(facts: &'a CrashFacts, stack: &'a StackFacts) -> Vec<Seen<'a>> {
     let activity = stack.faulting_activity.map_or(1, |n| n as usize);
     stack
         .frames
@@ -101,7 +109,105 @@ pub(super) fn nearest_caller(facts: &CrashFacts, _: &Context<'_>) -> Observation
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    let frames = frames(facts);
+    match is_forced(facts) {
+        true => judge_hang(facts),
+        false => judge_frames(facts, &frames(facts)),
+    }
+}
+
+/// Somebody forced the dump: what each processor was doing is what counts, and being found in
+/// timer code counts only on a processor that had not got out of it for long.
+fn judge_hang(facts: &CrashFacts) -> Outcome {
+    let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
+    let (mut passing, mut against) = (None, None);
+    let mut walked = false;
+    for stack in facts.stack.iter().chain(others) {
+        walked = true;
+        let Outcome::Found(found) = judge_frames(facts, &frames_of(facts, stack)) else {
+            continue;
+        };
+        let stuck = stuck(facts, stack);
+        let Some(decisive) = found.iter().find(|evidence| evidence.supports).cloned() else {
+            // Where a processor hangs in somebody else's timer, that is who hangs.
+            if stuck.is_some() && against.is_none() {
+                against = Some(found);
+            }
+            continue;
+        };
+        let place = match stack.processor {
+            Some(number) => format!("interrupted frames of processor {number}"),
+            None => "interrupted frames".to_owned(),
+        };
+        match stuck {
+            Some(why) if matches!(decisive.id, "frame.mfe-timer" | "frame.mfe-list") => {
+                let summary = format!("{}; {why}", decisive.summary.replace("faulted", "hangs"));
+                return Outcome::Found(vec![
+                    Evidence {
+                        summary,
+                        ..decisive
+                    }
+                    .at(place),
+                ]);
+            }
+            _ => {
+                passing = passing.or(Some(
+                    Evidence {
+                        id: "frame.mfe-timer-passing",
+                        strength: Strength::Weak,
+                        summary: format!(
+                            "{}; nothing shows that the processor had been there for long",
+                            decisive.summary.replace("faulted", "was interrupted")
+                        ),
+                        ..decisive
+                    }
+                    .at(place),
+                ));
+            }
+        }
+    }
+    if let Some(found) = against {
+        return Outcome::Found(found);
+    }
+    match (passing, walked) {
+        (Some(evidence), _) => Outcome::Found(vec![evidence]),
+        (None, true) => Outcome::Neutral(
+            "a forced dump: no interrupted activity with certain names is the multicast forwarding \
+             timer"
+                .to_owned(),
+        ),
+        (None, false) => Outcome::Blind("no call stack could be walked".to_owned()),
+    }
+}
+
+/// True for a dump that somebody forced.
+pub(super) fn is_forced(facts: &CrashFacts) -> bool {
+    facts
+        .bugcheck
+        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
+        .is_some_and(|role| role.kind == RoleKind::Forced)
+}
+
+/// Why a processor is known not to have got on.
+pub(super) fn stuck(facts: &CrashFacts, stack: &StackFacts) -> Option<String> {
+    let processor = facts.memory.as_ref().and_then(|memory| {
+        let own = |p: &&ProcessorFacts| match stack.processor {
+            Some(number) => p.number == number,
+            None => p.crashed,
+        };
+        memory.processors.iter().find(own)
+    });
+    if let Some(spin) = processor.and_then(|p| p.spin.as_ref()) {
+        return Some(format!("it is in a loop that does not end ({})", spin.kind));
+    }
+    let crashed = processor.is_none_or(|p| p.crashed);
+    let time = processor
+        .and_then(|p| p.dpc_time)
+        .or(facts.dpc_time.filter(|_| crashed));
+    let (ticks, _) = time?;
+    (ticks >= LONG_DPC).then(|| format!("its DPC had been running for {ticks} clock ticks"))
+}
+
+fn judge_frames(facts: &CrashFacts, frames: &[Seen<'_>]) -> Outcome {
     let Some(fault) = frames.first() else {
         return Outcome::Blind("no frame of the fault is certain".to_owned());
     };
@@ -115,7 +221,7 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
         return judge_function(facts, fault);
     }
     let Some(caller) = frames.iter().find(|frame| !is_timer(frame)) else {
-        return judge_plumbing(&frames);
+        return judge_plumbing(frames);
     };
     if frames
         .iter()
@@ -123,10 +229,10 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
         .any(|frame| frame.family.is_some_and(|f| f.id == "mfe-timer"))
     {
         // Only multicast forwarding calls it: the family is its own nearest caller.
-        return decisive(&frames, caller);
+        return decisive(frames, caller);
     }
     match caller.family.map(|family| family.id) {
-        Some("mfe" | "mfe-expiry") => decisive(&frames, caller),
+        Some("mfe" | "mfe-expiry") => decisive(frames, caller),
         Some("ip-timeout") => Outcome::Neutral(format!(
             "timer code under {}, the root of every IP timer: it does not say whose timer",
             caller.text

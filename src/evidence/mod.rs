@@ -121,6 +121,7 @@ const OBSERVERS: &[Observer] = &[
     forwarding::observe,
     place::fault_location,
     place::one_frame_out,
+    place::hang,
     frames::nearest_caller,
     frames::on_stack,
     frames::dated,
