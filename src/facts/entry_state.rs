@@ -6,11 +6,16 @@
 //! Source of the distinction: `docs/kb943650.md`.
 
 use crate::bytes::Gva;
-use crate::kernel::locks::{self, FORWARDING};
+use crate::kernel::locks::{self, FORWARDING, TIMERS};
+use crate::kernel::pool;
 
 use super::findings::Scene;
 use super::{FaultFacts, Finding};
 
+/// Bytes of a page.
+const PAGE: u64 = 0x1000;
+/// Pages before and after an entry in which other entries are looked for.
+const NEAR_PAGES: u64 = 48;
 /// Words of a timer table's block that are taken for list heads.
 const MOST_HEADS: usize = 4096;
 /// Entries of all lists of a table that are walked.
@@ -36,11 +41,14 @@ pub(super) fn entry_state(
         return None;
     }
     let linked = lists_of(scene, tables);
-    let offset = linked.offset?;
     let entry = |value: &u64| {
-        scene
-            .block(*value)
-            .is_some_and(|b| b.allocated && b.tag == FORWARDING && b.offset(*value) == Some(offset))
+        scene.block(*value).is_some_and(|b| {
+            let own = b.offset(*value);
+            b.allocated
+                && b.tag == FORWARDING
+                && own.is_some()
+                && linked.offset.is_none_or(|offset| own == Some(offset))
+        })
     };
     let mut entries: Vec<u64> = fault
         .registers
@@ -128,11 +136,59 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
     }
 }
 
+/// How many links in the pool pages around an entry lead to it: those of forwarding entries at its
+/// own offset, and those of timer tables.
+fn near(scene: &Scene<'_>, at: u64) -> usize {
+    let width = scene.machine.pointer_width() as u64;
+    let Some(offset) = scene.block(at).and_then(|block| block.offset(at)) else {
+        return 0;
+    };
+    let page = at & !(PAGE - 1);
+    let mut count = 0;
+    for n in 0..=2 * NEAR_PAGES {
+        let Some(page) = page
+            .checked_add(n * PAGE)
+            .and_then(|page| page.checked_sub(NEAR_PAGES * PAGE))
+        else {
+            continue;
+        };
+        if scene.budget.spend(1).is_err() {
+            break;
+        }
+        let blocks = pool::blocks_of_page(scene.memory, page, scene.machine, scene.build);
+        for block in blocks.unwrap_or_default() {
+            let range = match block.tag {
+                FORWARDING if block.allocated => {
+                    let link = block.body.saturating_add(offset);
+                    (link, link.saturating_add(2 * width))
+                }
+                TIMERS if block.allocated => (block.body, block.header.saturating_add(block.size)),
+                _ => continue,
+            };
+            if range.0 == at || range.1 > block.header.saturating_add(block.size) {
+                continue;
+            }
+            let words = locks::words_on(scene.memory, range, scene.machine);
+            count += words.iter().filter(|(_, value)| *value == at).count();
+        }
+    }
+    count
+}
+
 /// The state of one entry, with how much it says.
 fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Option<(u8, Finding)> {
     let (next, previous) = (link(scene, at, false)?, link(scene, at, true)?);
     let led_to = |list: &[(u64, u64)]| list.iter().any(|(to, _)| *to == at);
-    let sides = (led_to(&linked.forward), led_to(&linked.backward));
+    let walked = (led_to(&linked.forward), led_to(&linked.backward));
+    let near = near(scene, at);
+    if linked.offset.is_none() && near == 0 {
+        return None;
+    }
+    let sides = match near {
+        0 => walked,
+        1 => (walked.0 || !walked.1, walked.1),
+        _ => (true, true),
+    };
     let wild = |value: u64| value != 0 && value != at && !scene.is_linked(value);
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
     let finding = |kind: &str, words: String| Finding {
