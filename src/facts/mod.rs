@@ -17,7 +17,8 @@ mod user;
 
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
-    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts, TableFacts,
+    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts,
+    TableFacts,
 };
 pub use packed::{pack, unpack};
 pub use user::gather_user;
