@@ -193,10 +193,11 @@ impl Engine {
     fn answer(&self, facts: &CrashFacts, observations: &[Observation]) -> Answer {
         let evidence = evidence::evidence(observations);
         let servicing = evidence::servicing(facts, &self.builds);
-        let status = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+        let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+        let status = decision.status;
         let verdict = verdict::verdict(status, servicing.applicability);
         Answer {
-            status,
+            decision,
             look_alikes: look_alikes(facts),
             verdict,
             actions: verdict::actions(facts, &servicing, status, verdict),

@@ -523,6 +523,62 @@ fn defect(files: &BTreeMap<String, String>) -> String {
     out
 }
 
+fn matching(files: &BTreeMap<String, String>) -> String {
+    let mut out = header(
+        "match-*.tsv",
+        "use crate::knowledge::matching::{Effect, MatchRule, MatchStatus, StatusRow};\n",
+    );
+    let effects = |row: &Row<'_>, index: usize| -> String {
+        let words = row.columns[index].split(',').filter(|word| *word != "-");
+        let variants: Vec<String> = words.map(|word| variant("Effect", word)).collect();
+        format!("&[{}]", variants.join(", "))
+    };
+    let supports = |row: &Row<'_>, index: usize| match row.columns[index] {
+        "for" => true,
+        "against" => false,
+        other => panic!("{}: {other:?} is neither for nor against", row.place),
+    };
+    let mut rules = rows(files, "match-rules.tsv", 5);
+    rules.sort_by_key(|row| row.columns[0].to_owned());
+    table(
+        &mut out,
+        "MATCH_RULES",
+        "MatchRule",
+        rules.iter().map(|row| {
+            format!(
+                "MatchRule {{ id: {}, supports: {}, effect: {}, unless: {}, why: {} }}",
+                row.text(0),
+                supports(row, 1),
+                row.variant(2, "Effect"),
+                effects(row, 3),
+                row.text(4),
+            )
+        }),
+    );
+    table(
+        &mut out,
+        "EFFECTS",
+        "(Effect, &str)",
+        rows(files, "match-effects.tsv", 3)
+            .iter()
+            .map(|row| format!("({}, {})", row.variant(0, "Effect"), row.text(2))),
+    );
+    table(
+        &mut out,
+        "STATUS_ROWS",
+        "StatusRow",
+        rows(files, "match-status.tsv", 3).iter().map(|row| {
+            format!(
+                "StatusRow {{ status: {}, needs: {}, rule: {} }}",
+                row.variant(0, "MatchStatus"),
+                effects(row, 1),
+                row.text(2),
+            )
+        }),
+    );
+    out
+}
+
 /// Seconds since 1970 of `YYYY-MM-DDTHH:MM:SSZ`.
 fn unix_seconds(time: &str) -> u64 {
     let part = |range: std::ops::Range<usize>| -> u64 { time[range].parse().expect(time) };
@@ -554,7 +610,14 @@ fn index(files: &BTreeMap<String, String>) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let mut out = header("*", "");
-    for module in ["article", "bugcheck_names", "bugchecks", "defect", "rules"] {
+    for module in [
+        "article",
+        "bugcheck_names",
+        "bugchecks",
+        "defect",
+        "matching",
+        "rules",
+    ] {
         writeln!(out, "pub(super) mod {module};").unwrap();
     }
     let edition = files["edition.txt"].trim();
@@ -575,6 +638,7 @@ fn the_compiled_tables_are_what_the_data_generate() {
         ("bugcheck_names.rs", bugcheck_names(&files)),
         ("bugchecks.rs", bugchecks(&files)),
         ("defect.rs", defect(&files)),
+        ("matching.rs", matching(&files)),
         ("rules.rs", rules(&files)),
         ("mod.rs", index(&files)),
     ] {

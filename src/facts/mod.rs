@@ -278,7 +278,8 @@ impl StackFacts {
     /// the faulting one's. `None` when the walk saw no such frame.
     pub fn activity_end(&self) -> Option<u64> {
         let first = usize::try_from(self.faulting_activity?).ok()?;
-        self.frames.get(first)?.sp
+        // Candidates are not counted either, but they are no boundary.
+        self.frames.get(first).filter(|f| f.boundary.is_some())?.sp
     }
 }
 

@@ -9,6 +9,7 @@ pub mod bugchecks;
 pub mod builds;
 pub mod defect;
 pub mod hotfix;
+pub mod matching;
 #[rustfmt::skip] // generated
 mod tables;
 pub mod versions;

@@ -13,15 +13,15 @@ use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::{FileVersion, judge, judge_system};
 use crate::source::{SourceError, SourceInfo};
-use crate::verdict::{Action, MatchStatus, Verdict};
+use crate::verdict::{Action, Decision, Missing, Verdict};
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;
 
 /// The decisions about one crash.
 pub struct Answer {
-    /// Does the crash match?
-    pub status: MatchStatus,
+    /// Does the crash match, and by which rule?
+    pub decision: Decision,
     /// Evidence in the observers' order.
     pub evidence: Vec<Evidence>,
     /// Other known problems: id and why.
@@ -458,11 +458,27 @@ fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
     })
 }
 
+fn missing(missing: &Missing) -> m::MissingRecord {
+    let phrases: Vec<&str> = missing.needs.iter().map(|need| need.phrase()).collect();
+    m::MissingRecord {
+        status: missing.status,
+        needs: missing
+            .needs
+            .iter()
+            .map(|n| n.as_str().to_owned())
+            .collect(),
+        text: phrases.join("; and "),
+    }
+}
+
 fn hotfix(answer: &Answer) -> m::Hotfix {
     m::Hotfix {
         kb: KB943650.kb.to_owned(),
         matching: m::Match {
-            status: answer.status,
+            status: answer.decision.status,
+            rule: Some(answer.decision.rule.to_owned()),
+            decided_by: answer.decision.decided_by.clone(),
+            missing: answer.decision.missing.iter().map(missing).collect(),
             evidence: answer
                 .evidence
                 .iter()
