@@ -134,7 +134,13 @@ pub(super) fn read(
         .findings
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = result.found.as_ref().and_then(|found| found.stack.as_ref());
-    let seats = seats(&kernel, machine, fault_registers, stack, &facts.other_stacks);
+    let seats = seats(
+        &kernel,
+        machine,
+        fault_registers,
+        stack,
+        &facts.other_stacks,
+    );
     let locks = locks::locks(&scene, &seats, &session);
     facts.sets = locks.sets;
     for (processor, held) in facts.processors.iter_mut().zip(locks.held) {

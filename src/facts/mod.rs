@@ -19,7 +19,8 @@ mod user;
 pub use code::{CodeFacts, LockCheckFacts, LockFact};
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
-    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts, TableFacts,
+    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts,
+    TableFacts,
 };
 pub use packed::{pack, unpack};
 pub use user::gather_user;
@@ -279,7 +280,8 @@ impl StackFacts {
     /// the faulting one's. `None` when the walk saw no such frame.
     pub fn activity_end(&self) -> Option<u64> {
         let first = usize::try_from(self.faulting_activity?).ok()?;
-        self.frames.get(first)?.sp
+        // Candidates are not counted either, but they are no boundary.
+        self.frames.get(first).filter(|f| f.boundary.is_some())?.sp
     }
 }
 

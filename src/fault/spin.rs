@@ -251,7 +251,9 @@ impl<'a> Execution<'a> {
     }
 
     fn register(&self, register: R) -> Option<u64> {
-        let value = self.slot(register).and_then(|n| self.state.general.get(n))?;
+        let value = self
+            .slot(register)
+            .and_then(|n| self.state.general.get(n))?;
         Some((*value)? & mask(register.size()))
     }
 

@@ -87,7 +87,11 @@ pub fn block_at(
 pub fn block_among(blocks: &[PoolBlock], address: u64) -> Option<PoolBlock> {
     blocks
         .iter()
-        .find(|block| address.checked_sub(block.header).is_some_and(|at| at < block.size))
+        .find(|block| {
+            address
+                .checked_sub(block.header)
+                .is_some_and(|at| at < block.size)
+        })
         .filter(|block| block.tag.is_printable())
         .copied()
 }

@@ -55,8 +55,8 @@ pub fn read(
         .kd_debugger_data_block
         .map(|at| block(memory, Gva(machine.truncate(at))))
         .unwrap_or_default();
-    let kdbg = DebuggerData::read(&raw)
-        .or_else(|| keys.and_then(|keys| DebuggerData::decode(&raw, keys)));
+    let kdbg =
+        DebuggerData::read(&raw).or_else(|| keys.and_then(|keys| DebuggerData::decode(&raw, keys)));
     let field = |name: fn(&DebuggerData) -> Option<u64>| {
         let value = name(kdbg.as_ref()?)?;
         Some(machine.truncate(value))
