@@ -17,6 +17,7 @@ mod user;
 pub use gather::{address_space, gather};
 pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
 pub use packed::{pack, unpack};
+pub(crate) use session::codeview;
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
