@@ -427,3 +427,66 @@ fn a_memory_dump_names_its_pdbs_before_any_image_is_there() {
         );
     }
 }
+
+#[test]
+fn the_real_tcpip_gives_its_version_and_its_names_and_the_near_miss_neither() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let (dump, store) = (
+        shared.join("dumps/kernel/triage_x64.dmp"),
+        shared.join("symbols"),
+    );
+    if !dump.is_file() {
+        println!("SKIPPED: ../shared is absent");
+        return;
+    }
+    let run = Run::new();
+    let tcpip = |symbols: &Path| {
+        let arguments = [
+            "--format",
+            "json",
+            dump.to_str().unwrap(),
+            "--symbols",
+            symbols.to_str().unwrap(),
+        ];
+        let out = run.command("triage", &arguments).output().unwrap();
+        let records: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let modules = records[0]["modules"].as_array().unwrap();
+        let tcpip = modules.iter().find(|m| m["name"] == "tcpip.sys").unwrap();
+        (tcpip.clone(), records[0]["notes"].to_string())
+    };
+    let image = fs::read(store.join("tcpip.sys/8CA873CB2eb000/tcpip.sys")).unwrap();
+    let mut options = goblin::pe::options::ParseOptions::default();
+    options.parse_attribute_certificates = false;
+    let parsed = goblin::pe::PE::parse_with_opts(&image, &options).unwrap();
+    let resources = parsed.resource_data.unwrap();
+    let fixed = resources.version_info.unwrap().fixed_info.unwrap();
+    let (ms, ls) = (fixed.file_version_ms, fixed.file_version_ls);
+    let version = format!("{}.{}.{}.{}", ms >> 16, ms & 0xFFFF, ls >> 16, ls & 0xFFFF);
+
+    let (found, _) = tcpip(&store);
+    assert_eq!(found["version"], version.as_str());
+    assert_eq!(found["version_source"], "image");
+    assert_eq!(found["symbols"], "loaded");
+    assert_eq!(
+        found["pdb"]["guid_age"],
+        "BB6E495AD4841255931863233D916B601"
+    );
+
+    let (refused, notes) = tcpip(&store.join("tcpip.sys/9503E2DE2eb000"));
+    assert_eq!(refused["symbols"], "mismatched");
+    assert_ne!(refused["version_source"], "image");
+    assert!(
+        notes.contains("9503E2DE2eb000") && notes.contains("8CA873CB2eb000"),
+        "{notes}"
+    );
+
+    let arguments = [
+        "resolve",
+        dump.to_str().unwrap(),
+        "tcpip!TtStopTimer",
+        "--symbols",
+        store.to_str().unwrap(),
+    ];
+    let out = text(&run.kbtriage(&arguments));
+    assert!(out.ends_with("tcpip!TtStopTimer\n"), "{out}");
+}

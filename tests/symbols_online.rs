@@ -152,10 +152,7 @@ fn a_certificate_nobody_vouches_for_is_refused() {
         let certificate = |line: &&str| {
             line.contains("certificate") || line.contains("failed too often, not asked again")
         };
-        assert!(
-            !about.is_empty() && about.iter().all(|line| certificate(&line)),
-            "{said}"
-        );
+        assert!(!about.is_empty() && about.iter().all(certificate), "{said}");
         assert_eq!(server.requests(), 0, "nothing was said to it");
         assert!(machine.nothing_stored());
     }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use cabinets::{lzx, mszip};
+use cabinets::{lzx, lzx_huffman, mszip};
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{Lookup, ModuleIdentity, Resolved, import, is_cabinet, unpack};
 use pair::{STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text};
@@ -73,7 +73,7 @@ fn names_and_keys_in_other_case_are_found() {
 
 #[test]
 fn compressed_files_of_both_methods_are_unpacked() {
-    for pack in [mszip, lzx] {
+    for pack in [mszip, lzx, lzx_huffman] {
         let dir = TempDir::new().unwrap();
         let image = dir
             .path()
@@ -96,12 +96,14 @@ fn a_cabinet_unpacks_to_what_was_packed_and_a_damaged_one_is_refused() {
     let content: Vec<u8> = (0..100_001u32)
         .map(|i| (i.wrapping_mul(i) >> 7) as u8)
         .collect();
-    for pack in [mszip, lzx] {
+    let packers: [(fn(&str, &[u8]) -> Vec<u8>, usize); 3] =
+        [(mszip, 97), (lzx, 97), (lzx_huffman, 2003)];
+    for (pack, step) in packers {
         let cabinet = pack("a.pdb", &content);
         assert!(is_cabinet(&cabinet));
         assert_eq!(unpack(&cabinet, 1 << 20).unwrap(), content);
         assert!(unpack(&cabinet, 100_000).is_err());
-        for at in (0..cabinet.len()).step_by(97) {
+        for at in (0..cabinet.len()).step_by(step) {
             let mut broken = cabinet.clone();
             broken[at] ^= 0x55;
             let _ = unpack(&broken, 1 << 20);
@@ -500,6 +502,47 @@ fn hostile_names_of_modules_and_of_imported_files_are_refused_or_reduced() {
         .collect();
     assert_eq!(taken, ["ok.pdb"]);
     assert_eq!(imported.refused.len(), 3);
+}
+
+/// Written by another program: the cabinet of the `cab` crate's own test (MIT), LZX.
+#[test]
+fn a_cabinet_of_another_program_is_unpacked() {
+    let cabinet = b"\x4d\x53\x43\x46\x00\x00\x00\x00\x97\x00\x00\x00\x00\x00\x00\
+        \x00\x2c\x00\x00\x00\x00\x00\x00\x00\x03\x01\x01\x00\x02\x00\
+        \x00\x00\x2d\x05\x00\x00\x5b\x00\x00\x00\x01\x00\x03\x13\x0f\
+        \x00\x00\x00\x00\x00\x00\x00\x00\x00\x21\x53\x0d\xb2\x20\x00\
+        \x68\x69\x2e\x74\x78\x74\x00\x10\x00\x00\x00\x0f\x00\x00\x00\
+        \x00\x00\x21\x53\x0b\xb2\x20\x00\x62\x79\x65\x2e\x74\x78\x74\
+        \x00\x5c\xef\x2a\xc7\x34\x00\x1f\x00\x5b\x80\x80\x8d\x00\x30\
+        \xf0\x01\x10\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x48\
+        \x65\x6c\x6c\x6f\x2c\x20\x77\x6f\x72\x6c\x64\x21\x0d\x0a\x53\
+        \x65\x65\x20\x79\x6f\x75\x20\x6c\x61\x74\x65\x72\x21\x0d\x0a\
+        \x00";
+    assert_eq!(unpack(cabinet, 1 << 20).unwrap(), b"Hello, world!\r\n");
+}
+
+#[test]
+fn compressed_files_are_imported_under_their_whole_names() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    // As symsrv lays them, and as somebody carries them in one folder.
+    let laid = from.path().join("tcpip.sys").join(pe().key());
+    put(
+        laid.join("tcpip.sy_"),
+        &lzx_huffman("tcpip.sys", &pe().write()),
+    );
+    put(
+        from.path().join("flat/tcpip.pd_"),
+        &mszip("tcpip.pdb", &pdb().write()),
+    );
+    let imported = import(from.path(), to.path()).unwrap();
+    let taken: Vec<&str> = imported
+        .taken
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(taken, ["tcpip.pdb", "tcpip.sys"]);
+    assert_eq!(imported.refused, []);
+    assert_loaded(&format!("srv*{}", text(&to)));
 }
 
 #[test]

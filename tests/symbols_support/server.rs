@@ -46,7 +46,7 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
-        Server::with("http", |stream| Some(stream))
+        Server::with("http", Some)
     }
 
     /// One that shows a certificate.
