@@ -313,5 +313,16 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "a checked (debug) build of Windows: timestamps and offsets differ from the release",
         );
     }
+    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
+        add(
+            "modules.mismatched",
+            Severity::Info,
+            "/modules",
+            &format!(
+                "{}: the file found is {}, the dump's is {}; it was not used",
+                wrong.file, wrong.found, wrong.wanted
+            ),
+        );
+    }
     notes
 }

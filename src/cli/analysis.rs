@@ -15,7 +15,7 @@ use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
-use super::symbols::SymbolArgs;
+use super::symbols::{SymbolArgs, report_problems};
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
 
@@ -78,7 +78,10 @@ impl AnalysisArgs {
             symbols: self.symbols.is_given(),
             deep: self.deep,
         };
-        engine.symbols = Some(SymbolLibrary::new(options));
+        let library = SymbolLibrary::new(options);
+        // A message that standard error does not take is no reason to stop.
+        let _ = report_problems(&library);
+        engine.symbols = Some(library);
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }

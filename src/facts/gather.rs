@@ -271,6 +271,7 @@ fn modules(triage: &TriageDump) -> Modules {
                 version: None,
                 pdb: None,
                 symbols: SymbolState::NotNeeded,
+                wrong_files: Vec::new(),
             }
         })
         .collect();

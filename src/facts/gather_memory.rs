@@ -250,6 +250,7 @@ impl FromMemory {
                     version: None,
                     pdb: None,
                     symbols: SymbolState::NotNeeded,
+                    wrong_files: Vec::new(),
                 };
                 from_memory::complete(&mut module, memory);
                 module

@@ -23,6 +23,7 @@ pub use memory::{
     TableFacts,
 };
 pub use packed::{pack, unpack};
+pub(crate) use session::codeview;
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};

@@ -207,11 +207,11 @@ impl SymbolLibrary {
         SymbolLibrary {
             symbols: options.symbols,
             images: options.images,
-            finder: Finder {
-                network: options.network,
-                servers: Servers::new(options.servers, options.progress),
-                cache: options.cache,
-            },
+            finder: Finder::new(
+                options.network,
+                Servers::new(options.servers, options.progress),
+                options.cache,
+            ),
             limit: match options.limit {
                 0 => DEFAULT_LIMIT,
                 limit => limit,
