@@ -17,7 +17,7 @@ pub use registers::{Reg, Registers};
 use crate::bytes::View;
 
 /// The processor architecture a dump was written on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Machine {
     /// 32-bit x86.
     X86,
