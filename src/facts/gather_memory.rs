@@ -6,7 +6,6 @@ use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
-use crate::kernel::processors::Processor;
 use crate::kernel::registry::{self, Hive};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
@@ -14,7 +13,7 @@ use crate::machine::Machine;
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::{StackKind, StackRange, Walker};
+use crate::unwind::Walker;
 
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
@@ -234,7 +233,7 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine);
+            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
             let walker = Walker {
                 code,
                 memory,
@@ -244,20 +243,6 @@ fn other_stacks(
             walk_facts(&walker.walk(registers), code, Some(processor.number))
         })
         .collect()
-}
-
-/// The stacks of a processor, the one it is on first.
-fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
-    let range = |(low, high), kind| StackRange { low, high, kind };
-    let thread = processor.thread.limit.zip(processor.thread.base);
-    let held = state::stack_of(processor, sp, machine).filter(|range| Some(*range) != thread);
-    [
-        held.map(|pair| range(pair, StackKind::Dpc)),
-        thread.map(|pair| range(pair, StackKind::Thread)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// What the tracking table says about forwarding: entries beyond the two sets exist only where it

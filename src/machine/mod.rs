@@ -123,6 +123,15 @@ impl Machine {
         }
     }
 
+    /// Size in bytes of the leading part of a CONTEXT record that holds the general registers.
+    pub fn context_general_size(self) -> usize {
+        match self {
+            Machine::X86 => x86::context::GENERAL,
+            Machine::X64 => x64::context::GENERAL,
+            other => other.context_size(),
+        }
+    }
+
     /// Reads a CONTEXT record at the start of `bytes`.
     ///
     /// `None` when it is cut short, when its flags do not name this machine (so unwritten filler
