@@ -15,7 +15,7 @@ use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::{StackKind, StackRange, Walker};
+use crate::unwind::Walker;
 
 use super::code;
 use super::external::last_write;
@@ -277,7 +277,7 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine);
+            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
             let walker = Walker {
                 code,
                 memory,
@@ -349,20 +349,6 @@ fn seats(
         }
     };
     kernel.processors.iter().enumerate().map(seat).collect()
-}
-
-/// The stacks of a processor, the one it is on first.
-fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
-    let range = |(low, high), kind| StackRange { low, high, kind };
-    let thread = processor.thread.limit.zip(processor.thread.base);
-    let held = state::stack_of(processor, sp, machine).filter(|range| Some(*range) != thread);
-    [
-        held.map(|pair| range(pair, StackKind::Dpc)),
-        thread.map(|pair| range(pair, StackKind::Thread)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// What the tracking table says about forwarding: entries beyond the two sets exist only where it
