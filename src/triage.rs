@@ -14,7 +14,7 @@ use crate::knowledge::bugchecks;
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::defect;
 use crate::modules::{Module, VersionClaim, VersionSource};
-use crate::report::model::{Note, Severity, Tool, ToolOptions};
+use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
@@ -83,11 +83,12 @@ pub struct Triaged {
 impl Engine {
     /// The report on the dump in `bytes`.
     pub fn triage(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Report {
-        self.explain(bytes, info).report
+        self.explain(bytes, info, Detail::Full).report
     }
 
-    /// The report and the whole reasoning.
-    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Triaged {
+    /// The report and the whole reasoning. For [`Detail::Summary`] the report holds what a summary
+    /// holds, and the rest of it is not made.
+    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo, detail: Detail) -> Triaged {
         let reader = match PagedReader::open(bytes) {
             Ok(reader) => reader,
             Err(error) => return self.unreadable(info, &read_failed(&error)),
@@ -98,7 +99,7 @@ impl Engine {
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
         match self.facts(&reader) {
-            Ok(facts) => self.judge(facts, input),
+            Ok(facts) => self.judge(facts, input, detail),
             Err(error) => Triaged {
                 report: report::failed(self.tool(), input, &error),
                 observations: Vec::new(),
@@ -109,13 +110,13 @@ impl Engine {
 
     /// The report on facts that were gathered before: what a store judges again when the
     /// knowledge changed.
-    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>) -> Triaged {
+    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>, detail: Detail) -> Triaged {
         self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
         let answer = self.answer(&facts, &observations);
         let notes = notes(&facts);
         Triaged {
-            report: report::build(self.tool(), input, &facts, &answer, notes),
+            report: report::build(self.tool(), input, &facts, &answer, notes, detail),
             observations,
             facts: Some(facts),
         }
