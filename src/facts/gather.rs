@@ -68,8 +68,10 @@ pub fn gather_with(
         )),
         _ => None,
     };
+    let space = triage.map(|triage| address_space(reader, &header, triage));
     let structures = triage
-        .map(|triage| structures(reader, &header, triage))
+        .zip(space.as_ref())
+        .map(|(triage, space)| structures(reader, &header, triage, space))
         .unwrap_or_default();
     let context = triage
         .and_then(|t| t.context.as_ref())
@@ -80,8 +82,16 @@ pub fn gather_with(
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
-        None => triage
-            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
+        None => triage.zip(space.as_ref()).and_then(|(triage, space)| {
+            investigate(
+                reader,
+                &header,
+                (triage, space),
+                &mut modules,
+                library,
+                budget,
+            )
+        }),
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
@@ -140,14 +150,13 @@ pub fn gather_with(
 fn investigate(
     reader: &PagedReader<'_>,
     header: &Header,
-    triage: &TriageDump,
+    (triage, space): (&TriageDump, &Sparse<'_>),
     modules: &mut Modules,
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> Option<Found> {
-    let space = address_space(reader, header, triage);
-    let session = Session::new(modules, &space, library, header.machine?);
-    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
+    let session = Session::new(modules, space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, space, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
@@ -293,7 +302,12 @@ fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
 }
 
 /// Reads the few fields that the copies of kernel structures hold for a report.
-fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Structures {
+fn structures(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    space: &Sparse<'_>,
+) -> Structures {
     let copy = |piece: Option<Copied>| {
         piece.and_then(|piece| {
             reader
@@ -302,7 +316,6 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         })
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
-    let space = address_space(reader, header, triage);
     let thread = current_thread(reader, header, triage);
     Structures {
         service_pack: kdbg
@@ -314,7 +327,7 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         build_lab: kdbg
             .as_ref()
             .and_then(DebuggerData::nt_build_lab)
-            .and_then(|at| build_lab(&space, Gva(header.truncate(at)))),
+            .and_then(|at| build_lab(space, Gva(header.truncate(at)))),
         process: copy(triage.process).and_then(|eprocess| {
             process::image_file_name(&eprocess, header.build?, header.machine?)
         }),

@@ -5,7 +5,7 @@
 
 pub mod from_memory;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::bytes::ModuleId;
 
@@ -39,6 +39,10 @@ impl VersionSource {
 }
 
 impl SymbolState {
+    fn is_default(&self) -> bool {
+        *self == SymbolState::default()
+    }
+
     /// The word of the report contract.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,26 +100,36 @@ pub enum SymbolState {
     NotNeeded,
 }
 
-/// One loaded module.
+/// One loaded module. Facts that are stored hold a few hundred, so that their fields have short names
+/// there and what is absent is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {
     /// Last component of the path; `None` when the dump's name cannot be read.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The path where the dump holds more than a name.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Load address.
+    #[serde(rename = "b")]
     pub base: u64,
     /// SizeOfImage in bytes.
+    #[serde(rename = "s")]
     pub size: u32,
     /// TimeDateStamp.
+    #[serde(rename = "t")]
     pub time_date_stamp: u32,
     /// CheckSum; `None` when the source has none.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<u32>,
     /// The best claim about the file's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionClaim>,
     /// The PDB the image names, when the image was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pdb: Option<PdbIdentity>,
     /// What became of its symbols.
+    #[serde(default, skip_serializing_if = "SymbolState::is_default")]
     pub symbols: SymbolState,
     /// Files that were found in its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -148,8 +162,8 @@ pub struct UnloadedModule {
 }
 
 /// The modules of one dump in the order of the dump's own list, with an index by address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Module>", into = "Vec<Module>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<Module>")]
 pub struct Modules {
     list: Vec<Module>,
     by_base: Vec<(u64, u16)>,
@@ -164,6 +178,12 @@ impl From<Vec<Module>> for Modules {
             .collect();
         by_base.sort_unstable();
         Modules { list, by_base }
+    }
+}
+
+impl Serialize for Modules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.list.serialize(serializer)
     }
 }
 
