@@ -51,6 +51,8 @@ pub struct Engine {
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where no short way leads to it.
+    pub deep: bool,
     /// Options that the report names.
     pub options: ToolOptions,
 }
@@ -64,9 +66,11 @@ impl Default for Engine {
             articles: Articles::default(),
             limits: Limits::default(),
             sha256: false,
+            deep: false,
             options: ToolOptions {
                 offline: true,
                 symbols: false,
+                deep: false,
             },
         }
     }
@@ -186,7 +190,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        let mut facts = facts::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
         }
@@ -319,6 +323,17 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             Severity::Info,
             "/system/build",
             "a checked (debug) build of Windows: timestamps and offsets differ from the release",
+        );
+    }
+    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
+        add(
+            "modules.mismatched",
+            Severity::Info,
+            "/modules",
+            &format!(
+                "{}: the file found is {}, the dump's is {}; it was not used",
+                wrong.file, wrong.found, wrong.wanted
+            ),
         );
     }
     notes

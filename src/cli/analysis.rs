@@ -15,7 +15,7 @@ use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
-use super::symbols::SymbolArgs;
+use super::symbols::{SymbolArgs, report_problems};
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
 
@@ -45,6 +45,10 @@ pub struct AnalysisArgs {
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where the kernel's own tables do not lead to it:
+    /// reads the whole file
+    #[arg(long)]
+    pub deep: bool,
     /// Most that is read from standard input, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub limit_memory: u64,
@@ -65,14 +69,19 @@ impl AnalysisArgs {
                 ..Limits::default()
             },
             sha256: self.sha256,
+            deep: self.deep,
             ..Engine::default()
         };
         let options = self.symbols.options(false);
         engine.options = ToolOptions {
             offline: !self.symbols.may_ask_a_server(),
             symbols: self.symbols.is_given(),
+            deep: self.deep,
         };
-        engine.symbols = Some(SymbolLibrary::new(options));
+        let library = SymbolLibrary::new(options);
+        // A message that standard error does not take is no reason to stop.
+        let _ = report_problems(&library);
+        engine.symbols = Some(library);
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }

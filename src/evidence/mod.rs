@@ -9,10 +9,12 @@ mod conditions;
 mod forwarding;
 mod frames;
 mod inventory;
+mod lock;
 pub mod look_alikes;
 mod machine;
 mod memory;
 mod place;
+mod processors;
 pub mod servicing;
 
 pub use servicing::{Servicing, servicing};
@@ -118,6 +120,9 @@ const OBSERVERS: &[Observer] = &[
     frames::on_stack,
     frames::instruction,
     memory::observe,
+    lock::observe,
+    processors::past_the_lock,
+    processors::spinning,
 ];
 
 /// Asks every observer. The order of the result is fixed; no observer depends on another.

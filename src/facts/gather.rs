@@ -1,5 +1,6 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
+use super::code;
 use super::fault::{Found, found};
 use super::gather_memory;
 use super::session::{self, Session};
@@ -15,8 +16,8 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
 use super::{
-    BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
-    TaggedFact, WriterFact,
+    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product,
+    SystemFacts, TaggedFact, WriterFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -40,6 +41,18 @@ pub fn gather(
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> CrashFacts {
+    gather_with(reader, dump, library, false, budget)
+}
+
+/// As [`gather`]; `deep` allows to search all pages of a memory dump for the registry where no short way
+/// leads to it.
+pub fn gather_with(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    deep: bool,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
         body,
@@ -50,9 +63,9 @@ pub fn gather(
         Body::Physical(_) | Body::None => None,
     };
     let mut memory = match &body {
-        Body::Physical(Some(body)) => {
-            Some(gather_memory::read(reader, &header, body, library, budget))
-        }
+        Body::Physical(Some(body)) => Some(gather_memory::read(
+            reader, &header, body, library, deep, budget,
+        )),
         _ => None,
     };
     let structures = triage
@@ -73,13 +86,19 @@ pub fn gather(
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
     damage.extend(memory.damage);
-    let (fault, stack, bucket) = match found {
+    let (fault, stack, bucket, code) = match found {
         Some(Found {
             fault,
             stack,
             bucket,
-        }) => (fault, stack, Some(bucket)),
-        None => (fault_from_parameters(&header), None, None),
+            code,
+        }) => (fault, stack, Some(bucket), code),
+        None => (
+            fault_from_parameters(&header),
+            None,
+            None,
+            CodeFacts::default(),
+        ),
     };
     CrashFacts {
         dump: DumpFacts {
@@ -112,6 +131,7 @@ pub fn gather(
         modules,
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
         memory: memory.facts,
+        code,
     }
 }
 
@@ -129,8 +149,9 @@ fn investigate(
     let session = Session::new(modules, &space, library, header.machine?);
     let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
-    let found = found(&crash, &investigation, modules, &session, None);
+    let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
+    code::add(&session, &mut found, &mut [], header.build, budget);
     let learnt = session.learnt();
     session::apply(learnt, modules);
     Some(found)
@@ -250,6 +271,7 @@ fn modules(triage: &TriageDump) -> Modules {
                 version: None,
                 pdb: None,
                 symbols: SymbolState::NotNeeded,
+                wrong_files: Vec::new(),
             }
         })
         .collect();

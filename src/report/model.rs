@@ -133,6 +133,9 @@ pub struct ToolOptions {
     pub offline: bool,
     /// A symbol path was given.
     pub symbols: bool,
+    /// All of a memory dump could be searched for the registry.
+    #[serde(default)]
+    pub deep: bool,
 }
 
 /// Why nothing could be said.
