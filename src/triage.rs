@@ -17,7 +17,7 @@ use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict;
+use crate::verdict::{self, Step};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,8 @@ pub struct Triaged {
     pub report: Report,
     /// Every observer's question and outcome; empty when the input could not be analysed.
     pub observations: Vec<Observation>,
+    /// Every rule of the match and whether it held; empty likewise.
+    pub steps: Vec<Step>,
     /// What the report was judged from, for a store; `None` when the input could not be analysed.
     pub facts: Option<CrashFacts>,
 }
@@ -109,6 +111,7 @@ impl Engine {
             Err(error) => Triaged {
                 report: report::failed(self.tool(), input, &error),
                 observations: Vec::new(),
+                steps: Vec::new(),
                 facts: None,
             },
         }
@@ -130,6 +133,7 @@ impl Engine {
         let notes = notes(&facts);
         Triaged {
             report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
+            steps: self.steps(&facts, &observations),
             observations,
             facts: Some(facts),
         }
@@ -145,6 +149,7 @@ impl Engine {
         Triaged {
             report: report::failed(self.tool(), input, error),
             observations: Vec::new(),
+            steps: Vec::new(),
             facts: None,
         }
     }
@@ -215,6 +220,13 @@ impl Engine {
             evidence,
             servicing,
         }
+    }
+
+    /// How the rules came to the status.
+    fn steps(&self, facts: &CrashFacts, observations: &[Observation]) -> Vec<Step> {
+        let servicing = evidence::servicing(facts, &self.builds);
+        let evidence = evidence::evidence(observations);
+        verdict::trace(&evidence, verdict::may_lack_fix(facts, &servicing))
     }
 
     /// The program and its options, as every record names them.

@@ -12,6 +12,7 @@ use super::model::{
     Stack, Status, System, Tool,
 };
 use super::values::Hex;
+use crate::knowledge::hotfix::KB943650;
 use crate::verdict::{MatchStatus, Verdict};
 
 /// Most frames that a summary holds.
@@ -226,7 +227,11 @@ pub(super) fn frames(faulting_activity: Option<u32>) -> usize {
         .min(FRAMES)
 }
 
+/// The kernel, the network drivers, and every file of the hotfix's package: evidence names them.
 fn always(name: &str) -> bool {
+    if KB943650.role(name).is_some() {
+        return true;
+    }
     let stem = name.split('.').next().unwrap_or(name);
     MODULES
         .iter()

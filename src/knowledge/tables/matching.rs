@@ -39,14 +39,14 @@ pub(in crate::knowledge) static MATCH_RULES: &[MatchRule] = &[
     MatchRule { id: "irql.not-dispatch", supports: false, effect: Effect::Counters, unless: &[], why: "list operations run at IRQL 2 only" },
     MatchRule { id: "lock.changed-under-read-lock", supports: true, effect: Effect::Proof, unless: &[], why: "the article's cause, observed" },
     MatchRule { id: "lock.queue-handle-held", supports: false, effect: Effect::Counters, unless: &[], why: "what only fixed code does, where the set's layout is not known" },
-    MatchRule { id: "lock.write-lock-held", supports: false, effect: Effect::Excludes, unless: &[], why: "only fixed code owns the set's lock there" },
+    MatchRule { id: "lock.write-lock-held", supports: false, effect: Effect::Excludes, unless: &[], why: "fixed code holds the set's own lock there" },
     MatchRule { id: "machine.one-processor", supports: false, effect: Effect::Counters, unless: &[Effect::DecisiveFrame, Effect::DecisiveLink, Effect::MemoryBlock], why: "the race needs two; a decisive sign outweighs the count" },
     MatchRule { id: "machine.processors", supports: true, effect: Effect::Listed, unless: &[], why: "nearly every machine has two" },
     MatchRule { id: "memory.mfe-block", supports: true, effect: Effect::MemoryBlock, unless: &[], why: "a list operation at a forwarding entry's block" },
     MatchRule { id: "memory.mfe-link", supports: true, effect: Effect::DecisiveLink, unless: &[], why: "the faulting pointer is the timer link of a forwarding entry" },
     MatchRule { id: "memory.torn-list", supports: true, effect: Effect::TornList, unless: &[], why: "valid entries that disagree: what a race leaves" },
-    MatchRule { id: "processors.endless-list-in-timer-code", supports: true, effect: Effect::Listed, unless: &[], why: "the list may be another table's" },
-    MatchRule { id: "processors.endless-timer-queue", supports: true, effect: Effect::TornList, unless: &[], why: "a walk that never ends meets valid entries that disagree" },
+    MatchRule { id: "processors.endless-list-in-timer-code", supports: true, effect: Effect::Listed, unless: &[], why: "nothing says whose timer it is" },
+    MatchRule { id: "processors.endless-timer-queue", supports: true, effect: Effect::TornList, unless: &[], why: "a walk of forwarding timers that never ends: the queue is torn" },
     MatchRule { id: "processors.two-past-the-lock", supports: true, effect: Effect::Proof, unless: &[], why: "a write lock does not allow it" },
 ];
 
