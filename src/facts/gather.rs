@@ -8,7 +8,7 @@ use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::triage::Copied;
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
-use crate::kernel::{DebuggerData, process};
+use crate::kernel::{DebuggerData, process, structures as layouts};
 use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
@@ -32,6 +32,7 @@ struct Structures {
     build_lab: Option<String>,
     process: Option<String>,
     thread: Option<u64>,
+    dpc_time: Option<(u32, u32)>,
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
@@ -95,6 +96,10 @@ pub fn gather_with(
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
+    let dpc_time = structures.dpc_time.or_else(|| {
+        let processors = &memory.facts.as_ref()?.processors;
+        processors.iter().find(|p| p.crashed)?.dpc_time
+    });
     damage.extend(memory.damage);
     let (fault, stack, bucket, code) = match found {
         Some(Found {
@@ -142,6 +147,7 @@ pub fn gather_with(
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
         memory: memory.facts,
         code,
+        dpc_time,
     }
 }
 
@@ -332,7 +338,25 @@ fn structures(
             process::image_file_name(&eprocess, header.build?, header.machine?)
         }),
         thread,
+        dpc_time: dpc_time(reader, header, triage),
     }
+}
+
+/// KPRCB.DpcTimeCount and DpcTimeLimit, at the offsets of exactly this build.
+fn dpc_time(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Option<(u32, u32)> {
+    let layout = layouts::find(header.build, header.machine?)?;
+    let copy = triage.prcb?;
+    let field = |at: u64| {
+        let mut bytes = [0; 4];
+        let inside = at.checked_add(4).is_some_and(|end| end <= copy.room);
+        let offset = copy.offset.checked_add(at).filter(|_| inside)?;
+        reader.read_exact_at(offset, &mut bytes).ok()?;
+        Some(u32::from_le_bytes(bytes))
+    };
+    Some((
+        field(layout.prcb_dpc_time_count)?,
+        field(layout.prcb_dpc_time_limit)?,
+    ))
 }
 
 /// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
