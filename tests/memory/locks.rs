@@ -166,7 +166,10 @@ fn a_held_lock_names_its_queue_handle_and_a_wild_one_is_no_lock() {
     put_handle(&mut one.state.machine, sp + 0x200, 0, lock);
     let got = reported(&one.state);
     let detail = of_kind(&got, "forwarding-set")[0]["detail"].to_string();
-    assert!(detail.contains("is held, the last queue handle"), "{detail}");
+    assert!(
+        detail.contains("is held, the last queue handle"),
+        "{detail}"
+    );
     let handles = of_kind(&got, "queue-handle");
     let text = handles[0]["detail"].as_str().unwrap();
     assert!(text.starts_with("processor 0:"), "{text}");
@@ -232,7 +235,12 @@ fn spinning(mode: Mode, code: &[u8], register: u64, memory: &[(u64, u64)]) -> Ve
     }
     state.refresh();
     let mut found = of_kind(&reported(&state), "spinning-processor");
-    found.retain(|finding| finding["detail"].as_str().unwrap().starts_with("processor 0"));
+    found.retain(|finding| {
+        finding["detail"]
+            .as_str()
+            .unwrap()
+            .starts_with("processor 0")
+    });
     found
 }
 
@@ -440,10 +448,7 @@ fn symbols_of_the_kernel_make_a_large_table_known_by_its_tag() {
     let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
     let found = of_kind(&got, "forwarding-set");
     assert!(
-        found[0]["detail"]
-            .as_str()
-            .unwrap()
-            .contains("tagged Iptt"),
+        found[0]["detail"].as_str().unwrap().contains("tagged Iptt"),
         "{found:?}"
     );
 }

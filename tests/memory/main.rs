@@ -13,6 +13,7 @@ mod memory_state;
 #[path = "../symbols_support/mod.rs"]
 mod symbols_support;
 
+mod emulated;
 mod kernel;
 mod locks;
 mod physical;
