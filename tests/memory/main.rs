@@ -18,6 +18,7 @@ mod kernel;
 mod locks;
 mod physical;
 mod reports;
+mod seeds;
 mod translate;
 
 use kbtriage::bytes::{Budget, PagedReader};
