@@ -181,6 +181,8 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// A list whose neighbours disagree. A race leaves pointers to real list entries; whoever writes
+    /// over a linked entry leaves anything else.
     fn torn(&self, from: u64, to: u64, back: u64) -> Finding {
         let tags = [self.tag(from), self.tag(to)];
         let tag = tags.into_iter().flatten().next();
@@ -188,16 +190,35 @@ impl<'a> Scene<'a> {
             Some(tag) => format!("{address:#x} ({tag})"),
             None => format!("{address:#x}"),
         };
+        let (kind, form) = match self.is_entry(back) {
+            true => ("torn-list", "another list entry"),
+            false => ("overwritten-list", "no list entry"),
+        };
         Finding {
-            kind: "torn-list".to_owned(),
+            kind: kind.to_owned(),
             address: Some(from),
             tag: tag.map(|tag| tag.to_string()),
             detail: format!(
-                "the list entry {} leads to {}, which leads back to {back:#x}",
+                "the list entry {} leads to {}, which leads back to {back:#x}, {form}",
                 named(from, tags.first().copied().flatten()),
                 named(to, tags.last().copied().flatten()),
             ),
         }
+    }
+
+    /// True for a list entry that is really linked: a neighbour points back to it. An entry of a
+    /// free block is on the pool's own lists, not on one of the network stack's.
+    fn is_entry(&self, at: u64) -> bool {
+        let width = self.machine.pointer_width();
+        let link = |at: u64, offset: usize| {
+            let at = at.checked_add(offset as u64)?;
+            self.memory.read_pointer(Gva(at), width).ok()
+        };
+        let (Some(next), Some(previous)) = (link(at, 0), link(at, width)) else {
+            return false;
+        };
+        let linked = [link(next, width), link(previous, 0)].contains(&Some(at));
+        linked && self.block(at).is_none_or(|block| block.allocated)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
+use super::code;
 use super::fault::{Found, found};
 use super::gather_memory;
 use super::session::{self, Session};
@@ -15,8 +16,8 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
 use super::{
-    BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
-    TaggedFact, WriterFact,
+    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product,
+    SystemFacts, TaggedFact, WriterFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -85,13 +86,19 @@ pub fn gather_with(
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
     damage.extend(memory.damage);
-    let (fault, stack, bucket) = match found {
+    let (fault, stack, bucket, code) = match found {
         Some(Found {
             fault,
             stack,
             bucket,
-        }) => (fault, stack, Some(bucket)),
-        None => (fault_from_parameters(&header), None, None),
+            code,
+        }) => (fault, stack, Some(bucket), code),
+        None => (
+            fault_from_parameters(&header),
+            None,
+            None,
+            CodeFacts::default(),
+        ),
     };
     CrashFacts {
         dump: DumpFacts {
@@ -124,6 +131,7 @@ pub fn gather_with(
         modules,
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
         memory: memory.facts,
+        code,
     }
 }
 
@@ -141,8 +149,9 @@ fn investigate(
     let session = Session::new(modules, &space, library, header.machine?);
     let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
     let investigation = fault::investigate(&crash, budget);
-    let found = found(&crash, &investigation, modules, &session, None);
+    let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
+    code::add(&session, &mut found, &mut [], header.build, budget);
     let learnt = session.learnt();
     session::apply(learnt, modules);
     Some(found)
@@ -262,6 +271,7 @@ fn modules(triage: &TriageDump) -> Modules {
                 version: None,
                 pdb: None,
                 symbols: SymbolState::NotNeeded,
+                wrong_files: Vec::new(),
             }
         })
         .collect();

@@ -15,8 +15,9 @@ use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::{StackKind, StackRange, Walker};
+use crate::unwind::Walker;
 
+use super::code;
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
@@ -149,6 +150,15 @@ pub(super) fn read(
     }
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
+    if let Some(found) = &mut result.found {
+        code::add(
+            &session,
+            found,
+            &mut facts.other_stacks,
+            header.build,
+            budget,
+        );
+    }
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);
@@ -240,6 +250,7 @@ impl FromMemory {
                     version: None,
                     pdb: None,
                     symbols: SymbolState::NotNeeded,
+                    wrong_files: Vec::new(),
                 };
                 from_memory::complete(&mut module, memory);
                 module
@@ -266,7 +277,7 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine);
+            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
             let walker = Walker {
                 code,
                 memory,
@@ -338,20 +349,6 @@ fn seats(
         }
     };
     kernel.processors.iter().enumerate().map(seat).collect()
-}
-
-/// The stacks of a processor, the one it is on first.
-fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
-    let range = |(low, high), kind| StackRange { low, high, kind };
-    let thread = processor.thread.limit.zip(processor.thread.base);
-    let held = state::stack_of(processor, sp, machine).filter(|range| Some(*range) != thread);
-    [
-        held.map(|pair| range(pair, StackKind::Dpc)),
-        thread.map(|pair| range(pair, StackKind::Thread)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }
 
 /// What the tracking table and the sets themselves say about forwarding: entries exist only where it is

@@ -4,6 +4,7 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+mod code;
 pub mod external;
 mod fault;
 mod findings;
@@ -15,12 +16,14 @@ mod packed;
 mod session;
 mod user;
 
+pub use code::{CodeFacts, LockCheckFacts, LockFact};
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
     Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts,
     TableFacts,
 };
 pub use packed::{pack, unpack};
+pub(crate) use session::codeview;
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
@@ -325,4 +328,7 @@ pub struct CrashFacts {
     /// What only a dump with memory tells; `None` for others and where it cannot be read.
     #[serde(default)]
     pub memory: Option<MemoryFacts>,
+    /// What was read from the network stack's code.
+    #[serde(default)]
+    pub code: CodeFacts,
 }

@@ -25,6 +25,22 @@ open_enum! {
 }
 
 open_enum! {
+    /// How much a piece of evidence weighs.
+    Strength {
+        /// Settles the question together with few others.
+        Decisive = "decisive",
+        /// Weighs much.
+        Strong = "strong",
+        /// Weighs something.
+        Moderate = "moderate",
+        /// Hardly weighs.
+        Weak = "weak",
+        /// Rules the defect out, whatever else was seen.
+        Excluding = "excluding",
+    }
+}
+
+open_enum! {
     /// What a piece of evidence does to the match.
     Effect {
         /// The build lacks the fix or could lack it.

@@ -70,6 +70,17 @@ pub struct PdbIdentity {
     pub guid_age: String,
 }
 
+/// A file of a module's name whose identity is another one: found, and not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongFile {
+    /// Name of the image or PDB.
+    pub file: String,
+    /// Identity looked for, as symbol stores write it.
+    pub wanted: String,
+    /// Identity of the file.
+    pub found: String,
+}
+
 /// What became of a module's symbols.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -106,6 +117,9 @@ pub struct Module {
     pub pdb: Option<PdbIdentity>,
     /// What became of its symbols.
     pub symbols: SymbolState,
+    /// Files that were found in its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrong_files: Vec<WrongFile>,
 }
 
 impl Module {
@@ -225,6 +239,7 @@ mod tests {
             version: None,
             pdb: None,
             symbols: SymbolState::NotNeeded,
+            wrong_files: Vec::new(),
         }
     }
 

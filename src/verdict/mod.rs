@@ -4,9 +4,11 @@
 //! decision out. The rules are the tables of `knowledge::matching`; nothing is weighed outside them.
 
 mod actions;
+mod articles;
 mod rules;
 
 pub use actions::{Action, actions, would_settle};
+pub use articles::{ArticleAnswer, answer as article_answer};
 pub use rules::{Decision, Missing, Piece, decide, judge};
 
 use crate::evidence::Servicing;
