@@ -351,8 +351,8 @@ fn seats(
     kernel.processors.iter().enumerate().map(seat).collect()
 }
 
-/// What the tracking table says about forwarding: entries beyond the two sets exist only where it
-/// is on. Their tag does not say for which family.
+/// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
+/// on. Neither says for which family.
 fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
     const SETS: u64 = 2;
     let entries = facts
@@ -361,12 +361,15 @@ fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFa
         .unwrap_or_default()
         .iter()
         .any(|count| count.tag == "IPmf" && count.outstanding > SETS);
-    if !entries {
-        return ForwardingFacts::default();
-    }
+    let counted = facts.sets.iter().any(|set| set.entries > 0);
+    let source = match (entries, counted) {
+        (true, _) => "pool-allocations",
+        (false, true) => "forwarding-set",
+        (false, false) => return ForwardingFacts::default(),
+    };
     ForwardingFacts {
         any: Some(true),
-        source: Some("pool-allocations".to_owned()),
+        source: Some(source.to_owned()),
         as_of: crash_time,
         at_crash: true,
         ..ForwardingFacts::default()
