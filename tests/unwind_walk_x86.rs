@@ -271,6 +271,51 @@ fn an_interrupted_stack_that_is_not_in_the_dump_is_said() {
 }
 
 #[test]
+fn an_expanded_stack_belongs_to_the_same_activity() {
+    // A runs on the larger stack it was given; the function that switched keeps its frame on the
+    // thread's own, below.
+    let nt = |name| {
+        Module::new("ntkrpamp.exe", NT)
+            .function(name, 0x1000, 0x1100, &[])
+            .with_image()
+            .calls_before(&BACK)
+    };
+    let larger = STACK + 0x40_0000;
+    let walk = |name, stacks| {
+        let modules = vec![driver().with_image().calls_before(&BACK), nt(name)];
+        let mut fake = Fake::new(Machine::X86, modules)
+            .words(larger + 0x20, &[STACK + 0x40, NT + 0x1020])
+            .words(STACK + 0x40, &[STACK + 0x60, DRIVER + 0x1220])
+            .words(STACK + 0x60, &[0, 0]);
+        fake.stacks = stacks;
+        let walk = fake.walk(&start(DRIVER + 0x1010, larger, larger + 0x20));
+        (fake.show(&walk), walk.complete, walk.faulting_activity)
+    };
+    let own = StackRange {
+        low: STACK,
+        high: STACK + 0x3000,
+        kind: StackKind::Thread,
+    };
+    let whole = |name: &str| {
+        [
+            "A context".to_owned(),
+            format!("{name} frame-pointer"),
+            "C frame-pointer".to_owned(),
+        ]
+    };
+    let (shown, complete, activity) = walk("KiSwitchKernelStackAndCallout", vec![]);
+    assert_eq!(shown, whole("KiSwitchKernelStackAndCallout"));
+    assert!(complete);
+    assert_eq!(activity, 3);
+    let (shown, complete, _) = walk("SomeFunction", vec![own]);
+    assert_eq!(shown, whole("SomeFunction"));
+    assert!(complete, "the limits of the thread's stack are known");
+    let (shown, complete, _) = walk("SomeFunction", vec![]);
+    assert_eq!(shown.len(), 1, "nothing says that this is a stack");
+    assert!(!complete);
+}
+
+#[test]
 fn a_thread_begins_with_a_frame_pointer_of_zero() {
     let walk = |kernel: bool| {
         let first = if kernel { NT } else { DRIVER } + 0x1320;
