@@ -316,15 +316,24 @@ fn an_expanded_stack_belongs_to_the_same_activity() {
 }
 
 #[test]
-fn a_thread_begins_with_a_frame_pointer_of_zero() {
-    let walk = |kernel: bool| {
+fn a_thread_begins_at_the_top_of_its_stack_with_a_frame_pointer_of_zero() {
+    let walk = |kernel: bool, size: u64| {
         let first = if kernel { NT } else { DRIVER } + 0x1320;
-        let fake = fake(driver()).words(STACK + 0x20, &[0, first]);
+        let mut fake = fake(driver()).words(STACK + 0x20, &[0, first]);
+        fake.stacks = vec![StackRange {
+            low: STACK,
+            high: STACK + size,
+            kind: StackKind::Thread,
+        }];
         fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20))
     };
-    assert_eq!(walk(true).frames.len(), 2);
-    assert!(walk(true).complete);
-    assert!(!walk(false).complete, "a driver may use ebp for anything");
+    assert_eq!(walk(true, 0x200).frames.len(), 2);
+    assert!(walk(true, 0x200).complete);
+    assert!(
+        !walk(false, 0x200).complete,
+        "a driver uses ebp as it likes"
+    );
+    assert!(!walk(true, 0x2000).complete, "there is more above");
 }
 
 #[test]

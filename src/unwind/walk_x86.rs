@@ -15,6 +15,9 @@ use super::{FrameData, FrameProgram, names};
 const RETURN_SEARCH: u32 = 32;
 /// Widest distance of a frame pointer from the stack pointer that is believed.
 const WIDEST_FRAME: u64 = 0x8000;
+/// Bytes at the top of a thread's stack in which its first function's frame lies: the floating-point
+/// save area (0x210) and the first frame.
+const TOP_OF_STACK: u64 = 0x400;
 /// Words above the interrupted stack pointer among which KiDispatchInterrupt's return address lies.
 const SAVED_WORDS: usize = 8;
 
@@ -51,8 +54,19 @@ pub(super) fn step(
         .ok_or_else(|| Stuck(Stop::Step("no frame data and no frame pointer".to_owned())))
 }
 
-/// True for the kernel function a thread begins in: it starts the chain with a frame pointer of zero.
+/// True for the kernel function a thread begins in: at the top of its stack, it starts the chain with
+/// a frame pointer of zero.
 fn first_of_thread(walker: &Walker<'_>, from: &Registers) -> bool {
+    let at_top = from.sp().is_some_and(|sp| {
+        walker.stacks.iter().any(|stack| {
+            matches!(stack.kind, StackKind::Thread | StackKind::Idle)
+                && stack.contains(sp)
+                && stack.high - sp <= TOP_OF_STACK
+        })
+    });
+    if !at_top {
+        return false;
+    }
     let kernel = from
         .ip()
         .and_then(|ip| walker.code.module_name(walker.code.module_at(ip)?))
