@@ -7,6 +7,7 @@
 
 pub mod bytes;
 pub mod cli;
+pub mod code;
 pub mod dump;
 pub mod evidence;
 pub mod facts;

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
+use crate::evidence::look_alikes::look_alikes;
 use crate::evidence::{self, Context, Observation};
 use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
-use crate::knowledge;
-use crate::knowledge::bugchecks;
+use crate::knowledge::asked::{Articles, Asked};
 use crate::knowledge::builds::{BuildTable, Identified};
-use crate::knowledge::defect;
 use crate::modules::{Module, VersionClaim, VersionSource};
 use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
-use crate::report::{self, Answer, Input, Report};
+use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
 use crate::verdict;
@@ -46,10 +45,14 @@ pub struct Engine {
     pub symbols: Option<SymbolLibrary>,
     /// State of the machine from files beside its dumps, best first.
     pub registry: Vec<ExternalState>,
+    /// The articles that reports answer about.
+    pub articles: Articles,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where no short way leads to it.
+    pub deep: bool,
     /// Options that the report names.
     pub options: ToolOptions,
 }
@@ -60,11 +63,14 @@ impl Default for Engine {
             builds: BuildTable::embedded(),
             symbols: None,
             registry: Vec::new(),
+            articles: Articles::default(),
             limits: Limits::default(),
             sha256: false,
+            deep: false,
             options: ToolOptions {
                 offline: true,
                 symbols: false,
+                deep: false,
             },
         }
     }
@@ -113,10 +119,17 @@ impl Engine {
     pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>, detail: Detail) -> Triaged {
         self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
-        let answer = self.answer(&facts, &observations);
+        let answer = |asked: &Asked| match asked {
+            Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations))),
+            Asked::Article(article) => {
+                AnswerOf::Article(verdict::article_answer(article, &facts, &self.builds))
+            }
+        };
+        let main = answer(&self.articles.main);
+        let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
         let notes = notes(&facts);
         Triaged {
-            report: report::build(self.tool(), input, &facts, &answer, notes, detail),
+            report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
             observations,
             facts: Some(facts),
         }
@@ -173,7 +186,7 @@ impl Engine {
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts = facts::gather(reader, dump, self.symbols.as_ref(), &budget);
+        let mut facts = facts::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
         }
@@ -190,11 +203,12 @@ impl Engine {
     fn answer(&self, facts: &CrashFacts, observations: &[Observation]) -> Answer {
         let evidence = evidence::evidence(observations);
         let servicing = evidence::servicing(facts, &self.builds);
-        let status = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+        let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+        let status = decision.status;
         let verdict = verdict::verdict(status, servicing.applicability);
         Answer {
-            status,
-            look_alikes: look_alikes(facts),
+            decision,
+            look_alikes: look_alikes(facts, &self.builds),
             verdict,
             actions: verdict::actions(facts, &servicing, status, verdict),
             would_settle: verdict::would_settle(facts, &servicing, status),
@@ -208,7 +222,7 @@ impl Engine {
         Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            knowledge: knowledge::VERSION.to_owned(),
+            knowledge: self.articles.version.clone(),
             options: self.options,
         }
     }
@@ -232,20 +246,6 @@ fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
         dump::DumpError::NotKernelDump => ErrorKind::NotADump,
         dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
     }
-}
-
-/// Other known problems of this Windows and this code. The evidence says which of them is nearest.
-fn look_alikes(facts: &CrashFacts) -> Vec<(String, String)> {
-    let (Some(build), Some(bugcheck)) = (facts.system.build, facts.bugcheck) else {
-        return Vec::new();
-    };
-    let code = bugchecks::base_code(bugcheck.raw_code);
-    defect::look_alikes()
-        .iter()
-        .filter(|other| !other.builds.is_empty() && !other.codes.is_empty())
-        .filter(|other| other.fits(build, code))
-        .map(|other| (other.id.to_owned(), other.tell.to_owned()))
-        .collect()
 }
 
 /// What a reader should know about a kernel dump's report.
@@ -312,6 +312,17 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             Severity::Info,
             "/system/build",
             "a checked (debug) build of Windows: timestamps and offsets differ from the release",
+        );
+    }
+    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
+        add(
+            "modules.mismatched",
+            Severity::Info,
+            "/modules",
+            &format!(
+                "{}: the file found is {}, the dump's is {}; it was not used",
+                wrong.file, wrong.found, wrong.wanted
+            ),
         );
     }
     notes

@@ -8,6 +8,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use kbtriage::knowledge::conditions::{Conditions, Function, Text};
+use kbtriage::knowledge::entry::Entry;
+use kbtriage::knowledge::load;
+use kbtriage::knowledge::versions::FileVersion;
 use sha2::{Digest, Sha256};
 
 fn knowledge() -> PathBuf {
@@ -450,7 +454,7 @@ fn defect(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "defect.toml",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::defect::{DateFinding, DateWindow, Family, LookAlike, Pattern, PoolTag};\n",
+         use crate::knowledge::defect::{DateFinding, DateWindow, Family, Pattern, PoolTag};\n",
     );
     let data: toml::Value = toml::from_str(&files["defect.toml"]).expect("defect.toml");
     table(
@@ -511,15 +515,235 @@ fn defect(files: &BTreeMap<String, String>) -> String {
             )
         }),
     );
-    table(&mut out, "LOOK_ALIKES", "LookAlike", list(&data, "look_alike").iter().map(|item| {
-        let builds: Vec<String> =
-            list(item, "builds").iter().map(|b| b.as_integer().expect("a build").to_string()).collect();
+    out
+}
+
+fn cow(text: &str) -> String {
+    format!("Cow::Borrowed({text:?})")
+}
+
+fn cows<T>(items: &[T], each: impl Fn(&T) -> String) -> String {
+    let items: Vec<String> = items.iter().map(each).collect();
+    format!("Cow::Borrowed(&[{}])", items.join(", "))
+}
+
+fn maybe<T>(value: Option<T>, each: impl Fn(T) -> String) -> String {
+    value.map_or_else(
+        || "None".to_owned(),
+        |value| format!("Some({})", each(value)),
+    )
+}
+
+fn file_version(version: FileVersion) -> String {
+    let FileVersion {
+        major,
+        minor,
+        build,
+        revision,
+    } = version;
+    format!("FileVersion::new({major}, {minor}, {build}, {revision})")
+}
+
+fn conditions(c: &Conditions) -> String {
+    let functions = |list: &[Function]| {
+        cows(list, |f| {
+            format!(
+                "Function {{ module: {}, name: {} }}",
+                cow(&f.module),
+                cow(&f.name)
+            )
+        })
+    };
+    let texts = |list: &[Text]| cows(list, |text| cow(text));
+    format!(
+        "Conditions {{ builds: {}, codes: {}, architectures: {}, parameters: {}, modules: {}, functions: {}, on_stack: {}, stack_modules: {}, named: {:?}, foreign: {:?}, loaded: {}, loaded_at_least: {}, access: {}, address_below: {:?}, irql: {:?}, uptime_below: {:?}, processors_at_least: {:?}, linked_since: {} }}",
+        cows(&c.builds, |range| format!("{range:?}")),
+        cows(&c.codes, |code| format!("0x{code:X}")),
+        texts(&c.architectures),
+        cows(&c.parameters, |parameter| format!("{parameter:?}")),
+        texts(&c.modules),
+        functions(&c.functions),
+        functions(&c.on_stack),
+        texts(&c.stack_modules),
+        c.named,
+        c.foreign,
+        texts(&c.loaded),
+        c.loaded_at_least,
+        maybe(c.access.as_ref(), |text| cow(text)),
+        c.address_below,
+        c.irql,
+        c.uptime_below,
+        c.processors_at_least,
+        maybe(c.linked_since.as_ref(), |(file, since)| format!(
+            "({}, {since})",
+            cow(file)
+        )),
+    )
+}
+
+fn entry(e: &Entry) -> String {
+    let systems = cows(&e.systems, |row| {
         format!(
-            "LookAlike {{ id: {}, place: {}, symptom: {}, tell: {}, builds: &[{}], codes: {} }}",
-            text(item, "id"), text(item, "place"), text(item, "symptom"), text(item, "tell"),
-            builds.join(", "), codes(item, "codes"),
+            "\n        SystemRow {{ from: {}, to: {}, applicability: Applicability::{:?}, basis: Basis::{:?}, reason: {} }}",
+            row.from,
+            row.to,
+            row.applicability,
+            row.basis,
+            cow(&row.reason),
         )
-    }));
+    });
+    let versions = cows(&e.versions, |row| {
+        format!(
+            "\n        VersionRow {{ from: {}, to: {}, applicability: Applicability::{:?}, basis: Basis::{:?}, reason: {} }}",
+            file_version(row.from),
+            file_version(row.to),
+            row.applicability,
+            row.basis,
+            cow(&row.reason),
+        )
+    });
+    let evidence = cows(&e.evidence, |row| {
+        format!(
+            "\n        EvidenceRow {{ id: {}, supports: {}, strength: Strength::{:?}, effect: Effect::{:?}, basis: Basis::{:?}, says: {}, when: {} }}",
+            cow(&row.id),
+            row.supports,
+            row.strength,
+            row.effect,
+            row.basis,
+            cow(&row.says),
+            conditions(&row.when),
+        )
+    });
+    let actions = cows(&e.actions, |row| {
+        format!(
+            "\n        ActionRow {{ id: {}, text: {}, command: {}, applicability: {}, at_least: MatchStatus::{:?} }}",
+            cow(&row.id),
+            cow(&row.text),
+            maybe(row.command.as_ref(), |text| cow(text)),
+            cows(&row.applicability, |a| format!("Applicability::{a:?}")),
+            row.at_least,
+        )
+    });
+    format!(
+        "Entry {{ kb: {}, title: {}, decides: {}, fixed_in: {}, systems: {systems}, versions: {versions}, evidence: {evidence}, actions: {actions}, would_settle: {} }}",
+        cow(&e.kb),
+        cow(&e.title),
+        cow(&e.decides),
+        maybe(e.fixed_in, file_version),
+        cows(&e.would_settle, |text| cow(text)),
+    )
+}
+
+/// The embedded articles, as the loader of users' files reads them.
+fn embedded(files: &BTreeMap<String, String>) -> Vec<Entry> {
+    files
+        .iter()
+        .filter(|(name, _)| name.starts_with("article-"))
+        .map(|(name, text)| load::article(text, name).unwrap_or_else(|error| panic!("{error}")))
+        .collect()
+}
+
+fn entries(files: &BTreeMap<String, String>) -> String {
+    let mut out = header(
+        "article-*.toml and look-alikes.toml",
+        "use std::borrow::Cow;\n\n\
+         use crate::knowledge::Basis;\n\
+         use crate::knowledge::conditions::{Conditions, Function};\n\
+         use crate::knowledge::entry::{ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow};\n\
+         use crate::knowledge::matching::{Effect, MatchStatus, Strength};\n\
+         use crate::knowledge::versions::{Applicability, FileVersion};\n",
+    );
+    table(
+        &mut out,
+        "ENTRIES",
+        "Entry",
+        embedded(files).iter().map(entry),
+    );
+    let (look_alikes, in_box) = load::look_alikes(&files["look-alikes.toml"], "look-alikes.toml")
+        .unwrap_or_else(|error| panic!("{error}"));
+    table(
+        &mut out,
+        "LOOK_ALIKES",
+        "LookAlike",
+        look_alikes.iter().map(|row| {
+            format!(
+                "LookAlike {{ id: {}, place: {}, symptom: {}, tell: {}, rules: {} }}",
+                cow(&row.id),
+                cow(&row.place),
+                cow(&row.symptom),
+                cow(&row.tell),
+                cows(&row.rules, |rule| {
+                    format!(
+                        "\n        LookAlikeRule {{ why: {}, when: {} }}",
+                        cow(&rule.why),
+                        conditions(&rule.when)
+                    )
+                }),
+            )
+        }),
+    );
+    table(
+        &mut out,
+        "IN_BOX",
+        "&str",
+        in_box.iter().map(|file| format!("{file:?}")),
+    );
+    out
+}
+
+fn matching(files: &BTreeMap<String, String>) -> String {
+    let mut out = header(
+        "match-*.tsv",
+        "use crate::knowledge::matching::{Effect, MatchRule, MatchStatus, StatusRow};\n",
+    );
+    let effects = |row: &Row<'_>, index: usize| -> String {
+        let words = row.columns[index].split(',').filter(|word| *word != "-");
+        let variants: Vec<String> = words.map(|word| variant("Effect", word)).collect();
+        format!("&[{}]", variants.join(", "))
+    };
+    let supports = |row: &Row<'_>, index: usize| match row.columns[index] {
+        "for" => true,
+        "against" => false,
+        other => panic!("{}: {other:?} is neither for nor against", row.place),
+    };
+    let mut rules = rows(files, "match-rules.tsv", 5);
+    rules.sort_by_key(|row| row.columns[0].to_owned());
+    table(
+        &mut out,
+        "MATCH_RULES",
+        "MatchRule",
+        rules.iter().map(|row| {
+            format!(
+                "MatchRule {{ id: {}, supports: {}, effect: {}, unless: {}, why: {} }}",
+                row.text(0),
+                supports(row, 1),
+                row.variant(2, "Effect"),
+                effects(row, 3),
+                row.text(4),
+            )
+        }),
+    );
+    table(
+        &mut out,
+        "EFFECTS",
+        "(Effect, &str)",
+        rows(files, "match-effects.tsv", 3)
+            .iter()
+            .map(|row| format!("({}, {})", row.variant(0, "Effect"), row.text(2))),
+    );
+    table(
+        &mut out,
+        "STATUS_ROWS",
+        "StatusRow",
+        rows(files, "match-status.tsv", 3).iter().map(|row| {
+            format!(
+                "StatusRow {{ status: {}, needs: {}, rule: {} }}",
+                row.variant(0, "MatchStatus"),
+                effects(row, 1),
+                row.text(2),
+            )
+        }),
+    );
     out
 }
 
@@ -554,7 +778,15 @@ fn index(files: &BTreeMap<String, String>) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let mut out = header("*", "");
-    for module in ["article", "bugcheck_names", "bugchecks", "defect", "rules"] {
+    for module in [
+        "article",
+        "bugcheck_names",
+        "bugchecks",
+        "defect",
+        "entries",
+        "matching",
+        "rules",
+    ] {
         writeln!(out, "pub(super) mod {module};").unwrap();
     }
     let edition = files["edition.txt"].trim();
@@ -575,6 +807,8 @@ fn the_compiled_tables_are_what_the_data_generate() {
         ("bugcheck_names.rs", bugcheck_names(&files)),
         ("bugchecks.rs", bugchecks(&files)),
         ("defect.rs", defect(&files)),
+        ("entries.rs", entries(&files)),
+        ("matching.rs", matching(&files)),
         ("rules.rs", rules(&files)),
         ("mod.rs", index(&files)),
     ] {
@@ -596,4 +830,11 @@ fn the_compiled_tables_are_what_the_data_generate() {
         "src/knowledge/tables/{{{}}} differ from the data: run KBTRIAGE_BLESS=1 cargo test --test knowledge_tables",
         stale.join(",")
     );
+}
+
+#[test]
+fn the_embedded_articles_are_what_the_loader_of_users_files_reads() {
+    let read = embedded(&data_files());
+    assert_eq!(read.len(), 2);
+    assert_eq!(read, kbtriage::knowledge::entry::embedded());
 }

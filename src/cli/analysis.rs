@@ -7,13 +7,15 @@ use clap::Args;
 
 use crate::bytes::{Budget, PagedReader, contained};
 use crate::facts::external::{self, ExternalState};
+use crate::knowledge::asked::Articles;
+use crate::knowledge::load::Loaded;
 use crate::report::Report;
 use crate::report::escape::visible;
 use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
-use super::symbols::SymbolArgs;
+use super::symbols::{SymbolArgs, report_problems};
 use crate::report::model::{Detail, ToolOptions};
 use crate::symbols::SymbolLibrary;
 
@@ -28,6 +30,14 @@ pub struct AnalysisArgs {
     /// version, separated by tabs
     #[arg(long, value_name = "FILE")]
     pub builds: Option<PathBuf>,
+    /// Directory of rule files for other articles: what they say goes into
+    /// `other_articles`; how to write one: docs/knowledge.md
+    #[arg(long, value_name = "DIR")]
+    pub knowledge: Option<PathBuf>,
+    /// Article to answer about: KB943650 unless named, or KB972887, MS08-001, or
+    /// one of --knowledge; the first of several is the main one
+    #[arg(long, value_name = "KB", value_delimiter = ',')]
+    pub kb: Vec<String>,
     /// State of the machine from beside its dumps: a SYSTEM hive, a .reg export of the TCP/IP
     /// parameters, or saved output of `netsh interface ipv4 show global`; may be repeated
     #[arg(long, value_name = "FILE")]
@@ -35,6 +45,10 @@ pub struct AnalysisArgs {
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
+    /// Search all of a memory dump for the registry where the kernel's own tables do not lead to it:
+    /// reads the whole file
+    #[arg(long)]
+    pub deep: bool,
     /// Most that is read from standard input, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub limit_memory: u64,
@@ -55,17 +69,27 @@ impl AnalysisArgs {
                 ..Limits::default()
             },
             sha256: self.sha256,
+            deep: self.deep,
             ..Engine::default()
         };
         let options = self.symbols.options(false);
         engine.options = ToolOptions {
             offline: !self.symbols.may_ask_a_server(),
             symbols: self.symbols.is_given(),
+            deep: self.deep,
         };
-        engine.symbols = Some(SymbolLibrary::new(options));
+        let library = SymbolLibrary::new(options);
+        // A message that standard error does not take is no reason to stop.
+        let _ = report_problems(&library);
+        engine.symbols = Some(library);
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }
+        let loaded = match &self.knowledge {
+            Some(path) => kb::load_knowledge(path).map_err(|e| format!("--knowledge: {e}"))?,
+            None => Loaded::default(),
+        };
+        engine.articles = Articles::new(&self.kb, loaded).map_err(|e| format!("--kb: {e}"))?;
         for path in &self.registry {
             let state = registry(path).map_err(|e| format!("--registry: {e}"))?;
             engine.registry.push(state);

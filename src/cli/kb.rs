@@ -15,8 +15,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::knowledge::asked::{Articles, Asked};
+use crate::knowledge::builds;
+use crate::knowledge::entry::{self, Entry};
 use crate::knowledge::hotfix::{self, Article};
-use crate::knowledge::{builds, defect};
+use crate::knowledge::load::{self, Loaded};
 use crate::report::escape::visible;
 use crate::report::json;
 
@@ -42,6 +45,9 @@ pub struct ShowArgs {
     /// The article's number
     #[arg(value_name = "KB", default_value = "KB943650")]
     pub article: String,
+    /// Directory of rule files for other articles
+    #[arg(long, value_name = "DIR")]
+    pub knowledge: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -86,8 +92,11 @@ pub enum Format {
 #[derive(Debug, thiserror::Error)]
 pub enum KbError {
     /// Wrong usage: exit status 2.
-    #[error("no article {0:?}: known is KB943650")]
+    #[error("{0}")]
     UnknownArticle(String),
+    /// Wrong usage: exit status 2.
+    #[error("--knowledge: {0}")]
+    Knowledge(String),
     /// Wrong usage: exit status 2.
     #[error("--builds: {0}")]
     Builds(String),
@@ -101,8 +110,20 @@ pub enum KbError {
 pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result<u8, KbError> {
     match &args.command {
         KbCommand::Show(show) => {
-            let article = hotfix::article(&show.article)
-                .ok_or_else(|| KbError::UnknownArticle(show.article.clone()))?;
+            let loaded = match &show.knowledge {
+                Some(path) => load_knowledge(path).map_err(KbError::Knowledge)?,
+                None => Loaded::default(),
+            };
+            let asked = Articles::new(std::slice::from_ref(&show.article), loaded)
+                .map_err(KbError::UnknownArticle)?;
+            if let Asked::Article(article) = &asked.main {
+                match show.format {
+                    Format::Text => text::show_entry(article, out)?,
+                    form => write_records(&[entry_record(article, &asked.version)], form, out)?,
+                }
+                return Ok(0);
+            }
+            let article = hotfix::KB943650;
             match show.format {
                 Format::Text => text::show(article, out)?,
                 form => write_records(&[article_record(article)], form, out)?,
@@ -153,6 +174,15 @@ pub fn load_builds(path: &std::path::Path) -> Result<builds::BuildTable, String>
     Ok(table)
 }
 
+/// The rule files of a directory. Errors are for a person: they name the file, the line and what
+/// was expected.
+pub fn load_knowledge(path: &std::path::Path) -> Result<Loaded, String> {
+    let read = |path: &std::path::Path| {
+        inspect::read_regular(path, load::MAX_FILE as u64).map_err(|error| error.message)
+    };
+    load::directory(path, read).map_err(|error| visible(&error.to_string()))
+}
+
 fn write_records<T: Serialize>(records: &[T], form: Format, out: &mut dyn Write) -> io::Result<()> {
     if form == Format::Jsonl {
         for record in records {
@@ -181,7 +211,7 @@ fn article_record(article: &'static Article) -> Value {
         "schema_version": "1.0",
         "knowledge": crate::knowledge::VERSION,
         "packages": packages,
-        "look_alikes": defect::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
+        "look_alikes": entry::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
         "version_rules": crate::knowledge::versions::version_rules(),
     });
     if let (Value::Object(record), Ok(Value::Object(facts))) =
@@ -192,6 +222,36 @@ fn article_record(article: &'static Article) -> Value {
     record
 }
 
-fn look_alike(row: &defect::LookAlike) -> Value {
+/// An article of a rule file.
+fn entry_record(article: &Entry, version: &str) -> Value {
+    let systems = article.systems.iter().map(|row| {
+        serde_json::json!({ "from": row.from, "to": row.to, "applicability": row.applicability, "basis": row.basis, "reason": row.reason })
+    });
+    let versions = article.versions.iter().map(|row| {
+        serde_json::json!({ "from": row.from, "to": row.to, "applicability": row.applicability, "basis": row.basis, "reason": row.reason })
+    });
+    let evidence = article.evidence.iter().map(|row| {
+        serde_json::json!({ "id": row.id, "for": row.supports, "strength": row.strength, "effect": row.effect, "basis": row.basis, "says": row.says })
+    });
+    let actions = article
+        .actions
+        .iter()
+        .map(|row| serde_json::json!({ "do": row.id, "text": row.text, "command": row.command }));
+    serde_json::json!({
+        "type": "article",
+        "schema_version": "1.0",
+        "knowledge": version,
+        "kb": article.kb,
+        "title": article.title,
+        "decides": article.decides,
+        "fixed_version": article.fixed_in,
+        "system_rules": systems.collect::<Vec<_>>(),
+        "version_rules": versions.collect::<Vec<_>>(),
+        "evidence": evidence.collect::<Vec<_>>(),
+        "actions": actions.collect::<Vec<_>>(),
+    })
+}
+
+fn look_alike(row: &entry::LookAlike) -> Value {
     serde_json::json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
 }

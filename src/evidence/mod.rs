@@ -3,38 +3,27 @@
 //! Each observer asks one question, needs nothing another one found, and says why when it could
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
+pub mod articles;
 mod code;
+mod conditions;
 mod forwarding;
 mod frames;
 mod inventory;
+mod lock;
+pub mod look_alikes;
 mod machine;
 mod memory;
 mod place;
+mod processors;
 pub mod servicing;
 
 pub use servicing::{Servicing, servicing};
 
 use crate::facts::CrashFacts;
 use crate::knowledge::builds::BuildTable;
-use crate::vocabulary::open_enum;
-
-open_enum! {
-    /// How much a piece of evidence weighs.
-    Strength {
-        /// Settles the question together with few others.
-        Decisive = "decisive",
-        /// Weighs much.
-        Strong = "strong",
-        /// Weighs something.
-        Moderate = "moderate",
-        /// Hardly weighs.
-        Weak = "weak",
-        /// Rules the defect out, whatever else was seen.
-        Excluding = "excluding",
-    }
-}
 
 pub use crate::knowledge::Basis;
+pub use crate::knowledge::matching::Strength;
 
 /// One piece of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +120,9 @@ const OBSERVERS: &[Observer] = &[
     frames::on_stack,
     frames::instruction,
     memory::observe,
+    lock::observe,
+    processors::past_the_lock,
+    processors::spinning,
 ];
 
 /// Asks every observer. The order of the result is fixed; no observer depends on another.

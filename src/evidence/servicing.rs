@@ -104,7 +104,7 @@ fn by_system(build: u32) -> Servicing {
 }
 
 /// The best claim about a module's version and where it comes from.
-fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
+pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
     if let Some(claim) = &module.version {
         let [major, minor, build, revision] = claim.version;
         let version = FileVersion::new(major, minor, build, revision);

@@ -1,7 +1,11 @@
 //! What lies at the addresses a fault worked with: pool blocks, and lists that do not add up.
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+
 use crate::bytes::{Budget, Gva};
 use crate::kernel::lists::{self, Direction, End, Rules};
+use crate::kernel::locks::{FORWARDING, TIMERS};
 use crate::kernel::pool::{self, PoolBlock, Tag};
 use crate::kernel::structures;
 use crate::machine::Machine;
@@ -11,10 +15,8 @@ use super::{FaultFacts, Finding, PoolTagFacts};
 
 /// Entries of one list that are walked.
 const MOST_ENTRIES: usize = 4096;
-/// "IP Multicast Forwarding Entry pool": entries, their sets, outgoing interfaces (pooltag.txt).
-const FORWARDING: Tag = Tag(*b"IPmf");
-/// "IP Timer Tables" (pooltag.txt).
-const TIMERS: Tag = Tag(*b"Iptt");
+/// Pages that are looked at for pool blocks.
+const MOST_PAGES: usize = 256;
 
 /// What the search works on.
 pub(super) struct Scene<'a> {
@@ -22,9 +24,32 @@ pub(super) struct Scene<'a> {
     pub machine: Machine,
     pub build: Option<u32>,
     pub budget: &'a Budget,
+    /// Addresses of PoolBigPageTable and PoolBigPageTableSize, where symbols name them.
+    pub large_table: Option<(u64, u64)>,
+    /// Pages whose blocks are known; the pool around a fault is few pages, asked for often.
+    pages: RefCell<BTreeMap<u64, Vec<PoolBlock>>>,
+    large: OnceCell<Vec<PoolBlock>>,
 }
 
-impl Scene<'_> {
+impl<'a> Scene<'a> {
+    /// A scene whose large allocations are unknown until `large_table` is set.
+    pub fn new(
+        memory: &'a dyn Memory,
+        machine: Machine,
+        build: Option<u32>,
+        budget: &'a Budget,
+    ) -> Scene<'a> {
+        Scene {
+            memory,
+            machine,
+            build,
+            budget,
+            large_table: None,
+            pages: RefCell::default(),
+            large: OnceCell::new(),
+        }
+    }
+
     /// Outstanding allocations of the defect's tags. `table` is the address of the pointer to
     /// the tracking table.
     pub fn pool_tags(&self, table: u64) -> Option<Vec<PoolTagFacts>> {
@@ -61,12 +86,40 @@ impl Scene<'_> {
         found
     }
 
-    fn block(&self, address: u64) -> Option<PoolBlock> {
-        pool::block_at(self.memory, address, self.machine, self.build)
+    /// The pool block that holds an address: a small one, or one of the table of large allocations.
+    pub(super) fn block(&self, address: u64) -> Option<PoolBlock> {
+        self.small_block(address)
+            .or_else(|| pool::block_among(self.large_blocks(), address))
+    }
+
+    fn small_block(&self, address: u64) -> Option<PoolBlock> {
+        let page = address & !0xFFF;
+        let mut pages = self.pages.borrow_mut();
+        if let Some(blocks) = pages.get(&page) {
+            return pool::block_among(blocks, address);
+        }
+        if pages.len() >= MOST_PAGES {
+            return None;
+        }
+        let blocks = pool::blocks_of_page(self.memory, page, self.machine, self.build);
+        let blocks = pages.entry(page).or_insert(blocks.unwrap_or_default());
+        pool::block_among(blocks, address)
+    }
+
+    fn large_blocks(&self) -> &[PoolBlock] {
+        self.large.get_or_init(|| {
+            let layout = structures::find(self.build, self.machine);
+            self.large_table
+                .zip(layout)
+                .and_then(|(table, layout)| {
+                    pool::large_blocks(self.memory, table, layout, self.budget)
+                })
+                .unwrap_or_default()
+        })
     }
 
     /// The tag of the allocated block at an address.
-    fn tag(&self, address: u64) -> Option<Tag> {
+    pub(super) fn tag(&self, address: u64) -> Option<Tag> {
         self.block(address)
             .filter(|block| block.allocated)
             .map(|block| block.tag)
@@ -128,6 +181,8 @@ impl Scene<'_> {
         })
     }
 
+    /// A list whose neighbours disagree. A race leaves pointers to real list entries; whoever writes
+    /// over a linked entry leaves anything else.
     fn torn(&self, from: u64, to: u64, back: u64) -> Finding {
         let tags = [self.tag(from), self.tag(to)];
         let tag = tags.into_iter().flatten().next();
@@ -135,16 +190,35 @@ impl Scene<'_> {
             Some(tag) => format!("{address:#x} ({tag})"),
             None => format!("{address:#x}"),
         };
+        let (kind, form) = match self.is_entry(back) {
+            true => ("torn-list", "another list entry"),
+            false => ("overwritten-list", "no list entry"),
+        };
         Finding {
-            kind: "torn-list".to_owned(),
+            kind: kind.to_owned(),
             address: Some(from),
             tag: tag.map(|tag| tag.to_string()),
             detail: format!(
-                "the list entry {} leads to {}, which leads back to {back:#x}",
+                "the list entry {} leads to {}, which leads back to {back:#x}, {form}",
                 named(from, tags.first().copied().flatten()),
                 named(to, tags.last().copied().flatten()),
             ),
         }
+    }
+
+    /// True for a list entry that is really linked: a neighbour points back to it. An entry of a
+    /// free block is on the pool's own lists, not on one of the network stack's.
+    fn is_entry(&self, at: u64) -> bool {
+        let width = self.machine.pointer_width();
+        let link = |at: u64, offset: usize| {
+            let at = at.checked_add(offset as u64)?;
+            self.memory.read_pointer(Gva(at), width).ok()
+        };
+        let (Some(next), Some(previous)) = (link(at, 0), link(at, width)) else {
+            return false;
+        };
+        let linked = [link(next, width), link(previous, 0)].contains(&Some(at));
+        linked && self.block(at).is_none_or(|block| block.allocated)
     }
 }
 

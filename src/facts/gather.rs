@@ -1,5 +1,6 @@
 //! Gathers the facts of a kernel dump: the header, and for a triage dump everything it carries.
 
+use super::code;
 use super::fault::{Found, found};
 use super::gather_memory;
 use super::session::{self, Session};
@@ -15,8 +16,8 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
 use super::{
-    BugCheckFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product, SystemFacts,
-    TaggedFact, WriterFact,
+    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product,
+    SystemFacts, TaggedFact, WriterFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -40,19 +41,35 @@ pub fn gather(
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> CrashFacts {
+    gather_with(reader, dump, library, false, budget)
+}
+
+/// As [`gather`]; `deep` allows to search all pages of a memory dump for the registry where no short way
+/// leads to it.
+pub fn gather_with(
+    reader: &PagedReader<'_>,
+    dump: KernelDump,
+    library: Option<&SymbolLibrary>,
+    deep: bool,
+    budget: &Budget,
+) -> CrashFacts {
     let KernelDump {
         header,
-        body,
+        mut body,
         damage,
     } = dump;
+    let listed = match &mut body {
+        Body::Triage(triage) => modules(triage),
+        Body::Physical(_) | Body::None => Modules::default(),
+    };
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
         Body::Physical(_) | Body::None => None,
     };
     let mut memory = match &body {
-        Body::Physical(Some(body)) => {
-            Some(gather_memory::read(reader, &header, body, library, budget))
-        }
+        Body::Physical(Some(body)) => Some(gather_memory::read(
+            reader, &header, body, library, deep, budget,
+        )),
         _ => None,
     };
     let space = triage.map(|triage| address_space(reader, &header, triage));
@@ -65,7 +82,7 @@ pub fn gather(
         .or(header.context.as_ref());
     let mut modules = match &mut memory {
         Some(memory) => std::mem::take(&mut memory.modules),
-        None => triage.map(modules).unwrap_or_default(),
+        None => listed,
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
@@ -83,13 +100,19 @@ pub fn gather(
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
     damage.extend(memory.damage);
-    let (fault, stack, bucket) = match found {
+    let (fault, stack, bucket, code) = match found {
         Some(Found {
             fault,
             stack,
             bucket,
-        }) => (fault, stack, Some(bucket)),
-        None => (fault_from_parameters(&header), None, None),
+            code,
+        }) => (fault, stack, Some(bucket), code),
+        None => (
+            fault_from_parameters(&header),
+            None,
+            None,
+            CodeFacts::default(),
+        ),
     };
     CrashFacts {
         dump: DumpFacts {
@@ -122,6 +145,7 @@ pub fn gather(
         modules,
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
         memory: memory.facts,
+        code,
     }
 }
 
@@ -138,8 +162,9 @@ fn investigate(
     let session = Session::new(modules, space, library, header.machine?);
     let crash = Crash::from_triage(reader, header, triage, space, &session)?;
     let investigation = fault::investigate(&crash, budget);
-    let found = found(&crash, &investigation, modules, &session, None);
+    let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
+    code::add(&session, &mut found, &mut [], header.build, budget);
     let learnt = session.learnt();
     session::apply(learnt, modules);
     Some(found)
@@ -240,18 +265,17 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-fn modules(triage: &TriageDump) -> Modules {
+/// The drivers as modules; their paths are moved, not copied.
+fn modules(triage: &mut TriageDump) -> Modules {
     let list: Vec<Module> = triage
         .drivers
-        .iter()
+        .iter_mut()
         .map(|driver| {
-            let name = driver.path.as_deref().map(file_name);
+            let path = driver.path.take();
+            let name = path.as_deref().map(|path| file_name(path).to_owned());
             Module {
-                name: name.map(str::to_owned),
-                path: driver
-                    .path
-                    .clone()
-                    .filter(|path| Some(path.as_str()) != name),
+                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                name,
                 base: driver.base,
                 size: driver.size_of_image,
                 time_date_stamp: driver.time_date_stamp,
@@ -259,6 +283,7 @@ fn modules(triage: &TriageDump) -> Modules {
                 version: None,
                 pdb: None,
                 symbols: SymbolState::NotNeeded,
+                wrong_files: Vec::new(),
             }
         })
         .collect();

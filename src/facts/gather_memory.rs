@@ -1,27 +1,32 @@
 //! Gathers the facts of a memory dump: modules with their versions, the fault, every processor.
 
-use crate::bytes::{Budget, PagedReader};
+use crate::bytes::{Budget, Gva, PagedReader};
 use crate::dump::{Damage, Header, PhysicalBody};
 use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
+use crate::kernel::debugger_data::Keys;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::processors::Processor;
-use crate::kernel::registry::{self, Hive};
+use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
-use crate::machine::Machine;
+use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::{StackKind, StackRange, Walker};
+use crate::unwind::Walker;
 
+use super::code;
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
+use super::locks::{self, Seat};
 use super::session::{self, Session};
 use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
 
+/// Bytes of a stack that are searched for locks and sets.
+const MOST_OF_STACK: u64 = 0x6000;
 /// Other processors whose stacks are walked.
 const MOST_STACKS: usize = 64;
 
@@ -48,6 +53,7 @@ pub(super) fn read(
     header: &Header,
     body: &PhysicalBody,
     library: Option<&SymbolLibrary>,
+    deep: bool,
     budget: &Budget,
 ) -> FromMemory {
     let mut result = FromMemory::default();
@@ -58,11 +64,20 @@ pub(super) fn read(
     };
     let paged_pool = state::paged_pool_start(&space, header);
     let space = space.with_paged_pool(paged_pool);
-    let Some(kernel) = state::read(&space, header, budget) else {
+    let Some(mut kernel) = state::read(&space, header, None, budget) else {
         return result;
     };
+    if kernel.kdbg_encoded
+        && let Some(keys) = keys(&kernel, &space, library, header.machine)
+        && let Some(decoded) = state::read(&space, header, Some(&keys), budget)
+    {
+        kernel = decoded;
+    }
     if kernel.kdbg_encoded {
-        result.note("the debugger data block is encoded: what it leads to is not known");
+        result.note(
+            "the debugger data block is encoded, and without the kernel's symbols what it leads to \
+             is not known",
+        );
     }
     match &kernel.drivers {
         Some(list) => result.drivers(list, &space),
@@ -89,9 +104,11 @@ pub(super) fn read(
         return result;
     };
     let session = Session::new(&result.modules, &space, library, machine);
+    let mut fault_registers = None;
     result.found = Crash::from_memory(header, &kernel, &space, &session).map(|crash| {
         let investigation = fault::investigate(&crash, budget);
         let number = crashed.map(|p| p.number);
+        fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
         found(&crash, &investigation, &result.modules, &session, number)
     });
     let mut facts = MemoryFacts {
@@ -99,12 +116,12 @@ pub(super) fn read(
         other_stacks: other_stacks(&kernel, machine, &space, &session, budget),
         ..MemoryFacts::default()
     };
-    let scene = Scene {
-        memory: &space,
-        machine,
-        build: header.build,
-        budget,
-    };
+    let mut scene = Scene::new(&space, machine, header.build, budget);
+    // Only for builds whose table is known: looking names up costs.
+    scene.large_table = structures::find(header.build, machine).and_then(|_| {
+        let table = session.kernel_address("PoolBigPageTable")?;
+        Some((table, session.kernel_address("PoolBigPageTableSize")?))
+    });
     let table = kernel
         .kdbg
         .as_ref()
@@ -116,16 +133,48 @@ pub(super) fn read(
     facts
         .findings
         .extend(tag_findings(facts.pool_tags.as_deref()));
+    let stack = result.found.as_ref().and_then(|found| found.stack.as_ref());
+    let seats = seats(
+        &kernel,
+        machine,
+        fault_registers,
+        stack,
+        &facts.other_stacks,
+    );
+    let locks = locks::locks(&scene, &seats, &session);
+    facts.sets = locks.sets;
+    for (processor, held) in facts.processors.iter_mut().zip(locks.held) {
+        processor.spin = held.spin;
+        processor.handles = held.handles;
+        processor.tables = held.tables;
+    }
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
+    if let Some(found) = &mut result.found {
+        code::add(
+            &session,
+            found,
+            &mut facts.other_stacks,
+            header.build,
+            budget,
+        );
+    }
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);
     let processes = header
         .ps_active_process_head
         .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
-    if let Some(processes) = processes {
-        result.registry(&space, header, machine.truncate(processes), budget);
+    if let Some(layout) = structures::find(header.build, machine) {
+        let hive = processes
+            .and_then(|at| registry::system_hive(&space, machine.truncate(at), layout, budget))
+            .or_else(|| {
+                deep.then(|| registry::search(&space, &physical, layout, budget))
+                    .flatten()
+            });
+        if let Some(cells) = hive {
+            result.registry(cells, header, budget);
+        }
     }
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
@@ -142,14 +191,7 @@ impl FromMemory {
     }
 
     /// What the SYSTEM hive in memory says, where its cells are resident.
-    fn registry(&mut self, memory: &dyn Memory, header: &Header, processes: u64, budget: &Budget) {
-        let hive = header
-            .machine
-            .and_then(|machine| structures::find(header.build, machine))
-            .and_then(|layout| registry::system_hive(memory, processes, layout, budget));
-        let Some(cells) = hive else {
-            return;
-        };
+    fn registry(&mut self, cells: MemoryCells<'_>, header: &Header, budget: &Budget) {
         let values = registry::system_values(&Hive::new(cells, budget));
         self.machine = values.computer_name;
         if self.service_pack.is_none() {
@@ -208,6 +250,7 @@ impl FromMemory {
                     version: None,
                     pdb: None,
                     symbols: SymbolState::NotNeeded,
+                    wrong_files: Vec::new(),
                 };
                 from_memory::complete(&mut module, memory);
                 module
@@ -234,7 +277,7 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine);
+            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
             let walker = Walker {
                 code,
                 memory,
@@ -246,18 +289,66 @@ fn other_stacks(
         .collect()
 }
 
-/// The stacks of a processor, the one it is on first.
-fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
-    let range = |(low, high), kind| StackRange { low, high, kind };
-    let thread = processor.thread.limit.zip(processor.thread.base);
-    let held = state::stack_of(processor, sp, machine).filter(|range| Some(*range) != thread);
-    [
-        held.map(|pair| range(pair, StackKind::Dpc)),
-        thread.map(|pair| range(pair, StackKind::Thread)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+/// What an encoded debugger data block is decoded with, where the kernel's symbols name it.
+fn keys(
+    kernel: &KernelState,
+    memory: &dyn Memory,
+    library: Option<&SymbolLibrary>,
+    machine: Option<Machine>,
+) -> Option<Keys> {
+    let mut first = FromMemory::default();
+    let list = kernel.drivers.as_ref()?;
+    let only_kernel = LoadedDrivers {
+        drivers: list.drivers.iter().take(1).cloned().collect(),
+        ..list.clone()
+    };
+    first.drivers(&only_kernel, memory);
+    let session = Session::new(&first.modules, memory, library, machine?);
+    let value = |name: &str| memory.read_u64(Gva(session.kernel_address(name)?)).ok();
+    Some(Keys {
+        never: value("KiWaitNever")?,
+        always: value("KiWaitAlways")?,
+        encoded_at: session.kernel_address("KdpDataBlockEncoded")?,
+    })
+}
+
+/// Each processor with the registers and the stack of what it did: on the one that crashed those of the
+/// fault, on the others those their freeze saved. In the order of the kernel's processors.
+fn seats(
+    kernel: &KernelState,
+    machine: Machine,
+    fault: Option<Registers>,
+    stack: Option<&StackFacts>,
+    others: &[StackFacts],
+) -> Vec<Seat> {
+    let seat = |(index, processor): (usize, &Processor)| {
+        let crashed = Some(index) == kernel.crashed;
+        let registers = match crashed {
+            true => fault.clone(),
+            false => processor.registers.clone(),
+        };
+        let walked = match crashed {
+            true => stack,
+            false => others
+                .iter()
+                .find(|stack| stack.processor == Some(processor.number)),
+        };
+        let sp = registers.as_ref().and_then(Registers::sp);
+        let range = sp.and_then(|sp| {
+            let (_, top) = state::stack_of(processor, sp, machine)?;
+            let end = walked
+                .and_then(StackFacts::activity_end)
+                .filter(|end| (sp..top).contains(end))
+                .unwrap_or(top);
+            Some((sp, end.min(sp.saturating_add(MOST_OF_STACK))))
+        });
+        Seat {
+            number: processor.number,
+            registers,
+            stack: range,
+        }
+    };
+    kernel.processors.iter().enumerate().map(seat).collect()
 }
 
 /// What the tracking table says about forwarding: entries beyond the two sets exist only where it
@@ -321,6 +412,7 @@ fn processors(kernel: &KernelState) -> Vec<ProcessorFacts> {
                 dpc_time: processor.dpc_time,
                 thread: processor.state.current_thread,
                 process: processor.process.clone(),
+                ..ProcessorFacts::default()
             }
         })
         .collect()

@@ -23,6 +23,74 @@ pub struct ProcessorFacts {
     pub thread: Option<u64>,
     /// Name of that thread's process.
     pub process: Option<String>,
+    /// What it spins on; `None` when it is in no loop that is known.
+    #[serde(default)]
+    pub spin: Option<SpinFacts>,
+    /// Queue handles on the stack of its activity that are really queued for their lock.
+    #[serde(default)]
+    pub handles: Vec<HandleFacts>,
+    /// Timer tables (pool tag `Iptt`) that its registers and its activity's stack lead to.
+    #[serde(default)]
+    pub tables: Vec<TableFacts>,
+}
+
+/// A processor in a loop that does not end by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpinFacts {
+    /// `queued-spin-lock`, `spin-lock`, `readers`, `self-linked-entry`, `cyclic-list` or `memory`.
+    pub kind: String,
+    /// Where the loop reads; for a list, an entry that leads to itself or back into the cycle.
+    pub address: u64,
+    /// What is there.
+    pub value: Option<u64>,
+    /// The lock it waits for, where it waits for one.
+    pub lock: Option<u64>,
+    /// Pool tag of the block around the lock or the entry.
+    pub tag: Option<String>,
+}
+
+/// A queue handle (KLOCK_QUEUE_HANDLE) that its lock's queue really holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandleFacts {
+    /// Address on the stack.
+    pub address: u64,
+    /// Address of the spin lock.
+    pub lock: u64,
+    /// It waits for the lock; false when it owns it.
+    pub waiting: bool,
+    /// Pool tag of the block around the lock.
+    pub tag: Option<String>,
+}
+
+/// A timer table that a processor works with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    /// Where on the stack its address was found; `None` for a register.
+    pub seen_at: Option<u64>,
+    /// Address of the table's block.
+    pub table: u64,
+}
+
+/// The multicast forwarding set, read with the layout of the fixed x64 build of Windows 10.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFacts {
+    /// Address.
+    pub address: u64,
+    /// Entries.
+    pub entries: u32,
+    /// Address of its spin lock.
+    pub spin_lock: u64,
+    /// What the spin lock holds: 0, 1, or the address of its queue's last handle.
+    pub held_by: u64,
+    /// Readers inside the lock.
+    pub readers: u32,
+    /// Address of its timer table.
+    pub table: u64,
+    /// What the table was recognised by: `tag` (a block tagged `Iptt`) or `lists` (a large allocation
+    /// of list heads).
+    pub table_has: String,
+    /// Processors whose registers or stack lead to it.
+    pub seen_on: Vec<u32>,
 }
 
 /// Outstanding pool allocations of one tag.
@@ -58,4 +126,7 @@ pub struct MemoryFacts {
     pub pool_tags: Option<Vec<PoolTagFacts>>,
     /// What was seen at addresses.
     pub findings: Vec<Finding>,
+    /// Forwarding sets found.
+    #[serde(default)]
+    pub sets: Vec<SetFacts>,
 }

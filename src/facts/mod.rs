@@ -4,19 +4,26 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+mod code;
 pub mod external;
 mod fault;
 mod findings;
 mod gather;
 mod gather_memory;
+mod locks;
 mod memory;
 mod packed;
 mod session;
 mod user;
 
-pub use gather::{address_space, gather};
-pub use memory::{Finding, MemoryFacts, PoolTagFacts, ProcessorFacts};
+pub use code::{CodeFacts, LockCheckFacts, LockFact};
+pub use gather::{address_space, gather, gather_with};
+pub use memory::{
+    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts,
+    TableFacts,
+};
 pub use packed::{pack, unpack};
+pub(crate) use session::codeview;
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
@@ -269,6 +276,16 @@ pub struct StackFacts {
     pub stopped_because: Option<String>,
 }
 
+impl StackFacts {
+    /// The stack pointer of the first frame that belongs to another activity: what lies below it is
+    /// the faulting one's. `None` when the walk saw no such frame.
+    pub fn activity_end(&self) -> Option<u64> {
+        let first = usize::try_from(self.faulting_activity?).ok()?;
+        // Candidates are not counted either, but they are no boundary.
+        self.frames.get(first).filter(|f| f.boundary.is_some())?.sp
+    }
+}
+
 /// The failure bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BucketFacts {
@@ -311,4 +328,7 @@ pub struct CrashFacts {
     /// What only a dump with memory tells; `None` for others and where it cannot be read.
     #[serde(default)]
     pub memory: Option<MemoryFacts>,
+    /// What was read from the network stack's code.
+    #[serde(default)]
+    pub code: CodeFacts,
 }

@@ -8,8 +8,8 @@ use crate::modules::{
 };
 
 use super::{
-    ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts, Product,
-    StackFacts, SystemFacts,
+    CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
+    Product, StackFacts, SystemFacts,
 };
 
 /// FILETIME of 1970-01-01T00:00Z.
@@ -101,6 +101,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
                 .collect(),
         ),
         memory: None,
+        code: CodeFacts::default(),
     }
 }
 
@@ -145,5 +146,6 @@ fn module(module: &UserModule) -> Module {
             guid_age: pdb.guid_age.clone(),
         }),
         symbols: SymbolState::NotNeeded,
+        wrong_files: Vec::new(),
     }
 }

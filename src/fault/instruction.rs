@@ -139,7 +139,7 @@ fn code_at(crash: &Crash<'_>, address: u64, len: usize) -> Vec<u8> {
     Vec::new()
 }
 
-fn image_bytes(code: &dyn CodeInfo, address: u64, buf: &mut [u8]) -> bool {
+pub(super) fn image_bytes(code: &dyn CodeInfo, address: u64, buf: &mut [u8]) -> bool {
     code.module_at(address)
         .and_then(|module| Some(code.read_image(module, module.rva(address)?, buf)))
         .unwrap_or(false)

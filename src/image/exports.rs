@@ -6,7 +6,7 @@ use crate::bytes::View;
 /// Names read at most; the kernel exports about 3,000.
 const MAX_NAMES: u32 = 0x1_0000;
 /// Longest name kept, in bytes.
-const MAX_NAME: usize = 512;
+pub(super) const MAX_NAME: usize = 512;
 
 /// One exported name with its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Image {
     }
 
     /// ASCII text that ends with NUL within `limit` bytes.
-    fn text_at(&self, rva: u32, limit: usize) -> Option<String> {
+    pub(super) fn text_at(&self, rva: u32, limit: usize) -> Option<String> {
         let bytes = self.layout.from(rva);
         let bytes = bytes.get(..limit.min(bytes.len()))?;
         let end = bytes.iter().position(|b| *b == 0)?;

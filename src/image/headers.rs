@@ -36,6 +36,7 @@ pub(super) struct Headers {
     pub entry_point: u32,
     pub sections: Vec<Section>,
     pub exports: Directory,
+    pub imports: Directory,
     pub resources: Directory,
     pub exceptions: Directory,
     pub debug: Directory,
@@ -99,6 +100,7 @@ fn parse_nt(pe: &[u8]) -> Result<Headers, ImageError> {
             })
             .collect(),
         exports: directory(directories.get_export_table()),
+        imports: directory(directories.get_import_table()),
         resources: directory(directories.get_resource_table()),
         exceptions: directory(directories.get_exception_table()),
         debug: directory(directories.get_debug_table()),

@@ -8,6 +8,7 @@ mod codeview;
 mod exports;
 mod functions;
 mod headers;
+mod imports;
 mod layout;
 mod mapped;
 mod version;
@@ -15,6 +16,7 @@ mod version;
 pub use codeview::{CodeView, Guid};
 pub use exports::Export;
 pub use functions::{FunctionRange, RuntimeFunction};
+pub use imports::Import;
 pub use version::{FileVersion, VersionInfo};
 
 use crate::machine::Machine;

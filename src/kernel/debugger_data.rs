@@ -37,6 +37,27 @@ const LARGEST: usize = 0x1000;
 /// Up to and including KernBase.
 const SMALLEST: usize = 0x20;
 
+/// What an encoded block is decoded with: two variables of the kernel and the address of a third, which
+/// only symbols name. Source: QEMU's `contrib/elf2dmp`, volatility's `win8_kdbg.py`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// KiWaitNever.
+    pub never: u64,
+    /// KiWaitAlways.
+    pub always: u64,
+    /// Address of KdpDataBlockEncoded.
+    pub encoded_at: u64,
+}
+
+impl Keys {
+    fn plain(&self, word: u64) -> u64 {
+        // The rotation is by the key's low byte, which a 64-bit rotation takes modulo 64.
+        let rotated = (word ^ self.never).rotate_left((self.never & 0x3F) as u32);
+        let address = self.encoded_at | 0xFFFF_0000_0000_0000;
+        (rotated ^ address).swap_bytes() ^ self.always
+    }
+}
+
 /// A plain (not encoded) debugger data block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebuggerData {
@@ -56,6 +77,16 @@ impl DebuggerData {
         }
         let bytes = bytes.get(..size.min(bytes.len()))?.to_vec();
         Some(DebuggerData { bytes })
+    }
+
+    /// Decodes an encoded block; `None` when the keys do not make one of it.
+    pub fn decode(bytes: &[u8], keys: &Keys) -> Option<DebuggerData> {
+        let plain: Vec<u8> = bytes
+            .chunks_exact(8)
+            .filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)))
+            .flat_map(|word| keys.plain(word).to_le_bytes())
+            .collect();
+        DebuggerData::read(&plain)
     }
 
     /// Bytes present, at most the block's own size.
@@ -205,5 +236,35 @@ mod tests {
     #[test]
     fn an_encoded_block_is_not_read_as_a_plain_one() {
         assert_eq!(DebuggerData::read(&[0xA5; 0x340]), None);
+    }
+
+    #[test]
+    fn an_encoded_block_is_decoded_with_the_kernels_keys_and_only_with_them() {
+        let keys = Keys {
+            never: 0x8A3C_55D1_0E4F_29B7,
+            always: 0x0123_4567_89AB_CDEF,
+            encoded_at: 0xFFFF_F800_02A1_7C40,
+        };
+        // The way back, step by step: what the kernel does to each word.
+        let encode = |plain: u64| {
+            let swapped = u64::from_be_bytes((plain ^ keys.always).to_le_bytes());
+            let x = swapped ^ keys.encoded_at;
+            // 0xB7 modulo 64 is 55.
+            ((x >> 55) | (x << 9)) ^ keys.never
+        };
+        let mut plain = vec![0x11; 0x340];
+        plain[0x10..0x14].copy_from_slice(b"KDBG");
+        plain[0x14..0x18].copy_from_slice(&0x340u32.to_le_bytes());
+        plain[0x48..0x50].copy_from_slice(&0xFFFF_F800_0181_2345u64.to_le_bytes());
+        let encoded: Vec<u8> = plain
+            .chunks(8)
+            .flat_map(|w| encode(u64::from_le_bytes(w.try_into().unwrap())).to_le_bytes())
+            .collect();
+        assert_eq!(DebuggerData::read(&encoded), None);
+        let block = DebuggerData::decode(&encoded, &keys).unwrap();
+        assert_eq!(block.loaded_module_list(), Some(0xFFFF_F800_0181_2345));
+        assert_eq!(block.len(), 0x340);
+        let other = Keys { always: 1, ..keys };
+        assert_eq!(DebuggerData::decode(&encoded, &other), None);
     }
 }

@@ -5,6 +5,7 @@
 pub mod debugger_data;
 pub mod layouts;
 pub mod lists;
+pub mod locks;
 pub mod modules;
 pub mod pool;
 pub mod process;

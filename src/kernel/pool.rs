@@ -1,4 +1,5 @@
-//! Pool memory: the block around an address, and the allocation counts of the tracking table.
+//! Pool memory: the block around an address, the table of large allocations, and the allocation counts
+//! of the tracking table.
 //!
 //! POOL_HEADER as builds 6000 to 7601 lay it out. A block is believed only when every header from
 //! the start of its page on agrees with the next: any other bytes could look like one.
@@ -16,6 +17,8 @@ const BUILDS: std::ops::RangeInclusive<u32> = 6000..=7601;
 const PROTECTED: u32 = 0x8000_0000;
 /// Pages of the tracking table that are looked at.
 const MOST_TABLE_PAGES: u64 = 64;
+/// Entries of the table of large allocations that are looked at.
+const MOST_LARGE: u64 = 1 << 15;
 
 /// A pool tag: four characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +79,30 @@ pub fn block_at(
     machine: Machine,
     build: Option<u32>,
 ) -> Option<PoolBlock> {
+    let blocks = blocks_of_page(memory, address & !(PAGE - 1), machine, build)?;
+    block_among(&blocks, address)
+}
+
+/// The block of a page's blocks that holds `address`.
+pub fn block_among(blocks: &[PoolBlock], address: u64) -> Option<PoolBlock> {
+    blocks
+        .iter()
+        .find(|block| {
+            address
+                .checked_sub(block.header)
+                .is_some_and(|at| at < block.size)
+        })
+        .filter(|block| block.tag.is_printable())
+        .copied()
+}
+
+/// All blocks of the page at `page`, which must be small pool blocks from its start to its end.
+pub fn blocks_of_page(
+    memory: &dyn Memory,
+    page: u64,
+    machine: Machine,
+    build: Option<u32>,
+) -> Option<Vec<PoolBlock>> {
     // Size of a header, bytes of a unit, bits of the two sizes.
     let (header, unit, mask) = match machine {
         Machine::X86 => (8, 8, 0x1FF),
@@ -85,11 +112,10 @@ pub fn block_at(
     if !build.is_some_and(|build| BUILDS.contains(&build)) {
         return None;
     }
-    let page = address & !(PAGE - 1);
     let mut bytes = [0; PAGE as usize];
     memory.read(Gva(page), &mut bytes).ok()?;
     let view = View(&bytes);
-    let (mut at, mut previous, mut found) = (0u64, 0u16, None);
+    let (mut at, mut previous, mut found) = (0u64, 0u16, Vec::new());
     while at < PAGE {
         let offset = usize::try_from(at).ok()?;
         let (low, high) = (view.u16(offset)?, view.u16(offset + 2)?);
@@ -98,20 +124,71 @@ pub fn block_at(
         if low & mask != previous || units == 0 || at + size > PAGE {
             return None;
         }
-        let tag = Tag::of(view.u32(offset + 4)?);
-        if (at..at + size).contains(&(address - page)) {
-            found = Some(PoolBlock {
-                header: page + at,
-                body: page + at + header,
-                size,
-                tag,
-                allocated: high & !mask != 0,
-            });
-        }
+        found.push(PoolBlock {
+            header: page.checked_add(at)?,
+            body: page.checked_add(at + header)?,
+            size,
+            tag: Tag::of(view.u32(offset + 4)?),
+            allocated: high & !mask != 0,
+        });
         previous = units;
         at += size;
     }
-    found.filter(|block| block.tag.is_printable())
+    Some(found)
+}
+
+/// POOL_TRACKER_BIG_PAGES: allocations of a page and more. Va is its first field; its lowest bit says
+/// that the entry is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BigPages {
+    /// Size of an entry.
+    pub size: usize,
+    /// Key: the tag.
+    pub key: usize,
+    /// NumberOfBytes, as wide as a pointer.
+    pub bytes: usize,
+}
+
+/// The allocated entries of the table of large allocations. `table` and `count` are the addresses of
+/// the kernel's pointer to it and of its number of entries (PoolBigPageTable and
+/// PoolBigPageTableSize, which only symbols name). A page of the table that is absent is left out.
+pub fn large_blocks(
+    memory: &dyn Memory,
+    (table, count): (u64, u64),
+    structures: &Structures,
+    budget: &Budget,
+) -> Option<Vec<PoolBlock>> {
+    let layout = structures.big_pages;
+    let width = structures.machine.pointer_width();
+    let pointer = |at: u64| memory.read_pointer(Gva(at), width).ok();
+    let start = pointer(table).filter(|at| *at != 0)?;
+    let count = pointer(count)?.min(MOST_LARGE);
+    let mut blocks = Vec::new();
+    let mut bytes = vec![0; layout.size];
+    for index in 0..count {
+        let at = start.checked_add(index.checked_mul(layout.size as u64)?)?;
+        if budget.spend(1).is_err() {
+            break;
+        }
+        if memory.read(Gva(at), &mut bytes).is_err() {
+            continue;
+        }
+        let view = View(&bytes);
+        let va = view.pointer(0, width)?;
+        let size = view.pointer(layout.bytes, width)?;
+        let tag = Tag::of(view.u32(layout.key)?);
+        let sane = va & (PAGE - 1) == 0 && va != 0 && size != 0 && va.checked_add(size).is_some();
+        if sane && tag.is_printable() {
+            blocks.push(PoolBlock {
+                header: va,
+                body: va,
+                size,
+                tag,
+                allocated: true,
+            });
+        }
+    }
+    Some(blocks)
 }
 
 /// Allocations of one tag that were not freed.

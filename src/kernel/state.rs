@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::memory::{Memory, Paged};
 
 use super::DebuggerData;
+use super::debugger_data::Keys;
 use super::modules::{self, LoadedDrivers};
 use super::processors::{self, Processor, Source};
 use super::unloaded::{self, UnloadedDriver};
@@ -40,15 +41,22 @@ pub struct KernelState {
     pub bugcheck: Option<(u32, [u64; 4])>,
 }
 
-/// Reads what the kernel left in the crash's address space.
-pub fn read(memory: &dyn Memory, header: &Header, budget: &Budget) -> Option<KernelState> {
+/// Reads what the kernel left in the crash's address space. `keys` decode a debugger data block that is
+/// not plain.
+pub fn read(
+    memory: &dyn Memory,
+    header: &Header,
+    keys: Option<&Keys>,
+    budget: &Budget,
+) -> Option<KernelState> {
     let machine = header.machine?;
     let width = machine.pointer_width();
     let raw = header
         .kd_debugger_data_block
         .map(|at| block(memory, Gva(machine.truncate(at))))
         .unwrap_or_default();
-    let kdbg = DebuggerData::read(&raw);
+    let kdbg =
+        DebuggerData::read(&raw).or_else(|| keys.and_then(|keys| DebuggerData::decode(&raw, keys)));
     let field = |name: fn(&DebuggerData) -> Option<u64>| {
         let value = name(kdbg.as_ref()?)?;
         Some(machine.truncate(value))

@@ -6,6 +6,8 @@
 
 use crate::machine::Machine;
 
+use super::pool::BigPages;
+
 /// Offsets in bytes, by structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Structures {
@@ -55,6 +57,8 @@ pub struct Structures {
     pub map_entry: u64,
     /// POOL_TRACKER_TABLE.
     pub tracker: Tracker,
+    /// POOL_TRACKER_BIG_PAGES.
+    pub big_pages: BigPages,
 }
 
 /// POOL_TRACKER_TABLE; Key is its first field.
@@ -96,6 +100,11 @@ const X86: Structures = Structures {
         non_paged: (0x4, 0x8),
         paged: (0x10, 0x14),
     },
+    big_pages: BigPages {
+        size: 0x10,
+        key: 0x4,
+        bytes: 0xC,
+    },
 };
 
 const X64: Structures = Structures {
@@ -125,6 +134,11 @@ const X64: Structures = Structures {
         size: 0x28,
         non_paged: (0x4, 0x8),
         paged: (0x18, 0x1C),
+    },
+    big_pages: BigPages {
+        size: 0x18,
+        key: 0x8,
+        bytes: 0x10,
     },
 };
 
@@ -214,6 +228,11 @@ mod tests {
                         at("POOL_TRACKER_TABLE", "PagedAllocs") as usize,
                         at("POOL_TRACKER_TABLE", "PagedFrees") as usize,
                     ),
+                },
+                big_pages: BigPages {
+                    size: size("POOL_TRACKER_BIG_PAGES") as usize,
+                    key: at("POOL_TRACKER_BIG_PAGES", "Key") as usize,
+                    bytes: at("POOL_TRACKER_BIG_PAGES", "NumberOfBytes") as usize,
                 },
             };
             assert_eq!(*layout, expected, "{key}");

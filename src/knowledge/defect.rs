@@ -1,4 +1,4 @@
-//! How the defect of KB943650 shows itself: symbol families, pool tags, link dates, look-alikes.
+//! How the defect of KB943650 shows itself: symbol families, pool tags, link dates.
 //!
 //! Data only (`data/defect.toml`), each row with its basis. How a frame counts is position, and is
 //! judged elsewhere: a name on a stack proves nothing.
@@ -6,7 +6,8 @@
 use serde::Serialize;
 
 use super::Basis;
-use super::tables::defect::{DATE_WINDOWS, FAMILIES, LOOK_ALIKES, POOL_TAGS};
+use super::conditions::glob;
+use super::tables::defect::{DATE_WINDOWS, FAMILIES, POOL_TAGS};
 
 /// A group of functions that mean the same to a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,25 +40,6 @@ impl Pattern {
         };
         stem.eq_ignore_ascii_case(self.module) && glob(self.name, symbol)
     }
-}
-
-/// `*` matches any text, everything else itself. Taking the leftmost hit of each piece is enough.
-fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, more)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let (middle, last) = more.rsplit_once('*').unwrap_or(("", more));
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    for piece in middle.split('*') {
-        match rest.split_once(piece) {
-            Some((_, after)) if !piece.is_empty() => rest = after,
-            _ if piece.is_empty() => {}
-            _ => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 /// Removes the decoration of x86 names: `_TtStopTimer@4` and `@TtStopTimer@4` are `TtStopTimer`.
@@ -158,39 +140,4 @@ pub fn judge_stamp(time_date_stamp: u32) -> Option<&'static DateWindow> {
     DATE_WINDOWS
         .iter()
         .find(|window| (window.from..window.before).contains(&stamp))
-}
-
-/// Another known problem that a report has to be able to name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct LookAlike {
-    /// Article or bulletin, or a word for a problem without one.
-    pub id: &'static str,
-    /// Where it occurs.
-    pub place: &'static str,
-    /// What it looks like.
-    pub symptom: &'static str,
-    /// How to tell it from KB943650.
-    pub tell: &'static str,
-    /// Windows builds it occurs on; empty: any.
-    pub builds: &'static [u32],
-    /// Bug check codes it shows; empty: any.
-    pub codes: &'static [u32],
-}
-
-impl LookAlike {
-    /// Can it be this at all, by build and code (without the M bit)? Says nothing more.
-    pub fn fits(&self, build: u32, code: u32) -> bool {
-        (self.builds.is_empty() || self.builds.contains(&build))
-            && (self.codes.is_empty() || self.codes.contains(&code))
-    }
-}
-
-/// All look-alikes, nearest first.
-pub fn look_alikes() -> &'static [LookAlike] {
-    LOOK_ALIKES
-}
-
-/// The look-alike with this id.
-pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
-    LOOK_ALIKES.iter().find(|row| row.id == id)
 }

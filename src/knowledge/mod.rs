@@ -5,10 +5,15 @@
 //! agree (`KBTRIAGE_BLESS=1 cargo test --test knowledge_tables` rewrites them), so that nothing is
 //! parsed when the program starts.
 
+pub mod asked;
 pub mod bugchecks;
 pub mod builds;
+pub mod conditions;
 pub mod defect;
+pub mod entry;
 pub mod hotfix;
+pub mod load;
+pub mod matching;
 #[rustfmt::skip] // generated
 mod tables;
 pub mod versions;

@@ -14,6 +14,8 @@ use super::rank::Ranks;
 
 /// Sets of the page cache.
 const SETS: usize = 128;
+/// Pages that a search of the whole file reads at once.
+const PAGES_A_PIECE: usize = 256;
 /// Pages a set holds: 512 pages altogether, 2 MiB of 4 KiB pages.
 const WAYS: usize = 4;
 
@@ -128,6 +130,48 @@ impl<'a> Physical<'a> {
             done += n;
         }
         Ok(())
+    }
+
+    /// Shows every page the file holds to `visit`, in the order of the file, until it returns false.
+    /// Reads the whole file in large pieces, past the cache; spends a step a page. Stops where the
+    /// file does.
+    pub fn each_page(&self, visit: &mut dyn FnMut(&[u8]) -> bool) {
+        let regions: Vec<(u64, u64)> = match &self.body.map {
+            PageMap::Runs(runs) => runs.iter().map(|r| (r.offset, r.page_count)).collect(),
+            PageMap::Bitmap(map) => vec![(map.first_page, map.pages)],
+        };
+        let Ok(page) = usize::try_from(self.body.page_size) else {
+            return;
+        };
+        let mut piece = vec![0; page.saturating_mul(PAGES_A_PIECE)];
+        for (start, pages) in regions {
+            let mut done = 0u64;
+            while done < pages {
+                let at = done
+                    .checked_mul(self.body.page_size)
+                    .and_then(|bytes| start.checked_add(bytes));
+                let Some(at) = at else {
+                    return;
+                };
+                let wanted = pages - done;
+                let most = usize::try_from(wanted).unwrap_or(PAGES_A_PIECE);
+                let len = most.min(PAGES_A_PIECE).saturating_mul(page);
+                let Some(part) = piece.get_mut(..len) else {
+                    return;
+                };
+                let read = self.reader.read_uncached(at, part).unwrap_or(0);
+                let whole = part.get(..read).unwrap_or_default().chunks_exact(page);
+                if whole.len() == 0 {
+                    break;
+                }
+                for bytes in whole {
+                    done += 1;
+                    if self.budget.spend(1).is_err() || !visit(bytes) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// Fills `buf` from one page.

@@ -8,25 +8,26 @@ use sha2::{Digest, Sha256};
 use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
 use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::{FileVersion, judge, judge_system};
 use crate::source::{SourceError, SourceInfo};
-use crate::verdict::{Action, MatchStatus, Verdict};
+use crate::verdict::{Action, ArticleAnswer, Decision, Missing, Verdict};
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;
 
 /// The decisions about one crash.
 pub struct Answer {
-    /// Does the crash match?
-    pub status: MatchStatus,
+    /// Does the crash match, and by which rule?
+    pub decision: Decision,
     /// Evidence in the observers' order.
     pub evidence: Vec<Evidence>,
     /// Other known problems: id and why.
-    pub look_alikes: Vec<(String, String)>,
+    pub look_alikes: Vec<Named>,
     /// Does the hotfix apply?
     pub servicing: Servicing,
     /// One word.
@@ -35,6 +36,14 @@ pub struct Answer {
     pub actions: Vec<Action>,
     /// What would settle it.
     pub would_settle: Vec<String>,
+}
+
+/// The decisions about one article.
+pub enum AnswerOf {
+    /// KB943650.
+    Defect(Box<Answer>),
+    /// One that a rule file describes.
+    Article(ArticleAnswer),
 }
 
 /// What the report says about the input as a file.
@@ -95,7 +104,7 @@ pub fn build(
     tool: m::Tool,
     input: Input<'_>,
     facts: &CrashFacts,
-    answer: &Answer,
+    (main, others): (&AnswerOf, &[AnswerOf]),
     notes: Vec<m::Note>,
     detail: m::Detail,
 ) -> Report {
@@ -165,7 +174,8 @@ pub fn build(
             .as_ref()
             .map(|memory| super::memory::findings(memory, pointer)),
         bucket: bucket(facts),
-        hotfix: Some(hotfix(answer)),
+        hotfix: Some(answer(main)),
+        other_articles: others.iter().map(answer).collect(),
         ..empty(tool, input)
     }
 }
@@ -478,11 +488,92 @@ fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
     })
 }
 
+fn missing(missing: &Missing) -> m::MissingRecord {
+    let phrases: Vec<&str> = missing.needs.iter().map(|need| need.phrase()).collect();
+    m::MissingRecord {
+        status: missing.status,
+        needs: missing
+            .needs
+            .iter()
+            .map(|n| n.as_str().to_owned())
+            .collect(),
+        text: phrases.join("; and "),
+    }
+}
+
+fn answer(answer: &AnswerOf) -> m::Hotfix {
+    match answer {
+        AnswerOf::Defect(answer) => hotfix(answer),
+        AnswerOf::Article(answer) => article(answer),
+    }
+}
+
+fn article(answer: &ArticleAnswer) -> m::Hotfix {
+    let (file, fixed_in) = &answer.decides;
+    let standing = &answer.standing;
+    m::Hotfix {
+        kb: answer.kb.clone(),
+        matching: m::Match {
+            status: answer.decision.status,
+            rule: Some(answer.decision.rule.to_owned()),
+            decided_by: answer.decision.decided_by.clone(),
+            missing: answer.decision.missing.iter().map(missing).collect(),
+            evidence: answer
+                .signs
+                .iter()
+                .map(|sign| m::EvidenceRecord {
+                    id: sign.id.clone(),
+                    supports: sign.supports,
+                    strength: sign.strength,
+                    summary: sign.summary.clone(),
+                    place: None,
+                    basis: sign.basis,
+                })
+                .collect(),
+            look_alikes: Vec::new(),
+        },
+        applicability: m::ApplicabilityRecord {
+            status: standing.applicability,
+            reason: standing.reason.clone(),
+            decided_from: vec![m::DecidedFrom {
+                file: match &standing.version {
+                    Some(_) => file.clone(),
+                    None => "windows build".to_owned(),
+                },
+                version: standing.version.map(|(version, _)| version.to_string()),
+                fixed_in: standing.version.and_then(|_| fixed_in.clone()),
+                source: standing
+                    .version
+                    .map_or("dump-header", |(_, source)| source)
+                    .to_owned(),
+                basis: standing.basis.as_str().to_owned(),
+            }],
+        },
+        verdict: answer.verdict,
+        actions: actions(&answer.actions),
+        would_settle: answer.would_settle.clone(),
+    }
+}
+
+fn actions(actions: &[Action]) -> Vec<m::Action> {
+    actions
+        .iter()
+        .map(|a| m::Action {
+            action: a.id.to_string(),
+            text: a.text.clone(),
+            command: a.command.clone(),
+        })
+        .collect()
+}
+
 fn hotfix(answer: &Answer) -> m::Hotfix {
     m::Hotfix {
         kb: KB943650.kb.to_owned(),
         matching: m::Match {
-            status: answer.status,
+            status: answer.decision.status,
+            rule: Some(answer.decision.rule.to_owned()),
+            decided_by: answer.decision.decided_by.clone(),
+            missing: answer.decision.missing.iter().map(missing).collect(),
             evidence: answer
                 .evidence
                 .iter()
@@ -498,9 +589,9 @@ fn hotfix(answer: &Answer) -> m::Hotfix {
             look_alikes: answer
                 .look_alikes
                 .iter()
-                .map(|(id, why)| m::LookAlikeRecord {
-                    id: id.clone(),
-                    why: why.clone(),
+                .map(|other| m::LookAlikeRecord {
+                    id: other.id.clone(),
+                    why: other.why.clone(),
                 })
                 .collect(),
         },
@@ -522,15 +613,7 @@ fn hotfix(answer: &Answer) -> m::Hotfix {
                 .collect(),
         },
         verdict: answer.verdict,
-        actions: answer
-            .actions
-            .iter()
-            .map(|a| m::Action {
-                action: a.id.to_owned(),
-                text: a.text.clone(),
-                command: a.command.clone(),
-            })
-            .collect(),
+        actions: actions(&answer.actions),
         would_settle: answer.would_settle.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::model as m;
 use super::values::Hex;
-use crate::facts::{MemoryFacts, ProcessorFacts};
+use crate::facts::{HandleFacts, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts};
 
 /// The state of every processor, then what was seen at addresses.
 pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFinding> {
@@ -18,7 +18,109 @@ pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFin
         tag: finding.tag.clone(),
         detail: finding.detail.clone(),
     });
-    states.chain(findings).collect()
+    let sets = memory.sets.iter().map(|set| set_finding(set, pointer));
+    let waits = memory.processors.iter().flat_map(|processor| {
+        let handles = processor
+            .handles
+            .iter()
+            .map(move |handle| handle_finding(processor, handle, memory, pointer));
+        let spin = processor
+            .spin
+            .iter()
+            .map(move |spin| spin_finding(processor, spin, memory, pointer));
+        handles.chain(spin)
+    });
+    states.chain(findings).chain(sets).chain(waits).collect()
+}
+
+/// The forwarding set and the state of its lock.
+fn set_finding(set: &SetFacts, pointer: usize) -> m::MemoryFinding {
+    let hex = |at: u64| Hex::address(at, pointer).0;
+    let held = match set.held_by {
+        0 => "free".to_owned(),
+        1 => "held".to_owned(),
+        handle => format!("held, the last queue handle is {}", hex(handle)),
+    };
+    let entries = counted(set.entries, "entry", "entries");
+    let readers = counted(set.readers, "reader", "readers");
+    m::MemoryFinding {
+        kind: "forwarding-set".to_owned(),
+        address: Some(Hex::address(set.address, pointer)),
+        tag: Some("IPmf".to_owned()),
+        detail: format!(
+            "multicast forwarding set with {entries}: spin lock {} is {held}, {readers} inside, timer \
+             table {}; layout of the fixed x64 build of Windows 10, taken because the table {}",
+            hex(set.spin_lock),
+            hex(set.table),
+            match set.table_has.as_str() {
+                "tag" => "is a block tagged Iptt",
+                _ => "is a large allocation of list heads",
+            }
+        ),
+    }
+}
+
+fn counted(n: u32, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// `0x... (the forwarding set's)`.
+fn lock_name(lock: u64, memory: &MemoryFacts, pointer: usize) -> String {
+    let at = Hex::address(lock, pointer).0;
+    match memory.sets.iter().any(|set| set.spin_lock == lock) {
+        true => format!("{at}, the forwarding set's"),
+        false => at,
+    }
+}
+
+fn handle_finding(
+    processor: &ProcessorFacts,
+    handle: &HandleFacts,
+    memory: &MemoryFacts,
+    pointer: usize,
+) -> m::MemoryFinding {
+    let does = if handle.waiting { "waits for" } else { "owns" };
+    m::MemoryFinding {
+        kind: "queue-handle".to_owned(),
+        address: Some(Hex::address(handle.address, pointer)),
+        tag: handle.tag.clone(),
+        detail: format!(
+            "processor {}: a queue handle on its stack {does} the spin lock at {}",
+            processor.number,
+            lock_name(handle.lock, memory, pointer)
+        ),
+    }
+}
+
+fn spin_finding(
+    processor: &ProcessorFacts,
+    spin: &SpinFacts,
+    memory: &MemoryFacts,
+    pointer: usize,
+) -> m::MemoryFinding {
+    let at = Hex::address(spin.address, pointer).0;
+    let lock = |lock: Option<u64>| lock_name(lock.unwrap_or(spin.address), memory, pointer);
+    let what = match spin.kind.as_str() {
+        "queued-spin-lock" => format!("waits for the queued spin lock at {}", lock(spin.lock)),
+        "spin-lock" => format!("waits for the spin lock at {}", lock(spin.lock)),
+        "readers" => format!(
+            "waits until the readers of the lock at {} have left",
+            lock(spin.lock)
+        ),
+        "self-linked-entry" => {
+            format!("walks a list and does not get past the entry at {at}, which leads to itself")
+        }
+        "cyclic-list" => format!(
+            "walks a list that leads back into itself: it passes the entry at {at} again and again"
+        ),
+        _ => format!("repeats a loop that only reads {at}"),
+    };
+    m::MemoryFinding {
+        kind: "spinning-processor".to_owned(),
+        address: Some(Hex::address(spin.address, pointer)),
+        tag: spin.tag.clone(),
+        detail: format!("processor {}: {what}", processor.number),
+    }
 }
 
 /// What is known of a processor besides its stack, in words.

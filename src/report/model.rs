@@ -133,6 +133,9 @@ pub struct ToolOptions {
     pub offline: bool,
     /// A symbol path was given.
     pub symbols: bool,
+    /// All of a memory dump could be searched for the registry.
+    #[serde(default)]
+    pub deep: bool,
 }
 
 /// Why nothing could be said.
@@ -539,10 +542,30 @@ pub struct Hotfix {
 pub struct Match {
     /// The answer.
     pub status: MatchStatus,
+    /// The rule that gave it, in words.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// Ids of the evidence that decided: what the rule rests on, or what speaks against.
+    #[serde(default)]
+    pub decided_by: Vec<String>,
+    /// What the next higher status would need; alternatives where there are several.
+    #[serde(default)]
+    pub missing: Vec<MissingRecord>,
     /// What it rests on, for and against.
     pub evidence: Vec<EvidenceRecord>,
     /// Other known problems it could be.
     pub look_alikes: Vec<LookAlikeRecord>,
+}
+
+/// What a higher match status would need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MissingRecord {
+    /// The status.
+    pub status: MatchStatus,
+    /// The effects that no evidence has, in the words of the rule table.
+    pub needs: Vec<String>,
+    /// For a person.
+    pub text: String,
 }
 
 /// One piece of evidence.

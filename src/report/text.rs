@@ -73,6 +73,9 @@ pub fn render(report: &Report, palette: Palette) -> String {
     if let Some(hotfix) = &report.hotfix {
         answer(hotfix, palette, &mut out);
     }
+    for other in &report.other_articles {
+        answer(other, palette, &mut out);
+    }
     out
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Never recommends the hotfix on a machine it does not fit. Commands are exact.
 
+use std::borrow::Cow;
+
 use crate::evidence::Servicing;
 use crate::facts::{CrashFacts, Format, Product};
 use crate::knowledge::hotfix::{Architecture, KB943650};
@@ -13,7 +15,7 @@ use super::{Applicability, MatchStatus, Verdict};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
     /// Stable name for programs.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// For a person.
     pub text: String,
     /// The exact command, where there is one.
@@ -23,7 +25,7 @@ pub struct Action {
 impl Action {
     fn new(id: &'static str, text: impl Into<String>) -> Action {
         Action {
-            id,
+            id: Cow::Borrowed(id),
             text: text.into(),
             command: None,
         }

@@ -1,37 +1,22 @@
 //! The answer: does the crash match the defect, does the hotfix apply, what to do now.
 //!
 //! Two questions, never blended, and one word for a ticket derived from both. Pure: evidence in,
-//! decision out. The rules are the table in `rules`; nothing is weighed outside it.
+//! decision out. The rules are the tables of `knowledge::matching`; nothing is weighed outside them.
 
 mod actions;
+mod articles;
 mod rules;
 
 pub use actions::{Action, actions, would_settle};
-pub use rules::decide;
+pub use articles::{ArticleAnswer, answer as article_answer};
+pub use rules::{Decision, Missing, Piece, decide, judge};
 
 use crate::evidence::Servicing;
 use crate::facts::CrashFacts;
+pub use crate::knowledge::matching::{Effect, MatchStatus};
 pub use crate::knowledge::versions::Applicability;
 use crate::knowledge::versions::FixState;
 use crate::vocabulary::open_enum;
-
-open_enum! {
-    /// Does the crash match the defect? In ascending order.
-    MatchStatus {
-        /// Something rules it out.
-        Excluded = "excluded",
-        /// Evidence nearest the fault speaks against it.
-        Unlikely = "unlikely",
-        /// The dump lacks what even `possible` needs.
-        InsufficientData = "insufficient-data",
-        /// The fault is where the defect strikes, and nothing names another owner.
-        Possible = "possible",
-        /// A decisive sign, without proof.
-        Probable = "probable",
-        /// Proven.
-        Confirmed = "confirmed",
-    }
-}
 
 open_enum! {
     /// One word for a ticket.

@@ -21,7 +21,7 @@ const MODES: [Mode; 3] = [Mode::X86, Mode::X86Pae, Mode::X64];
 /// The crash time every test header carries.
 const CRASH: u64 = 128_606_796_000_000_000;
 
-fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
+pub fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
     let file = write(machine, &header(machine, 1), Fill::All);
     let reader = reader(&file);
     let dump = opened(&reader);
@@ -30,7 +30,7 @@ fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
     test(&Paged::of_crash(&physical, &dump.header).unwrap())
 }
 
-fn architecture(mode: Mode) -> Architecture {
+pub fn architecture(mode: Mode) -> Architecture {
     if mode.is_32_bit() {
         Architecture::X86
     } else {
@@ -43,7 +43,7 @@ fn reported(state: &State) -> Value {
 }
 
 /// A page of pool blocks: tag, units and whether each is allocated. Gives each block's address.
-fn pool_page(m: &mut Machine, page: u64, blocks: &[(&[u8; 4], u64, bool)]) -> Vec<u64> {
+pub fn pool_page(m: &mut Machine, page: u64, blocks: &[(&[u8; 4], u64, bool)]) -> Vec<u64> {
     let (unit, bits) = if m.mode.is_32_bit() { (8, 9) } else { (16, 8) };
     let (mut at, mut previous) = (0u64, 0u64);
     let mut places = Vec::new();

@@ -10,8 +10,11 @@ mod memory_machine;
 mod memory_registry;
 #[path = "../support/memory_state.rs"]
 mod memory_state;
+#[path = "../symbols_support/mod.rs"]
+mod symbols_support;
 
 mod kernel;
+mod locks;
 mod physical;
 mod reports;
 mod translate;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::inspect::{ASSUMED, FileCheck};
 use crate::knowledge::Basis;
-use crate::knowledge::defect;
+use crate::knowledge::entry::{self, Entry};
 use crate::knowledge::hotfix::{Architecture, Article};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
 use crate::report::escape::visible;
@@ -224,10 +224,63 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     }
 
     heading(out, "Look-alikes (other problems with similar crashes)")?;
-    for row in defect::look_alikes() {
+    for row in entry::look_alikes() {
         writeln!(out, "  {} - {}", row.id, row.place)?;
         paragraph(out, "    ", &format!("{}.", row.symptom))?;
         paragraph(out, "    Tell it by: ", &format!("{}.", row.tell))?;
+    }
+    Ok(())
+}
+
+/// An article of a rule file.
+pub(super) fn show_entry(article: &Entry, out: &mut dyn Write) -> io::Result<()> {
+    let line = |text: &str| visible(text);
+    paragraph(
+        out,
+        &format!("{}  ", line(&article.kb)),
+        &line(&article.title),
+    )?;
+    heading(out, "Which machines")?;
+    for row in article.systems.iter() {
+        let range = match row.from == row.to {
+            true => format!("build {}", row.from),
+            false => format!("builds {} to {}", row.from, row.to),
+        };
+        let text = format!(
+            "{}: {} ({})",
+            row.applicability,
+            line(&row.reason),
+            basis_words(row.basis)
+        );
+        paragraph(out, &format!("  {range}  "), &text)?;
+    }
+    for row in article.versions.iter() {
+        let label = format!("  {} {} to {}  ", line(&article.decides), row.from, row.to);
+        let text = format!(
+            "{}: {} ({})",
+            row.applicability,
+            line(&row.reason),
+            basis_words(row.basis)
+        );
+        paragraph(out, &label, &text)?;
+    }
+    heading(out, "Signs")?;
+    for row in article.evidence.iter() {
+        let sign = if row.supports { '+' } else { '-' };
+        let text = format!(
+            "{} ({}, {})",
+            line(&row.says),
+            row.effect,
+            basis_words(row.basis)
+        );
+        paragraph(out, &format!("  {sign} {}  ", line(&row.id)), &text)?;
+    }
+    heading(out, "What to do")?;
+    for row in article.actions.iter() {
+        paragraph(out, "  * ", &line(&row.text))?;
+        if let Some(command) = &row.command {
+            writeln!(out, "      {}", line(command))?;
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::memory::Memory;
 use super::hive::{Cells, cell_room};
 
 /// HHIVE.Signature.
-const HIVE: u32 = 0xBEE0_BEE0;
+pub(super) const HIVE: u32 = 0xBEE0_BEE0;
 /// Handles looked at; the System process of a server has some thousand.
 const MOST_HANDLES: u64 = 8192;
 /// Hives looked at: one a loaded user profile and a dozen more.
@@ -47,8 +47,18 @@ pub fn system_hive<'a>(
         let hive = pointer(block.checked_add(layout.control_block_hive))?;
         is_hive(memory, hive).then_some(hive)
     })?;
+    system_among(memory, any, layout, budget)
+}
+
+/// The SYSTEM hive in the list of hives that the one at `any` belongs to.
+pub(super) fn system_among<'a>(
+    memory: &'a dyn Memory,
+    any: u64,
+    layout: &'static Structures,
+    budget: &Budget,
+) -> Option<MemoryCells<'a>> {
     let rules = Rules {
-        width,
+        width: layout.machine.pointer_width(),
         most: MOST_HIVES,
         reciprocal: false,
         budget,
@@ -68,7 +78,7 @@ pub fn system_hive<'a>(
         .find(MemoryCells::is_system)
 }
 
-fn is_hive(memory: &dyn Memory, at: u64) -> bool {
+pub(super) fn is_hive(memory: &dyn Memory, at: u64) -> bool {
     memory.read_u32(Gva(at)) == Ok(HIVE)
 }
 

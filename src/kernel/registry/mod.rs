@@ -5,10 +5,12 @@
 
 mod hive;
 mod memory;
+mod search;
 mod text;
 
 pub use hive::{Cells, FileCells, Hive, Key, SIGNATURE};
 pub use memory::{MemoryCells, system_hive};
+pub use search::search;
 pub use text::{Text, TextKind, read_text};
 
 /// A DWORD value with the time its key was last written, a FILETIME.

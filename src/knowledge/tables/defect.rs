@@ -2,7 +2,7 @@
 // Change the data, then run KBTRIAGE_BLESS=1 cargo test --test knowledge_tables.
 
 use crate::knowledge::Basis;
-use crate::knowledge::defect::{DateFinding, DateWindow, Family, LookAlike, Pattern, PoolTag};
+use crate::knowledge::defect::{DateFinding, DateWindow, Family, Pattern, PoolTag};
 
 pub(in crate::knowledge) static DATE_WINDOWS: &[DateWindow] = &[
     DateWindow { from: 0, before: 1162339200, finding: DateFinding::Implausible, basis: Basis::Inference, reason: "older than Windows Vista itself: not a link time (filler or a reproducible-build hash)" },
@@ -28,21 +28,4 @@ pub(in crate::knowledge) static FAMILIES: &[Family] = &[
 pub(in crate::knowledge) static POOL_TAGS: &[PoolTag] = &[
     PoolTag { tag: "IPmf", owner: "IP multicast forwarding: entries, the entry set, outgoing-interface nodes", weight: "decisive at the timer-link offset that its list neighbours share, else strong", basis: Basis::PublicSource },
     PoolTag { tag: "Iptt", owner: "IP timer tables of every IP-layer table", weight: "moderate; strong only for the table that the multicast forwarding set points to", basis: Basis::PublicSource },
-];
-
-pub(in crate::knowledge) static LOOK_ALIKES: &[LookAlike] = &[
-    LookAlike { id: "KB972887", place: "Service Pack 2 (6002)", symptom: "0xD1 in tcpip.sys while IP packets are forwarded between two network adapters (unicast)", tell: "the nearest look-alike; on 6002 KB943650 is excluded", builds: &[6002], codes: &[0x000000D1] },
-    LookAlike { id: "MS08-001", place: "Vista without service pack (6000); KB941644", symptom: "memory corruption by IGMPv3 and MLDv2 packets", tell: "tcpip.sys on 6000 older than 16567 (GDR) or 20689 (LDR); fault in the receive path", builds: &[6000], codes: &[] },
-    LookAlike { id: "KB946776", place: "Vista", symptom: "0xD1 after a cable is unplugged or the wireless network changes", tell: "fwpkclnt.sys or packet injection of the filtering platform nearest the fault", builds: &[6000, 6001, 6002], codes: &[0x000000D1] },
-    LookAlike { id: "KB950570", place: "Vista with several processors", symptom: "0x7E in netio.sys at start-up", tell: "that code, early in the start-up", builds: &[6000, 6001, 6002], codes: &[0x0000007E] },
-    LookAlike { id: "KB972907", place: "Vista / Server 2008", symptom: "the kernel stack is exhausted", tell: "a very deep stack and a double fault: 0x7F with first parameter 8", builds: &[6000, 6001, 6002], codes: &[0x0000007F] },
-    LookAlike { id: "KB976529", place: "Service Pack 2 (6002)", symptom: "0x0A from a race in a filtering-platform callout for UDP", tell: "filtering-platform frames nearest the fault", builds: &[6002], codes: &[0x0000000A] },
-    LookAlike { id: "KB979278", place: "Vista / Server 2008 / Windows 7", symptom: "two filtering-platform callout drivers race each other", tell: "callout drivers of other vendors are loaded", builds: &[6000, 6001, 6002, 7600, 7601], codes: &[] },
-    LookAlike { id: "KB973482", place: "Vista / Server 2008", symptom: "0x0A or 0x7E inside afd.sys, by way of SMB", tell: "afd.sys is the faulting module", builds: &[6000, 6001, 6002], codes: &[0x0000000A, 0x0000007E] },
-    LookAlike { id: "KB969290", place: "Vista / Server 2008", symptom: "random stops under network load", tell: "the stack cannot separate it: consider it as well", builds: &[6000, 6001, 6002], codes: &[] },
-    LookAlike { id: "KB2752589", place: "Vista / Server 2008", symptom: "0xD1 after a newer tcpip.sys together with a security suite", tell: "a tcpip.sys later than 2010 and drivers of a security suite or gateway", builds: &[6001, 6002], codes: &[0x000000D1] },
-    LookAlike { id: "KB2905412", place: "Vista to Server 2012", symptom: "0xD1 in tcpip.sys when duplicate TCP segments arrive on two processors", tell: "TCP receive frames nearest the fault", builds: &[6000, 6001, 6002, 7600, 7601, 9200], codes: &[0x000000D1] },
-    LookAlike { id: "KB2519644", place: "Server 2008 R2", symptom: "0xD1 in tcpip.sys through a null pointer", tell: "Windows 6.1", builds: &[7600, 7601], codes: &[0x000000D1] },
-    LookAlike { id: "third-party-filter", place: "any", symptom: "a filter driver of another vendor (NDIS, filtering platform, TDI) damages memory; tcpip.sys is only the victim", tell: "frames of that driver nearest the fault", builds: &[], codes: &[] },
-    LookAlike { id: "bad-memory", place: "any", symptom: "different Stop codes in no common module", tell: "both the codes and the faulting modules vary from dump to dump", builds: &[], codes: &[] },
 ];

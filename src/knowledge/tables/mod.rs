@@ -5,6 +5,8 @@ pub(super) mod article;
 pub(super) mod bugcheck_names;
 pub(super) mod bugchecks;
 pub(super) mod defect;
+pub(super) mod entries;
+pub(super) mod matching;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:9fcef937";
+pub(super) const VERSION: &str = "2026-11-22+sha256:c8128e36";

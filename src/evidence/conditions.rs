@@ -1,0 +1,349 @@
+//! Evaluates the conditions of rules over the facts of one crash.
+//!
+//! "Nearest the fault" is the faulting module and function; for a fault inside the kernel, which
+//! faults for its caller, the first certain frame outside it. Candidates found by scanning, and
+//! names that may be a neighbour's, never count. What the dump does not tell does not hold.
+
+use crate::facts::{CrashFacts, FrameFacts, NameFact};
+use crate::knowledge::bugchecks;
+use crate::knowledge::conditions::{Conditions, Function, glob};
+use crate::knowledge::entry::is_in_box;
+use crate::modules::Module;
+use crate::unwind::names::is_kernel;
+
+/// FILETIME units in a second.
+const SECOND: u64 = 10_000_000;
+/// Frames nearest the fault among which a foreign module counts as near.
+const NEAR: usize = 6;
+/// Drivers named in a reason.
+const NAMED: usize = 4;
+
+/// Whether conditions hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// They do; what was seen, for a person.
+    Yes(Vec<String>),
+    /// They do not.
+    No,
+    /// The dump does not tell: what is missing.
+    Unknown(&'static str),
+}
+
+/// One place in code that certainly belongs to the fault.
+struct Place<'a> {
+    module: &'a Module,
+    file: &'a str,
+    name: Option<&'a NameFact>,
+}
+
+impl Place<'_> {
+    fn text(&self) -> String {
+        let stem = self.file.split('.').next().unwrap_or(self.file);
+        match self.name {
+            Some(name) => format!("{stem}!{}", name.symbol),
+            None => self.file.to_ascii_lowercase(),
+        }
+    }
+
+    /// All names of a folded function have to match.
+    fn is(&self, functions: &[Function]) -> bool {
+        self.name.is_some_and(|name| {
+            std::iter::once(&name.symbol)
+                .chain(&name.aliases)
+                .all(|symbol| functions.iter().any(|f| f.matches(self.file, symbol)))
+        })
+    }
+}
+
+fn place<'a>(facts: &'a CrashFacts, ip: u64, name: Option<&'a NameFact>) -> Option<Place<'a>> {
+    let (id, _) = facts.modules.locate(ip)?;
+    let module = facts.modules.get(id)?;
+    Some(Place {
+        module,
+        file: module.name.as_deref()?,
+        name: name.filter(|name| matches!(name.kind.as_str(), "exact" | "cold")),
+    })
+}
+
+/// The certain places of the faulting activity, innermost first, the faulting one at the start.
+fn places(facts: &CrashFacts) -> Vec<Place<'_>> {
+    let own = |frame: &&FrameFacts| Some(frame.ip) == facts.fault.ip;
+    let frames: Vec<&FrameFacts> = facts.stack.as_ref().map_or_else(Vec::new, |stack| {
+        let activity = stack.faulting_activity.map_or(1, |n| n as usize);
+        let certain = stack.frames.iter().take(activity);
+        certain.take_while(|frame| frame.trust != "scan").collect()
+    });
+    let fault = facts.fault.ip.and_then(|ip| {
+        let by_frame = frames
+            .iter()
+            .find(|frame| own(*frame))
+            .and_then(|f| f.name.as_ref());
+        place(facts, ip, facts.fault.name.as_ref().or(by_frame))
+    });
+    let outward = frames.iter().filter(|frame| !own(*frame));
+    fault
+        .into_iter()
+        .chain(outward.filter_map(|frame| place(facts, frame.ip, frame.name.as_ref())))
+        .collect()
+}
+
+/// The place that a fault is laid to.
+fn nearest<'p, 'a>(facts: &CrashFacts, places: &'p [Place<'a>]) -> Option<&'p Place<'a>> {
+    facts.fault.ip?;
+    places.iter().find(|place| !is_kernel(place.file))
+}
+
+fn file_is(file: &str, patterns: &[crate::knowledge::conditions::Text]) -> bool {
+    let file = file.to_ascii_lowercase();
+    patterns.iter().any(|pattern| glob(pattern, &file))
+}
+
+/// `2010-05-01` of Unix seconds.
+fn day(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .map_or_else(|| seconds.to_string(), |time| time.date().to_string())
+}
+
+/// Do the conditions hold?
+pub(super) fn holds(when: &Conditions, facts: &CrashFacts) -> Holds {
+    let places = places(facts);
+    let checks: [fn(&Conditions, &CrashFacts, &[Place<'_>]) -> Holds; 7] =
+        [system, stop, at_fault, around, drivers, access, linked];
+    let mut seen = Vec::new();
+    let mut unknown = None;
+    for check in checks {
+        match check(when, facts, &places) {
+            Holds::Yes(more) => seen.extend(more),
+            Holds::No => return Holds::No,
+            Holds::Unknown(what) => unknown = unknown.or(Some(what)),
+        }
+    }
+    unknown.map_or(Holds::Yes(seen), Holds::Unknown)
+}
+
+fn plain(holds: bool) -> Holds {
+    if holds {
+        Holds::Yes(Vec::new())
+    } else {
+        Holds::No
+    }
+}
+
+/// Joins the checks of one group.
+fn all(checks: impl IntoIterator<Item = Holds>) -> Holds {
+    let mut seen = Vec::new();
+    let mut unknown = None;
+    for check in checks {
+        match check {
+            Holds::Yes(more) => seen.extend(more),
+            Holds::No => return Holds::No,
+            Holds::Unknown(what) => unknown = unknown.or(Some(what)),
+        }
+    }
+    unknown.map_or(Holds::Yes(seen), Holds::Unknown)
+}
+
+/// A condition on a fact that may be missing.
+fn of<T>(fact: Option<T>, missing: &'static str, check: impl FnOnce(T) -> Holds) -> Holds {
+    fact.map_or(Holds::Unknown(missing), check)
+}
+
+fn system(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+    let mut checks = Vec::new();
+    if !when.builds.is_empty() {
+        checks.push(of(facts.system.build, "the Windows build", |build| {
+            plain(
+                when.builds
+                    .iter()
+                    .any(|(from, to)| (*from..=*to).contains(&build)),
+            )
+        }));
+    }
+    if !when.architectures.is_empty() {
+        checks.push(of(
+            facts.dump.architecture.as_deref(),
+            "the architecture",
+            |own| plain(when.architectures.iter().any(|word| word == own)),
+        ));
+    }
+    if let Some(limit) = when.uptime_below {
+        checks.push(of(facts.dump.uptime, "the time since start-up", |uptime| {
+            let seconds = uptime / SECOND;
+            match seconds < limit {
+                true => Holds::Yes(vec![format!("up for {seconds} s")]),
+                false => Holds::No,
+            }
+        }));
+    }
+    if let Some(least) = when.processors_at_least {
+        let processors = facts.dump.processors;
+        checks.push(of(processors, "the number of processors", |n| {
+            plain(n >= least)
+        }));
+    }
+    all(checks)
+}
+
+fn stop(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+    let mut checks = Vec::new();
+    if !when.codes.is_empty() {
+        checks.push(of(facts.bugcheck, "the bug check", |bugcheck| {
+            plain(
+                when.codes
+                    .contains(&bugchecks::base_code(bugcheck.raw_code)),
+            )
+        }));
+    }
+    if !when.parameters.is_empty() {
+        checks.push(of(facts.bugcheck, "the bug check", |bugcheck| {
+            let found = when.parameters.iter().find(|(index, value)| {
+                let at = usize::from(*index).wrapping_sub(1);
+                bugcheck.parameters.get(at) == Some(value)
+            });
+            found.map_or(Holds::No, |(index, value)| {
+                Holds::Yes(vec![format!("parameter {index} is {value:#x}")])
+            })
+        }));
+    }
+    all(checks)
+}
+
+fn at_fault(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds {
+    let nearest = nearest(facts, places);
+    let seen =
+        |place: &Place<'_>| Holds::Yes(vec![format!("{} is nearest the fault", place.text())]);
+    let mut checks = Vec::new();
+    if !when.modules.is_empty() {
+        checks.push(of(
+            nearest,
+            "the module nearest the fault",
+            |place| match file_is(place.file, &when.modules) {
+                true if when.functions.is_empty() => seen(place),
+                holds => plain(holds),
+            },
+        ));
+    }
+    if !when.functions.is_empty() {
+        let named = nearest.filter(|place| place.name.is_some());
+        checks.push(of(
+            named,
+            "the function nearest the fault",
+            |place| match place.is(&when.functions) {
+                true => seen(place),
+                false => Holds::No,
+            },
+        ));
+    }
+    if let Some(named) = when.named {
+        checks.push(plain(
+            nearest.is_some_and(|place| place.name.is_some()) == named,
+        ));
+    }
+    all(checks)
+}
+
+fn around(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds {
+    let mut checks = Vec::new();
+    if !when.on_stack.is_empty() {
+        let found = places.iter().find(|place| place.is(&when.on_stack));
+        let any_name = places.iter().any(|place| place.name.is_some());
+        checks.push(match found {
+            Some(place) => Holds::Yes(vec![format!("{} is on the stack", place.text())]),
+            None if any_name => Holds::No,
+            None => Holds::Unknown("the names of the functions on the stack"),
+        });
+    }
+    if !when.stack_modules.is_empty() {
+        checks.push(plain(
+            places
+                .iter()
+                .any(|place| file_is(place.file, &when.stack_modules)),
+        ));
+    }
+    if let Some(wanted) = when.foreign {
+        let foreign = places
+            .iter()
+            .take(NEAR)
+            .find(|place| !is_in_box(place.file));
+        checks.push(match (facts.fault.ip.is_some(), foreign, wanted) {
+            (false, ..) => Holds::Unknown("the module nearest the fault"),
+            (true, Some(place), true) => {
+                Holds::Yes(vec![format!("{} is near the fault", place.text())])
+            }
+            (true, found, wanted) => plain(found.is_some() == wanted),
+        });
+    }
+    all(checks)
+}
+
+fn drivers(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+    if when.loaded.is_empty() {
+        return plain(true);
+    }
+    if facts.modules.is_empty() {
+        return Holds::Unknown("the loaded drivers");
+    }
+    let mut names: Vec<String> = facts
+        .modules
+        .iter()
+        .filter_map(|module| module.name.as_deref())
+        .filter(|file| file_is(file, &when.loaded))
+        .map(str::to_ascii_lowercase)
+        .collect();
+    names.sort();
+    names.dedup();
+    match names.len() >= usize::from(when.loaded_at_least.max(1)) {
+        true => {
+            names.truncate(NAMED);
+            Holds::Yes(vec![format!("loaded: {}", names.join(", "))])
+        }
+        false => Holds::No,
+    }
+}
+
+fn access(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+    let fault = &facts.fault;
+    let mut checks = Vec::new();
+    if let Some(wanted) = &when.access {
+        let access = fault.access.as_deref();
+        checks.push(of(access, "what was done at the address", |own| {
+            plain(own == *wanted)
+        }));
+    }
+    if let Some(limit) = when.address_below {
+        checks.push(of(
+            fault.address,
+            "the address referenced",
+            |address| match address < limit {
+                true => Holds::Yes(vec![format!("the address is {address:#x}")]),
+                false => Holds::No,
+            },
+        ));
+    }
+    if let Some(wanted) = when.irql {
+        checks.push(of(fault.irql, "the IRQL at the fault", |irql| {
+            plain(irql == wanted)
+        }));
+    }
+    all(checks)
+}
+
+fn linked(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds {
+    let Some((file, since)) = &when.linked_since else {
+        return plain(true);
+    };
+    let near = places
+        .iter()
+        .map(|place| place.module)
+        .find(|module| module.is(file));
+    let module = near.or_else(|| facts.modules.find(file).map(|(_, module)| module));
+    of(module, "the link date of the file", |module| {
+        let stamp = u64::from(module.time_date_stamp);
+        match stamp >= *since {
+            true => Holds::Yes(vec![format!("{file} was linked {}", day(stamp))]),
+            false => Holds::No,
+        }
+    })
+}

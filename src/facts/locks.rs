@@ -1,0 +1,247 @@
+//! Locks and waits of every processor: queue handles on its stack, the forwarding set its pointers
+//! lead to, and what it spins on.
+//!
+//! Searches registers and the stack of each processor's own activity, nothing else of the dump.
+
+use std::collections::BTreeSet;
+
+use crate::fault::{self, Spin};
+use crate::kernel::locks::{self, FORWARDING, ForwardingSet, QueueHandle, TIMERS};
+use crate::kernel::pool::PoolBlock;
+use crate::machine::Registers;
+use crate::unwind::CodeInfo;
+
+use super::findings::Scene;
+use super::{HandleFacts, SetFacts, SpinFacts, TableFacts};
+
+/// Blocks of forwarding memory whose own pointers are followed.
+const MOST_BLOCKS: usize = 64;
+/// Bytes of such a block that are read.
+const MOST_OF_BLOCK: u64 = 0x200;
+
+/// A processor, its registers and the part of its stack that belongs to what it does.
+pub(super) struct Seat {
+    pub number: u32,
+    pub registers: Option<Registers>,
+    /// Lowest address and address past the top.
+    pub stack: Option<(u64, u64)>,
+}
+
+/// What was found on one processor.
+#[derive(Default)]
+pub(super) struct Held {
+    pub spin: Option<SpinFacts>,
+    pub handles: Vec<HandleFacts>,
+    pub tables: Vec<TableFacts>,
+}
+
+/// What was found on all of them.
+pub(super) struct Locks {
+    pub sets: Vec<SetFacts>,
+    /// In the order of the seats.
+    pub held: Vec<Held>,
+}
+
+/// Looks at every processor.
+pub(super) fn locks(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo) -> Locks {
+    let mut sets: Vec<SetFacts> = Vec::new();
+    let mut held = Vec::new();
+    for seat in seats {
+        let words = pointers(scene, seat, code);
+        let found = sets_among(scene, &words);
+        for set in found {
+            match sets.iter_mut().find(|known| known.address == set.address) {
+                Some(known) => known.seen_on.push(seat.number),
+                None => sets.push(set_facts(&set, seat.number)),
+            }
+        }
+        let handles = seat.stack.map_or_else(Vec::new, |range| {
+            locks::handles_on(scene.memory, range, scene.machine, scene.budget)
+        });
+        held.push(Held {
+            spin: None,
+            handles: handles.iter().map(|h| handle_facts(scene, h)).collect(),
+            tables: tables_among(scene, &words),
+        });
+    }
+    for (seat, held) in seats.iter().zip(&mut held) {
+        held.spin = spin(scene, seat, code, &sets);
+    }
+    sets.sort_by_key(|set| set.address);
+    Locks { sets, held }
+}
+
+/// Kernel pointers of a processor that lead neither into an image nor to its own stack: where each
+/// was found (`None` for a register) and its value.
+fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
+    let registers = seat.registers.iter().flat_map(|registers| {
+        let values: Vec<u64> = registers.iter().map(|(_, value)| value).collect();
+        values.into_iter().map(|value| (None, value))
+    });
+    let stack = seat.stack.into_iter().flat_map(|range| {
+        locks::words_on(scene.memory, range, scene.machine)
+            .into_iter()
+            .map(|(at, value)| (Some(at), value))
+    });
+    let own = |value: u64| {
+        seat.stack
+            .is_some_and(|(low, high)| (low..high).contains(&value))
+    };
+    let align = scene.machine.pointer_width() as u64;
+    registers
+        .chain(stack)
+        .filter(|(_, value)| {
+            value % align == 0
+                && locks::is_kernel(*value, scene.machine)
+                && !own(*value)
+                && code.module_at(*value).is_none()
+        })
+        .collect()
+}
+
+/// The sets that pointers lead to, directly or through one block of forwarding memory.
+fn sets_among(scene: &Scene<'_>, words: &[(Option<u64>, u64)]) -> Vec<ForwardingSet> {
+    let mut found: Vec<ForwardingSet> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut blocks: Vec<PoolBlock> = Vec::new();
+    let forwarding = |value: u64| {
+        scene
+            .block(value)
+            .filter(|block| block.allocated && block.tag == FORWARDING)
+    };
+    for (_, value) in words {
+        if blocks.len() >= MOST_BLOCKS || scene.budget.spend(1).is_err() {
+            break;
+        }
+        blocks.extend(forwarding(*value).filter(|block| seen.insert(block.body)));
+    }
+    for block in &blocks.clone() {
+        let end = block.header.saturating_add(block.size.min(MOST_OF_BLOCK));
+        for (_, value) in locks::words_on(scene.memory, (block.body, end), scene.machine) {
+            if scene.budget.spend(1).is_err() {
+                break;
+            }
+            if locks::is_kernel(value, scene.machine) {
+                let target = forwarding(value).filter(|target| target.body == value);
+                blocks.extend(target.filter(|target| seen.insert(target.body)));
+            }
+        }
+    }
+    for block in &blocks {
+        let block_of = |at: u64| scene.block(at);
+        let set = locks::set_in(scene.memory, block, scene.machine, &block_of, scene.budget);
+        found.extend(set);
+    }
+    found
+}
+
+fn tables_among(scene: &Scene<'_>, words: &[(Option<u64>, u64)]) -> Vec<TableFacts> {
+    let mut tables: Vec<TableFacts> = Vec::new();
+    for (seen_at, value) in words {
+        let block = scene
+            .block(*value)
+            .filter(|block| block.allocated && block.tag == TIMERS);
+        if let Some(block) = block
+            && !tables.iter().any(|known| known.table == block.body)
+        {
+            tables.push(TableFacts {
+                seen_at: *seen_at,
+                table: block.body,
+            });
+        }
+    }
+    tables
+}
+
+fn set_facts(set: &ForwardingSet, processor: u32) -> SetFacts {
+    SetFacts {
+        address: set.address,
+        entries: set.entries,
+        spin_lock: set.spin_lock,
+        held_by: set.held_by,
+        readers: set.readers,
+        table: set.table,
+        table_has: set.table_has.to_owned(),
+        seen_on: vec![processor],
+    }
+}
+
+fn handle_facts(scene: &Scene<'_>, handle: &QueueHandle) -> HandleFacts {
+    HandleFacts {
+        address: handle.address,
+        lock: handle.lock,
+        waiting: handle.waiting,
+        tag: scene.tag(handle.lock).map(|tag| tag.to_string()),
+    }
+}
+
+/// What a processor spins on, with the lock where it waits for one.
+fn spin(
+    scene: &Scene<'_>,
+    seat: &Seat,
+    code: &dyn CodeInfo,
+    sets: &[SetFacts],
+) -> Option<SpinFacts> {
+    let registers = seat.registers.as_ref()?;
+    let tag = |address: u64| scene.tag(address).map(|tag| tag.to_string());
+    let found = fault::spin(registers, scene.memory, code, scene.budget)?;
+    Some(match found {
+        Spin::SelfLinked { entry } => SpinFacts {
+            kind: "self-linked-entry".to_owned(),
+            address: entry,
+            value: None,
+            lock: None,
+            tag: tag(entry),
+        },
+        Spin::Cyclic { entries } => {
+            let own = |at: &&u64| scene.tag(**at) == Some(FORWARDING);
+            let entry = *entries.iter().find(own).or(entries.first())?;
+            SpinFacts {
+                kind: "cyclic-list".to_owned(),
+                address: entry,
+                value: None,
+                lock: None,
+                tag: tag(entry),
+            }
+        }
+        Spin::Reads { address, value } => {
+            let (kind, lock) = waited_for(scene, seat, sets, address, value);
+            SpinFacts {
+                kind: kind.to_owned(),
+                address,
+                value: Some(value),
+                lock,
+                tag: tag(lock.unwrap_or(address)),
+            }
+        }
+    })
+}
+
+/// The lock whose word or queue handle a loop reads at `address`.
+fn waited_for(
+    scene: &Scene<'_>,
+    seat: &Seat,
+    sets: &[SetFacts],
+    address: u64,
+    value: u64,
+) -> (&'static str, Option<u64>) {
+    let width = scene.machine.pointer_width() as u64;
+    let handle = |at: u64| locks::handle_at(scene.memory, at, scene.machine, scene.budget);
+    // A queue handle lies on the waiting processor's own stack; the loop reads its Lock.
+    let on_stack = seat
+        .stack
+        .is_some_and(|(low, high)| (low..high).contains(&address));
+    if on_stack && let Some(own) = address.checked_sub(width).and_then(handle) {
+        return ("queued-spin-lock", Some(own.lock));
+    }
+    if let Some(set) = sets.iter().find(|set| set.spin_lock + 8 == address) {
+        return ("readers", Some(set.spin_lock));
+    }
+    let queued = locks::is_kernel(value, scene.machine)
+        && handle(value).is_some_and(|tail| tail.lock == address);
+    match value {
+        1 => ("spin-lock", Some(address)),
+        _ if queued => ("spin-lock", Some(address)),
+        _ => ("memory", None),
+    }
+}

@@ -1,0 +1,139 @@
+//! Which articles a run answers about: the one asked for, and the others beside it.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::entry::{self, Entry};
+use super::hotfix::KB943650;
+use super::load::Loaded;
+
+/// One article that is answered about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// KB943650, which has its own observers.
+    Defect,
+    /// One that a rule file describes.
+    Article(Cow<'static, Entry>),
+}
+
+impl Asked {
+    /// Its number or name.
+    pub fn kb(&self) -> &str {
+        match self {
+            Asked::Defect => KB943650.kb,
+            Asked::Article(entry) => &entry.kb,
+        }
+    }
+}
+
+/// The articles of a run.
+#[derive(Clone, Debug)]
+pub struct Articles {
+    /// The one that `hotfix` is about.
+    pub main: Asked,
+    /// Those of `other_articles`, in order.
+    pub others: Vec<Asked>,
+    /// Names the knowledge: the embedded edition, or, with rule files, a hash over both.
+    pub version: String,
+}
+
+impl Default for Articles {
+    fn default() -> Articles {
+        Articles {
+            main: Asked::Defect,
+            others: Vec::new(),
+            version: super::VERSION.to_owned(),
+        }
+    }
+}
+
+impl Articles {
+    /// The articles named, the first of them as the main one, and every one that was loaded.
+    ///
+    /// # Errors
+    /// A line for a person when a name is not known.
+    pub fn new(names: &[String], loaded: Loaded) -> Result<Articles, String> {
+        let version = version(&loaded);
+        let mut asked: Vec<Asked> = Vec::new();
+        for name in names {
+            let article = find(name, &loaded.entries)?;
+            if !asked.contains(&article) {
+                asked.push(article);
+            }
+        }
+        let loaded = loaded
+            .entries
+            .into_iter()
+            .map(|e| Asked::Article(Cow::Owned(e)));
+        let defect = std::iter::once(Asked::Defect);
+        if asked.is_empty() {
+            asked.push(Asked::Defect);
+        }
+        for article in defect.chain(loaded) {
+            if !asked.contains(&article) {
+                asked.push(article);
+            }
+        }
+        let main = asked.remove(0);
+        Ok(Articles {
+            main,
+            others: asked,
+            version,
+        })
+    }
+
+    /// The names of all, the main one first.
+    pub fn names(&self) -> Vec<&str> {
+        std::iter::once(&self.main)
+            .chain(&self.others)
+            .map(Asked::kb)
+            .collect()
+    }
+}
+
+/// The article of that name: the user's own before an embedded one.
+fn find(name: &str, loaded: &[Entry]) -> Result<Asked, String> {
+    if entry::same(name, KB943650.kb) {
+        return Ok(Asked::Defect);
+    }
+    if let Some(own) = loaded.iter().find(|e| entry::same(&e.kb, name)) {
+        return Ok(Asked::Article(Cow::Owned(own.clone())));
+    }
+    if let Some(known) = entry::embedded().iter().find(|e| entry::same(&e.kb, name)) {
+        return Ok(Asked::Article(Cow::Borrowed(known)));
+    }
+    let mut known = vec![KB943650.kb];
+    known.extend(loaded.iter().map(|e| e.kb.as_ref()));
+    known.extend(entry::embedded().iter().map(|e| e.kb.as_ref()));
+    known.dedup();
+    let short: String = name.chars().take(60).collect();
+    Err(format!(
+        "no article {short:?}: known are {}; --knowledge DIR adds others",
+        known.join(", ")
+    ))
+}
+
+fn version(loaded: &Loaded) -> String {
+    if loaded.sources.is_empty() {
+        return super::VERSION.to_owned();
+    }
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    };
+    add(super::VERSION);
+    for (name, text) in &loaded.sources {
+        add(name);
+        add(text);
+    }
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(4)
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let edition = super::VERSION.split('+').next().unwrap_or_default();
+    format!("{edition}+sha256:{digest}")
+}

@@ -1,0 +1,89 @@
+//! The language of rules over the facts of one crash: what has to hold for a rule to speak.
+//!
+//! Data only; `evidence::conditions` evaluates them. Used by the look-alikes and by the articles
+//! that rule files describe. Embedded ones are borrowed, those of a user's file owned.
+
+use std::borrow::Cow;
+
+/// Text of a rule.
+pub type Text = Cow<'static, str>;
+/// A list in a rule.
+pub type List<T> = Cow<'static, [T]>;
+
+/// What has to hold. All that is given has to; within one list, any item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Windows build, ranges with both ends.
+    pub builds: List<(u32, u32)>,
+    /// Bug check code, without the M bit.
+    pub codes: List<u32>,
+    /// `x86`, `x64`, `ia64`, `arm64`.
+    pub architectures: List<Text>,
+    /// Bug check parameters: index from 1, value.
+    pub parameters: List<(u8, u64)>,
+    /// File name of the module nearest the fault: the faulting one, or, for a fault inside the
+    /// kernel or HAL, the first certain frame outside them. `*` stands for any text.
+    pub modules: List<Text>,
+    /// The function nearest the fault.
+    pub functions: List<Function>,
+    /// A function among the certain frames of the faulting activity.
+    pub on_stack: List<Function>,
+    /// File name of a module among those frames, the faulting one included.
+    pub stack_modules: List<Text>,
+    /// The function nearest the fault has a name (true) or none (false).
+    pub named: Option<bool>,
+    /// The faulting module, or one of the first certain frames, is not part of Windows (true) or
+    /// none of them is foreign (false).
+    pub foreign: Option<bool>,
+    /// Loaded drivers by file name; `*` stands for any text.
+    pub loaded: List<Text>,
+    /// How many different ones have to be loaded; 0 and 1 are the same.
+    pub loaded_at_least: u8,
+    /// `read`, `write` or `execute`.
+    pub access: Option<Text>,
+    /// The address referenced is below this.
+    pub address_below: Option<u64>,
+    /// IRQL at the fault.
+    pub irql: Option<u8>,
+    /// Seconds since start-up are fewer than this.
+    pub uptime_below: Option<u64>,
+    /// At least so many processors.
+    pub processors_at_least: Option<u32>,
+    /// A file linked at this time or later, Unix seconds.
+    pub linked_since: Option<(Text, u64)>,
+}
+
+/// `module!name`; `*` in the name stands for any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Module name without suffix, lower case.
+    pub module: Text,
+    /// Case-sensitive.
+    pub name: Text,
+}
+
+impl Function {
+    /// `module` with or without a suffix, in any case; `symbol` undecorated.
+    pub fn matches(&self, module: &str, symbol: &str) -> bool {
+        let stem = module.rsplit_once('.').map_or(module, |(stem, _)| stem);
+        stem.eq_ignore_ascii_case(&self.module) && glob(&self.name, symbol)
+    }
+}
+
+/// `*` matches any text, everything else itself. Taking the leftmost hit of each piece is enough.
+pub fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, more)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let (middle, last) = more.rsplit_once('*').unwrap_or(("", more));
+    let Some(mut rest) = text.strip_prefix(first) else {
+        return false;
+    };
+    for piece in middle.split('*').filter(|piece| !piece.is_empty()) {
+        match rest.split_once(piece) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}

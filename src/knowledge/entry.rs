@@ -1,0 +1,157 @@
+//! An article of the Knowledge Base as a rule file describes it: which builds, which signs, what to
+//! do. The two embedded ones and those of `--knowledge` are of this form; `docs/knowledge.md`.
+//!
+//! Data only. KB943650 itself has observers in code, and the same effects and status rows.
+
+use super::Basis;
+use super::conditions::{Conditions, List, Text};
+use super::matching::{Effect, MatchStatus, Strength};
+use super::tables::entries::ENTRIES;
+use super::versions::{Applicability, FileVersion};
+
+/// One article.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number or name: `KB972887`, `MS08-001`.
+    pub kb: Text,
+    /// What it is about.
+    pub title: Text,
+    /// The file whose version decides, lower case.
+    pub decides: Text,
+    /// First version that holds the fix, where it is known.
+    pub fixed_in: Option<FileVersion>,
+    /// What the Windows build says.
+    pub systems: List<SystemRow>,
+    /// What the version of the deciding file says; outweighs the build.
+    pub versions: List<VersionRow>,
+    /// Signs for and against.
+    pub evidence: List<EvidenceRow>,
+    /// What to do.
+    pub actions: List<ActionRow>,
+    /// What would settle an open question.
+    pub would_settle: List<Text>,
+}
+
+/// A range of Windows builds, both ends included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemRow {
+    /// First build.
+    pub from: u32,
+    /// Last build.
+    pub to: u32,
+    /// What it says; `unknown` means: affected, and the version decides.
+    pub applicability: Applicability,
+    /// What the row rests on.
+    pub basis: Basis,
+    /// One sentence for a person.
+    pub reason: Text,
+}
+
+/// A range of versions of the deciding file, both ends included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionRow {
+    /// First version.
+    pub from: FileVersion,
+    /// Last version.
+    pub to: FileVersion,
+    /// What it says.
+    pub applicability: Applicability,
+    /// What the row rests on.
+    pub basis: Basis,
+    /// One sentence for a person.
+    pub reason: Text,
+}
+
+/// A sign and what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvidenceRow {
+    /// `group.detail`.
+    pub id: Text,
+    /// For the match (true) or against it.
+    pub supports: bool,
+    /// For a reader.
+    pub strength: Strength,
+    /// What it does to the match.
+    pub effect: Effect,
+    /// What the row rests on.
+    pub basis: Basis,
+    /// What was seen, for a person.
+    pub says: Text,
+    /// When.
+    pub when: Conditions,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActionRow {
+    /// Stable name for programs.
+    pub id: Text,
+    /// For a person.
+    pub text: Text,
+    /// The exact command.
+    pub command: Option<Text>,
+    /// Only with these answers about the machine; empty: with any that leaves it without the fix.
+    pub applicability: List<Applicability>,
+    /// Only from this match on.
+    pub at_least: MatchStatus,
+}
+
+/// The embedded ones.
+pub fn embedded() -> &'static [Entry] {
+    ENTRIES
+}
+
+/// True when two names of articles mean the same, `KB` or not, in any case.
+pub fn same(a: &str, b: &str) -> bool {
+    let bare = |text: &str| {
+        let upper = text.trim().to_ascii_uppercase();
+        upper
+            .strip_prefix("KB")
+            .map_or_else(|| upper.clone(), str::to_owned)
+    };
+    bare(a) == bare(b)
+}
+
+/// Another known problem that a report has to be able to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookAlike {
+    /// Article or bulletin, or a word for a problem without one.
+    pub id: Text,
+    /// Where it occurs.
+    pub place: Text,
+    /// What it looks like.
+    pub symptom: Text,
+    /// How to tell it from KB943650.
+    pub tell: Text,
+    /// When one dump is enough to name it; the first rule that holds gives the reason. Empty: one
+    /// dump never is.
+    pub rules: List<LookAlikeRule>,
+}
+
+/// When a look-alike is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookAlikeRule {
+    /// What has to hold.
+    pub when: Conditions,
+    /// Why it is named.
+    pub why: Text,
+}
+
+/// All look-alikes, nearest first.
+pub fn look_alikes() -> &'static [LookAlike] {
+    super::tables::entries::LOOK_ALIKES
+}
+
+/// The look-alike with this id.
+pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
+    look_alikes().iter().find(|row| row.id == id)
+}
+
+/// File names of drivers that are part of Windows and can lie near a network fault; `*` stands for
+/// any text.
+pub fn is_in_box(file: &str) -> bool {
+    let file = file.to_ascii_lowercase();
+    super::tables::entries::IN_BOX
+        .iter()
+        .any(|pattern| super::conditions::glob(pattern, &file))
+}
