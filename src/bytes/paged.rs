@@ -142,6 +142,12 @@ impl<'a> PagedReader<'a> {
         Ok(bytes)
     }
 
+    /// The `len` bytes at `at` where the prefix holds them: no copy, no read.
+    pub fn held(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(at).ok()?;
+        self.prefix.get(start..start.checked_add(len)?)
+    }
+
     /// Reads what there is at `at` in one read past this reader's own pages and returns how many
     /// bytes that were: for callers that keep pages of their own. What the prefix holds costs nothing.
     ///

@@ -53,12 +53,9 @@ impl<'a> View<'a> {
         let bytes = self.bytes(at, units.checked_mul(2)?)?;
         let pairs = bytes.as_chunks::<2>().0;
         // Names of drivers are ASCII nearly always.
-        let ascii: Option<Vec<u8>> = pairs
-            .iter()
-            .map(|[low, high]| (*high == 0 && low.is_ascii()).then_some(*low))
-            .collect();
-        if let Some(text) = ascii.and_then(|bytes| String::from_utf8(bytes).ok()) {
-            return Some(text);
+        if pairs.iter().all(|[low, high]| *high == 0 && low.is_ascii()) {
+            let text = pairs.iter().map(|[low, _]| *low).collect();
+            return String::from_utf8(text).ok();
         }
         let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
         Some(

@@ -56,9 +56,13 @@ pub fn gather_with(
 ) -> CrashFacts {
     let KernelDump {
         header,
-        body,
+        mut body,
         damage,
     } = dump;
+    let listed = match &mut body {
+        Body::Triage(triage) => modules(triage),
+        Body::Physical(_) | Body::None => Modules::default(),
+    };
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
         Body::Physical(_) | Body::None => None,
@@ -79,7 +83,7 @@ pub fn gather_with(
         .or(header.context.as_ref());
     let mut modules = match &mut memory {
         Some(memory) => std::mem::take(&mut memory.modules),
-        None => triage.map(modules).unwrap_or_default(),
+        None => listed,
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
@@ -267,18 +271,17 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-fn modules(triage: &TriageDump) -> Modules {
+/// The drivers as modules; their paths are moved, not copied.
+fn modules(triage: &mut TriageDump) -> Modules {
     let list: Vec<Module> = triage
         .drivers
-        .iter()
+        .iter_mut()
         .map(|driver| {
-            let name = driver.path.as_deref().map(file_name);
+            let path = driver.path.take();
+            let name = path.as_deref().map(|path| file_name(path).to_owned());
             Module {
-                name: name.map(str::to_owned),
-                path: driver
-                    .path
-                    .clone()
-                    .filter(|path| Some(path.as_str()) != name),
+                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                name,
                 base: driver.base,
                 size: driver.size_of_image,
                 time_date_stamp: driver.time_date_stamp,

@@ -4,8 +4,10 @@
 //! Knows how to find the module of an address. Does not read images; versions are told to it.
 
 pub mod from_memory;
+mod packed;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bytes::ModuleId;
 
@@ -39,10 +41,6 @@ impl VersionSource {
 }
 
 impl SymbolState {
-    fn is_default(&self) -> bool {
-        *self == SymbolState::default()
-    }
-
     /// The word of the report contract.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -100,39 +98,28 @@ pub enum SymbolState {
     NotNeeded,
 }
 
-/// One loaded module. Facts that are stored hold a few hundred, so that their fields have short names
-/// there and what is absent is left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One loaded module.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// Last component of the path; `None` when the dump's name cannot be read.
-    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The path where the dump holds more than a name.
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Load address.
-    #[serde(rename = "b")]
     pub base: u64,
     /// SizeOfImage in bytes.
-    #[serde(rename = "s")]
     pub size: u32,
     /// TimeDateStamp.
-    #[serde(rename = "t")]
     pub time_date_stamp: u32,
     /// CheckSum; `None` when the source has none.
-    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<u32>,
     /// The best claim about the file's version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionClaim>,
     /// The PDB the image names, when the image was read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pdb: Option<PdbIdentity>,
     /// What became of its symbols.
-    #[serde(default, skip_serializing_if = "SymbolState::is_default")]
     pub symbols: SymbolState,
     /// Files that were found in its place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong_files: Vec<WrongFile>,
 }
 
@@ -162,8 +149,7 @@ pub struct UnloadedModule {
 }
 
 /// The modules of one dump in the order of the dump's own list, with an index by address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Vec<Module>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modules {
     list: Vec<Module>,
     by_base: Vec<(u64, u16)>,
@@ -181,9 +167,18 @@ impl From<Vec<Module>> for Modules {
     }
 }
 
+/// As one string: see `packed`.
 impl Serialize for Modules {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.list.serialize(serializer)
+        serializer.serialize_str(&packed::pack(&self.list))
+    }
+}
+
+impl<'de> Deserialize<'de> for Modules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Modules, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let list = packed::unpack(&text).ok_or_else(|| D::Error::custom("not packed modules"))?;
+        Ok(Modules::from(list))
     }
 }
 
