@@ -224,3 +224,12 @@ fn a_pdb_cut_or_overwritten_anywhere_gives_an_index_or_a_reason() {
         }
     }
 }
+
+#[test]
+fn a_parser_that_panics_is_an_error() {
+    let mut pdb = Pdb::new(GUID, 1, &[(0x10, "_f@8"), (0x40, "?g@C@@QAEXXZ")]);
+    pdb.contributions = vec![(0x10, 0x20)];
+    let broken = symbols_support::panicking(&pdb);
+    let why = index_pdb(&broken).unwrap_err().to_string();
+    assert!(why.contains("a parser gave up"), "{why}");
+}

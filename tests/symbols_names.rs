@@ -410,6 +410,60 @@ fn the_expiry_loop_moved_away_from_its_function_keeps_the_functions_name() {
     );
 }
 
+/// The lines `llvm-pdbutil dump -l` lists: RVA, and each file and line that begins there.
+fn lines(listing: &str, bytes: &[u8]) -> BTreeMap<u32, BTreeSet<(String, u32)>> {
+    let sections = sections(bytes);
+    let mut found: BTreeMap<u32, BTreeSet<(String, u32)>> = BTreeMap::new();
+    let (mut file, mut base) = (String::new(), None);
+    for line in listing.lines() {
+        if line.contains("line/addr entries = ") {
+            let section: usize = line.trim()[..4].parse().unwrap();
+            base = section.checked_sub(1).map(|section| sections[section].0);
+        } else if !line.starts_with(' ') {
+            if let Some((name, _)) = line.rsplit_once(" (") {
+                file = name.to_owned();
+            }
+        } else if let Some(base) = base {
+            let tokens: Vec<&str> = line.split_whitespace().filter(|t| *t != "!").collect();
+            for pair in tokens.chunks_exact(2) {
+                let offset = u32::from_str_radix(pair[1], 16).unwrap();
+                // The compiler's own code has a mark for a line: NSI, ASI.
+                if let Ok(number) = pair[0].parse::<u32>() {
+                    let here = found.entry(base + offset).or_default();
+                    here.insert((file.clone(), number));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_line_of_private_symbols_is_found_at_its_address() {
+    let Some(store) = store() else { return };
+    let mut checked = 0;
+    for pair in pairs(&store) {
+        let Some(listing) = pdbutil("-l", &pair.pdb) else {
+            return;
+        };
+        for (rva, expected) in lines(&listing, &pair.bytes) {
+            let hit = pair
+                .symbols
+                .name_at(rva)
+                .unwrap_or_else(|| panic!("{}: {rva:#x} has a line", pair.pdb.display()));
+            let own = (hit.file.clone().unwrap(), hit.line.unwrap());
+            assert!(
+                expected.contains(&own),
+                "{} {rva:#x}: {hit:?}, {expected:?}",
+                pair.pdb.display()
+            );
+            checked += 1;
+        }
+    }
+    println!("{checked} addresses with a line");
+    assert!(checked > 2_000);
+}
+
 #[test]
 fn frame_records_are_those_llvm_pdbutil_lists() {
     let Some(store) = store() else { return };

@@ -3,160 +3,28 @@
 
 #[path = "symbols_support/cabinets.rs"]
 mod cabinets;
+#[path = "symbols_support/server.rs"]
+mod server;
 mod symbols_support;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use cabinets::lzx;
+use kbtriage::image::{CodeView, Guid};
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{
-    Cache, Lookup, ModuleIdentity, Network, Origin, Resolved, ServerLimits, SymbolLibrary,
-    SymbolOptions, SymbolPath,
+    Cache, Lookup, ModuleIdentity, Network, Origin, Progress, Resolved, ServerLimits,
+    SymbolLibrary, SymbolOptions, SymbolPath,
 };
+use server::{Act, Server};
 use symbols_support::{GUID, Pdb, Pe};
 use tempfile::TempDir;
 
 const STAMP: u32 = 0x4791_9120;
-
-/// What the server does with one address.
-#[derive(Clone)]
-enum Act {
-    File(Vec<u8>),
-    Status(u16),
-    Redirect(String),
-    /// Announces more than it sends.
-    Truncated(Vec<u8>),
-    /// Fails this many times, then sends the file.
-    Flaky(u32, Vec<u8>),
-    /// Never ends.
-    Endless,
-    /// Sends nothing.
-    Silent,
-}
-
-struct Server {
-    base: String,
-    acts: Arc<Mutex<BTreeMap<String, Act>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Server {
-            base: format!("http://{}", listener.local_addr().unwrap()),
-            acts: Arc::default(),
-            asked: Arc::default(),
-            stop: Arc::default(),
-        };
-        let (acts, asked, stop) = (
-            server.acts.clone(),
-            server.asked.clone(),
-            server.stop.clone(),
-        );
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let (acts, asked, stop) = (acts.clone(), asked.clone(), stop.clone());
-                std::thread::spawn(move || serve(stream, &acts, &asked, &stop));
-            }
-        });
-        server
-    }
-
-    fn on(&self, path: &str, act: Act) {
-        self.acts.lock().unwrap().insert(path.to_owned(), act);
-    }
-
-    fn asked(&self, path: &str) -> usize {
-        self.asked
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|p| *p == path)
-            .count()
-    }
-
-    fn requests(&self) -> usize {
-        self.asked.lock().unwrap().len()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-fn serve(
-    mut stream: TcpStream,
-    acts: &Mutex<BTreeMap<String, Act>>,
-    asked: &Mutex<Vec<String>>,
-    stop: &AtomicBool,
-) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut request = String::new();
-    if reader.read_line(&mut request).is_err() {
-        return;
-    }
-    let mut line = String::new();
-    while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-        line.clear();
-    }
-    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    asked.lock().unwrap().push(path.clone());
-    let act = {
-        let mut acts = acts.lock().unwrap();
-        match acts.get_mut(&path) {
-            Some(Act::Flaky(left, _)) if *left > 0 => {
-                *left -= 1;
-                Act::Status(503)
-            }
-            Some(Act::Flaky(_, file)) => Act::File(file.clone()),
-            Some(act) => act.clone(),
-            None => Act::Status(404),
-        }
-    };
-    let head = |status: &str, len: usize| {
-        format!("HTTP/1.1 {status}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n")
-    };
-    let _ = match act {
-        Act::File(bytes) => stream
-            .write_all(head("200 OK", bytes.len()).as_bytes())
-            .and_then(|()| stream.write_all(&bytes)),
-        Act::Status(status) => stream.write_all(head(&format!("{status} No"), 0).as_bytes()),
-        Act::Redirect(to) => stream.write_all(
-            format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes(),
-        ),
-        Act::Truncated(bytes) => stream
-            .write_all(head("200 OK", bytes.len()).as_bytes())
-            .and_then(|()| stream.write_all(&bytes[..bytes.len() / 2])),
-        Act::Endless => {
-            let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
-            while sent.is_ok() && !stop.load(Ordering::Relaxed) {
-                sent = stream.write_all(&[0; 1 << 16]);
-            }
-            Ok(())
-        }
-        Act::Silent => {
-            while !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Ok(())
-        }
-        Act::Flaky(..) => Ok(()),
-    };
-}
 
 fn pe() -> Pe {
     Pe::new(STAMP, GUID, 1, "tcpip.pdb")
@@ -355,7 +223,7 @@ fn errors_that_pass_are_retried_and_others_are_reported() {
     for (act, reason, asked) in [
         (Act::Status(500), "HTTP status 500", 3),
         (Act::Status(403), "HTTP status 403", 1),
-        (Act::Truncated(pe().write()), "", 3),
+        (Act::Truncated(pe().write()), "disconnected", 3),
         (Act::Silent, "timeout", 3),
     ] {
         let (server, store, cache) = (
@@ -401,12 +269,223 @@ fn an_endless_body_ends_at_the_size_limit() {
         TempDir::new().unwrap(),
     );
     server.on(&image_path(), Act::Endless);
-    let resolved = run(&server, store.path(), cache.path());
-    let text = tried(&resolved);
+    let path = format!("srv*{}*{}", store.path().display(), server.base);
+    let patient = ServerLimits {
+        total: Duration::from_secs(120),
+        ..quick()
+    };
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&path, Origin::CommandLine),
+        network: Network::Named,
+        cache: Some(Cache::at(cache.path().to_owned())),
+        servers: patient,
+        ..SymbolOptions::default()
+    });
+    let resolved = library.resolve(&tcpip(), Machine::X64, None);
     assert!(
-        text.contains("larger than") || text.contains("time for one file"),
-        "{text}"
+        tried(&resolved).contains("larger than"),
+        "{}",
+        tried(&resolved)
     );
+    assert_eq!(server.asked(&image_path()), 1, "and it is not asked again");
+    assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_body_that_is_announced_too_large_is_not_read() {
+    let (server, store, cache) = (
+        Server::start(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    server.on(&image_path(), Act::Announced(1 << 40));
+    let resolved = run(&server, store.path(), cache.path());
+    assert!(
+        tried(&resolved).contains("larger than"),
+        "{}",
+        tried(&resolved)
+    );
+    assert_eq!(server.asked(&image_path()), 1);
+}
+
+#[test]
+fn a_body_that_drips_ends_when_the_time_for_one_file_is_up() {
+    let (server, store, cache) = (
+        Server::start(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    // Never silent for long enough, and never done.
+    server.on(&image_path(), Act::Drip(Duration::from_millis(50)));
+    let path = format!("srv*{}*{}", store.path().display(), server.base);
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&path, Origin::CommandLine),
+        network: Network::Named,
+        cache: Some(Cache::at(cache.path().to_owned())),
+        servers: ServerLimits {
+            total: Duration::from_millis(400),
+            ..quick()
+        },
+        ..SymbolOptions::default()
+    });
+    let started = Instant::now();
+    let resolved = library.resolve(&tcpip(), Machine::X64, None);
+    assert!(
+        tried(&resolved).contains("time for one file"),
+        "{}",
+        tried(&resolved)
+    );
+    assert!(started.elapsed() >= Duration::from_millis(400));
+    assert_eq!(server.asked(&image_path()), 1);
+}
+
+#[test]
+fn the_pause_before_each_attempt_is_twice_the_one_before() {
+    let (server, store, cache) = (
+        Server::start(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    server.on(&image_path(), Act::Status(503));
+    let path = format!("srv*{}*{}", store.path().display(), server.base);
+    let pause = Duration::from_millis(60);
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&path, Origin::CommandLine),
+        network: Network::Named,
+        cache: Some(Cache::at(cache.path().to_owned())),
+        servers: ServerLimits {
+            attempts: 4,
+            pause,
+            ..quick()
+        },
+        ..SymbolOptions::default()
+    });
+    library.image(&tcpip(), Machine::X64);
+    let times = server.times(&image_path());
+    assert_eq!(times.len(), 4);
+    for (pair, least) in times.windows(2).zip([pause, 2 * pause, 4 * pause]) {
+        assert!(pair[1] - pair[0] >= least, "{times:?}");
+    }
+}
+
+#[test]
+fn a_not_found_older_than_a_day_is_asked_again() {
+    let (server, store, cache) = (
+        Server::start(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    run(&server, store.path(), cache.path());
+    let asked = server.asked(&image_path());
+    assert_eq!(asked, 1);
+    let age = |hours: u64| {
+        let at = SystemTime::now() - Duration::from_secs(hours * 3600);
+        for entry in fs::read_dir(cache.path().join("kbtriage-missing")).unwrap() {
+            let file = fs::File::options().write(true).open(entry.unwrap().path());
+            file.unwrap().set_modified(at).unwrap();
+        }
+    };
+    age(23);
+    run(&server, store.path(), cache.path());
+    assert_eq!(server.asked(&image_path()), 1, "within the day");
+    age(25);
+    run(&server, store.path(), cache.path());
+    assert_eq!(server.asked(&image_path()), 2, "after it");
+}
+
+#[test]
+fn a_server_with_two_tiers_is_read_below_the_first_two_letters() {
+    let (server, store, cache) = (
+        Server::start(),
+        TempDir::new().unwrap(),
+        TempDir::new().unwrap(),
+    );
+    server.on("/index2.txt", Act::File(b"1".to_vec()));
+    server.on(&format!("/tc{}", image_path()), Act::File(pe().write()));
+    server.on(&format!("/tc{}", pdb_path()), Act::File(pdb().write()));
+    let resolved = run(&server, store.path(), cache.path());
+    assert_eq!(resolved.symbols.word(), "loaded", "{resolved:?}");
+    assert_eq!(server.asked("/index2.txt"), 1);
+    let kept = store.path().join(image_path().trim_start_matches('/'));
+    assert!(kept.is_file(), "the downstream store has its own layout");
+}
+
+#[test]
+fn one_download_serves_dumps_that_know_different_things_about_a_module() {
+    // A store that cannot be filled, no cache, and memory for nothing: every shortcut is gone.
+    let (server, dir) = (Server::start(), TempDir::new().unwrap());
+    fs::write(dir.path().join("file"), b"").unwrap();
+    let late = Duration::from_millis(150);
+    server.on(&image_path(), Act::Late(late, pe().write()));
+    server.on(&pdb_path(), Act::Late(late, pdb().write()));
+    let path = format!("srv*{}/file/store*{}", dir.path().display(), server.base);
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&path, Origin::CommandLine),
+        network: Network::Named,
+        servers: quick(),
+        limit: 1,
+        ..SymbolOptions::default()
+    });
+    let record = |age| CodeView::Pdb70 {
+        guid: Guid(GUID),
+        age,
+        name: "tcpip.pdb".to_owned(),
+    };
+    let records = [
+        None,
+        Some(record(1)),
+        Some(record(2)),
+        None,
+        Some(record(1)),
+    ];
+    std::thread::scope(|scope| {
+        for record in &records {
+            let library = &library;
+            scope.spawn(move || {
+                let resolved = library.resolve(&tcpip(), Machine::X64, record.as_ref());
+                assert_eq!(resolved.symbols.word(), "loaded", "{resolved:?}");
+            });
+        }
+    });
+    let other = ModuleIdentity::new("other.sys", 1, 2).unwrap();
+    library.image(&other, Machine::X64);
+    let again = library.resolve(&tcpip(), Machine::X64, None);
+    assert_eq!(again.symbols.word(), "loaded");
+    assert_eq!(
+        (server.asked(&image_path()), server.asked(&pdb_path())),
+        (1, 1)
+    );
+}
+
+#[test]
+fn progress_is_told_while_bytes_arrive_and_once_at_the_end() {
+    let (server, store) = (Server::start(), TempDir::new().unwrap());
+    server.on(&image_path(), Act::File(pe().write()));
+    let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
+    let into = told.clone();
+    let secret = server.base.replace("http://", "http://user:secret@");
+    let path = format!("srv*{}*{secret}", store.path().display());
+    let library = SymbolLibrary::new(SymbolOptions {
+        symbols: SymbolPath::parse(&path, Origin::CommandLine),
+        network: Network::Named,
+        servers: quick(),
+        progress: Some(Box::new(move |progress: &Progress| {
+            into.lock().unwrap().push(progress.clone());
+        })),
+        ..SymbolOptions::default()
+    });
+    assert!(library.image(&tcpip(), Machine::X64).found().is_some());
+    let told = told.lock().unwrap();
+    let len = pe().write().len() as u64;
+    let last = told.last().unwrap();
+    assert_eq!(
+        (last.received, last.total, last.ended),
+        (len, Some(len), true)
+    );
+    assert_eq!(told.iter().filter(|p| p.ended).count(), 1);
+    assert!(told.iter().any(|p| !p.ended));
+    let url = format!("{}{}", server.base, image_path());
+    assert!(told.iter().all(|p| p.url == url), "{told:?}");
 }
 
 #[test]
@@ -468,4 +547,13 @@ fn a_refused_connection_is_a_reason_and_not_a_hang() {
     let resolved = library.resolve(&tcpip(), Machine::X64, None);
     assert!(!tried(&resolved).contains("secret"));
     assert!(tried(&resolved).contains(&gone.to_string()));
+    // It is not tried for every file.
+    let other = ModuleIdentity::new("netio.sys", 1, 2).unwrap();
+    let Lookup::Missing { tried } = library.image(&other, Machine::X64) else {
+        panic!("nothing is there");
+    };
+    assert!(
+        tried.iter().any(|why| why.ends_with("not asked again")),
+        "{tried:?}"
+    );
 }

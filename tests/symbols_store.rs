@@ -10,9 +10,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use cabinets::{lzx, mszip};
+use cabinets::{lzx, lzx_huffman, mszip};
 use kbtriage::machine::Machine;
-use kbtriage::symbols::{Lookup, ModuleIdentity, Resolved, is_cabinet, unpack};
+use kbtriage::symbols::{Lookup, ModuleIdentity, Resolved, import, is_cabinet, unpack};
 use pair::{STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text};
 use symbols_support::{GUID, Pdb, Pe};
 use tempfile::TempDir;
@@ -73,7 +73,7 @@ fn names_and_keys_in_other_case_are_found() {
 
 #[test]
 fn compressed_files_of_both_methods_are_unpacked() {
-    for pack in [mszip, lzx] {
+    for pack in [mszip, lzx, lzx_huffman] {
         let dir = TempDir::new().unwrap();
         let image = dir
             .path()
@@ -96,12 +96,14 @@ fn a_cabinet_unpacks_to_what_was_packed_and_a_damaged_one_is_refused() {
     let content: Vec<u8> = (0..100_001u32)
         .map(|i| (i.wrapping_mul(i) >> 7) as u8)
         .collect();
-    for pack in [mszip, lzx] {
+    let packers: [(fn(&str, &[u8]) -> Vec<u8>, usize); 3] =
+        [(mszip, 97), (lzx, 97), (lzx_huffman, 2003)];
+    for (pack, step) in packers {
         let cabinet = pack("a.pdb", &content);
         assert!(is_cabinet(&cabinet));
         assert_eq!(unpack(&cabinet, 1 << 20).unwrap(), content);
         assert!(unpack(&cabinet, 100_000).is_err());
-        for at in (0..cabinet.len()).step_by(97) {
+        for at in (0..cabinet.len()).step_by(step) {
             let mut broken = cabinet.clone();
             broken[at] ^= 0x55;
             let _ = unpack(&broken, 1 << 20);
@@ -377,19 +379,48 @@ fn hostile_pdb_names_in_an_image_lead_nowhere_outside_the_store() {
     }
     let absolute = format!("{}/evil.pdb", text(&dir));
     let long = "a".repeat(4096) + ".pdb";
+    let long_path = format!(r"{}\evil.pdb", "a".repeat(4096));
     let cases: &[(&str, bool)] = &[
         (r"..\..\evil.pdb", true),
         ("../evil.pdb", true),
+        (r"..\../evil.pdb", true),
         (&absolute, true),
+        (r"C:\Windows\evil.pdb", true),
         (r"\\server\share\evil.pdb", true),
+        ("//server/share/evil.pdb", true),
+        (r"\\?\C:\evil.pdb", true),
+        (r"\\.\C:\evil.pdb", true),
         ("c:evil.pdb", true),
+        // NUL ends the name of a record: what is behind it is never seen.
+        ("evil.pdb\0/../../other.pdb", true),
+        (&long_path, true),
+        ("\0evil.pdb", false),
         ("evil.pdb:stream", false),
+        ("evil.pdb::$DATA", false),
+        (r"c:\evil.pdb:stream:$DATA", false),
         ("evil.pdb.", false),
+        ("evil.pdb...", false),
         ("evil.pdb ", false),
+        (" evil.pdb", false),
         ("nul", false),
+        ("NUL.pdb", false),
         ("con.pdb", false),
+        ("aux", false),
+        ("prn.tar.pdb", false),
+        ("COM1.pdb", false),
+        ("lpt9", false),
+        ("CONIN$", false),
+        (r"\\.\PhysicalDrive0\", false),
         ("..", false),
+        (".", false),
+        ("", false),
+        ("evil.pdb/", false),
+        ("evil.pdb/..", false),
         ("evil\u{1}.pdb", false),
+        ("evil\u{202e}bdp.pdb", false),
+        ("evil*.pdb", false),
+        ("ev?l.pdb", false),
+        ("$(evil).pdb|x", false),
         (&long, false),
     ];
     for (name, plain) in cases {
@@ -404,6 +435,154 @@ fn hostile_pdb_names_in_an_image_lead_nowhere_outside_the_store() {
         let asked = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
         assert_eq!(asked, plain.then_some("evil.pdb"), "{name:?}");
     }
+    // The same names, now with a downstream store to fill and the PDB where only the last
+    // component leads: the copy goes under that component, and nothing appears beside the store.
+    let (near, far) = (dir.path().join("near"), dir.path().join("far"));
+    let key = Pdb::new(GUID, 1, &[]).key();
+    put(
+        far.join("evil.pdb").join(&key).join("evil.pdb"),
+        &pdb().write(),
+    );
+    let before = everything(dir.path(), &near);
+    for (name, _) in cases.iter().filter(|(_, plain)| *plain) {
+        let image = Pe::new(STAMP, GUID, 1, name);
+        put(
+            far.join("tcpip.sys").join(image.key()).join("tcpip.sys"),
+            &image.write(),
+        );
+        let path = format!("srv*{}*{}", near.display(), far.display());
+        assert_eq!(resolve(&path).symbols.word(), "loaded", "{name:?}");
+        assert!(near.join("evil.pdb").join(&key).join("evil.pdb").is_file());
+        fs::remove_dir_all(&near).unwrap();
+    }
+    fs::remove_dir_all(far.join("tcpip.sys")).unwrap();
+    assert_eq!(everything(dir.path(), &near), before);
+}
+
+/// All files and folders below `root` but not below `except`.
+fn everything(root: &Path, except: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap().flatten() {
+        let path = entry.path();
+        if path == except {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(everything(&path, except));
+        }
+        found.push(path);
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn hostile_names_of_modules_and_of_imported_files_are_refused_or_reduced() {
+    for (name, plain) in [
+        (r"\SystemRoot\..\..\tcpip.sys", Some("tcpip.sys")),
+        ("tcpip.sys\0", None),
+        ("tcpip.sys:ads", None),
+        ("com1.sys", None),
+        ("tcpip.sys.", None),
+    ] {
+        let identity = ModuleIdentity::new(name, STAMP, 0x4000).ok();
+        let own = identity.as_ref().map(|identity| identity.name.as_str());
+        assert_eq!(own, plain, "{name:?}");
+    }
+    // What another machine brought: names that Unix allows and Windows or a store does not.
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for name in ["nul.pdb", "ab:c.pdb", "tcpip.pdb.", "ok.pdb"] {
+        put(from.path().join(name), &pdb().write());
+    }
+    let imported = import(from.path(), &to.path().join("store")).unwrap();
+    let taken: Vec<&str> = imported
+        .taken
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(taken, ["ok.pdb"]);
+    assert_eq!(imported.refused.len(), 3);
+}
+
+/// Written by another program: the cabinet of the `cab` crate's own test (MIT), LZX.
+#[test]
+fn a_cabinet_of_another_program_is_unpacked() {
+    let cabinet = b"\x4d\x53\x43\x46\x00\x00\x00\x00\x97\x00\x00\x00\x00\x00\x00\
+        \x00\x2c\x00\x00\x00\x00\x00\x00\x00\x03\x01\x01\x00\x02\x00\
+        \x00\x00\x2d\x05\x00\x00\x5b\x00\x00\x00\x01\x00\x03\x13\x0f\
+        \x00\x00\x00\x00\x00\x00\x00\x00\x00\x21\x53\x0d\xb2\x20\x00\
+        \x68\x69\x2e\x74\x78\x74\x00\x10\x00\x00\x00\x0f\x00\x00\x00\
+        \x00\x00\x21\x53\x0b\xb2\x20\x00\x62\x79\x65\x2e\x74\x78\x74\
+        \x00\x5c\xef\x2a\xc7\x34\x00\x1f\x00\x5b\x80\x80\x8d\x00\x30\
+        \xf0\x01\x10\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x48\
+        \x65\x6c\x6c\x6f\x2c\x20\x77\x6f\x72\x6c\x64\x21\x0d\x0a\x53\
+        \x65\x65\x20\x79\x6f\x75\x20\x6c\x61\x74\x65\x72\x21\x0d\x0a\
+        \x00";
+    assert_eq!(unpack(cabinet, 1 << 20).unwrap(), b"Hello, world!\r\n");
+}
+
+#[test]
+fn compressed_files_are_imported_under_their_whole_names() {
+    let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    // As symsrv lays them, and as somebody carries them in one folder.
+    let laid = from.path().join("tcpip.sys").join(pe().key());
+    put(
+        laid.join("tcpip.sy_"),
+        &lzx_huffman("tcpip.sys", &pe().write()),
+    );
+    put(
+        from.path().join("flat/tcpip.pd_"),
+        &mszip("tcpip.pdb", &pdb().write()),
+    );
+    let imported = import(from.path(), to.path()).unwrap();
+    let taken: Vec<&str> = imported
+        .taken
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(taken, ["tcpip.pdb", "tcpip.sys"]);
+    assert_eq!(imported.refused, []);
+    assert_loaded(&format!("srv*{}", text(&to)));
+}
+
+#[test]
+fn reading_a_store_changes_nothing_in_it() {
+    let dir = TempDir::new().unwrap();
+    put(dir.path().join("index2.txt"), b"");
+    one_tier(&dir.path().join("tc"));
+    let before = everything(dir.path(), Path::new("/"));
+    let files = before.iter().filter(|path| path.is_file());
+    #[cfg(unix)]
+    for path in files
+        .clone()
+        .chain(before.iter().filter(|path| path.is_dir()))
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = if path.is_dir() { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let times = || -> Vec<_> {
+        let times = files.clone().map(|path| fs::metadata(path).unwrap());
+        times.map(|m| m.modified().unwrap()).collect()
+    };
+    let then = times();
+    assert_loaded(&format!("srv*{}", text(&dir)));
+    assert_loaded(&text(&dir));
+    assert_eq!(everything(dir.path(), Path::new("/")), before);
+    assert_eq!(times(), then);
+    #[cfg(unix)]
+    for path in before.iter().filter(|path| path.is_dir()) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn the_marker_of_two_tiers_counts_in_other_case_too() {
+    let dir = TempDir::new().unwrap();
+    put(dir.path().join("INDEX2.TXT"), b"");
+    one_tier(&dir.path().join("TC"));
+    assert_loaded(&format!("srv*{}", text(&dir)));
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn an_image_in_the_dumps_own_memory_serves_as_well_as_its_file() {
         version: None,
         pdb: None,
         symbols: SymbolState::NotNeeded,
+        wrong_files: Vec::new(),
     }]);
     let code = MemoryCode::new(&modules, &memory);
     assert_eq!(code.exception_directory(image.span), Some(image.directory));

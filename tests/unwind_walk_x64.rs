@@ -71,7 +71,7 @@ fn the_thread_below_a_deferred_procedure_call_does_not_belong_to_the_fault() {
         [
             "TimerRoutine context",
             "KiRetireDpcList unwind-info dpc",
-            "KiDpcInterrupt unwind-info dpc",
+            "KiDpcInterrupt unwind-info",
             "Innocent trap-frame interrupt",
         ]
     );
@@ -269,17 +269,108 @@ fn where_no_code_is_at_hand_a_few_candidates_are_shown_and_no_more() {
 }
 
 #[test]
-fn a_trap_frame_among_candidates_is_recognised_on_its_own() {
+fn a_trap_frame_found_among_candidates_is_one_itself() {
+    // An interrupt long finished leaves such a frame behind: without unwind data nothing tells it
+    // from one that still counts.
     let at = STACK + 0x40 + TRAP;
     let mut fake = Fake::new(Machine::X64, vec![Module::new("ntoskrnl.exe", NT)]);
     fake = fake.words(STACK + 8, &[NT + 0x2000]);
     fake = trapped(fake, at, NT + 0x3000, 0).zeros(STACK, at);
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
     let trust: Vec<_> = walk.frames.iter().map(|f| f.trust.name()).collect();
-    assert_eq!(trust, ["context", "scan", "trap-frame"]);
+    assert_eq!(trust, ["context", "scan", "scan"]);
+    assert_eq!(walk.frames[2].sp(), Some(at + 0x28), "its registers");
     assert_eq!(walk.frames[2].boundary.map(|b| b.name()), Some("interrupt"));
-    // The end of the activity is known, so its candidates belong to it.
-    assert_eq!(walk.faulting_activity, 2);
+    assert_eq!(walk.faulting_activity, 1, "no candidate counts");
+}
+
+#[test]
+fn a_root_reached_over_candidates_does_not_make_a_stack_complete() {
+    let driver = driver().with_image().calls_before(&[0x1020]);
+    let mut fake = Fake::new(Machine::X64, vec![driver, Module::new("ntoskrnl.exe", NT)]);
+    fake = fake.words(STACK, &[DRIVER + 0x1020]);
+    fake = returns(fake, STACK + 8, 0);
+    let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
+    assert_eq!(fake.show(&walk), ["? context", "TimerRoutine scan"]);
+    assert!(!walk.complete);
+    assert_eq!(walk.stopped_because, Some(Stop::Guessed));
+}
+
+#[test]
+fn the_idle_loop_below_a_deferred_procedure_call_is_told_by_the_processor_block() {
+    // TimerRoutine <- (nt, no names) <- (nt) <- root, on the idle thread's stack.
+    let nameless = |name: &'static str| {
+        Module::new(name, NT)
+            .function("", 0x1000, 0x1100, &allocates(0x28))
+            .function("", 0x1200, 0x1300, &allocates(0x28))
+            .with_image()
+    };
+    let walk = |kind, kernel: &'static str| {
+        let mut fake = Fake::new(Machine::X64, vec![driver().with_image(), nameless(kernel)]);
+        fake = returns(fake, STACK, DRIVER + 0x1210);
+        fake = returns(fake, STACK + 0x30, NT + 0x1010);
+        fake = returns(fake, STACK + 0x60, NT + 0x1210);
+        fake = returns(fake, STACK + 0x90, 0);
+        fake.stacks = vec![StackRange {
+            low: STACK,
+            high: STACK + 0x6000,
+            kind,
+        }];
+        let walk = fake.walk(&fake.registers(DRIVER + 0x1010, STACK));
+        assert!(walk.complete);
+        let marks: Vec<_> = walk
+            .frames
+            .iter()
+            .map(|f| f.boundary.map_or("", |b| b.name()))
+            .collect();
+        (marks.join(","), walk.faulting_activity)
+    };
+    assert_eq!(walk(StackKind::Idle, "ntoskrnl.exe"), (",,dpc,".into(), 2));
+    assert_eq!(walk(StackKind::Thread, "ntoskrnl.exe"), (",,,".into(), 4));
+    assert_eq!(
+        walk(StackKind::Idle, "other.sys"),
+        (",,,".into(), 4),
+        "only the kernel has an idle loop"
+    );
+}
+
+#[test]
+fn one_border_is_marked_where_the_dispatcher_leaves_the_dpc_stack() {
+    // TimerRoutine <- KiRetireDpcList <- KyRetireDpcList | machine frame to the thread's stack.
+    let other = STACK + 0x10000;
+    let switch = [1, 4, 2, 0, 4, 0x42, 0, 0x0A];
+    let nt = |named: bool| {
+        let name = |name: &'static str| if named { name } else { "" };
+        Module::new("ntoskrnl.exe", NT)
+            .function(name("KiRetireDpcList"), 0x1000, 0x1100, &allocates(0x28))
+            .function(name("KyRetireDpcList"), 0x1200, 0x1300, &switch)
+            .function(name("KxDispatch"), 0x1400, 0x1500, &allocates(0x28))
+            .with_image()
+    };
+    let walk = |named| {
+        let mut fake = Fake::new(Machine::X64, vec![driver().with_image(), nt(named)]);
+        fake = returns(fake, STACK, NT + 0x1010);
+        fake = returns(fake, STACK + 0x30, NT + 0x1210);
+        // KyRetireDpcList: 0x28 bytes, then the machine frame whose rsp is the thread's.
+        fake = fake.words(STACK + 0x60 + 0x28, &[NT + 0x1410, 0, 0, other, 0]);
+        fake = returns(fake, other, DRIVER + 0x1210);
+        fake = returns(fake, other + 0x30, 0);
+        fake.stacks = vec![StackRange {
+            low: STACK,
+            high: STACK + 0x1000,
+            kind: StackKind::Dpc,
+        }];
+        let walk = fake.walk(&fake.registers(DRIVER + 0x1010, STACK));
+        assert_eq!(walk.frames.len(), 5, "{:?}", walk.stopped_because);
+        let marks: Vec<_> = walk
+            .frames
+            .iter()
+            .map(|f| f.boundary.map_or("", |b| b.name()))
+            .collect();
+        (marks.join(","), walk.faulting_activity)
+    };
+    assert_eq!(walk(true), (",dpc,,,".into(), 1));
+    assert_eq!(walk(false), (",,,dpc,".into(), 3), "by KPRCB.DpcStack");
 }
 
 #[test]

@@ -188,23 +188,24 @@ fn a_walk_ends_where_user_mode_called_the_kernel() {
     assert!(walk.complete);
 }
 
-#[test]
-fn the_interrupted_stack_is_found_in_the_topmost_word_of_the_dpc_stack() {
-    // TimerRoutine on the DPC stack <- KiRetireDpcList <- KiDispatchInterrupt, which left the
-    // thread's stack pointer on top; an interrupt's trap frame lies further out.
+/// TimerRoutine on the DPC stack <- KiRetireDpcList <- KiDispatchInterrupt, `arguments` words below
+/// the topmost one, which holds the thread's stack pointer. There lie what KiDispatchInterrupt
+/// saved (`saved`), and an interrupt's trap frame further out.
+fn interrupted_by_dpc(arguments: u64, saved: &[u64]) -> (Fake, Registers) {
     let thread = STACK + 0x200;
-    let trap = thread + 0x20;
+    let trap = thread + 0x40;
     let dpc = DPC_TOP - 0x40;
     let mut fake = fake(driver())
-        .words(dpc + 0x10, &[dpc + 0x28, NT + 0x1120])
-        .words(dpc + 0x28, &[0x55, 0x66])
-        .words(DPC_TOP - 8, &[NT + 0x1220, thread])
+        .zeros(thread, trap)
         .zeros(dpc, DPC_TOP)
-        .zeros(thread, trap);
-    // KiRetireDpcList keeps its frame in ebp: its caller is just below the top.
-    fake = fake.words(dpc + 0x28, &[0, 0]);
-    fake.memory.insert(dpc + 0x10, DPC_TOP - 0xC);
-    fake = fake.words(DPC_TOP - 0xC, &[STACK + 0x300]);
+        .words(dpc + 0x10, &[dpc + 0x20, NT + 0x1120]);
+    // KiRetireDpcList keeps its frame in ebp; what it returns to is KiDispatchInterrupt.
+    let back = DPC_TOP - 4 - arguments * 4 - 8;
+    fake.memory.insert(dpc + 0x10, back);
+    fake = fake
+        .words(back, &[STACK + 0x300, NT + 0x1220])
+        .words(DPC_TOP - 4, &[thread])
+        .words(thread, saved);
     fake =
         trap_frame(fake, trap, DRIVER + 0x1310, STACK + 0x300, false).words(STACK + 0x300, &[0, 0]);
     fake.stacks = vec![
@@ -219,35 +220,142 @@ fn the_interrupted_stack_is_found_in_the_topmost_word_of_the_dpc_stack() {
             kind: StackKind::Thread,
         },
     ];
-    let walk = fake.walk(&start(DRIVER + 0x1010, dpc, dpc + 0x10));
+    (fake, start(DRIVER + 0x1010, dpc, dpc + 0x10))
+}
+
+#[test]
+fn the_interrupted_stack_is_found_in_the_topmost_word_of_the_dpc_stack() {
+    let trap = STACK + 0x240;
+    // The head of the exception list, ebx, the caller's frame pointer, the return address.
+    let saved = [0xFFFF_FFFF, 0xBB, trap, DRIVER + 0x1220];
+    for arguments in [0, 1] {
+        let (fake, start) = interrupted_by_dpc(arguments, &saved);
+        let walk = fake.walk(&start);
+        assert_eq!(
+            fake.show(&walk),
+            [
+                "A context",
+                "KiRetireDpcList frame-pointer dpc",
+                "KiDispatchInterrupt frame-pointer",
+                "C frame-pointer",
+                "D trap-frame interrupt",
+            ]
+        );
+        assert_eq!(walk.frames[3].sp(), Some(STACK + 0x210));
+        assert_eq!(walk.faulting_activity, 1);
+        assert!(walk.complete);
+    }
+}
+
+#[test]
+fn what_is_found_on_the_interrupted_stack_without_a_frame_pointer_is_a_candidate() {
+    let (fake, start) = interrupted_by_dpc(0, &[0xFFFF_FFFF, 0xBB, 0xEB, DRIVER + 0x1220]);
+    let walk = fake.walk(&start);
+    assert_eq!(fake.show(&walk)[3], "C scan");
+    assert!(!walk.complete);
+    // Nor is there a return address: the trap frame further out is only a candidate.
+    let (fake, start) = interrupted_by_dpc(0, &[0xFFFF_FFFF, 0xBB]);
+    assert_eq!(fake.show(&fake.walk(&start))[3], "D scan interrupt");
+}
+
+#[test]
+fn an_interrupted_stack_that_is_not_in_the_dump_is_said() {
+    let (mut fake, start) = interrupted_by_dpc(0, &[]);
+    fake.memory.retain(|at, _| *at >= DPC_TOP - 0x3000);
+    let walk = fake.walk(&start);
+    assert_eq!(walk.frames.len(), 3);
     assert_eq!(
-        fake.show(&walk),
-        [
-            "A context",
-            "KiRetireDpcList frame-pointer dpc",
-            "KiDispatchInterrupt frame-pointer dpc",
-            "D trap-frame interrupt",
-        ]
+        walk.stopped_because,
+        Some(Stop::NoStack { at: STACK + 0x200 })
     );
-    assert_eq!(walk.faulting_activity, 1);
-    assert!(walk.complete);
+}
+
+#[test]
+fn an_expanded_stack_belongs_to_the_same_activity() {
+    // A runs on the larger stack it was given; the function that switched keeps its frame on the
+    // thread's own, below.
+    let nt = |name| {
+        Module::new("ntkrpamp.exe", NT)
+            .function(name, 0x1000, 0x1100, &[])
+            .with_image()
+            .calls_before(&BACK)
+    };
+    let larger = STACK + 0x40_0000;
+    let walk = |name, stacks| {
+        let modules = vec![driver().with_image().calls_before(&BACK), nt(name)];
+        let mut fake = Fake::new(Machine::X86, modules)
+            .words(larger + 0x20, &[STACK + 0x40, NT + 0x1020])
+            .words(STACK + 0x40, &[STACK + 0x60, DRIVER + 0x1220])
+            .words(STACK + 0x60, &[0, 0]);
+        fake.stacks = stacks;
+        let walk = fake.walk(&start(DRIVER + 0x1010, larger, larger + 0x20));
+        (fake.show(&walk), walk.complete, walk.faulting_activity)
+    };
+    let own = StackRange {
+        low: STACK,
+        high: STACK + 0x3000,
+        kind: StackKind::Thread,
+    };
+    let whole = |name: &str| {
+        [
+            "A context".to_owned(),
+            format!("{name} frame-pointer"),
+            "C frame-pointer".to_owned(),
+        ]
+    };
+    let (shown, complete, activity) = walk("KiSwitchKernelStackAndCallout", vec![]);
+    assert_eq!(shown, whole("KiSwitchKernelStackAndCallout"));
+    assert!(complete);
+    assert_eq!(activity, 3);
+    let (shown, complete, _) = walk("SomeFunction", vec![own]);
+    assert_eq!(shown, whole("SomeFunction"));
+    assert!(complete, "the limits of the thread's stack are known");
+    let (shown, complete, _) = walk("SomeFunction", vec![]);
+    assert_eq!(shown.len(), 1, "nothing says that this is a stack");
+    assert!(!complete);
+}
+
+#[test]
+fn a_thread_begins_at_the_top_of_its_stack_with_a_frame_pointer_of_zero() {
+    let walk = |kernel: bool, size: u64| {
+        let first = if kernel { NT } else { DRIVER } + 0x1320;
+        let mut fake = fake(driver()).words(STACK + 0x20, &[0, first]);
+        fake.stacks = vec![StackRange {
+            low: STACK,
+            high: STACK + size,
+            kind: StackKind::Thread,
+        }];
+        fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20))
+    };
+    assert_eq!(walk(true, 0x200).frames.len(), 2);
+    assert!(walk(true, 0x200).complete);
+    assert!(
+        !walk(false, 0x200).complete,
+        "a driver uses ebp as it likes"
+    );
+    assert!(!walk(true, 0x2000).complete, "there is more above");
 }
 
 #[test]
 fn a_function_that_has_not_set_its_frame_pointer_yet_has_its_caller_on_top() {
-    let driver = driver().with_image();
-    let module = driver
-        .calls_before(&BACK)
-        .code(0x1000, &[0x8B, 0xFF, 0x55, 0x8B, 0xEC]);
-    let fake = Fake::new(Machine::X86, vec![module])
-        .words(STACK, &[DRIVER + 0x1120])
-        .words(STACK + 0x20, &[STACK + 0x40, DRIVER + 0x1220])
-        .words(STACK + 0x40, &[0, 0]);
-    let walk = fake.walk(&start(DRIVER + 0x1000, STACK, STACK + 0x20));
-    assert_eq!(
-        fake.show(&walk),
-        ["A context", "B frame-pointer", "C frame-pointer"]
-    );
+    // With and without the first two bytes; mov ebp, esp in either encoding.
+    for prologue in [
+        [0x8Bu8, 0xFF, 0x55, 0x8B, 0xEC],
+        [0x8B, 0xFF, 0x55, 0x89, 0xE5],
+        [0x55, 0x8B, 0xEC, 0x90, 0x90],
+        [0x55, 0x89, 0xE5, 0x90, 0x90],
+    ] {
+        let module = driver().with_image().calls_before(&BACK);
+        let fake = Fake::new(Machine::X86, vec![module.code(0x1000, &prologue)])
+            .words(STACK, &[DRIVER + 0x1120])
+            .words(STACK + 0x20, &[STACK + 0x40, DRIVER + 0x1220])
+            .words(STACK + 0x40, &[0, 0]);
+        let walk = fake.walk(&start(DRIVER + 0x1000, STACK, STACK + 0x20));
+        assert_eq!(
+            fake.show(&walk),
+            ["A context", "B frame-pointer", "C frame-pointer"]
+        );
+    }
 }
 
 #[test]

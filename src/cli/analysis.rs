@@ -15,8 +15,8 @@ use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
-use super::symbols::SymbolArgs;
-use crate::report::model::ToolOptions;
+use super::symbols::{SymbolArgs, report_problems};
+use crate::report::model::{Detail, ToolOptions};
 use crate::symbols::SymbolLibrary;
 
 /// Options of the analysis.
@@ -78,7 +78,10 @@ impl AnalysisArgs {
             symbols: self.symbols.is_given(),
             deep: self.deep,
         };
-        engine.symbols = Some(SymbolLibrary::new(options));
+        let library = SymbolLibrary::new(options);
+        // A message that standard error does not take is no reason to stop.
+        let _ = report_problems(&library);
+        engine.symbols = Some(library);
         if let Some(path) = &self.builds {
             engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }
@@ -99,7 +102,8 @@ impl AnalysisArgs {
         match self.open(path) {
             Ok(source) => {
                 // One bad dump never takes the others with it.
-                let triaged = contained(|| engine.explain(source.bytes(), &source.info));
+                let triaged =
+                    contained(|| engine.explain(source.bytes(), &source.info, Detail::Full));
                 match triaged {
                     Ok(triaged) => changed(triaged, &source, engine),
                     Err(_) => engine.unreadable(&source.info, &defect()),

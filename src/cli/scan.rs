@@ -61,6 +61,7 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     let mut analysis = args.analysis.clone();
     // A server is asked for every dump of a share only when that is said.
     analysis.symbols.offline |= !analysis.symbols.online;
+    analysis.symbols.quiet = true;
     let mut engine = analysis.engine()?;
     engine.limits.time.get_or_insert(TIME_LIMIT);
     let shard = args.shard()?;

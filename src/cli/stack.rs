@@ -92,7 +92,8 @@ fn render(report: &Report, args: &StackArgs, palette: Palette) -> String {
         None => {
             let _ = writeln!(
                 out,
-                "{}  none: this bug check reports no faulting instruction",
+                "{}  none: this bug check reports no faulting instruction, or what the dump holds \
+                 of the stack does not show it",
                 palette.heading("Fault")
             );
         }
@@ -270,7 +271,12 @@ fn pointer_digits(stack: &Stack) -> usize {
 
 /// The line that separates an activity from the one it interrupted.
 fn border(frame: &Frame) -> Option<&'static str> {
-    match frame.boundary.as_deref()? {
+    let boundary = frame.boundary.as_deref()?;
+    // A trap frame found among candidates may be what a finished interrupt left.
+    if frame.trust == "scan" {
+        return Some("-- interrupted, perhaps: --");
+    }
+    match boundary {
         "interrupt" => Some("-- interrupted: --"),
         "dpc" => Some("-- ran the deferred procedure call: --"),
         "exception" => Some("-- raised the exception: --"),

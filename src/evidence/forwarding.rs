@@ -17,7 +17,7 @@ const TAG: &str = "IPmf";
 /// Forwarding at the time of the crash.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let mut found = Vec::new();
-    found.extend(entries(facts));
+    found.extend(entries(facts).or_else(|| counted(facts)));
     let state = &facts.system.multicast_forwarding;
     let place = state.source.clone();
     let before = state
@@ -91,6 +91,25 @@ fn entries(facts: &CrashFacts) -> Option<Evidence> {
         )
         .at("pool tracking table")
     })
+}
+
+/// The forwarding sets' own count of entries.
+fn counted(facts: &CrashFacts) -> Option<Evidence> {
+    let sets = &facts.memory.as_ref()?.sets;
+    let set = sets.iter().find(|set| set.entries > 0)?;
+    Some(
+        Evidence::pro(
+            "forwarding.entries-exist",
+            Strength::Moderate,
+            Basis::PublicSymbol,
+            format!(
+                "the forwarding set at {:#x} counts {} entries: multicast was forwarded (layout of \
+                 the set: fixed x64 build of Windows 10)",
+                set.address, set.entries
+            ),
+        )
+        .at("forwarding set"),
+    )
 }
 
 fn with_place(evidence: Evidence, place: Option<String>) -> Evidence {

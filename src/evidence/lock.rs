@@ -25,6 +25,8 @@ pub(super) struct Inside<'a> {
     memory: &'a MemoryFacts,
     /// Stack pointers of the forwarding function's frame and of its caller.
     frame: (u64, Option<u64>),
+    /// Every frame from the timer code to the forwarding function has a name.
+    named: bool,
 }
 
 impl Inside<'_> {
@@ -86,10 +88,12 @@ pub(super) fn inside(facts: &CrashFacts) -> Vec<Inside<'_>> {
         .iter()
         .chain(&memory.other_stacks)
         .filter_map(|stack| {
+            let (frame, named) = restart(facts, stack)?;
             Some(Inside {
                 processor: stack.processor,
                 memory,
-                frame: restart(facts, stack)?,
+                frame,
+                named,
             })
         })
         .collect()
@@ -123,22 +127,38 @@ pub(super) fn function<'a>(
     Some((family.id, defect::undecorated(&name.symbol)))
 }
 
-/// Timer code directly under the forwarding function: the stack pointers of that function's frame and of
-/// its caller's.
-fn restart(facts: &CrashFacts, stack: &StackFacts) -> Option<(u64, Option<u64>)> {
-    let mut timer = false;
+/// Timer code under the forwarding function: the stack pointers of that function's frame and of its
+/// caller's, and whether every frame between has a name. One that has none may be registration, which
+/// holds the write lock in every build.
+fn restart(facts: &CrashFacts, stack: &StackFacts) -> Option<((u64, Option<u64>), bool)> {
+    let (mut timer, mut named) = (false, true);
     let mut frames = certain(stack);
     while let Some(frame) = frames.next() {
-        let (family, name) = function(facts, frame)?;
-        match family {
-            "timer" | "mfe-timer" if name != REGISTRATION => timer = true,
-            "mfe" if timer && name == FORWARD => {
-                return Some((frame.sp?, frames.next().and_then(|caller| caller.sp)));
+        match function(facts, frame) {
+            Some(("timer" | "mfe-timer", name)) if name != REGISTRATION => timer = true,
+            Some(("mfe", FORWARD)) if timer => {
+                let caller = frames.next().and_then(|caller| caller.sp);
+                return Some(((frame.sp?, caller), named));
             }
+            None if timer && named && is_unnamed_tcpip(facts, frame) => named = false,
             _ => return None,
         }
     }
     None
+}
+
+/// A frame of tcpip.sys whose function no symbol names for certain.
+fn is_unnamed_tcpip(facts: &CrashFacts, frame: &FrameFacts) -> bool {
+    let own = || {
+        let (id, _) = facts.modules.locate(frame.ip)?;
+        let module = facts.modules.get(id)?.name.as_deref()?;
+        Some(module.eq_ignore_ascii_case("tcpip.sys"))
+    };
+    let certain = frame
+        .name
+        .as_ref()
+        .is_some_and(|name| matches!(name.kind.as_str(), "exact" | "cold"));
+    !certain && own() == Some(true)
 }
 
 /// The state of the set's lock while its queue was changed.
@@ -184,7 +204,8 @@ fn judge(inside: &Inside<'_>) -> Option<Evidence> {
     let Some(set) = inside.set() else {
         // Where the set's layout is not known, a lock in forwarding memory that this function owns through
         // a handle in its own frame is still what only fixed code does.
-        let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && inside.in_frame(h.address))?;
+        let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && inside.in_frame(h.address))
+            .filter(|_| inside.named)?;
         return Some(held(
             "lock.queue-handle-held",
             Strength::Strong,
@@ -194,14 +215,14 @@ fn judge(inside: &Inside<'_>) -> Option<Evidence> {
         ));
     };
     match owned(&|h| h.lock == set.spin_lock) {
-        Some(handle) if inside.in_frame(handle.address) => Some(held(
+        Some(handle) if inside.named && inside.in_frame(handle.address) => Some(held(
             "lock.write-lock-held",
             Strength::Excluding,
             "the forwarding set's spin lock",
             handle,
             inside,
         )),
-        // Owned from elsewhere on the stack: no build is known to do that.
+        // Owned from elsewhere on the stack, or by what may be registration: says nothing.
         Some(_) => None,
         None if set.readers > 0 => Some(
             Evidence::pro(
@@ -241,4 +262,148 @@ fn held(
         ),
     )
     .at(inside.place())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LOCK: u64 = 0xFFFF_FA80_0100_0020;
+
+    /// A crash on processor 1 with these tcpip.sys functions, innermost first, each frame 0x100 bytes.
+    /// An empty name is a function without one.
+    fn crash(functions: &[&str], readers: u32, handles: serde_json::Value) -> CrashFacts {
+        let frames: Vec<_> = functions
+            .iter()
+            .zip(1u64..)
+            .map(|(name, n)| {
+                let name = (!name.is_empty()).then(|| {
+                    json!({ "symbol": name, "displacement": 4, "kind": "exact", "aliases": [],
+                            "line": null })
+                });
+                json!({ "ip": 0x1000 + n, "sp": 0x9_0000 + n * 0x100, "trust": "unwind-info",
+                        "boundary": null, "name": name })
+            })
+            .collect();
+        let held_by = u64::from(handles != json!([]));
+        serde_json::from_value(json!({
+            "dump": { "format": "kernel-summary", "dump_type": 2, "architecture": "x64", "pointer": 8,
+                      "pae": null, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
+                      "triage_options": null, "call_stack_size": null, "overflowed": null,
+                      "tagged": null, "bytes_declared": null, "bytes_present": 0,
+                      "physical_memory": null, "damage": [] },
+            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
+                        "build_lab": null, "machine": null },
+            "process": null, "thread": null, "bugcheck": null, "exception": null,
+            "header_context": null,
+            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
+                       "access": null, "irql": null, "context": null, "instruction": null,
+                       "instruction_kind": null, "effective_address": null, "registers": [] },
+            "bucket": null,
+            "stack": { "processor": 1, "frames": frames, "faulting_activity": functions.len(),
+                       "complete": true, "stopped_because": null },
+            "modules": [{ "name": "tcpip.sys", "path": null, "base": 0x1000, "size": 0x10_0000,
+                          "time_date_stamp": 0, "checksum": null, "version": null, "pdb": null,
+                          "symbols": "loaded" }],
+            "unloaded": [],
+            "memory": {
+                "processors": [{ "number": 1, "crashed": true, "ip": null, "irql": 2,
+                                 "dpc_active": null, "dpc_time": null, "thread": null,
+                                 "process": null, "handles": handles }],
+                "other_stacks": [], "pool_tags": null, "findings": [],
+                "sets": [{ "address": LOCK - 0x10, "entries": 3, "spin_lock": LOCK,
+                           "held_by": held_by, "readers": readers, "table": 0x5000,
+                           "table_has": "tag", "seen_on": [1] }]
+            }
+        }))
+        .unwrap()
+    }
+
+    fn ids(facts: &CrashFacts) -> Vec<&'static str> {
+        match outcome(facts) {
+            Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
+            Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+        }
+    }
+
+    const RESTART: &[&str] = &[
+        "TtStopTimer",
+        "IppRestartMfeTimer",
+        "IppForwardMulticastPackets",
+        "IppDispatchReceivePacketHelper",
+    ];
+
+    fn handle(at: u64, lock: u64, waiting: bool) -> serde_json::Value {
+        json!([{ "address": at, "lock": lock, "waiting": waiting, "tag": "IPmf" }])
+    }
+
+    #[test]
+    fn a_queue_changed_with_a_reader_inside_and_no_owner_is_the_articles_cause() {
+        let facts = crash(RESTART, 1, json!([]));
+        assert_eq!(ids(&facts), ["lock.changed-under-read-lock"]);
+        let nobody = crash(RESTART, 0, json!([]));
+        assert_eq!(ids(&nobody), [""; 0], "nobody reads: nothing is shown");
+    }
+
+    #[test]
+    fn a_live_handle_in_the_forwarding_frame_is_fixed_code() {
+        // The forwarding function's frame reaches from 0x90300 to 0x90400.
+        for readers in [0, 1] {
+            let facts = crash(RESTART, readers, handle(0x9_0340, LOCK, false));
+            assert_eq!(ids(&facts), ["lock.write-lock-held"], "{readers} readers");
+        }
+    }
+
+    #[test]
+    fn a_handle_that_waits_or_of_another_lock_owns_nothing() {
+        let waits = crash(RESTART, 1, handle(0x9_0340, LOCK, true));
+        assert_eq!(ids(&waits), ["lock.changed-under-read-lock"]);
+        let other = crash(RESTART, 1, handle(0x9_0340, LOCK + 0x4000, false));
+        assert_eq!(ids(&other), ["lock.changed-under-read-lock"]);
+    }
+
+    #[test]
+    fn registration_holds_the_write_lock_in_every_build_and_proves_nothing() {
+        let facts = crash(
+            &[
+                "TtStartTimer",
+                "IppStartMfeTimer",
+                "IppInsertMfeUnderLock",
+                "IppForwardMulticastPackets",
+            ],
+            0,
+            handle(0x9_0440, LOCK, false),
+        );
+        assert_eq!(ids(&facts), [""; 0]);
+        let inlined = crash(
+            &["TtStartTimer", "", "IppForwardMulticastPackets", "Caller"],
+            0,
+            handle(0x9_0340, LOCK, false),
+        );
+        assert_eq!(
+            ids(&inlined),
+            [""; 0],
+            "what has no name may be registration"
+        );
+    }
+
+    #[test]
+    fn a_restart_without_a_name_still_shows_that_nobody_owned_the_lock() {
+        let facts = crash(
+            &["TtStopTimer", "", "IppForwardMulticastPackets", "Caller"],
+            2,
+            json!([]),
+        );
+        assert_eq!(ids(&facts), ["lock.changed-under-read-lock"]);
+    }
+
+    #[test]
+    fn without_a_located_set_a_handle_of_forwarding_memory_counts_against() {
+        let mut facts = crash(RESTART, 1, handle(0x9_0340, LOCK, false));
+        facts.memory.as_mut().unwrap().sets.clear();
+        assert_eq!(ids(&facts), ["lock.queue-handle-held"]);
+        facts.memory.as_mut().unwrap().processors[0].handles.clear();
+        assert!(matches!(outcome(&facts), Outcome::Blind(_)));
+    }
 }

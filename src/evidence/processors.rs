@@ -158,3 +158,141 @@ fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
     )
     .at(format!("processor {number}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const TABLE: u64 = 0xFFFF_FA80_0180_D000;
+
+    /// Processors 0 and 1 with these tcpip.sys functions and timer tables.
+    fn crash(processors: [(&[&str], u64, Value); 2]) -> CrashFacts {
+        let stack = |number: usize, functions: &[&str]| {
+            let frames: Vec<_> = functions
+                .iter()
+                .zip(1u64..)
+                .map(|(name, n)| {
+                    json!({ "ip": 0x1000 + n, "sp": 0x9_0000 + n * 0x100, "trust": "unwind-info",
+                            "boundary": null,
+                            "name": { "symbol": name, "displacement": 4, "kind": "exact",
+                                      "aliases": [], "line": null } })
+                })
+                .collect();
+            json!({ "processor": number, "frames": frames, "faulting_activity": functions.len(),
+                    "complete": true, "stopped_because": null })
+        };
+        let states: Vec<_> = processors
+            .iter()
+            .enumerate()
+            .map(|(number, (_, table, spin))| {
+                json!({ "number": number, "crashed": number == 0, "ip": null, "irql": 2,
+                        "dpc_active": null, "dpc_time": null, "thread": null, "process": null,
+                        "spin": spin, "handles": [],
+                        "tables": [{ "seen_at": null, "table": table }] })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "dump": { "format": "kernel-summary", "dump_type": 2, "architecture": "x86", "pointer": 4,
+                      "pae": true, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
+                      "triage_options": null, "call_stack_size": null, "overflowed": null,
+                      "tagged": null, "bytes_declared": null, "bytes_present": 0,
+                      "physical_memory": null, "damage": [] },
+            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
+                        "build_lab": null, "machine": null },
+            "process": null, "thread": null, "bugcheck": null, "exception": null,
+            "header_context": null,
+            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
+                       "access": null, "irql": null, "context": null, "instruction": null,
+                       "instruction_kind": null, "effective_address": null, "registers": [] },
+            "bucket": null,
+            "stack": stack(0, processors[0].0),
+            "modules": [{ "name": "tcpip.sys", "path": null, "base": 0x1000, "size": 0x10_0000,
+                          "time_date_stamp": 0, "checksum": null, "version": null, "pdb": null,
+                          "symbols": "loaded" }],
+            "unloaded": [],
+            "memory": { "processors": states, "other_stacks": [stack(1, processors[1].0)],
+                        "pool_tags": null, "findings": [] }
+        }))
+        .unwrap()
+    }
+
+    const PAST: &[&str] = &[
+        "TtStopTimer",
+        "IppRestartMfeTimer",
+        "IppForwardMulticastPackets",
+        "IppDispatchReceivePacketHelper",
+    ];
+    const BEFORE: &[&str] = &[
+        "IppForwardMulticastPackets",
+        "IppDispatchReceivePacketHelper",
+    ];
+
+    fn ids(outcome: &Outcome) -> Vec<&'static str> {
+        match outcome {
+            Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
+            Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn two_processors_inside_the_restart_of_one_table_are_near_proof() {
+        let facts = crash([(PAST, TABLE, json!(null)), (PAST, TABLE, json!(null))]);
+        assert_eq!(ids(&judge_past(&facts)), ["processors.two-past-the-lock"]);
+        let two_tables = crash([
+            (PAST, TABLE, json!(null)),
+            (PAST, TABLE + 0x2000, json!(null)),
+        ]);
+        assert_eq!(
+            ids(&judge_past(&two_tables)),
+            [""; 0],
+            "IPv4 and IPv6 have their own"
+        );
+    }
+
+    #[test]
+    fn several_processors_in_the_forwarding_function_are_a_loaded_router() {
+        for first in [PAST, BEFORE] {
+            let facts = crash([(first, TABLE, json!(null)), (BEFORE, TABLE, json!(null))]);
+            let outcome = judge_past(&facts);
+            assert!(
+                matches!(&outcome, Outcome::Neutral(text) if text.contains("loaded router")),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_an_endless_walk_in_timer_code_counts() {
+        let spin = |kind: &str, tag: &str| json!({ "kind": kind, "address": 0x8460_0040u32, "value": null, "lock": null, "tag": tag });
+        let expiry: &[&str] = &["TtFireTimer", "IppMfeSetTimeOut", "IppTimeout"];
+        for (functions, kind, tag, expected) in [
+            (
+                expiry,
+                "self-linked-entry",
+                "IPmf",
+                &["processors.endless-timer-queue"][..],
+            ),
+            (
+                expiry,
+                "cyclic-list",
+                "IPmf",
+                &["processors.endless-timer-queue"],
+            ),
+            (
+                expiry,
+                "cyclic-list",
+                "Iptt",
+                &["processors.endless-list-in-timer-code"],
+            ),
+            (expiry, "spin-lock", "IPmf", &[]),
+            (BEFORE, "self-linked-entry", "IPmf", &[]),
+        ] {
+            let facts = crash([
+                (functions, TABLE, spin(kind, tag)),
+                (BEFORE, TABLE, json!(null)),
+            ]);
+            assert_eq!(ids(&judge_spin(&facts)), expected, "{kind} {tag}");
+        }
+    }
+}

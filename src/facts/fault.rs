@@ -1,6 +1,6 @@
 //! The fault and the stack as facts: what the fault room found, with names and module identities.
 
-use crate::fault::{self, Crash, Investigation, Source};
+use crate::fault::{self, Crash, Investigation};
 use crate::modules::Modules;
 use crate::unwind::{Frame, Walk};
 
@@ -41,10 +41,7 @@ pub(crate) trait Naming {
 
 fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> FaultFacts {
     // A code that is no fault has only the bug check's own context: no fault to report.
-    let own = found
-        .context
-        .as_ref()
-        .filter(|c| c.source != Source::HeaderContext || crash.rule().kind == fault::Kind::Fault);
+    let own = found.context.as_ref().filter(|c| crash.is_of_fault(c));
     let access = &found.access;
     let instruction = found.instruction.as_ref();
     let ip = own.and_then(|c| c.registers.ip());

@@ -56,9 +56,13 @@ pub fn gather_with(
 ) -> CrashFacts {
     let KernelDump {
         header,
-        body,
+        mut body,
         damage,
     } = dump;
+    let listed = match &mut body {
+        Body::Triage(triage) => modules(triage),
+        Body::Physical(_) | Body::None => Modules::default(),
+    };
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
         Body::Physical(_) | Body::None => None,
@@ -69,20 +73,30 @@ pub fn gather_with(
         )),
         _ => None,
     };
+    let space = triage.map(|triage| address_space(reader, &header, triage));
     let structures = triage
-        .map(|triage| structures(reader, &header, triage))
+        .zip(space.as_ref())
+        .map(|(triage, space)| structures(reader, &header, triage, space))
         .unwrap_or_default();
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
     let mut modules = match &mut memory {
         Some(memory) => std::mem::take(&mut memory.modules),
-        None => triage.map(modules).unwrap_or_default(),
+        None => listed,
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
-        None => triage
-            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
+        None => triage.zip(space.as_ref()).and_then(|(triage, space)| {
+            investigate(
+                reader,
+                &header,
+                (triage, space),
+                &mut modules,
+                library,
+                budget,
+            )
+        }),
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
@@ -146,14 +160,13 @@ pub fn gather_with(
 fn investigate(
     reader: &PagedReader<'_>,
     header: &Header,
-    triage: &TriageDump,
+    (triage, space): (&TriageDump, &Sparse<'_>),
     modules: &mut Modules,
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> Option<Found> {
-    let space = address_space(reader, header, triage);
-    let session = Session::new(modules, &space, library, header.machine?);
-    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
+    let session = Session::new(modules, space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, space, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
@@ -258,18 +271,17 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-fn modules(triage: &TriageDump) -> Modules {
+/// The drivers as modules; their paths are moved, not copied.
+fn modules(triage: &mut TriageDump) -> Modules {
     let list: Vec<Module> = triage
         .drivers
-        .iter()
+        .iter_mut()
         .map(|driver| {
-            let name = driver.path.as_deref().map(file_name);
+            let path = driver.path.take();
+            let name = path.as_deref().map(|path| file_name(path).to_owned());
             Module {
-                name: name.map(str::to_owned),
-                path: driver
-                    .path
-                    .clone()
-                    .filter(|path| Some(path.as_str()) != name),
+                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                name,
                 base: driver.base,
                 size: driver.size_of_image,
                 time_date_stamp: driver.time_date_stamp,
@@ -277,6 +289,7 @@ fn modules(triage: &TriageDump) -> Modules {
                 version: None,
                 pdb: None,
                 symbols: SymbolState::NotNeeded,
+                wrong_files: Vec::new(),
             }
         })
         .collect();
@@ -298,7 +311,12 @@ fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
 }
 
 /// Reads the few fields that the copies of kernel structures hold for a report.
-fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Structures {
+fn structures(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    space: &Sparse<'_>,
+) -> Structures {
     let copy = |piece: Option<Copied>| {
         piece.and_then(|piece| {
             reader
@@ -307,7 +325,6 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         })
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
-    let space = address_space(reader, header, triage);
     let thread = current_thread(reader, header, triage);
     Structures {
         service_pack: kdbg
@@ -319,7 +336,7 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         build_lab: kdbg
             .as_ref()
             .and_then(DebuggerData::nt_build_lab)
-            .and_then(|at| build_lab(&space, Gva(header.truncate(at)))),
+            .and_then(|at| build_lab(space, Gva(header.truncate(at)))),
         process: copy(triage.process).and_then(|eprocess| {
             process::image_file_name(&eprocess, header.build?, header.machine?)
         }),

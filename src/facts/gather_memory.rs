@@ -15,7 +15,7 @@ use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::{StackKind, StackRange, Walker};
+use crate::unwind::Walker;
 
 use super::code;
 use super::entry_state::entry_state;
@@ -261,6 +261,7 @@ impl FromMemory {
                     version: None,
                     pdb: None,
                     symbols: SymbolState::NotNeeded,
+                    wrong_files: Vec::new(),
                 };
                 from_memory::complete(&mut module, memory);
                 module
@@ -287,7 +288,7 @@ fn other_stacks(
     others
         .filter_map(|(_, processor)| {
             let registers = processor.registers.as_ref()?;
-            let stacks = stacks(processor, registers.sp()?, machine);
+            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
             let walker = Walker {
                 code,
                 memory,
@@ -361,22 +362,8 @@ fn seats(
     kernel.processors.iter().enumerate().map(seat).collect()
 }
 
-/// The stacks of a processor, the one it is on first.
-fn stacks(processor: &Processor, sp: u64, machine: Machine) -> Vec<StackRange> {
-    let range = |(low, high), kind| StackRange { low, high, kind };
-    let thread = processor.thread.limit.zip(processor.thread.base);
-    let held = state::stack_of(processor, sp, machine).filter(|range| Some(*range) != thread);
-    [
-        held.map(|pair| range(pair, StackKind::Dpc)),
-        thread.map(|pair| range(pair, StackKind::Thread)),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// What the tracking table says about forwarding: entries beyond the two sets exist only where it
-/// is on. Their tag does not say for which family.
+/// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
+/// on. Neither says for which family.
 fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
     const SETS: u64 = 2;
     let entries = facts
@@ -385,12 +372,15 @@ fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFa
         .unwrap_or_default()
         .iter()
         .any(|count| count.tag == "IPmf" && count.outstanding > SETS);
-    if !entries {
-        return ForwardingFacts::default();
-    }
+    let counted = facts.sets.iter().any(|set| set.entries > 0);
+    let source = match (entries, counted) {
+        (true, _) => "pool-allocations",
+        (false, true) => "forwarding-set",
+        (false, false) => return ForwardingFacts::default(),
+    };
     ForwardingFacts {
         any: Some(true),
-        source: Some("pool-allocations".to_owned()),
+        source: Some(source.to_owned()),
         as_of: crash_time,
         at_crash: true,
         ..ForwardingFacts::default()

@@ -86,8 +86,8 @@ pub struct SetFacts {
     pub readers: u32,
     /// Address of its timer table.
     pub table: u64,
-    /// What the table was recognised by: `tag` (a block tagged `Iptt`) or `entries` (its lists lead to
-    /// forwarding entries).
+    /// What the table was recognised by: `tag` (a block tagged `Iptt`) or `lists` (a large allocation
+    /// of list heads).
     pub table_has: String,
     /// Processors whose registers or stack lead to it.
     pub seen_on: Vec<u32>,

@@ -24,6 +24,7 @@ pub use memory::{
     TableFacts,
 };
 pub use packed::{pack, unpack};
+pub(crate) use session::codeview;
 pub use user::gather_user;
 
 use serde::{Deserialize, Serialize};
@@ -281,7 +282,8 @@ impl StackFacts {
     /// the faulting one's. `None` when the walk saw no such frame.
     pub fn activity_end(&self) -> Option<u64> {
         let first = usize::try_from(self.faulting_activity?).ok()?;
-        self.frames.get(first)?.sp
+        // Candidates are not counted either, but they are no boundary.
+        self.frames.get(first).filter(|f| f.boundary.is_some())?.sp
     }
 }
 

@@ -15,7 +15,9 @@ use crate::image::{CodeView, Guid};
 use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
-use crate::modules::{Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource};
+use crate::modules::{
+    Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
+};
 use crate::symbols::{
     FrameKind, FrameRecord, Lookup, ModuleIdentity, Resolved, SymbolKind, SymbolLibrary,
 };
@@ -40,6 +42,7 @@ pub(crate) struct Learnt {
     pub version: Option<VersionClaim>,
     pub pdb: Option<PdbIdentity>,
     pub symbols: SymbolState,
+    pub wrong_files: Vec<WrongFile>,
 }
 
 impl<'a> Session<'a> {
@@ -107,6 +110,7 @@ impl<'a> Session<'a> {
                         guid_age: pdb.key(),
                     }),
                     symbols: state(resolved),
+                    wrong_files: wrong_files(self.modules.get(ModuleId(*id))?, resolved),
                 })
             })
             .collect()
@@ -119,7 +123,7 @@ fn identity(module: &Module) -> Option<ModuleIdentity> {
 }
 
 /// The record that a memory dump's own image names, so that a PDB is found without the image file.
-fn codeview(module: &Module) -> Option<CodeView> {
+pub(crate) fn codeview(module: &Module) -> Option<CodeView> {
     let pdb = module.pdb.as_ref()?;
     let (guid, age) = pdb.guid_age.split_at_checked(32)?;
     let digits = u128::from_str_radix(guid, 16).ok()?.to_be_bytes();
@@ -147,6 +151,7 @@ pub(super) fn apply(learnt: Vec<Learnt>, modules: &mut Modules) {
         module.version = learnt.version.or(module.version.take());
         module.pdb = learnt.pdb.or(module.pdb.take());
         module.symbols = learnt.symbols;
+        module.wrong_files = learnt.wrong_files;
     }
 }
 
@@ -166,6 +171,25 @@ fn state(resolved: &Resolved) -> SymbolState {
         (Lookup::Mismatched { .. }, _) | (_, Lookup::Mismatched { .. }) => SymbolState::Mismatched,
         _ => SymbolState::Missing,
     }
+}
+
+/// The image and the PDB of that name that have another identity.
+fn wrong_files(module: &Module, resolved: &Resolved) -> Vec<WrongFile> {
+    fn wrong<T>(file: Option<&str>, lookup: &Lookup<T>) -> Option<WrongFile> {
+        match lookup {
+            Lookup::Mismatched { wanted, found, .. } => Some(WrongFile {
+                file: file?.to_owned(),
+                wanted: wanted.clone(),
+                found: found.clone(),
+            }),
+            _ => None,
+        }
+    }
+    let pdb = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
+    wrong(module.name.as_deref(), &resolved.image)
+        .into_iter()
+        .chain(wrong(pdb, &resolved.symbols))
+        .collect()
 }
 
 impl CodeInfo for Session<'_> {

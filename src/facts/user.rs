@@ -147,5 +147,6 @@ fn module(module: &UserModule) -> Module {
             guid_age: pdb.guid_age.clone(),
         }),
         symbols: SymbolState::NotNeeded,
+        wrong_files: Vec::new(),
     }
 }

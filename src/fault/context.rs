@@ -160,7 +160,7 @@ fn named_by_parameters(crash: &Crash<'_>, target: &Target) -> Option<FaultContex
     let context = crash
         .parameter(rule.context)
         .filter(|at| *at != 0)
-        .and_then(|at| read(crash, at, crash.machine.context_size()))
+        .and_then(|at| read(crash, at, crash.machine.context_general_size()))
         .and_then(|bytes| crash.machine.read_context(&bytes))
         .filter(fits)
         .map(|registers| (registers, Source::ContextRecord, None));

@@ -6,6 +6,7 @@ use crate::memory::Memory;
 use crate::unwind::CodeInfo;
 
 use super::Crash;
+use super::investigate::stack_size;
 
 impl<'a> Crash<'a> {
     /// The crash a memory dump describes. `None` when its architecture is unknown.
@@ -21,9 +22,12 @@ impl<'a> Crash<'a> {
             .and_then(|index| kernel.processors.get(index));
         let sp = header.context.as_ref().and_then(|context| context.sp());
         // What lies below the stack pointer is what finished calls left.
-        let stack = sp.and_then(|sp| {
-            let (_, high) = state::stack_of(processor?, sp, machine)?;
-            Some((sp, high))
+        let stack = sp.map(|sp| {
+            let known = processor.and_then(|p| state::stack_of(p, sp, machine));
+            // Double faults and non-maskable interrupts have stacks of their own, which no block
+            // names: what lies above is looked at as far as a stack can reach.
+            let high = known.map_or(sp.saturating_add(stack_size(machine)), |(_, high)| high);
+            (sp, high)
         });
         Some(Crash {
             machine,

@@ -2,6 +2,7 @@
 //! the access, the instruction, and the walk that counts.
 
 use crate::bytes::Budget;
+use crate::kernel::processor::{ProcessorState, ThreadStack};
 use crate::machine::{Machine, x64::trap_frame};
 use crate::unwind::{Boundary, Frame, StackKind, StackRange, Trust, Walk, Walker, names};
 
@@ -55,7 +56,7 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
     let mut access = fault_access(crash, context.as_ref());
     let instruction = context
         .as_ref()
-        .filter(|c| c.source != Source::HeaderContext || crash.rule().kind == Kind::Fault)
+        .filter(|c| crash.is_of_fault(c))
         .and_then(|c| fault_instruction(crash, &c.registers, &access));
     if access.access.is_none()
         && (access.address.is_some() || access.address_withheld)
@@ -84,29 +85,47 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
 
 /// The stacks whose limits are known.
 pub(super) fn stacks(crash: &Crash<'_>) -> Vec<StackRange> {
-    let size = match crash.machine {
-        Machine::X86 => STACK_X86,
-        _ => STACK_X64,
-    };
-    let thread = crash.thread.base.map(|high| StackRange {
-        low: crash
-            .thread
-            .limit
-            .unwrap_or(high.saturating_sub(LARGEST_STACK)),
+    known_stacks(crash.machine, &crash.processor, &crash.thread, crash.stack)
+}
+
+/// The stacks a processor runs on, by its block and its current thread; `held` is one of which only
+/// the extent is known.
+pub(crate) fn known_stacks(
+    machine: Machine,
+    processor: &ProcessorState,
+    thread: &ThreadStack,
+    held: Option<(u64, u64)>,
+) -> Vec<StackRange> {
+    let idle = processor.current_thread.is_some()
+        && processor.current_thread == processor.idle_thread
+        && processor.dpc_active == Some(true);
+    let thread = thread.base.map(|high| StackRange {
+        low: thread.limit.unwrap_or(high.saturating_sub(LARGEST_STACK)),
         high,
-        kind: StackKind::Thread,
+        kind: match idle {
+            true => StackKind::Idle,
+            false => StackKind::Thread,
+        },
     });
-    let dpc = crash.processor.dpc_stack.map(|high| StackRange {
-        low: high.saturating_sub(size),
+    let dpc = processor.dpc_stack.map(|high| StackRange {
+        low: high.saturating_sub(stack_size(machine)),
         high,
         kind: StackKind::Dpc,
     });
-    let held = crash.stack.map(|(low, high)| StackRange {
+    let held = held.map(|(low, high)| StackRange {
         low,
         high,
         kind: StackKind::Held,
     });
     [thread, dpc, held].into_iter().flatten().collect()
+}
+
+/// Size of an ordinary kernel stack.
+pub(super) fn stack_size(machine: Machine) -> u64 {
+    match machine {
+        Machine::X86 => STACK_X86,
+        _ => STACK_X64,
+    }
 }
 
 /// A walk from the bug check to the fault helps when the context was not found, lacks registers, or
@@ -123,7 +142,7 @@ fn needs_first_walk(crash: &Crash<'_>, context: Option<&FaultContext>) -> bool {
         .filter(|n| context.registers.get(crate::machine::Reg(*n)).is_some())
         .count();
     match crash.rule().kind {
-        Kind::Fault => recovered < usize::from(general),
+        Kind::Fault => recovered < usize::from(general) || !crash.is_of_fault(context),
         Kind::Forced => true,
         Kind::Check => false,
     }
@@ -138,8 +157,11 @@ fn complete(crash: &Crash<'_>, context: &mut Option<FaultContext>, walk: &Walk) 
         .take_while(|frame| frame.trust != Trust::Scan)
         .filter(|frame| frame.trap.is_some());
     let found = |wanted: &dyn Fn(&Frame) -> bool| certain.clone().find(|f| wanted(f)).cloned();
+    let stopped = |f: &Frame| matches!(f.boundary, Some(Boundary::Interrupt | Boundary::Exception));
+    // The first thing met that was stopped: without nt's names a non-maskable interrupt looks like
+    // an exception.
     if crash.rule().kind == Kind::Forced {
-        if let Some(frame) = found(&|f| f.boundary == Some(Boundary::Interrupt)) {
+        if let Some(frame) = found(&stopped) {
             *context = Some(unwound(crash, frame));
         }
         return;
@@ -147,6 +169,12 @@ fn complete(crash: &Crash<'_>, context: &mut Option<FaultContext>, walk: &Walk) 
     let Some(known) = context else {
         return;
     };
+    if !crash.is_of_fault(known) {
+        if let Some(frame) = found(&|f| f.boundary == Some(Boundary::Exception)) {
+            *context = Some(unwound(crash, frame));
+        }
+        return;
+    }
     let by_walk = match known.source {
         Source::BugcheckParameters | Source::ExceptionRecord => {
             found(&|f| f.ip() == known.registers.ip())
@@ -193,7 +221,7 @@ fn place(
 ) -> Option<u64> {
     let context = context?;
     let own = context.registers.ip();
-    if context.source != Source::HeaderContext || crash.rule().kind == Kind::Fault {
+    if crash.is_of_fault(context) {
         return match access.access {
             Some(Access::Execute) => walk.frames.get(1).and_then(Frame::ip),
             _ => own,

@@ -23,6 +23,7 @@ pub use access::{Access, Activity, FaultAccess, fault_access};
 pub use bucket::{Bucket, Place, bucket};
 pub use context::{FaultContext, Source, find_context};
 pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
+pub(crate) use investigate::known_stacks;
 pub use investigate::{Investigation, investigate};
 pub use rules::{AccessCode, Kind, Rule};
 pub use snapshot::Snapshot;
@@ -81,6 +82,13 @@ impl Crash<'_> {
     pub fn exception_code(&self) -> Option<u32> {
         let value = self.parameter(self.rule().exception)?;
         u32::try_from(value & 0xFFFF_FFFF).ok()
+    }
+
+    /// True when `context` is the fault's, or what a forced dump interrupted, and not merely the
+    /// bug check's own.
+    pub(crate) fn is_of_fault(&self, context: &FaultContext) -> bool {
+        context.source != Source::HeaderContext
+            || (self.named_ip().is_some() && context.registers.ip() == self.named_ip())
     }
 
     /// True when `address` lies in the kernel's own image.

@@ -178,7 +178,7 @@ fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
     if base % 16 != 0 {
         return None;
     }
-    let View(bytes) = stack.view(base, Machine::X64.context_size())?;
+    let View(bytes) = stack.view(base, Machine::X64.context_general_size())?;
     let registers = Machine::X64.read_context(bytes)?;
     let segment = registers.get(r::CS)?;
     [0x10, 0x33, 0x23].contains(&segment).then_some(Candidate {

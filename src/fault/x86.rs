@@ -72,7 +72,7 @@ fn trap_frame_at(stack: &Snapshot, target: &Target, at: u64) -> Option<Candidate
 /// A CONTEXT whose Eip lies at `at`.
 fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(CONTEXT_EIP)?;
-    let View(bytes) = stack.view(base, Machine::X86.context_size())?;
+    let View(bytes) = stack.view(base, Machine::X86.context_general_size())?;
     let registers = Machine::X86.read_context(bytes)?;
     let segment = registers.get(r::CS)?;
     [trap_frame::KERNEL_CS, trap_frame::USER_CS]

@@ -1,7 +1,10 @@
 //! What many dumps say together: machines, buckets, tickets. Pure functions of summaries.
 
 pub mod bucket;
+mod crash;
 pub mod machine;
+mod member;
+mod signs;
 #[cfg(feature = "tickets")]
 pub mod template;
 pub mod ticket;

@@ -3,7 +3,7 @@
 //! KLOCK_QUEUE_HANDLE is documented and its layout the same on every build; a spin lock that such a
 //! handle holds keeps the address of the last handle of the queue. The set's layout is known from the
 //! public symbols of the fixed x64 build of Windows 10 only, so bytes are a set only where each field
-//! makes sense and the table it names is tagged as one or leads to entries. Source: `docs/kb943650.md`.
+//! makes sense and the table it names is tagged as one or holds lists. Source: `docs/kb943650.md`.
 
 use crate::bytes::{Budget, Gva, View};
 use crate::machine::Machine;
@@ -36,8 +36,9 @@ pub struct QueueHandle {
     pub waiting: bool,
 }
 
-/// The handle at `at`, when its lock's queue really ends in or after it: a handle that was released
-/// keeps its bytes but not its lock.
+/// The handle at `at`, when it is queued: from it on, links lead to the handle that the lock names as its
+/// last, which has no successor, and every successor waits. A handle that was released keeps its bytes,
+/// but its successor waits no more; the head of a list is no handle, because a list has no end.
 pub fn handle_at(
     memory: &dyn Memory,
     at: u64,
@@ -46,25 +47,27 @@ pub fn handle_at(
 ) -> Option<QueueHandle> {
     let width = machine.pointer_width();
     let pointer = |at: u64| memory.read_pointer(Gva(at), width).ok();
-    let raw = pointer(at.checked_add(width as u64)?)?;
+    let lock_of = |entry: u64| pointer(entry.checked_add(width as u64)?);
+    let raw = lock_of(at)?;
     let lock = raw & !FLAGS;
     if !is_kernel(lock, machine) || lock % width as u64 != 0 {
         return None;
     }
-    let tail = pointer(lock)?;
+    let last = pointer(lock)?;
     let mut entry = at;
     for _ in 0..MOST_QUEUED {
-        if entry == tail {
-            return Some(QueueHandle {
+        let next = pointer(entry)?;
+        if entry == last {
+            return (next == 0).then_some(QueueHandle {
                 address: at,
                 lock,
                 waiting: raw & WAITING != 0,
             });
         }
         budget.spend(1).ok()?;
-        entry = pointer(entry).filter(|next| is_kernel(*next, machine))?;
-        let same = pointer(entry.checked_add(width as u64)?)? & !FLAGS;
-        if same != lock {
+        entry = Some(next).filter(|next| is_kernel(*next, machine))?;
+        let queued = lock_of(entry)?;
+        if queued & !FLAGS != lock || queued & WAITING == 0 {
             return None;
         }
     }
@@ -148,6 +151,8 @@ mod set {
 const MOST_MFES: u32 = 1 << 20;
 /// Readers beyond which a count is none: each is a processor inside the lock.
 const MOST_READERS: u32 = 64;
+/// Empty lists of a page that make it an array of lists.
+const EMPTY_LISTS: usize = 8;
 
 /// The multicast forwarding set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +171,7 @@ pub struct ForwardingSet {
     pub readers: u32,
     /// Address of its timer table.
     pub table: u64,
-    /// What the table was recognised by: `tag` or `entries`.
+    /// What the table was recognised by: `tag` or `lists`.
     pub table_has: &'static str,
 }
 
@@ -206,8 +211,7 @@ pub fn set_in(
         Some(owner) => {
             (owner.tag == TIMERS && owner.allocated && owner.body == table).then_some("tag")
         }
-        None => (entries > 0 && leads_to_entries(memory, table, machine, block_of, budget))
-            .then_some("entries"),
+        None => holds_lists(memory, table, machine, block_of, budget).then_some("lists"),
     }?;
     Some(ForwardingSet {
         address: at,
@@ -222,8 +226,8 @@ pub fn set_in(
 }
 
 /// A large allocation, whose tag only the kernel's symbols lead to, is the table when its first page holds
-/// a list that leads to a forwarding entry.
-fn leads_to_entries(
+/// the heads of lists: some empty, or one that leads to a forwarding entry.
+fn holds_lists(
     memory: &dyn Memory,
     table: u64,
     machine: Machine,
@@ -234,11 +238,18 @@ fn leads_to_entries(
     if table % PAGE != 0 {
         return false;
     }
-    words_on(memory, (table, table.saturating_add(PAGE)), machine)
-        .into_iter()
-        .take_while(|_| budget.spend(1).is_ok())
-        .filter(|(at, value)| is_kernel(*value, machine) && value & !(PAGE - 1) != at & !(PAGE - 1))
-        .any(|(_, value)| {
-            block_of(value).is_some_and(|block| block.tag == FORWARDING && block.allocated)
-        })
+    let words = words_on(memory, (table, table.saturating_add(PAGE)), machine);
+    let empty = words.iter().filter(|(at, value)| at == value).count();
+    let outside = |(at, value): &&(u64, u64)| {
+        is_kernel(*value, machine) && value & !(PAGE - 1) != at & !(PAGE - 1)
+    };
+    let entry = |(_, value): &(u64, u64)| {
+        block_of(*value).is_some_and(|block| block.tag == FORWARDING && block.allocated)
+    };
+    empty >= EMPTY_LISTS
+        || words
+            .iter()
+            .filter(outside)
+            .take_while(|_| budget.spend(1).is_ok())
+            .any(entry)
 }

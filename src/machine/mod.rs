@@ -17,7 +17,7 @@ pub use registers::{Reg, Registers};
 use crate::bytes::View;
 
 /// The processor architecture a dump was written on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Machine {
     /// 32-bit x86.
     X86,
@@ -120,6 +120,15 @@ impl Machine {
             Machine::Ia64 => ia64::context::SIZE,
             Machine::Arm64 => arm64::context::SIZE,
             Machine::Arm => 0,
+        }
+    }
+
+    /// Size in bytes of the leading part of a CONTEXT record that holds the general registers.
+    pub fn context_general_size(self) -> usize {
+        match self {
+            Machine::X86 => x86::context::GENERAL,
+            Machine::X64 => x64::context::GENERAL,
+            other => other.context_size(),
         }
     }
 

@@ -4,6 +4,9 @@
 //! into disjoint segments when the space is built: the larger block wins, so that one read
 //! rarely crosses a seam. Bytes are read from the file when asked for.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::bytes::{Gva, PagedReader, ReadError};
 
 use super::{Absent, Memory};
@@ -52,6 +55,8 @@ struct Segment {
     start: u64,
     end: u64,
     offset: u64,
+    /// Where the block begins that it was cut from.
+    block: Gva,
 }
 
 /// The blocks of one triage dump as one address space.
@@ -68,7 +73,7 @@ impl<'a> Sparse<'a> {
             .iter()
             .filter(|b| b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some())
             .collect();
-        ordered.sort_by_key(|b| (std::cmp::Reverse(b.len), b.start, b.offset));
+        ordered.sort_by_key(|b| b.start);
         Sparse {
             reader,
             segments: disjoint(&ordered),
@@ -91,32 +96,52 @@ impl<'a> Sparse<'a> {
     }
 }
 
-/// Cuts blocks, largest first, into segments that do not overlap, and sorts them by address.
+/// Cuts blocks, given by ascending start, into segments that do not overlap. At each address the
+/// largest block wins, then the one that starts first, then the one that comes first in the file.
 fn disjoint(ordered: &[&Block]) -> Vec<Segment> {
-    let mut taken: Vec<Segment> = Vec::with_capacity(ordered.len());
-    for block in ordered {
-        let (mut start, end) = (block.start.0, block.start.0.saturating_add(block.len));
-        let mut index = taken.partition_point(|s| s.end <= start);
-        while start < end {
-            let next = taken.get(index).copied();
-            let stop = next.map_or(end, |s| s.start.min(end));
-            if start < stop {
-                let piece = Segment {
-                    start,
-                    end: stop,
-                    offset: block.offset.saturating_add(start - block.start.0),
-                };
-                taken.insert(index, piece);
-                index += 1;
-            }
-            match next {
-                Some(s) => start = s.end.max(start),
+    let rank = |b: &Block| (b.len, Reverse(b.start), Reverse(b.offset));
+    let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
+    let mut blocks = ordered.iter().peekable();
+    // Blocks that reach past `at`, the best on top; those that ended are dropped when they come up.
+    let mut open = BinaryHeap::new();
+    let mut at = 0;
+    loop {
+        while let Some(block) = blocks.next_if(|block| block.start.0 <= at) {
+            open.push((rank(block), block.end().unwrap_or(at)));
+        }
+        let Some(((_, Reverse(start), Reverse(offset)), end)) = open.peek().copied() else {
+            match blocks.peek() {
+                Some(block) => at = block.start.0,
                 None => break,
             }
-            index += 1;
+            continue;
+        };
+        if end <= at {
+            open.pop();
+            continue;
         }
+        // The next block may be a better one.
+        let stop = blocks.peek().map_or(end, |next| end.min(next.start.0));
+        let offset = offset.saturating_add(at - start.0);
+        match segments.last_mut() {
+            // The same block goes on.
+            Some(last)
+                if last.end == at
+                    && last.block == start
+                    && last.offset.saturating_add(at - last.start) == offset =>
+            {
+                last.end = stop;
+            }
+            _ => segments.push(Segment {
+                start: at,
+                end: stop,
+                offset,
+                block: start,
+            }),
+        }
+        at = stop;
     }
-    taken
+    segments
 }
 
 impl Memory for Sparse<'_> {

@@ -54,7 +54,7 @@ fn set_finding(set: &SetFacts, pointer: usize) -> m::MemoryFinding {
             hex(set.table),
             match set.table_has.as_str() {
                 "tag" => "is a block tagged Iptt",
-                _ => "leads to forwarding entries",
+                _ => "is a large allocation of list heads",
             }
         ),
     }

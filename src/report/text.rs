@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use super::escape::visible;
-use super::model::{Action, EvidenceRecord, Fault, Frame, Hotfix, Location, Report, Stack, Status};
+use super::model::{
+    Action, EvidenceRecord, Fault, Frame, Hotfix, Location, Match, Report, Stack, Status,
+};
 use crate::verdict::Verdict;
 
 /// Columns of the text.
@@ -327,19 +329,21 @@ fn answer(hotfix: &Hotfix, palette: Palette, out: &mut String) {
         "  Does this crash match the defect?      {}",
         hotfix.matching.status
     );
+    decision(&hotfix.matching, out);
     let _ = writeln!(
         out,
         "  Does the hotfix apply to this machine? {}",
         hotfix.applicability.status
     );
     wrapped(out, "    ", "    ", &visible(&hotfix.applicability.reason));
+    let decided = &hotfix.matching.decided_by;
     section(
         out,
         palette,
-        "Evidence",
+        "Evidence (* decided)",
         &hotfix.matching.evidence,
         |out, evidence| {
-            evidence_line(evidence, palette, out);
+            evidence_line(evidence, decided.contains(&evidence.id), palette, out);
         },
     );
     section(
@@ -373,6 +377,20 @@ fn answer(hotfix: &Hotfix, palette: Palette, out: &mut String) {
     );
 }
 
+/// The rule that decided, and what the next higher status lacks.
+fn decision(matching: &Match, out: &mut String) {
+    if let Some(rule) = &matching.rule {
+        wrapped(out, "    ", "    ", rule);
+    }
+    for (index, missing) in matching.missing.iter().enumerate() {
+        let lead = match index {
+            0 => format!("missing for {}:", missing.status),
+            _ => "or:".to_owned(),
+        };
+        wrapped(out, "    ", "      ", &format!("{lead} {}", missing.text));
+    }
+}
+
 fn section<T>(
     out: &mut String,
     palette: Palette,
@@ -389,7 +407,7 @@ fn section<T>(
     }
 }
 
-fn evidence_line(evidence: &EvidenceRecord, palette: Palette, out: &mut String) {
+fn evidence_line(evidence: &EvidenceRecord, decided: bool, palette: Palette, out: &mut String) {
     let place = evidence
         .place
         .as_deref()
@@ -401,11 +419,12 @@ fn evidence_line(evidence: &EvidenceRecord, palette: Palette, out: &mut String) 
         visible(&evidence.summary),
         evidence.basis
     );
-    let lines = textwrap::wrap(&text, WIDTH - 4);
+    let lines = textwrap::wrap(&text, WIDTH - 5);
     for (index, line) in lines.iter().enumerate() {
-        let lead = match index {
-            0 => palette.sign(evidence.supports),
-            _ => " ".to_owned(),
+        let lead = match (index, decided) {
+            (0, true) => format!("{}*", palette.sign(evidence.supports)),
+            (0, false) => format!("{} ", palette.sign(evidence.supports)),
+            _ => "  ".to_owned(),
         };
         let _ = writeln!(out, "  {lead} {line}");
     }

@@ -55,8 +55,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         drop(file);
         fs::rename(&temporary, path)
     };
-    write().inspect_err(|_| {
+    write().or_else(|error| {
         let _ = fs::remove_file(&temporary);
+        // On Windows a file that another process has just put there and reads cannot be replaced.
+        let there = fs::metadata(path);
+        match there.is_ok_and(|m| m.is_file() && m.len() == bytes.len() as u64) {
+            true => Ok(()),
+            false => Err(error),
+        }
     })
 }
 

@@ -14,7 +14,7 @@ use super::identity::{FileName, ModuleIdentity};
 use super::library::{Lookup, Resolved, SymbolLibrary};
 use super::pdb_file::{self, identify};
 use super::store;
-use crate::image::{self, Image};
+use crate::image::{self, CodeView, Image};
 use crate::machine::Machine;
 
 /// Directory entries an import looks at.
@@ -54,13 +54,15 @@ pub struct Need {
     pub state: Lookup<Option<PathBuf>>,
 }
 
-/// The files one module needs, looked for in the library: its image and the PDB that names.
+/// The files one module needs, looked for in the library: its image and the PDB that names, or
+/// that the `record` in the dump names.
 pub fn needs(
     library: &SymbolLibrary,
     module: &ModuleIdentity,
     machine: Machine,
+    record: Option<&CodeView>,
 ) -> (Vec<Need>, Arc<Resolved>) {
-    let resolved = library.resolve(module, machine, None);
+    let resolved = library.resolve(module, machine, record);
     let mut needs = vec![Need {
         kind: FileKind::Image,
         name: module.name.clone(),

@@ -173,9 +173,9 @@ impl Resolved {
     }
 }
 
-/// A module, its architecture (two may share an identity) and, where it was found in a dump, its
-/// CodeView record.
-type Key = (ModuleIdentity, &'static str, Option<PdbIdentity>);
+/// A module, where it was found in a dump its CodeView record, and the architecture: images of two
+/// architectures may share name, TimeDateStamp and SizeOfImage.
+type Key = (ModuleIdentity, Option<PdbIdentity>, Machine);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -207,11 +207,11 @@ impl SymbolLibrary {
         SymbolLibrary {
             symbols: options.symbols,
             images: options.images,
-            finder: Finder {
-                network: options.network,
-                servers: Servers::new(options.servers, options.progress),
-                cache: options.cache,
-            },
+            finder: Finder::new(
+                options.network,
+                Servers::new(options.servers, options.progress),
+                options.cache,
+            ),
             limit: match options.limit {
                 0 => DEFAULT_LIMIT,
                 limit => limit,
@@ -254,20 +254,21 @@ impl SymbolLibrary {
         let record = record.and_then(|record| PdbIdentity::from_codeview(record).ok().flatten());
         let mut module = module.clone();
         module.checksum = None;
-        let key = (module, machine.name(), record);
+        let key = (module, record, machine);
         let cell = match self.held.lock() {
             Ok(mut held) => held.touch(&key),
-            Err(_) => return Arc::new(self.load(&key, machine)),
+            Err(_) => return Arc::new(self.load(&key)),
         };
-        let resolved = Arc::clone(cell.get_or_init(|| Arc::new(self.load(&key, machine))));
+        let resolved = Arc::clone(cell.get_or_init(|| Arc::new(self.load(&key))));
         if let Ok(mut held) = self.held.lock() {
             held.account(&key, resolved.held_bytes(), self.limit);
         }
         resolved
     }
 
-    fn load(&self, key: &Key, machine: Machine) -> Resolved {
-        let (module, _, record) = key;
+    fn load(&self, key: &Key) -> Resolved {
+        let (module, record, machine) = key;
+        let machine = *machine;
         let (image, image_path) = self.load_image(module, machine);
         let found = image.found().cloned();
         let own = found.as_ref().and_then(|image| image.codeview());

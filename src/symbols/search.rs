@@ -1,7 +1,11 @@
 //! One search: the elements of the symbol path in order, servers included when they may be asked,
 //! and the downstream stores filled on the way back.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::path::{Element, ElementKind, Origin, Place, SymbolPath};
@@ -41,17 +45,68 @@ impl Network {
     }
 }
 
+/// The marker of a two-tier store.
+const TWO_TIERS: &str = "index2.txt";
+/// Most of it that is read: nobody asks what it says.
+const MAX_MARKER: u64 = 1 << 16;
+
 /// Searches paths for files.
 #[derive(Debug)]
 pub(super) struct Finder {
     pub network: Network,
     pub servers: Servers,
     pub cache: Option<Cache>,
+    /// Files that a thread is looking for online: another one waits and finds them in a store.
+    busy: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
+    /// Servers by address: two tiers or one.
+    tiers: Mutex<BTreeMap<String, bool>>,
+    /// A store for what no downstream store took, gone with the process.
+    spare: OnceLock<Option<TempDir>>,
 }
 
 impl Finder {
+    /// A finder that has looked for nothing.
+    pub fn new(network: Network, servers: Servers, cache: Option<Cache>) -> Finder {
+        Finder {
+            network,
+            servers,
+            cache,
+            busy: Mutex::default(),
+            tiers: Mutex::default(),
+            spare: OnceLock::new(),
+        }
+    }
+
     /// Looks for a file along a path.
     pub fn find(
+        &self,
+        path: &SymbolPath,
+        wanted: &Wanted,
+        verify: Verify<'_>,
+        trail: &mut Trail,
+    ) -> Option<FoundFile> {
+        if self.network == Network::Offline || !path.names_a_server() {
+            return self.walk(path, wanted, verify, trail);
+        }
+        let name = format!("{}/{}", wanted.name, wanted.key).to_ascii_lowercase();
+        let turn = match self.busy.lock() {
+            Ok(mut busy) => Arc::clone(busy.entry(name.clone()).or_default()),
+            Err(_) => Arc::default(),
+        };
+        let found = {
+            let _mine = turn.lock();
+            self.walk(path, wanted, verify, trail)
+        };
+        if let Ok(mut busy) = self.busy.lock()
+            // Ours and the map's: nobody waits.
+            && Arc::strong_count(&turn) == 2
+        {
+            busy.remove(&name);
+        }
+        found
+    }
+
+    fn walk(
         &self,
         path: &SymbolPath,
         wanted: &Wanted,
@@ -94,7 +149,13 @@ impl Finder {
                             found
                         }
                         (None, Place::Server { url, origin }) => {
-                            self.download(url, *origin, &wanted, verify, trail)
+                            let found = self.download(url, *origin, &wanted, verify, trail);
+                            let found =
+                                found.map(|found| self.copied(found, &above, &wanted, trail));
+                            if let Some(found) = found {
+                                return Some(self.kept(found, &wanted));
+                            }
+                            None
                         }
                         (None, _) => None,
                     };
@@ -133,7 +194,21 @@ impl Finder {
         found
     }
 
-    /// Asks a server for the file, its compressed form and its pointer, as `symsrv` does.
+    /// Keeps a download that no downstream store took, so that no dump asks for it again.
+    fn kept(&self, mut found: FoundFile, wanted: &Wanted) -> FoundFile {
+        if let Some(bytes) = &found.bytes
+            && !found.path.is_file()
+            && let Some(root) = self.spare.get_or_init(|| tempfile::tempdir().ok())
+            && let Ok(path) = store::fill(root.path(), &wanted.name, &wanted.key, bytes)
+        {
+            found.path = path;
+        }
+        found
+    }
+
+    /// Asks a server for the file and for its compressed form, in one tier and, when the server
+    /// is a two-tier store, in two. A pointer (`file.ptr`) is not asked for: it would let the
+    /// server name a file of this computer or of a share.
     fn download(
         &self,
         url: &str,
@@ -147,7 +222,66 @@ impl Finder {
             trail.note(format!("{place} (not asked: no consent to go online)"));
             return None;
         }
+        if let Some(Some(spare)) = self.spare.get()
+            && let Some(found) =
+                store::in_store(spare.path(), wanted, verify, &mut Trail::default())
+        {
+            return Some(found);
+        }
         let folder = format!("{}/{}", escaped(wanted.name.as_str()), wanted.key);
+        let tried = trail.tried.len();
+        match self.download_from(url, &folder, wanted, verify, trail) {
+            Asked::Found(found) => Some(found),
+            Asked::Absent if self.has_two_tiers(url) => {
+                let two = store::first_two(wanted.name.as_str())?;
+                let folder = format!("{}/{folder}", escaped(&two));
+                // What a two-tier store does not have in one tier says nothing.
+                trail.tried.truncate(tried);
+                match self.download_from(url, &folder, wanted, verify, trail) {
+                    Asked::Found(found) => Some(found),
+                    Asked::Absent | Asked::Useless => None,
+                }
+            }
+            Asked::Absent | Asked::Useless => None,
+        }
+    }
+
+    /// True when the server says that it is a two-tier store; asked once, and once a day if not.
+    fn has_two_tiers(&self, url: &str) -> bool {
+        if let Ok(tiers) = self.tiers.lock()
+            && let Some(known) = tiers.get(url)
+        {
+            return *known;
+        }
+        let full = format!("{url}/{TWO_TIERS}");
+        let cache = self.cache.as_ref();
+        let two = !cache.is_some_and(|cache| cache.is_missing(&full))
+            && match self.servers.get(url, TWO_TIERS, MAX_MARKER) {
+                Answer::Body(_) => true,
+                Answer::NotFound => {
+                    if let Some(cache) = cache {
+                        cache.remember_missing(&full);
+                    }
+                    false
+                }
+                Answer::Failed(_) | Answer::Unreachable(_) | Answer::GivenUp => false,
+            };
+        if let Ok(mut tiers) = self.tiers.lock() {
+            tiers.insert(url.to_owned(), two);
+        }
+        two
+    }
+
+    fn download_from(
+        &self,
+        url: &str,
+        folder: &str,
+        wanted: &Wanted,
+        verify: Verify<'_>,
+        trail: &mut Trail,
+    ) -> Asked {
+        let place = without_credentials(url);
+        let mut absent = true;
         for name in [wanted.name.clone(), wanted.name.compressed()] {
             let path = format!("{folder}/{}", escaped(name.as_str()));
             let full = format!("{url}/{path}");
@@ -163,7 +297,7 @@ impl Finder {
                 Answer::Body(bytes) => match usable(bytes, wanted, verify) {
                     Ok(bytes) => {
                         let path = PathBuf::from(format!("{place}/{path}"));
-                        return Some(FoundFile {
+                        return Asked::Found(FoundFile {
                             path,
                             bytes: Some(bytes),
                         });
@@ -172,9 +306,11 @@ impl Finder {
                         trail.note(format!("{place}/{path}: is {found}"));
                         let at = PathBuf::from(format!("{place}/{path}"));
                         trail.mismatched.get_or_insert((at, found));
+                        absent = false;
                     }
                     Err(Verdict::Unusable { reason }) => {
-                        trail.note(format!("{place}/{path}: {reason}"))
+                        trail.note(format!("{place}/{path}: {reason}"));
+                        absent = false;
                     }
                     Err(Verdict::Match) => {}
                 },
@@ -184,18 +320,30 @@ impl Finder {
                         cache.remember_missing(&full);
                     }
                 }
-                Answer::Failed(reason) => {
+                Answer::Failed(reason) | Answer::Unreachable(reason) => {
                     trail.note(format!("{place}/{path}: {reason}"));
-                    return None;
+                    return Asked::Useless;
                 }
                 Answer::GivenUp => {
                     trail.note(format!("{place}: failed too often, not asked again"));
-                    return None;
+                    return Asked::Useless;
                 }
             }
         }
-        None
+        match absent {
+            true => Asked::Absent,
+            false => Asked::Useless,
+        }
     }
+}
+
+/// What came of asking a server for one file.
+enum Asked {
+    Found(FoundFile),
+    /// It has none of that name and key.
+    Absent,
+    /// It failed, or what it has cannot be used.
+    Useless,
 }
 
 fn usable(bytes: Vec<u8>, wanted: &Wanted, verify: Verify<'_>) -> Result<Vec<u8>, Verdict> {

@@ -1,15 +1,18 @@
 //! Symbol servers over HTTP(S): the only file that opens a connection.
 //!
-//! Blocking, through `ureq`, with the system's proxies and certificate store. Whether it may be
-//! asked at all is decided by the caller. Redirects are followed here, so that none leads from
-//! https to http. Protocol: a symbol server is a symbol store behind GET.
+//! Blocking, through `ureq`, with the user's proxies and the system's certificate store. Whether it
+//! may be asked at all is decided by the caller. Redirects are followed here, so that none leads
+//! from https to http. Protocol: a symbol server is a symbol store behind GET.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
 #[cfg(feature = "online")]
 use std::io::Read;
+
+/// "Not found" answers remembered for the run.
+const MAX_ABSENT: usize = 100_000;
 
 /// How a server is dealt with.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub enum Answer {
     NotFound,
     /// Nothing usable: why.
     Failed(String),
+    /// No connection to it: why.
+    Unreachable(String),
     /// It failed too often in this run and is not asked again.
     GivenUp,
 }
@@ -64,6 +69,8 @@ pub struct Progress {
     pub received: u64,
     /// Bytes in all, when the server said so.
     pub total: Option<u64>,
+    /// Nothing more will come of this attempt, whole or not.
+    pub ended: bool,
 }
 
 /// Told about downloads; called from the thread that waits for one.
@@ -73,10 +80,13 @@ pub type OnProgress = dyn Fn(&Progress) + Send + Sync;
 pub struct Servers {
     limits: ServerLimits,
     failed: Mutex<BTreeMap<String, u32>>,
+    absent: Mutex<BTreeSet<String>>,
     #[cfg_attr(not(feature = "online"), allow(dead_code))]
     progress: Option<Box<OnProgress>>,
     #[cfg(feature = "online")]
     agent: std::sync::OnceLock<ureq::Agent>,
+    #[cfg(feature = "online")]
+    proxies: std::sync::OnceLock<super::proxies::Proxies>,
 }
 
 impl std::fmt::Debug for Servers {
@@ -92,10 +102,13 @@ impl Servers {
     pub fn new(limits: ServerLimits, progress: Option<Box<OnProgress>>) -> Servers {
         Servers {
             limits,
-            failed: Mutex::new(BTreeMap::new()),
+            failed: Mutex::default(),
+            absent: Mutex::default(),
             progress,
             #[cfg(feature = "online")]
             agent: std::sync::OnceLock::new(),
+            #[cfg(feature = "online")]
+            proxies: std::sync::OnceLock::new(),
         }
     }
 
@@ -109,14 +122,27 @@ impl Servers {
             }
             Err(_) => 0,
         };
+        let url = format!("{base}/{path}");
+        if self.absent.lock().is_ok_and(|absent| absent.contains(&url)) {
+            return Answer::NotFound;
+        }
         if failed(&|_| ()) >= self.limits.failures {
             return Answer::GivenUp;
         }
-        let answer = self.attempt_all(&format!("{base}/{path}"), limit);
+        let answer = self.attempt_all(&url, limit);
+        let failures = self.limits.failures;
         match &answer {
             Answer::Failed(_) => failed(&|count| *count = count.saturating_add(1)),
+            // Waiting for it again with every file would take minutes.
+            Answer::Unreachable(_) => failed(&|count| *count = failures),
             _ => failed(&|count| *count = 0),
         };
+        if answer == Answer::NotFound
+            && let Ok(mut absent) = self.absent.lock()
+            && absent.len() < MAX_ABSENT
+        {
+            absent.insert(url);
+        }
         answer
     }
 
@@ -142,6 +168,7 @@ pub fn without_credentials(url: &str) -> String {
 
 #[cfg(feature = "online")]
 mod online {
+    use super::super::proxies::Proxies;
     use super::*;
     use std::time::Instant;
 
@@ -153,7 +180,16 @@ mod online {
     /// How one attempt ended.
     enum Attempt {
         Done(Answer),
-        Again(String),
+        /// It may be better next time; if there is none, this is the answer.
+        Again(Answer),
+    }
+
+    fn again(why: impl ToString) -> Attempt {
+        Attempt::Again(Answer::Failed(why.to_string()))
+    }
+
+    fn done(why: impl ToString) -> Attempt {
+        Attempt::Done(Answer::Failed(why.to_string()))
     }
 
     impl Servers {
@@ -164,6 +200,8 @@ mod online {
                     .build();
                 ureq::Agent::config_builder()
                     .tls_config(tls)
+                    // Each request says which proxy it goes through.
+                    .proxy(None)
                     .user_agent(concat!("kbtriage/", env!("CARGO_PKG_VERSION")))
                     .http_status_as_error(false)
                     .max_redirects(0)
@@ -180,7 +218,7 @@ mod online {
         pub(super) fn attempt_all(&self, url: &str, limit: u64) -> Answer {
             let deadline = Instant::now().checked_add(self.limits.total);
             let mut pause = self.limits.pause;
-            let mut reason = String::new();
+            let mut last = Answer::GivenUp;
             for attempt in 0..self.limits.attempts {
                 if attempt > 0 {
                     std::thread::sleep(pause);
@@ -188,21 +226,21 @@ mod online {
                 }
                 match self.attempt(url, limit, deadline) {
                     Attempt::Done(answer) => return answer,
-                    Attempt::Again(why) => reason = why,
+                    Attempt::Again(answer) => last = answer,
                 }
                 if deadline.is_some_and(|d| Instant::now() >= d) {
                     break;
                 }
             }
-            Answer::Failed(reason)
+            last
         }
 
         fn attempt(&self, url: &str, limit: u64, deadline: Option<Instant>) -> Attempt {
             let mut url = url.to_owned();
             for _ in 0..=MAX_REDIRECTS {
-                let response = match self.agent().get(&url).call() {
+                let response = match self.call(&url) {
                     Ok(response) => response,
-                    Err(error) => return Attempt::Again(error.to_string()),
+                    Err(attempt) => return attempt,
                 };
                 let status = response.status().as_u16();
                 match status {
@@ -213,18 +251,29 @@ mod online {
                         let location = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
                         match redirected(&url, location) {
                             Ok(next) => url = next,
-                            Err(why) => return Attempt::Done(Answer::Failed(why.to_owned())),
+                            Err(why) => return done(why),
                         }
                     }
                     408 | 429 | 500..=599 => {
-                        return Attempt::Again(format!("HTTP status {status}"));
+                        return again(format!("HTTP status {status}"));
                     }
-                    _ => return Attempt::Done(Answer::Failed(format!("HTTP status {status}"))),
+                    _ => return done(format!("HTTP status {status}")),
                 }
             }
-            Attempt::Done(Answer::Failed("too many redirects".to_owned()))
+            done("too many redirects")
         }
 
+        fn call(&self, url: &str) -> Result<ureq::http::Response<ureq::Body>, Attempt> {
+            let proxy = self
+                .proxies
+                .get_or_init(Proxies::of_user)
+                .towards(url)
+                .map_err(done)?;
+            let request = self.agent().get(url).config().proxy(proxy).build();
+            request.call().map_err(failed_call)
+        }
+
+        /// Takes the body and says once that it ended.
         fn body(
             &self,
             response: ureq::http::Response<ureq::Body>,
@@ -232,20 +281,41 @@ mod online {
             limit: u64,
             deadline: Option<Instant>,
         ) -> Attempt {
+            let mut progress = Progress {
+                url: without_credentials(url),
+                received: 0,
+                total: None,
+                ended: false,
+            };
+            let attempt = self.receive(response, limit, deadline, &mut progress);
+            progress.ended = true;
+            self.tell(&progress);
+            attempt
+        }
+
+        fn tell(&self, progress: &Progress) {
+            if let Some(tell) = &self.progress {
+                tell(progress);
+            }
+        }
+
+        fn receive(
+            &self,
+            response: ureq::http::Response<ureq::Body>,
+            limit: u64,
+            deadline: Option<Instant>,
+            progress: &mut Progress,
+        ) -> Attempt {
             let total = response
                 .headers()
                 .get("content-length")
                 .and_then(|l| l.to_str().ok())
                 .and_then(|l| l.parse::<u64>().ok());
-            let too_large = || Attempt::Done(Answer::Failed(format!("larger than {limit} bytes")));
+            let too_large = || done(format!("larger than {limit} bytes"));
             if total.is_some_and(|total| total > limit) {
                 return too_large();
             }
-            let mut progress = Progress {
-                url: without_credentials(url),
-                received: 0,
-                total,
-            };
+            progress.total = total;
             let mut reader = response.into_body().into_reader();
             let mut bytes = Vec::new();
             let mut chunk = vec![0; CHUNK];
@@ -254,7 +324,7 @@ mod online {
                     Ok(0) => break,
                     Ok(n) => n,
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Attempt::Again(error.to_string()),
+                    Err(error) => return again(error),
                 };
                 bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
                 progress.received = bytes.len() as u64;
@@ -262,18 +332,39 @@ mod online {
                     return too_large();
                 }
                 if deadline.is_some_and(|d| Instant::now() >= d) {
-                    return Attempt::Done(Answer::Failed("the time for one file is up".to_owned()));
+                    return done("the time for one file is up");
                 }
-                if let Some(tell) = &self.progress {
-                    tell(&progress);
-                }
+                self.tell(progress);
             }
             match total {
                 Some(total) if total != progress.received => {
-                    Attempt::Again(format!("{} of {total} bytes arrived", progress.received))
+                    again(format!("{} of {total} bytes arrived", progress.received))
                 }
                 _ => Attempt::Done(Answer::Body(bytes)),
             }
+        }
+    }
+
+    fn failed_call(error: ureq::Error) -> Attempt {
+        use std::io::ErrorKind;
+        let unreachable = |why: String| Attempt::Again(Answer::Unreachable(why));
+        match &error {
+            // Asking again changes neither a certificate nor an address. A handshake that fails
+            // comes as invalid data.
+            ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::BadUri(_) => done(error),
+            ureq::Error::Io(io) => match io.kind() {
+                ErrorKind::InvalidData => done(io),
+                ErrorKind::ConnectionRefused
+                | ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable => unreachable(io.to_string()),
+                _ => again(io),
+            },
+            ureq::Error::HostNotFound
+            | ureq::Error::ConnectionFailed
+            | ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                unreachable(error.to_string())
+            }
+            _ => again(error),
         }
     }
 

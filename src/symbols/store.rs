@@ -116,7 +116,7 @@ pub fn in_store(
 pub fn store_folder(root: &Path, wanted: &Wanted) -> Option<PathBuf> {
     let name = wanted.name.as_str();
     let tier = first_two(name).and_then(|two| files::child(root, &two));
-    let two_tier = root.join("index2.txt").is_file();
+    let two_tier = has_two_tiers(root);
     let below = |folder: PathBuf| {
         let named = files::child(&folder, name)?;
         files::child(&named, &wanted.key).filter(|folder| folder.is_dir())
@@ -131,14 +131,22 @@ pub fn store_folder(root: &Path, wanted: &Wanted) -> Option<PathBuf> {
 /// Where a file is put into a store.
 pub fn path_in_store(root: &Path, name: &FileName, key: &str) -> PathBuf {
     let text = name.as_str();
-    let base = match (root.join("index2.txt").is_file(), first_two(text)) {
+    let base = match (has_two_tiers(root), first_two(text)) {
         (true, Some(two)) => root.join(two),
         _ => root.to_owned(),
     };
     base.join(text).join(key).join(text)
 }
 
-fn first_two(name: &str) -> Option<String> {
+/// True for a two-tier store. The few spellings spare the listing of a large folder.
+fn has_two_tiers(root: &Path) -> bool {
+    ["index2.txt", "Index2.txt", "INDEX2.TXT"]
+        .iter()
+        .any(|name| root.join(name).is_file())
+}
+
+/// The folder above a file's own in a two-tier store.
+pub fn first_two(name: &str) -> Option<String> {
     // "a.pdb" lies in "a" in a two-tier store: a folder name cannot end with a dot.
     let two: String = name
         .chars()

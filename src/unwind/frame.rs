@@ -117,6 +117,9 @@ pub enum Stop {
     /// Without unwind data, more candidates would help nobody.
     #[error("no unwind data; only the first {0} candidates on the stack are shown")]
     Candidates(usize),
+    /// The root was reached, but by candidates.
+    #[error("the root was reached over candidates: frames may be missing")]
+    Guessed,
     /// The stack pointer did not move outward.
     #[error("the stack does not advance at {at:#x}")]
     NoProgress {

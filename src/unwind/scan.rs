@@ -130,7 +130,7 @@ fn trap_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outwa
         Machine::X64 => machine_frame_at(walker, from, at),
         Machine::X86 => {
             let registers = walk_x86::trap_frame_at(walker, at)?;
-            let mut outward = Outward::new(registers, Trust::TrapFrame);
+            let mut outward = Outward::new(registers, Trust::Scan);
             outward.trap = Some(at);
             outward.boundary = walk_x86::border(walker, from, &outward.registers);
             Some(outward)
@@ -163,31 +163,14 @@ fn machine_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Ou
     registers.set(x64::registers::CS, frame.cs);
     registers.set(x64::registers::EFLAGS, frame.rflags);
     registers.set(x64::registers::SS, frame.ss & 0xFFFF);
-    let mut outward = Outward::new(registers, Trust::TrapFrame);
+    let mut outward = Outward::new(registers, Trust::Scan);
     walk_x64::cross(walker, None, at, from, &mut outward);
+    // Found, not unwound to: an interrupt long finished may have left it.
+    outward.trust = Trust::Scan;
     if frame.from_user() {
         outward.boundary = Some(Boundary::User);
     }
     Some(outward)
-}
-
-/// True when the state read at `trap` would be taken for a trap frame on its own merits.
-pub(super) fn recognised(code: &dyn CodeInfo, registers: &Registers, trap: Option<u64>) -> bool {
-    let get = |reg| registers.get(reg).unwrap_or(0);
-    match (registers.machine(), trap) {
-        (Machine::X64, Some(at)) => {
-            let frame = MachineFrame {
-                rip: get(x64::registers::RIP),
-                cs: get(x64::registers::CS),
-                rflags: get(x64::registers::EFLAGS),
-                rsp: get(x64::registers::RSP),
-                ss: get(x64::registers::SS),
-            };
-            frame.from_user() || frame.same_stack(at) && code.module_at(frame.rip).is_some()
-        }
-        // The x86 steps accept no other.
-        (_, trap) => trap.is_some(),
-    }
 }
 
 /// True when `value` can be the segment of an x86 kernel trap; shared with the x86 steps.

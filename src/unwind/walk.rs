@@ -35,12 +35,14 @@ pub enum StackKind {
     Thread,
     /// Deferred procedure calls.
     Dpc,
+    /// The idle thread, while it runs deferred procedure calls.
+    Idle,
     /// Not known: only how far the dump holds it.
     Held,
 }
 
 impl StackRange {
-    fn contains(&self, address: u64) -> bool {
+    pub(super) fn contains(&self, address: u64) -> bool {
         self.low <= address && address < self.high
     }
 }
@@ -109,10 +111,15 @@ impl Walker<'_> {
             stopped_because: None,
         };
         match self.extend(&mut walk) {
+            // A root that candidates led to proves neither them nor that there are no more frames.
+            Ok(()) if walk.frames.iter().any(|f| f.trust == Trust::Scan) => {
+                walk.stopped_because = Some(Stop::Guessed);
+            }
             Ok(()) => walk.complete = true,
             Err(stop) => walk.stopped_because = Some(stop),
         }
         self.mark_dpc(&mut walk);
+        self.mark_idle(&mut walk);
         walk.faulting_activity = self.activity(&walk);
         walk
     }
@@ -160,11 +167,9 @@ impl Walker<'_> {
         };
         let Stuck(reason) = match by_rule {
             Ok(mut outward) => {
-                // What follows from a candidate is a candidate, until a trap frame is met that
-                // can be recognised without it.
-                let anchored = outward.trust == Trust::TrapFrame
-                    && scan::recognised(self.code, &outward.registers, outward.trap);
-                if state.guessed && !anchored {
+                // What follows from a candidate is a candidate. A trap frame is no exception: it
+                // may be one that an interrupt long finished left behind.
+                if state.guessed {
                     outward.trust = Trust::Scan;
                 }
                 return Ok(outward);
@@ -211,11 +216,11 @@ impl Walker<'_> {
         }
     }
 
-    /// Marks where deferred procedure calls end: at the kernel's dispatching functions by name, or
-    /// where the stack pointer leaves the DPC stack.
+    /// Marks where deferred procedure calls end: at the first of the kernel's dispatching functions
+    /// by name, or where the stack pointer leaves the DPC stack.
     fn mark_dpc(&self, walk: &mut Walk) {
         let dpc_stack = self.stacks.iter().find(|s| s.kind == StackKind::Dpc);
-        let mut inside = false;
+        let (mut inside, mut dispatching, mut marked) = (false, false, false);
         for frame in &mut walk.frames {
             let on_dpc_stack = frame
                 .sp()
@@ -223,36 +228,66 @@ impl Walker<'_> {
                 .is_some_and(|(sp, stack)| stack.contains(sp));
             let left = inside && !on_dpc_stack;
             inside = on_dpc_stack;
-            if frame.boundary.is_some() || frame.trust == Trust::Context {
+            if frame.trust == Trust::Context {
                 continue;
             }
             let by_name = frame
                 .ip()
                 .and_then(|ip| names::kernel_function(self.code, ip))
                 .is_some_and(|name| names::dispatches_dpcs(&name));
-            if by_name || left {
+            // The dispatcher's functions lie one after the other: one border, not several.
+            let again = std::mem::replace(&mut dispatching, by_name || left);
+            // A trap frame on the stack that was left for is an interruption of its own.
+            let beyond = frame
+                .trap
+                .zip(dpc_stack)
+                .is_some_and(|(at, stack)| !stack.contains(at));
+            if left && !beyond {
+                frame.boundary = (!marked).then_some(Boundary::Dpc);
+                marked = false;
+            } else if by_name && !again && frame.boundary.is_none() {
                 frame.boundary = Some(Boundary::Dpc);
+                marked = on_dpc_stack;
             }
         }
     }
 
-    /// How many leading frames belong to the first one's activity. Candidates count only when the
-    /// end of the activity is known: a trap frame behind them, or the end of the stack.
-    fn activity(&self, walk: &Walk) -> usize {
-        let end = walk
+    /// Marks where the idle loop begins that ran a deferred procedure call, when no name told: the
+    /// call's dispatcher and the idle loop are what of the kernel's own lies at the root.
+    fn mark_idle(&self, walk: &mut Walk) {
+        let idle = self.stacks.iter().find(|s| s.kind == StackKind::Idle);
+        let on_idle_stack = walk
+            .frames
+            .first()
+            .and_then(Frame::sp)
+            .zip(idle)
+            .is_some_and(|(sp, stack)| stack.contains(sp));
+        let known = walk
             .frames
             .iter()
-            .position(|f| f.boundary.is_some_and(Boundary::ends_activity));
-        let certain = walk
-            .frames
-            .iter()
-            .position(|f| f.trust == Trust::Scan)
-            .unwrap_or(walk.frames.len());
-        match end {
-            Some(end) => end,
-            None if walk.complete => walk.frames.len(),
-            None => certain,
+            .any(|f| f.boundary.is_some_and(Boundary::ends_activity));
+        if !on_idle_stack || !walk.complete || known {
+            return;
         }
+        let own = |frame: &Frame| {
+            frame
+                .ip()
+                .and_then(|ip| self.code.module_name(self.code.module_at(ip)?))
+                .is_some_and(|name| names::is_kernel(&name))
+        };
+        let outermost_of_others = walk.frames.iter().rposition(|frame| !own(frame));
+        if let Some(frame) = outermost_of_others.and_then(|n| walk.frames.get_mut(n + 1)) {
+            frame.boundary = Some(Boundary::Dpc);
+        }
+    }
+
+    /// How many leading frames belong to the first one's activity: up to what it interrupted, and
+    /// no candidate.
+    fn activity(&self, walk: &Walk) -> usize {
+        walk.frames
+            .iter()
+            .position(|f| f.trust == Trust::Scan || f.boundary.is_some_and(Boundary::ends_activity))
+            .unwrap_or(walk.frames.len())
     }
 
     /// The known stack that holds `address`, narrowest first.

@@ -6,14 +6,20 @@ use crate::machine::x86::{registers as r, trap_frame};
 use crate::machine::{Machine, Registers};
 
 use super::frame::{Boundary, Stop, Trust};
+use super::scan::{self, Confirmed};
 use super::walk::{Outward, StackKind, State, Stuck, Walker};
 use super::x86::{Inputs, evaluate};
-use super::{FrameData, FrameProgram, names, scan};
+use super::{FrameData, FrameProgram, names};
 
 /// Slots searched for a frame's return address above where its size says it is.
 const RETURN_SEARCH: u32 = 32;
 /// Widest distance of a frame pointer from the stack pointer that is believed.
 const WIDEST_FRAME: u64 = 0x8000;
+/// Bytes at the top of a thread's stack in which its first function's frame lies: the floating-point
+/// save area (0x210) and the first frame.
+const TOP_OF_STACK: u64 = 0x400;
+/// Words above the interrupted stack pointer among which KiDispatchInterrupt's return address lies.
+const SAVED_WORDS: usize = 8;
 
 /// One step by rule.
 pub(super) fn step(
@@ -23,8 +29,8 @@ pub(super) fn step(
     state: &mut State,
 ) -> Result<Outward, Stuck> {
     let callee_parameters = std::mem::take(&mut state.callee_parameters);
-    if let Some(back) = leave_dpc_stack(walker, from, state) {
-        return Ok(back);
+    if let Some(saved) = interrupted_stack(walker, from) {
+        return leave_dpc_stack(walker, from, saved, state);
     }
     let ip = from.ip().unwrap_or(0);
     let within = if exact { ip } else { ip.saturating_sub(1) };
@@ -38,9 +44,34 @@ pub(super) fn step(
     if exact && let Some(outward) = at_function_border(walker, from) {
         return Ok(root_checked(outward));
     }
+    if !exact && first_of_thread(walker, from) {
+        let mut root = Outward::new(from.clone(), Trust::FramePointer);
+        root.root = true;
+        return Ok(root);
+    }
     by_frame_pointer(walker, from)
         .map(root_checked)
         .ok_or_else(|| Stuck(Stop::Step("no frame data and no frame pointer".to_owned())))
+}
+
+/// True for the kernel function a thread begins in: at the top of its stack, it starts the chain with
+/// a frame pointer of zero.
+fn first_of_thread(walker: &Walker<'_>, from: &Registers) -> bool {
+    let at_top = from.sp().is_some_and(|sp| {
+        walker.stacks.iter().any(|stack| {
+            matches!(stack.kind, StackKind::Thread | StackKind::Idle)
+                && stack.contains(sp)
+                && stack.high - sp <= TOP_OF_STACK
+        })
+    });
+    if !at_top {
+        return false;
+    }
+    let kernel = from
+        .ip()
+        .and_then(|ip| walker.code.module_name(walker.code.module_at(ip)?))
+        .is_some_and(|file| names::is_kernel(&file));
+    kernel && from.get(r::EBP) == Some(0)
 }
 
 fn root_checked(mut outward: Outward) -> Outward {
@@ -48,28 +79,91 @@ fn root_checked(mut outward: Outward) -> Outward {
     outward
 }
 
-/// `KiDispatchInterrupt` switches to the DPC stack and leaves the interrupted stack pointer in its
-/// topmost word: the walk goes on there.
-fn leave_dpc_stack(walker: &Walker<'_>, from: &Registers, state: &mut State) -> Option<Outward> {
+/// The stack pointer that `KiDispatchInterrupt` left in the topmost word of the DPC stack, when
+/// `from` is its frame.
+fn interrupted_stack(walker: &Walker<'_>, from: &Registers) -> Option<u64> {
     let sp = from.sp()?;
     let dpc = walker
         .stacks
         .iter()
         .find(|stack| stack.kind == StackKind::Dpc)?;
     let top = dpc.high.checked_sub(4)?;
-    if sp != top {
+    // Only the arguments of what it called can lie between.
+    if sp > top || top - sp > 8 {
         return None;
     }
     let saved = walker.word(top, Machine::X86).ok()?;
     let outside = saved < dpc.low || saved >= dpc.high;
-    if !outside || saved % 4 != 0 || saved == 0 {
-        return None;
+    (outside && saved % 4 == 0 && saved != 0).then_some(saved)
+}
+
+/// The caller of `KiDispatchInterrupt` on the interrupted stack: its return address lies above the
+/// few words that were saved, the caller's frame pointer among them.
+fn leave_dpc_stack(
+    walker: &Walker<'_>,
+    from: &Registers,
+    saved: u64,
+    state: &mut State,
+) -> Result<Outward, Stuck> {
+    let mut words = [0; SAVED_WORDS];
+    for (word, at) in words.iter_mut().zip((saved..).step_by(4)) {
+        *word = walker.word(at, Machine::X86).map_err(Stuck)?;
     }
-    let mut interrupted = from.clone();
-    interrupted.set_sp(saved);
-    let mut outward = scan::next(walker, &interrupted, state).ok()??;
+    let slot_of = |n: usize| saved.saturating_add(n as u64 * 4);
+    let found = words.iter().enumerate().find_map(|(n, word)| {
+        let confirmed = scan::looks_like_return(walker.code, Machine::X86, *word, slot_of(n))?;
+        Some((n, *word, confirmed))
+    });
+    let mut outward = match found {
+        Some((n, back, confirmed)) => {
+            let slot = slot_of(n);
+            let chain = words
+                .iter()
+                .take(n)
+                .find(|word| continues_chain(walker, slot, **word));
+            let mut registers = Registers::new(Machine::X86);
+            registers.set_ip(back);
+            registers.set_sp(slot.saturating_add(4));
+            registers.assign(r::EBP, chain.copied());
+            let trust = match (confirmed, chain) {
+                (Confirmed::Call, Some(_)) => Trust::FramePointer,
+                _ => Trust::Scan,
+            };
+            Outward::new(registers, trust)
+        }
+        None => {
+            let mut interrupted = from.clone();
+            interrupted.set_sp(saved);
+            let none = || Stuck(Stop::Step("nothing on the interrupted stack".to_owned()));
+            let next = scan::next(walker, &interrupted, state).map_err(Stuck)?;
+            next.ok_or_else(none)?
+        }
+    };
     outward.switched = true;
-    Some(outward)
+    Ok(outward)
+}
+
+/// True when `ebp` can be the frame pointer of a frame above `slot`: a trap frame lies there, or a
+/// frame pointer further out and a return address.
+fn continues_chain(walker: &Walker<'_>, slot: u64, ebp: u64) -> bool {
+    if ebp % 4 != 0 || ebp <= slot || ebp - slot > WIDEST_FRAME {
+        return false;
+    }
+    if trap_frame_at(walker, ebp).is_some() {
+        return true;
+    }
+    let back_at = ebp.saturating_add(4);
+    let word = |at: u64| walker.word(at, Machine::X86).ok();
+    let (Some(above), Some(back)) = (word(ebp), word(back_at)) else {
+        return false;
+    };
+    match (above, back) {
+        (0, 0) => true,
+        (above, back) => {
+            (above == 0 || above > ebp)
+                && scan::looks_like_return(walker.code, Machine::X86, back, back_at).is_some()
+        }
+    }
 }
 
 /// The step a frame record describes.
@@ -216,10 +310,12 @@ fn at_function_border(walker: &Walker<'_>, from: &Registers) -> Option<Outward> 
                 return None;
             }
             match code {
-                // mov edi, edi; push ebp; mov ebp, esp, from its start, or a return.
-                [0x8B, 0xFF, 0x55, 0x8B, 0xEC] | [0x55, 0x8B, 0xEC, ..] => 0,
+                // mov edi, edi; push ebp; mov ebp, esp (in either encoding), from its start, or
+                // a return.
+                [0x8B, 0xFF, 0x55, 0x8B, 0xEC] | [0x8B, 0xFF, 0x55, 0x89, 0xE5] => 0,
+                [0x55, 0x8B, 0xEC, ..] | [0x55, 0x89, 0xE5, ..] => 0,
                 [0xC3, ..] | [0xC2, ..] => 0,
-                [0x8B, 0xEC, ..] => 4,
+                [0x8B, 0xEC, ..] | [0x89, 0xE5, ..] => 4,
                 _ => return None,
             }
         }
@@ -239,7 +335,8 @@ fn at_function_border(walker: &Walker<'_>, from: &Registers) -> Option<Outward> 
 /// The caller by the saved frame pointer; a trap frame on the chain is crossed.
 fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     let (sp, ebp) = (from.sp()?, from.get(r::EBP)?);
-    if ebp % 4 != 0 || ebp < sp || ebp - sp > WIDEST_FRAME {
+    let near = ebp >= sp && ebp - sp <= WIDEST_FRAME;
+    if ebp % 4 != 0 || !(near || goes_to_another_stack(walker, from, sp, ebp)) {
         return None;
     }
     if let Some(crossed) = cross(walker, from, ebp) {
@@ -251,7 +348,9 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     if back != 0 {
         scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
         // A saved frame pointer lies further out, or on the stack that was left.
-        let outward = above > ebp || walker.stack_of(above) != walker.stack_of(ebp);
+        let outward = above > ebp
+            || walker.stack_of(above) != walker.stack_of(ebp)
+            || switches_stacks(walker, back);
         if above != 0 && !outward {
             return None;
         }
@@ -260,7 +359,23 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     registers.set_ip(back);
     registers.set_sp(ebp.checked_add(8)?);
     registers.set(r::EBP, above);
-    Some(Outward::new(registers, Trust::FramePointer))
+    let mut outward = Outward::new(registers, Trust::FramePointer);
+    outward.switched = !near;
+    Some(outward)
+}
+
+/// True when a frame pointer may leave the stack: in the function of the kernel that gave its caller
+/// a larger one, or towards a stack whose limits are known.
+fn goes_to_another_stack(walker: &Walker<'_>, from: &Registers, sp: u64, ebp: u64) -> bool {
+    let known = walker
+        .stack_of(ebp)
+        .is_some_and(|stack| !stack.contains(sp));
+    known || from.ip().is_some_and(|ip| switches_stacks(walker, ip))
+}
+
+/// True in the function of the kernel that lets its caller go on on another stack.
+fn switches_stacks(walker: &Walker<'_>, ip: u64) -> bool {
+    names::kernel_function(walker.code, ip).is_some_and(|name| names::switches_stacks(&name))
 }
 
 /// Crosses the trap frame at `at`, if there is one.

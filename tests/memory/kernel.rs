@@ -21,7 +21,7 @@ const MODES: [Mode; 3] = [Mode::X86, Mode::X86Pae, Mode::X64];
 /// The crash time every test header carries.
 const CRASH: u64 = 128_606_796_000_000_000;
 
-fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
+pub fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
     let file = write(machine, &header(machine, 1), Fill::All);
     let reader = reader(&file);
     let dump = opened(&reader);
@@ -30,7 +30,7 @@ fn with<T>(machine: &Machine, test: impl FnOnce(&dyn Memory) -> T) -> T {
     test(&Paged::of_crash(&physical, &dump.header).unwrap())
 }
 
-fn architecture(mode: Mode) -> Architecture {
+pub fn architecture(mode: Mode) -> Architecture {
     if mode.is_32_bit() {
         Architecture::X86
     } else {
@@ -43,7 +43,7 @@ fn reported(state: &State) -> Value {
 }
 
 /// A page of pool blocks: tag, units and whether each is allocated. Gives each block's address.
-fn pool_page(m: &mut Machine, page: u64, blocks: &[(&[u8; 4], u64, bool)]) -> Vec<u64> {
+pub fn pool_page(m: &mut Machine, page: u64, blocks: &[(&[u8; 4], u64, bool)]) -> Vec<u64> {
     let (unit, bits) = if m.mode.is_32_bit() { (8, 9) } else { (16, 8) };
     let (mut at, mut previous) = (0u64, 0u64);
     let mut places = Vec::new();
@@ -346,4 +346,51 @@ fn a_hive_that_leads_in_circles_ends() {
     let reader = PagedReader::open(&file).unwrap();
     let state = external::read(&reader, None, &Budget::default()).unwrap();
     assert_eq!((state.ipv4, state.machine), (None, None));
+}
+
+#[test]
+fn a_hive_that_names_one_list_of_subkeys_over_and_over_is_left() {
+    // The root's list of lists names one list 32,000 times; that one names one key 16,000 times.
+    let mut cells = Vec::new();
+    let mut cell = |data: &[u8]| {
+        let at = 0x20 + cells.len() as u32;
+        let size = (data.len() + 4).next_multiple_of(8);
+        cells.extend((-(size as i32)).to_le_bytes());
+        cells.extend(data);
+        cells.resize((at - 0x20) as usize + size, 0);
+        at
+    };
+    let node = |list: u32, count: u32| {
+        let mut node = vec![0; 0x50];
+        node[..4].copy_from_slice(b"nk\x20\0");
+        node[0x14..0x18].copy_from_slice(&count.to_le_bytes());
+        node[0x1C..0x20].copy_from_slice(&list.to_le_bytes());
+        node[0x48] = 1;
+        node[0x4C] = b'x';
+        node
+    };
+    let key = cell(&node(0, 0));
+    let list = |kind: &[u8; 2], to: u32, count: u16, stride: usize| {
+        let mut bytes = kind.to_vec();
+        bytes.extend(count.to_le_bytes());
+        for _ in 0..count {
+            bytes.extend(to.to_le_bytes());
+            bytes.resize(bytes.len() + stride - 4, 0);
+        }
+        bytes
+    };
+    let leaves = cell(&list(b"lf", key, 16_000, 8));
+    let lists = cell(&list(b"ri", leaves, 32_000, 4));
+    let root = cell(&node(lists, 1));
+    let mut file = vec![0; 0x1020];
+    file[..4].copy_from_slice(b"regf");
+    file[0x24..0x28].copy_from_slice(&root.to_le_bytes());
+    file.extend(cells);
+    let reader = PagedReader::open(&file).unwrap();
+    let budget = Budget::default();
+    let before = budget.steps_left();
+    let state = external::read(&reader, None, &budget);
+    assert!(state.is_none_or(|state| state.ipv4.is_none() && state.machine.is_none()));
+    let spent = before - budget.steps_left();
+    assert!(spent < 100_000, "{spent} steps");
 }

@@ -10,10 +10,15 @@ mod memory_machine;
 mod memory_registry;
 #[path = "../support/memory_state.rs"]
 mod memory_state;
+#[path = "../symbols_support/mod.rs"]
+mod symbols_support;
 
+mod emulated;
 mod kernel;
+mod locks;
 mod physical;
 mod reports;
+mod seeds;
 mod translate;
 
 use kbtriage::bytes::{Budget, PagedReader};

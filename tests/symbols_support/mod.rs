@@ -270,6 +270,18 @@ impl Pdb {
     }
 }
 
+/// A PDB on which the `pdb` crate panics: the sizes in the header of its debug-information stream
+/// overflow when they are added up.
+pub fn panicking(pdb: &Pdb) -> Vec<u8> {
+    let mut file = pdb.write();
+    let mut start = Out::default();
+    start.u32(u32::MAX).u32(19990903).u32(pdb.dbi_age);
+    let header = file.windows(12).position(|at| at == start.0).unwrap();
+    // The size of the section map, which nothing else reads.
+    file[header + 32..header + 36].fill(0xFF);
+    file
+}
+
 /// The container with blocks of 4096 bytes.
 pub fn msf(streams: &[&[u8]]) -> Vec<u8> {
     msf_with(4096, streams)

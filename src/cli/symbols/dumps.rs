@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::bytes::{Budget, ModuleId, PagedReader, contained};
 use crate::dump;
 use crate::facts::{self, CrashFacts};
+use crate::image::CodeView;
 use crate::machine::Machine;
 use crate::modules::Modules;
 use crate::source::{self, FileKind};
@@ -47,8 +48,8 @@ impl DumpModules {
 
     /// The modules whose files a report uses: always the network stack and the kernel, and those
     /// that hold an address of the fault or the stack; `all` of them on request. Modules whose
-    /// name is no file name are left out.
-    pub fn wanted(&self, all: bool) -> Vec<ModuleIdentity> {
+    /// name is no file name are left out. With each goes its record of a PDB, if the dump holds one.
+    pub fn wanted(&self, all: bool) -> Vec<(ModuleIdentity, Option<CodeView>)> {
         let mut found = Vec::new();
         for (module, id) in self.modules.iter().zip(0u16..) {
             let Some(name) = &module.name else { continue };
@@ -57,7 +58,7 @@ impl DumpModules {
                 continue;
             };
             if all || self.wanted.contains(&id) || SymbolLibrary::always_wanted(&identity.name) {
-                found.push(identity);
+                found.push((identity, facts::codeview(module)));
             }
         }
         found
@@ -67,6 +68,11 @@ impl DumpModules {
     pub fn identity(&self, id: ModuleId) -> Option<ModuleIdentity> {
         let module = self.modules.get(id)?;
         ModuleIdentity::new(module.name.as_deref()?, module.time_date_stamp, module.size).ok()
+    }
+
+    /// The PDB a module asks for, where the dump itself says so.
+    pub fn record(&self, id: ModuleId) -> Option<CodeView> {
+        facts::codeview(self.modules.get(id)?)
     }
 
     /// The module people call `name`: with or without extension, and `nt` for the kernel.

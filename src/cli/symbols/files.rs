@@ -222,8 +222,8 @@ fn needs_of(
     };
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    for module in dump.wanted(all) {
-        for need in symbols::needs(library, &module, dump.machine).0 {
+    for (module, record) in dump.wanted(all) {
+        for need in symbols::needs(library, &module, dump.machine, record.as_ref()).0 {
             if seen.insert((need.kind, need.name.clone(), need.key.clone())) {
                 found.push(need);
             }

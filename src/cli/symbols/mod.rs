@@ -9,6 +9,8 @@ mod names;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
@@ -17,6 +19,9 @@ use crate::symbols::{
     Cache, DEFAULT_SERVER, Network, Origin, Progress, ServerLimits, SymbolLibrary, SymbolOptions,
     SymbolPath,
 };
+
+/// Time between two looks of a download's line.
+const BETWEEN_LINES: Duration = Duration::from_millis(100);
 
 /// Where symbols and images are, and whether servers may be asked.
 #[derive(Clone, Debug, Default, Args)]
@@ -36,6 +41,9 @@ pub struct SymbolArgs {
     /// Ask no server, whatever else is said
     #[arg(long)]
     pub offline: bool,
+    /// No line for downloads: the command has its own.
+    #[arg(skip)]
+    pub quiet: bool,
 }
 
 impl SymbolArgs {
@@ -79,7 +87,7 @@ impl SymbolArgs {
             network,
             cache: Cache::of_user(),
             servers: ServerLimits::default(),
-            progress: progress(),
+            progress: if self.quiet { None } else { progress() },
             ..SymbolOptions::default()
         }
         .with_environment();
@@ -178,31 +186,40 @@ fn failure(message: &str) -> io::Result<u8> {
 }
 
 /// Says which parts of the symbol path are of no use here.
-fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
+pub(super) fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
     for problem in library.problems() {
         writeln!(io::stderr(), "kbtriage: symbol path: {}", visible(&problem))?;
     }
     Ok(())
 }
 
-/// A line that follows a download, on a terminal only.
+/// A line that follows each download, on a terminal only.
 fn progress() -> Option<Box<crate::symbols::OnProgress>> {
     if !io::stderr().is_terminal() {
         return None;
     }
-    Some(Box::new(|progress: &Progress| {
-        let name = progress.url.rsplit('/').next().unwrap_or_default();
-        let received = progress.received / 1024;
-        let of = progress
-            .total
-            .map(|total| format!(" of {}", total.div_ceil(1024)));
-        let end = match progress.total {
-            Some(total) if total == progress.received => "\n",
-            _ => "",
-        };
-        let of = of.unwrap_or_default();
-        let _ = write!(io::stderr(), "\r{}: {received}{of} KiB{end}", visible(name));
+    let shown = Mutex::new(None::<Instant>);
+    Some(Box::new(move |progress: &Progress| {
+        let Ok(mut shown) = shown.lock() else { return };
+        let recent = shown.is_some_and(|at| at.elapsed() < BETWEEN_LINES);
+        if recent && !progress.ended {
+            return;
+        }
+        *shown = Some(Instant::now());
+        let _ = write!(io::stderr(), "{}", line(progress));
     }))
+}
+
+/// What the terminal shows of a download: over the line before, which `ESC [ K` clears.
+fn line(progress: &Progress) -> String {
+    let name = progress.url.rsplit('/').next().unwrap_or_default();
+    let received = progress.received.div_ceil(1024);
+    let of = progress
+        .total
+        .map(|total| format!(" of {}", total.div_ceil(1024)))
+        .unwrap_or_default();
+    let end = if progress.ended { "\n" } else { "" };
+    format!("\r{}: {received}{of} KiB\x1b[K{end}", visible(name))
 }
 
 /// The store that fetched and imported files go to.

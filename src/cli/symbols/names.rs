@@ -90,7 +90,7 @@ pub fn find(args: &FindArgs, out: &mut dyn Write) -> io::Result<u8> {
         if !modules.matches(short) && !modules.matches(file) {
             continue;
         }
-        let resolved = library.resolve(&identity, dump.machine, None);
+        let resolved = library.resolve(&identity, dump.machine, dump.record(id).as_ref());
         let Some(symbols) = resolved.names() else {
             continue;
         };
@@ -135,7 +135,7 @@ fn place(
         };
         let id = dump.find(module).ok_or("no such module")?;
         let identity = dump.identity(id).ok_or("its file name is not usable")?;
-        let resolved = library.resolve(&identity, dump.machine, None);
+        let resolved = library.resolve(&identity, dump.machine, dump.record(id).as_ref());
         let start = resolved.names().and_then(|names| names.address_of(name));
         let start =
             start.ok_or_else(|| format!("no such name; symbols: {}", resolved.symbols.word()))?;
@@ -183,7 +183,7 @@ fn print(
         return Ok(false);
     };
     let short = short_name(id, &identity, dump);
-    let resolved = library.resolve(&identity, dump.machine, None);
+    let resolved = library.resolve(&identity, dump.machine, dump.record(id).as_ref());
     let hit = resolved.names().and_then(|names| names.name_at(rva));
     let width = dump.machine.pointer_width() * 2;
     let address = module.base.saturating_add(u64::from(rva));

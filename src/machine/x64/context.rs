@@ -6,6 +6,8 @@ use crate::machine::{Machine, Reg, Registers, context};
 
 /// Size of the record in bytes.
 pub const SIZE: usize = 0x4d0;
+/// Bytes of the part that holds segments, flags and general registers.
+pub const GENERAL: usize = 0x100;
 
 /// Offset of ContextFlags.
 const CONTEXT_FLAGS: usize = 0x30;
@@ -40,8 +42,9 @@ const FIELDS: &[(Reg, usize, usize)] = &[
     (r::SS, 0x42, 2),
 ];
 
-/// Reads the record; `None` when it is cut short or its flags name another machine.
+/// Reads the record, of which only the general part has to be there; `None` when that is cut short
+/// or its flags name another machine.
 pub fn read(view: View<'_>) -> Option<Registers> {
     let flags = (CONTEXT_FLAGS, ARCHITECTURE_FLAG);
-    context::read(view, Machine::X64, SIZE, flags, FIELDS)
+    context::read(view, Machine::X64, GENERAL, flags, FIELDS)
 }

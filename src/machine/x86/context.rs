@@ -6,6 +6,8 @@ use crate::machine::{Machine, Reg, Registers, context};
 
 /// Size of the record in bytes.
 pub const SIZE: usize = 0x2cc;
+/// Bytes of the part that holds segments, flags and general registers.
+pub const GENERAL: usize = 0xcc;
 
 /// Offset of ContextFlags.
 const CONTEXT_FLAGS: usize = 0x0;
@@ -32,8 +34,9 @@ const FIELDS: &[(Reg, usize, usize)] = &[
     (r::SS, 0xc8, 2),
 ];
 
-/// Reads the record; `None` when it is cut short or its flags name another machine.
+/// Reads the record, of which only the general part has to be there; `None` when that is cut short
+/// or its flags name another machine.
 pub fn read(view: View<'_>) -> Option<Registers> {
     let flags = (CONTEXT_FLAGS, ARCHITECTURE_FLAG);
-    context::read(view, Machine::X86, SIZE, flags, FIELDS)
+    context::read(view, Machine::X86, GENERAL, flags, FIELDS)
 }
