@@ -172,7 +172,7 @@ fn symbols_change_no_real_dumps_answer() {
     let Some((folder, expected)) = oracle() else {
         return;
     };
-    let store = folder.join("../../../symbols");
+    let store = folder.join("../../symbols");
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_kbtriage"))
         .args(["triage", "--format", "jsonl", "--symbols"])
         .arg(&store)
