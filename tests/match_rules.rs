@@ -28,11 +28,12 @@ fn status(ids: &[&str], may_lack_fix: bool) -> MatchStatus {
 }
 
 /// One id for each kind of row.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "build.fixed",
     "frame.other-timer",
     "machine.one-processor",
     "forwarding.off",
+    "memory.overwritten-entry",
     "build.unfixed",
     "build.unfixed-by-date",
     "fault.queue-module",
@@ -57,6 +58,9 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     if has("frame.other-timer")
         || (has("machine.one-processor") && !frame && !at_entry)
         || (has("forwarding.off") && !has("forwarding.on"))
+        || (has("memory.overwritten-entry")
+            && !has("memory.torn-list")
+            && !has("instruction.list-operation"))
     {
         return MatchStatus::Unlikely;
     }

@@ -126,6 +126,13 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             format!("a processor hangs in {}: {why}", name.to_ascii_lowercase()),
         )
         .at(place(facts, ip)),
+        Evidence::pro(
+            "hang.forced",
+            Strength::Weak,
+            Basis::Inference,
+            "a machine that hangs leaves a dump only where somebody forces it: the code fits",
+        )
+        .at("bug check code"),
     ])
 }
 
