@@ -41,7 +41,8 @@ pub(in crate::knowledge) static MATCH_RULES: &[MatchRule] = &[
     MatchRule { id: "frame.multicast-on-stack", supports: true, effect: Effect::Listed, unless: &[], why: "on every stack of a multicast router" },
     MatchRule { id: "frame.other-function", supports: false, effect: Effect::Counters, unless: &[], why: "another owner at the fault" },
     MatchRule { id: "frame.other-timer", supports: false, effect: Effect::Counters, unless: &[], why: "another subsystem's timer" },
-    MatchRule { id: "hang.in-queue-module", supports: true, effect: Effect::Hangs, unless: &[], why: "a torn queue also ends in a walk that never ends, and any forced code" },
+    MatchRule { id: "hang.forced", supports: true, effect: Effect::RightCode, unless: &[], why: "a torn queue also ends in a walk that never ends; a dump of that has any forced code" },
+    MatchRule { id: "hang.in-queue-module", supports: true, effect: Effect::Struck, unless: &[], why: "the place, without a name" },
     MatchRule { id: "instruction.checked-unlink", supports: false, effect: Effect::Counters, unless: &[], why: "6.0 has no checked unlink" },
     MatchRule { id: "instruction.list-operation", supports: true, effect: Effect::Proof, unless: &[], why: "the defect's own operation, its address confirmed by registers" },
     MatchRule { id: "instruction.list-operation-unproven", supports: true, effect: Effect::Listed, unless: &[], why: "memory is at hand and does not show the tear of a race: an overrun faults alike" },
@@ -70,7 +71,6 @@ pub(in crate::knowledge) static EFFECTS: &[(Effect, &str)] = &[
     (Effect::Vulnerable, "a build that lacks the fix or could lack it"),
     (Effect::Unfixed, "the version or the code of the deciding file showing that it lacks the fix (a date is not enough)"),
     (Effect::Struck, "a fault in the code that has the defect"),
-    (Effect::Hangs, "a processor that hangs in the code that has the defect"),
     (Effect::RightCode, "a bug check code that the defect raises at the fault itself"),
     (Effect::DecisiveFrame, "frames that name the defect's own code as what faulted, and its own caller"),
     (Effect::DecisiveLink, "a faulting pointer at the timer link of a forwarding entry in memory"),
@@ -91,5 +91,4 @@ pub(in crate::knowledge) static STATUS_ROWS: &[StatusRow] = &[
     StatusRow { status: MatchStatus::Probable, needs: &[Effect::Vulnerable, Effect::DecisiveLink], rule: "a list operation at a forwarding entry's timer link on a build that may lack the fix" },
     StatusRow { status: MatchStatus::Probable, needs: &[Effect::Vulnerable, Effect::MemoryBlock], rule: "a list operation in a forwarding entry's memory on a build that may lack the fix" },
     StatusRow { status: MatchStatus::Possible, needs: &[Effect::Vulnerable, Effect::Struck, Effect::RightCode], rule: "the code that has the defect faulted, with a code it raises, on a build that may lack the fix" },
-    StatusRow { status: MatchStatus::Possible, needs: &[Effect::Vulnerable, Effect::Hangs], rule: "a processor of a forced dump hangs in the code that has the defect, on a build that may lack the fix" },
 ];
