@@ -98,12 +98,24 @@ fn indented(out: &mut String, line: &str) {
 }
 
 fn check(observation: &Observation, palette: Palette, out: &mut String) {
-    let _ = writeln!(
-        out,
-        "  {}  {}",
-        palette.heading(observation.observer),
-        observation.question
-    );
+    let head = format!("{}  {}", observation.observer, observation.question);
+    let options = text::whole_words(80)
+        .initial_indent("  ")
+        .subsequent_indent("      ");
+    for (index, line) in textwrap::wrap(&head, options).iter().enumerate() {
+        let _ = match index {
+            0 => writeln!(
+                out,
+                "{}",
+                line.replacen(
+                    observation.observer,
+                    &palette.heading(observation.observer),
+                    1
+                )
+            ),
+            _ => writeln!(out, "{line}"),
+        };
+    }
     let lines: Vec<(&str, String)> = match &observation.outcome {
         Outcome::Found(found) => found
             .iter()
