@@ -2,6 +2,7 @@
 
 pub mod bucket;
 pub mod machine;
+mod spool;
 #[cfg(feature = "tickets")]
 pub mod template;
 pub mod ticket;
@@ -10,3 +11,4 @@ pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
 pub use machine::Fleet;
+pub use spool::Machines;
