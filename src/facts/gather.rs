@@ -138,9 +138,15 @@ pub fn gather_with(
         },
         process: structures.process.or(memory.process),
         thread: structures.thread.or(memory.thread),
-        bugcheck: Some(BugCheckFacts {
-            raw_code: header.bug_check_code,
-            parameters: header.bug_check_parameters,
+        bugcheck: Some(match memory.bugcheck {
+            Some((raw_code, parameters)) => BugCheckFacts {
+                raw_code,
+                parameters,
+            },
+            None => BugCheckFacts {
+                raw_code: header.bug_check_code,
+                parameters: header.bug_check_parameters,
+            },
         }),
         exception: None,
         header_context: context.map(context_facts),
