@@ -88,11 +88,11 @@ fn rules(steps: &[Step], palette: Palette, out: &mut String) {
     }
 }
 
-fn indented(out: &mut String, text: &str) {
-    let options = textwrap::Options::new(80)
+fn indented(out: &mut String, line: &str) {
+    let options = text::whole_words(80)
         .initial_indent("      ")
         .subsequent_indent("        ");
-    for line in textwrap::wrap(&visible(text), options) {
+    for line in textwrap::wrap(&visible(line), options) {
         let _ = writeln!(out, "{line}");
     }
 }
