@@ -17,7 +17,7 @@ const TAG: &str = "IPmf";
 /// Forwarding at the time of the crash.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let mut found = Vec::new();
-    found.extend(entries(facts));
+    found.extend(entries(facts).or_else(|| counted(facts)));
     let state = &facts.system.multicast_forwarding;
     let place = state.source.clone();
     let before = state
@@ -69,6 +69,19 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn entries(facts: &CrashFacts) -> Option<Evidence> {
     let tags = facts.memory.as_ref()?.pool_tags.as_ref()?;
     let count = tags.iter().find(|count| count.tag == TAG)?.outstanding;
+    if count == 0 {
+        return Some(
+            Evidence::contra(
+                "forwarding.no-entries",
+                Strength::Weak,
+                Basis::PublicSource,
+                format!(
+                    "no allocation is tagged {TAG}: not even a set of forwarding entries exists"
+                ),
+            )
+            .at("pool tracking table"),
+        );
+    }
     (count > SETS).then(|| {
         Evidence::pro(
             "forwarding.entries-exist",
@@ -78,6 +91,25 @@ fn entries(facts: &CrashFacts) -> Option<Evidence> {
         )
         .at("pool tracking table")
     })
+}
+
+/// The forwarding sets' own count of entries.
+fn counted(facts: &CrashFacts) -> Option<Evidence> {
+    let sets = &facts.memory.as_ref()?.sets;
+    let set = sets.iter().find(|set| set.entries > 0)?;
+    Some(
+        Evidence::pro(
+            "forwarding.entries-exist",
+            Strength::Moderate,
+            Basis::PublicSymbol,
+            format!(
+                "the forwarding set at {:#x} counts {} entries: multicast was forwarded (layout of \
+                 the set: fixed x64 build of Windows 10)",
+                set.address, set.entries
+            ),
+        )
+        .at("forwarding set"),
+    )
 }
 
 fn with_place(evidence: Evidence, place: Option<String>) -> Evidence {

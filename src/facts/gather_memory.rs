@@ -42,6 +42,8 @@ pub(super) struct FromMemory {
     pub process: Option<String>,
     pub thread: Option<u64>,
     pub found: Option<Found>,
+    /// The bug check as the kernel keeps it, where the header does not say.
+    pub bugcheck: Option<(u32, [u64; 4])>,
     /// `None` when no virtual memory could be read.
     pub facts: Option<MemoryFacts>,
     pub damage: Vec<Damage>,
@@ -105,7 +107,11 @@ pub(super) fn read(
     };
     let session = Session::new(&result.modules, &space, library, machine);
     let mut fault_registers = None;
-    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|crash| {
+    result.bugcheck = stored_bugcheck(header, &kernel);
+    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|mut crash| {
+        if let Some((code, parameters)) = result.bugcheck {
+            (crash.code, crash.parameters) = (code, parameters);
+        }
         let investigation = fault::investigate(&crash, budget);
         let number = crashed.map(|p| p.number);
         fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
@@ -141,13 +147,7 @@ pub(super) fn read(
         stack,
         &facts.other_stacks,
     );
-    let locks = locks::locks(&scene, &seats, &session);
-    facts.sets = locks.sets;
-    for (processor, held) in facts.processors.iter_mut().zip(locks.held) {
-        processor.spin = held.spin;
-        processor.handles = held.handles;
-        processor.tables = held.tables;
-    }
+    locks::add(&scene, &seats, &session, &mut facts);
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
     if let Some(found) = &mut result.found {
@@ -159,15 +159,21 @@ pub(super) fn read(
             budget,
         );
     }
+    let layout = structures::find(header.build, machine);
+    let hives = layout.and_then(|_| session.kernel_address("CmpHiveListHead"));
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);
     let processes = header
         .ps_active_process_head
         .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
-    if let Some(layout) = structures::find(header.build, machine) {
+    if let Some(layout) = layout {
         let hive = processes
             .and_then(|at| registry::system_hive(&space, machine.truncate(at), layout, budget))
+            .or_else(|| {
+                let head = hives?;
+                registry::listed_hive(&space, head, layout, budget)
+            })
             .or_else(|| {
                 deep.then(|| registry::search(&space, &physical, layout, budget))
                     .flatten()
@@ -289,6 +295,14 @@ fn other_stacks(
         .collect()
 }
 
+/// The bug check of KiBugCheckData, when the header's was never written: what dumps that were not made by
+/// the crashing kernel itself can look like.
+fn stored_bugcheck(header: &Header, kernel: &KernelState) -> Option<(u32, [u64; 4])> {
+    const FILLER: u32 = u32::from_le_bytes(*b"PAGE");
+    let unwritten = matches!(header.bug_check_code, 0 | FILLER);
+    kernel.bugcheck.filter(|(code, _)| unwritten && *code != 0)
+}
+
 /// What an encoded debugger data block is decoded with, where the kernel's symbols name it.
 fn keys(
     kernel: &KernelState,
@@ -351,8 +365,8 @@ fn seats(
     kernel.processors.iter().enumerate().map(seat).collect()
 }
 
-/// What the tracking table says about forwarding: entries beyond the two sets exist only where it
-/// is on. Their tag does not say for which family.
+/// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
+/// on. Neither says for which family.
 fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
     const SETS: u64 = 2;
     let entries = facts
@@ -361,12 +375,15 @@ fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFa
         .unwrap_or_default()
         .iter()
         .any(|count| count.tag == "IPmf" && count.outstanding > SETS);
-    if !entries {
-        return ForwardingFacts::default();
-    }
+    let counted = facts.sets.iter().any(|set| set.entries > 0);
+    let source = match (entries, counted) {
+        (true, _) => "pool-allocations",
+        (false, true) => "forwarding-set",
+        (false, false) => return ForwardingFacts::default(),
+    };
     ForwardingFacts {
         any: Some(true),
-        source: Some("pool-allocations".to_owned()),
+        source: Some(source.to_owned()),
         as_of: crash_time,
         at_crash: true,
         ..ForwardingFacts::default()

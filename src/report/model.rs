@@ -286,7 +286,7 @@ pub struct MulticastForwarding {
     /// IPv4 or IPv6, where the source does not say which.
     pub any: Option<bool>,
     /// Where it was read.
-    #[schemars(extend("examples" = ["pool-allocations", "registry-in-dump", "hive-file", "reg-export", "netsh-output"]))]
+    #[schemars(extend("examples" = ["pool-allocations", "forwarding-set", "registry-in-dump", "hive-file", "reg-export", "netsh-output"]))]
     pub source: Option<String>,
     /// When it was so, RFC 3339 UTC.
     pub as_of: Option<String>,

@@ -1,6 +1,6 @@
 //! `cargo bench --bench memory`: memory dumps of 1 and 64 GiB from file to report, beside the
 //! `kdmp-parser` crate on the types it reads. The files are sparse: they hold a written state of
-//! 200 modules and four processors, scattered over all page frames.
+//! 200 modules, four processors and hives, scattered over all page frames.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -16,11 +16,14 @@ mod memory_dump;
 mod memory_image;
 #[path = "../support/memory_machine.rs"]
 mod memory_machine;
+#[path = "../support/memory_registry.rs"]
+mod memory_registry;
 #[path = "../support/memory_state.rs"]
 mod memory_state;
 
 use memory_dump::{Fill, write};
 use memory_machine::Mode;
+use memory_registry::Hive;
 use memory_state::{Size, State};
 
 fn main() {
@@ -46,14 +49,21 @@ fn main() {
 }
 
 fn scattered(pages: u64) -> State {
-    let size = |stride| Size {
-        drivers: 200,
-        processors: 4,
-        first_pfn: 0x107,
-        stride,
+    let loaded = |stride| {
+        let mut state = State::new(
+            Mode::X64,
+            Size {
+                drivers: 200,
+                processors: 4,
+                first_pfn: 0x107,
+                stride,
+            },
+        );
+        Hive::system(128_606_795_000_000_000, Some(1), "ALPHA").load(&mut state);
+        state
     };
-    let used = State::new(Mode::X64, size(1)).machine.pages.len() as u64;
-    let mut state = State::new(Mode::X64, size((pages - 0x200) / used));
+    let used = loaded(1).machine.pages.len() as u64;
+    let mut state = loaded((pages - 0x200) / used);
     state.header.runs = vec![(1, 0x9E), (0x100, pages - 0x100)];
     state
 }

@@ -347,3 +347,50 @@ fn a_hive_that_leads_in_circles_ends() {
     let state = external::read(&reader, None, &Budget::default()).unwrap();
     assert_eq!((state.ipv4, state.machine), (None, None));
 }
+
+#[test]
+fn a_hive_that_names_one_list_of_subkeys_over_and_over_is_left() {
+    // The root's list of lists names one list 32,000 times; that one names one key 16,000 times.
+    let mut cells = Vec::new();
+    let mut cell = |data: &[u8]| {
+        let at = 0x20 + cells.len() as u32;
+        let size = (data.len() + 4).next_multiple_of(8);
+        cells.extend((-(size as i32)).to_le_bytes());
+        cells.extend(data);
+        cells.resize((at - 0x20) as usize + size, 0);
+        at
+    };
+    let node = |list: u32, count: u32| {
+        let mut node = vec![0; 0x50];
+        node[..4].copy_from_slice(b"nk\x20\0");
+        node[0x14..0x18].copy_from_slice(&count.to_le_bytes());
+        node[0x1C..0x20].copy_from_slice(&list.to_le_bytes());
+        node[0x48] = 1;
+        node[0x4C] = b'x';
+        node
+    };
+    let key = cell(&node(0, 0));
+    let list = |kind: &[u8; 2], to: u32, count: u16, stride: usize| {
+        let mut bytes = kind.to_vec();
+        bytes.extend(count.to_le_bytes());
+        for _ in 0..count {
+            bytes.extend(to.to_le_bytes());
+            bytes.resize(bytes.len() + stride - 4, 0);
+        }
+        bytes
+    };
+    let leaves = cell(&list(b"lf", key, 16_000, 8));
+    let lists = cell(&list(b"ri", leaves, 32_000, 4));
+    let root = cell(&node(lists, 1));
+    let mut file = vec![0; 0x1020];
+    file[..4].copy_from_slice(b"regf");
+    file[0x24..0x28].copy_from_slice(&root.to_le_bytes());
+    file.extend(cells);
+    let reader = PagedReader::open(&file).unwrap();
+    let budget = Budget::default();
+    let before = budget.steps_left();
+    let state = external::read(&reader, None, &budget);
+    assert!(state.is_none_or(|state| state.ipv4.is_none() && state.machine.is_none()));
+    let spent = before - budget.steps_left();
+    assert!(spent < 100_000, "{spent} steps");
+}

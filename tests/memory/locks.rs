@@ -14,7 +14,7 @@ use crate::kernel::{architecture, pool_page, with};
 use crate::memory_dump::{Fill, write};
 use crate::memory_machine::{Machine, Mode};
 use crate::memory_registry::Hive;
-use crate::memory_state::{SMALL, State, pool as pool_at, variable};
+use crate::memory_state::{SMALL, Size, State, pool as pool_at, variable};
 use crate::reports::report;
 use crate::symbols_support::Pdb;
 
@@ -87,8 +87,8 @@ fn a_queue_that_leads_in_a_circle_is_left() {
 }
 
 /// A state whose faulting register leads to a forwarding entry, the entry to a set, the set to a table.
-struct Forwarding {
-    state: State,
+pub struct Forwarding {
+    pub state: State,
     set: u64,
     entry: u64,
     table: u64,
@@ -97,8 +97,12 @@ struct Forwarding {
 }
 
 fn forwarding() -> Forwarding {
+    forwarding_in(SMALL)
+}
+
+pub fn forwarding_in(size: Size) -> Forwarding {
     let mode = Mode::X64;
-    let mut state = State::new(mode, SMALL);
+    let mut state = State::new(mode, size);
     let m = &mut state.machine;
     let page = pool_at(mode, 0x70_0000);
     let blocks = pool_page(
@@ -155,6 +159,12 @@ fn the_forwarding_set_is_found_from_an_entry_with_its_lock_and_count() {
     ] {
         assert!(detail.contains(part), "{part}: {detail}");
     }
+    let got = reported(&forwarding.state);
+    let state = &got["system"]["multicast_forwarding"];
+    assert_eq!(state["any"], true, "entries exist where it is on");
+    assert_eq!(state["source"], "forwarding-set");
+    let evidence = got["hotfix"]["match"]["evidence"].to_string();
+    assert!(evidence.contains("forwarding.entries-exist"), "{evidence}");
 }
 
 #[test]
@@ -478,4 +488,22 @@ fn the_whole_dump_is_searched_for_the_registry_only_on_request() {
             assert!(both - bytes > bytes, "the search reads the file");
         }
     }
+}
+
+#[test]
+fn the_list_of_hives_is_found_by_its_symbol_where_the_handle_table_is_gone() {
+    let mut state = State::new(Mode::X64, SMALL);
+    Hive::system(128_606_795_000_000_000, Some(1), "ALPHA").load(&mut state);
+    let table = state.system + 0x160;
+    state.machine.put_ptr(table, 0);
+    // The head moves into the kernel's image; the hives keep leading past it.
+    let head = state.drivers[0].base + 0x1100;
+    let first = 0xFFFF_F8A0_0000_1000 + 2 * 0x1000 + 0x5D0;
+    state.machine.put_ptr(head, first);
+    let file = write(&state.machine, &state.header, Fill::All);
+    assert!(report(&file)["system"]["machine"].is_null());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = kernel_symbols(folder.path(), &[(0x100, "CmpHiveListHead")]);
+    let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+    assert_eq!(got["system"]["machine"], "ALPHA");
 }

@@ -13,10 +13,12 @@ mod memory_state;
 #[path = "../symbols_support/mod.rs"]
 mod symbols_support;
 
+mod emulated;
 mod kernel;
 mod locks;
 mod physical;
 mod reports;
+mod seeds;
 mod translate;
 
 use kbtriage::bytes::{Budget, PagedReader};

@@ -217,16 +217,40 @@ fn an_encoded_debugger_data_block_is_said_and_the_header_still_leads_to_the_modu
     assert!(got["system"]["build_lab"].is_null());
 }
 
-/// A state of 200 modules and four processors, scattered over all frames below `pages`.
+#[test]
+fn a_bug_check_the_header_does_not_hold_is_read_from_the_kernel() {
+    for mode in MODES {
+        for code in [0, u32::from_le_bytes(*b"PAGE")] {
+            let mut state = State::new(mode, SMALL);
+            let told = of_type(&state, 1);
+            state.header.code = code;
+            state.header.parameters = [0x4547_4150; 4];
+            let got = of_type(&state, 1);
+            assert_eq!(got["bugcheck"], told["bugcheck"], "{mode:?} {code:#x}");
+            assert_eq!(got["bugcheck"]["code"], "0x000000D1");
+            assert_eq!(got["fault"], told["fault"], "{mode:?}");
+        }
+    }
+}
+
+/// A state of 200 modules, four processors and hives, scattered over all frames below `pages`.
 pub fn scattered(pages: u64) -> State {
-    let size = |stride| crate::memory_state::Size {
-        drivers: 200,
-        processors: 4,
-        first_pfn: 0x107,
-        stride,
+    let loaded = |stride| {
+        let mut state = State::new(
+            Mode::X64,
+            crate::memory_state::Size {
+                drivers: 200,
+                processors: 4,
+                first_pfn: 0x107,
+                stride,
+            },
+        );
+        crate::memory_registry::Hive::system(128_606_795_000_000_000, Some(1), "ALPHA")
+            .load(&mut state);
+        state
     };
-    let used = State::new(Mode::X64, size(1)).machine.pages.len() as u64;
-    let mut state = State::new(Mode::X64, size((pages - 0x200) / used));
+    let used = loaded(1).machine.pages.len() as u64;
+    let mut state = loaded((pages - 0x200) / used);
     state.header.runs = vec![(1, 0x9E), (0x100, pages - 0x100)];
     state
 }
@@ -247,6 +271,8 @@ fn a_populated_dump_of_64_gib_costs_what_one_of_1_gib_costs() {
             assert_eq!(got["modules"].as_array().unwrap().len(), 200);
             assert_eq!(got["modules"][199]["version"], "6.0.6001.18000");
             assert_eq!(got["other_processors"].as_array().unwrap().len(), 3);
+            assert_eq!(got["system"]["machine"], "ALPHA");
+            assert_eq!(got["system"]["multicast_forwarding"]["ipv4"], true);
             costs.push(file.counts());
         }
         let [(small_reads, small_bytes), (reads, bytes)] = costs[..] else {

@@ -144,19 +144,22 @@ impl<'a, C: Cells> Hive<'a, C> {
 
     fn subkey(&self, key: &Key, name: &str) -> Option<Key> {
         let view = View(&key.node);
+        let search = Budget::new(u64::from(MOST), None);
         // Index 0 counts the stable subkeys, index 1 the volatile ones.
         (0..2).find_map(|storage| {
             let count = view.u32(0x14 + storage * 4)?;
             let list = view.u32(0x1C + storage * 4)?;
             (count > 0)
-                .then(|| self.in_list(list, name, true))
+                .then(|| self.in_list(list, name, true, &search))
                 .flatten()
         })
     }
 
-    /// The key of that name in a list of subkeys. A list of lists is followed once.
-    fn in_list(&self, list: u32, name: &str, outer: bool) -> Option<Key> {
+    /// The key of that name in a list of subkeys. A list of lists is followed once; `search` bounds the
+    /// lists and keys that are looked at, however often a list is named.
+    fn in_list(&self, list: u32, name: &str, outer: bool, search: &Budget) -> Option<Key> {
         self.budget.spend(1).ok()?;
+        search.spend(1).ok()?;
         let bytes = self.cells.cell(list, MOST * 8 + 4)?;
         let view = View(&bytes);
         let stride = match view.bytes(0, 2)? {
@@ -165,12 +168,13 @@ impl<'a, C: Cells> Hive<'a, C> {
             b"ri" if outer => {
                 let count = usize::from(view.u16(2)?);
                 return (0..count)
-                    .find_map(|index| self.in_list(view.u32(4 + index * 4)?, name, false));
+                    .find_map(|index| self.in_list(view.u32(4 + index * 4)?, name, false, search));
             }
             _ => return None,
         };
         let count = usize::from(view.u16(2)?);
-        (0..count).find_map(|index| {
+        let affordable = || search.spend(1).is_ok();
+        (0..count).take_while(|_| affordable()).find_map(|index| {
             let key = self.key(view.u32(4 + index * stride)?)?;
             let own = View(&key.node);
             let same = same_name(

@@ -1,5 +1,6 @@
-//! Page tables and the kernel's own structures: a complete dump whose memory is the input. CR3 and
-//! the addresses in the header come from it too.
+//! Page tables and the kernel's own structures: a complete dump whose memory is the input. CR3, the
+//! addresses in the header and the context come from its first page. All facts are gathered: lists, pool,
+//! processors, locks and spins, the fault, the registry with and without the search of all pages.
 #![no_main]
 
 use kbtriage::bytes::{Budget, PagedReader};
@@ -11,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let pages = (memory.len() / 0x1000) as u64;
-    if pages < 2 {
+    if pages < 2 || memory.len() < 0x1000 {
         return;
     }
     let wide = mode & 1 == 0;
@@ -32,6 +33,9 @@ fuzz_target!(|data: &[u8]| {
         put(0x88, &1u32.to_le_bytes());
         put(0x90, &pages.to_le_bytes());
         put(0xA0, &pages.to_le_bytes());
+        put(0x38, &memory[0x20..0x24]);
+        put(0x40, &memory[0x28..0x48]);
+        put(0x348, &memory[0x100..0x5D0]);
         put(0xF98, &1u32.to_le_bytes());
     } else {
         put(0, b"PAGEDUMP");
@@ -46,12 +50,16 @@ fuzz_target!(|data: &[u8]| {
         put(0x64, &1u32.to_le_bytes());
         put(0x68, &(pages as u32).to_le_bytes());
         put(0x70, &(pages as u32).to_le_bytes());
+        put(0x28, &memory[0x20..0x24]);
+        put(0x2C, &memory[0x28..0x38]);
+        put(0x320, &memory[0x100..0x3CC]);
         put(0xF88, &1u32.to_le_bytes());
     }
     bytes.extend_from_slice(memory);
     let reader = PagedReader::open(&bytes).expect("memory does not fail");
     let budget = Budget::new(1_000_000, None);
     if let Ok(dump) = dump::open(&reader, &budget) {
-        std::hint::black_box(facts::gather(&reader, dump, None, &budget));
+        let deep = mode & 0x40 != 0;
+        std::hint::black_box(facts::gather_with(&reader, dump, None, deep, &budget));
     }
 });
