@@ -28,7 +28,7 @@ fn status(ids: &[&str], may_lack_fix: bool) -> MatchStatus {
 }
 
 /// One id for each kind of row.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "build.fixed",
     "frame.other-timer",
     "machine.one-processor",
@@ -45,6 +45,7 @@ const KINDS: [&str; 16] = [
     "forwarding.on",
     "irql.dispatch",
     "code.unrelated",
+    "hang.in-queue-module",
 ];
 
 /// The rules of `docs/kb943650.md`, read again.
@@ -70,6 +71,8 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     } else if open && (frame || at_entry) {
         MatchStatus::Probable
     } else if open && has("fault.queue-module") && has("code.primary") {
+        MatchStatus::Possible
+    } else if open && has("hang.in-queue-module") {
         MatchStatus::Possible
     } else {
         MatchStatus::InsufficientData
@@ -328,10 +331,7 @@ fn a_decision_names_what_decided_and_what_is_missing() {
     assert!(against.missing.is_empty());
     let nothing = decide(&[], true);
     assert_eq!(nothing.missing[0].status, MatchStatus::Possible);
-    assert_eq!(
-        nothing.missing[0].needs,
-        [Effect::Struck, Effect::RightCode]
-    );
+    assert_eq!(nothing.missing[0].needs, [Effect::Hangs]);
 }
 
 #[test]
@@ -402,7 +402,12 @@ fn confirmed_never_meets_an_unknown_applicability() {
         .collect();
     for id in unfixed {
         assert!(
-            ["build.before-service-pack", "build.unfixed"].contains(&id),
+            [
+                "build.before-service-pack",
+                "build.unfixed",
+                "build.unfixed-by-code"
+            ]
+            .contains(&id),
             "{id}: does evidence::servicing know the applicability whenever it is emitted?"
         );
     }
