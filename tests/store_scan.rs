@@ -166,7 +166,7 @@ fn a_store_below_a_scanned_directory_is_refused() {
 
 #[test]
 fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
-    let share = Share::new(400);
+    let share = Share::new(150);
     let expected = share.without_store();
     let (root, db) = (share.dir.path().to_owned(), share.db());
     let started = Instant::now();
@@ -179,7 +179,7 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
         .unwrap()
         .subsec_nanos();
     println!("seed {random}");
-    for kill in 0..40 {
+    for kill in 0..32 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let moment = whole_run.mul_f64(1.1 * f64::from(random >> 8) / f64::from(1 << 24));
         let mut scan = share::program()
@@ -200,7 +200,7 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
             assert_eq!(whole, "ok");
         }
         // One to five scans on the same store are killed before one may end.
-        if kill % 8 == 7 || kill % 8 == 2 || kill % 8 == 3 {
+        if kill % 8 == 7 || kill % 8 == 2 {
             assert!(
                 share.scan(&[]) == expected,
                 "after kill {kill} at {moment:?}"
