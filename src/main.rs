@@ -4,6 +4,10 @@
 
 use std::process::ExitCode;
 
+/// A scan's worker makes and drops a few thousand small texts for each dump.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     kbtriage::cli::main()
 }

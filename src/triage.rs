@@ -13,11 +13,11 @@ use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge::asked::{Articles, Asked};
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::modules::{Module, VersionClaim, VersionSource};
-use crate::report::model::{Note, Severity, Tool, ToolOptions};
+use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict;
+use crate::verdict::{self, Step};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,8 @@ pub struct Triaged {
     pub report: Report,
     /// Every observer's question and outcome; empty when the input could not be analysed.
     pub observations: Vec<Observation>,
+    /// Every rule of the match and whether it held; empty likewise.
+    pub steps: Vec<Step>,
     /// What the report was judged from, for a store; `None` when the input could not be analysed.
     pub facts: Option<CrashFacts>,
 }
@@ -89,11 +91,12 @@ pub struct Triaged {
 impl Engine {
     /// The report on the dump in `bytes`.
     pub fn triage(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Report {
-        self.explain(bytes, info).report
+        self.explain(bytes, info, Detail::Full).report
     }
 
-    /// The report and the whole reasoning.
-    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Triaged {
+    /// The report and the whole reasoning. For [`Detail::Summary`] the report holds what a summary
+    /// holds, and the rest of it is not made.
+    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo, detail: Detail) -> Triaged {
         let reader = match PagedReader::open(bytes) {
             Ok(reader) => reader,
             Err(error) => return self.unreadable(info, &read_failed(&error)),
@@ -104,10 +107,11 @@ impl Engine {
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
         match self.facts(&reader) {
-            Ok(facts) => self.judge(facts, input),
+            Ok(facts) => self.judge(facts, input, detail),
             Err(error) => Triaged {
                 report: report::failed(self.tool(), input, &error),
                 observations: Vec::new(),
+                steps: Vec::new(),
                 facts: None,
             },
         }
@@ -115,7 +119,7 @@ impl Engine {
 
     /// The report on facts that were gathered before: what a store judges again when the
     /// knowledge changed.
-    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>) -> Triaged {
+    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>, detail: Detail) -> Triaged {
         self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
         let answer = |asked: &Asked| match asked {
@@ -128,7 +132,8 @@ impl Engine {
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
         let notes = notes(&facts);
         Triaged {
-            report: report::build(self.tool(), input, &facts, (&main, &others), notes),
+            report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
+            steps: self.steps(&facts, &observations),
             observations,
             facts: Some(facts),
         }
@@ -144,6 +149,7 @@ impl Engine {
         Triaged {
             report: report::failed(self.tool(), input, error),
             observations: Vec::new(),
+            steps: Vec::new(),
             facts: None,
         }
     }
@@ -214,6 +220,13 @@ impl Engine {
             evidence,
             servicing,
         }
+    }
+
+    /// How the rules came to the status.
+    fn steps(&self, facts: &CrashFacts, observations: &[Observation]) -> Vec<Step> {
+        let servicing = evidence::servicing(facts, &self.builds);
+        let evidence = evidence::evidence(observations);
+        verdict::trace(&evidence, verdict::may_lack_fix(facts, &servicing))
     }
 
     /// The program and its options, as every record names them.

@@ -369,6 +369,134 @@ fn forced_dumps_judge_what_was_interrupted() {
 }
 
 #[test]
+fn without_names_a_forced_dump_still_judges_what_was_interrupted() {
+    // The handler of a non-maskable interrupt marks its trap frame as an exception's.
+    let modules = vec![
+        Module::new("driver.sys", DRIVER)
+            .function("", 0x1000, 0x1100, &allocates(0x28))
+            .with_image(),
+        Module::new("ntoskrnl.exe", NT)
+            .function("", 0x1000, 0x1100, &trap_handler(0x160))
+            .function("", 0x4000, 0x4100, &allocates(0x28))
+            .with_image(),
+    ];
+    let at = STACK + 0x30 + 0x168;
+    let fake = trap(Fake::new(Machine::X64, modules), at, 0)
+        .words(at - 0x168 + 0x28, &[1 << 24])
+        .words(STACK + 0x28, &[NT + 0x1010])
+        .words(at + 0x28 + 0x28, &[0])
+        .zeros(STACK, TOP);
+    let mut crash = crash(&fake, 0x80, [0x4F_4454, 0, 0, 0]);
+    crash.context.as_mut().unwrap().set_ip(NT + 0x4010);
+    let fault = whole(&crash);
+    assert_eq!(fault.walk.frames[0].ip(), Some(IP));
+    assert_eq!(fault.context.unwrap().source, Source::TrapFrame);
+}
+
+#[test]
+fn a_context_cut_behind_its_general_registers_is_read() {
+    // The dump holds the stack up to the middle of the record.
+    let at = TOP - 0x100;
+    let fake = context_record(fake(), at, IP, STACK + 0x2000).zeros(STACK, TOP);
+    for (code, parameters) in [
+        (0x3B, [0xC000_0005, IP, at, 0]),
+        (0x1E, [0xC000_0005, IP, 0, 8]),
+    ] {
+        let context = found(&crash(&fake, code, parameters));
+        assert_eq!(context.source, Source::ContextRecord, "{code:#x}");
+        assert_eq!(context.registers.sp(), Some(STACK + 0x2000));
+    }
+    let cut =
+        context_record(Fake::new(Machine::X64, vec![]), TOP - 0xF8, IP, STACK).zeros(STACK, TOP);
+    let mut cut = cut;
+    cut.memory.retain(|address, _| *address < TOP);
+    let context = found(&crash(&cut, 0x3B, [0xC000_0005, IP, TOP - 0xF8, 0]));
+    assert_eq!(context.source, Source::BugcheckParameters, "rip is cut off");
+}
+
+#[test]
+fn the_bug_checks_own_registers_are_never_shown_as_the_faults() {
+    // A double fault of which the dump holds nothing.
+    let fake = fake().zeros(STACK, TOP);
+    let fault = whole(&crash(&fake, 0x7F, [8, 0, 0, 0]));
+    assert_eq!(fault.context.unwrap().source, Source::HeaderContext);
+    assert!(fault.instruction.is_none());
+    assert_eq!(fault.place, None);
+}
+
+/// What Microsoft's bug check code reference says of each code's parameters: which is the address
+/// referenced, the IRQL, the kind of access and the instruction, counted from 1; and how the access
+/// is written. "Bug Check 0x50" gives other numbers for newer systems.
+type Reference = (
+    u32,
+    Option<usize>,
+    Option<usize>,
+    Option<usize>,
+    Option<usize>,
+    &'static [(u64, &'static str)],
+);
+const REFERENCE: &[Reference] = &[
+    (0x0A, Some(1), Some(2), Some(3), Some(4), READ_WRITE_EXECUTE),
+    (0x1E, Some(4), None, Some(3), Some(2), READ_WRITE),
+    (0x3B, None, None, None, Some(2), &[]),
+    (0x50, Some(1), None, Some(2), Some(3), READ_WRITE),
+    (0x7E, None, None, None, Some(2), &[]),
+    (0x8E, None, None, None, Some(2), &[]),
+    (0xBE, Some(1), None, None, None, &[(0, "write")]),
+    (0xC5, Some(1), Some(2), Some(3), Some(4), READ_WRITE),
+    (0xCC, Some(1), None, Some(2), Some(3), READ_WRITE),
+    (0xCD, Some(1), None, Some(2), Some(3), READ_WRITE),
+    (0xD1, Some(1), Some(2), Some(3), Some(4), READ_WRITE_EXECUTE),
+    (0xD5, Some(1), None, Some(2), Some(3), READ_WRITE),
+    (0xD6, Some(1), None, Some(2), Some(3), READ_WRITE),
+    (0xFC, Some(1), None, None, None, &[(0, "execute")]),
+];
+const READ_WRITE: &[(u64, &str)] = &[(0, "read"), (1, "write")];
+const READ_WRITE_EXECUTE: &[(u64, &str)] = &[(0, "read"), (1, "write"), (8, "execute")];
+
+#[test]
+fn each_code_reads_its_parameters_as_the_published_reference_describes_them() {
+    const ADDRESS: u64 = 0xFFFF_FA80_0123_4560;
+    let fake = fake().zeros(STACK, TOP);
+    for (code, address, irql, access, ip, meanings) in REFERENCE {
+        let mut parameters = [0; 4];
+        let mut set = |at: &Option<usize>, value| {
+            if let Some(n) = at {
+                parameters[n - 1] = value;
+            }
+        };
+        set(address, ADDRESS);
+        set(irql, 5);
+        set(ip, IP);
+        // The exception of the codes that report one.
+        if matches!(code, 0x1E | 0x3B | 0x7E | 0x8E) {
+            parameters[0] = 0xC000_0005;
+        }
+        for (value, word) in *meanings {
+            if let Some(n) = access {
+                parameters[n - 1] = *value;
+            }
+            for code in [*code, code | 0x1000_0000] {
+                let crash = crash(&fake, code, parameters);
+                let fault = whole(&crash);
+                let said = fault.access;
+                assert_eq!(crash.named_ip(), ip.map(|_| IP), "{code:#x}");
+                assert_eq!(said.address, address.map(|_| ADDRESS), "{code:#x}");
+                assert_eq!(said.irql, irql.map(|_| 5), "{code:#x}");
+                assert_eq!(said.access.map(|a| a.name()), Some(*word), "{code:#x}");
+            }
+        }
+        if meanings.is_empty() {
+            assert_eq!(
+                crash(&fake, *code, parameters).named_ip(),
+                Some(IP),
+                "{code:#x}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_x64_double_fault_is_found_on_the_stack_it_switched_to() {
     // The processor pushed the frame on another stack than the one that ran out.
     let lost = 0xFFFF_F880_0600_0010;

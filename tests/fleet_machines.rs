@@ -124,6 +124,205 @@ fn a_version_learnt_from_one_dump_serves_the_others_with_the_same_file() {
     assert_eq!(both[0]["hotfix"]["verdict"], "does-not-apply");
 }
 
+/// A piece of evidence as a summary holds it.
+fn piece(id: &str, supports: bool) -> Value {
+    json!({ "id": id, "for": supports, "strength": "strong", "summary": id, "where": null, "basis": "inference" })
+}
+
+fn add_evidence(line: &mut Value, id: &str, supports: bool) {
+    let list = line["hotfix"]["match"]["evidence"].as_array_mut().unwrap();
+    list.push(piece(id, supports));
+}
+
+/// Gives a summary's tcpip.sys a version.
+fn set_version(line: &mut Value, version: &str) {
+    for module in line["modules"].as_array_mut().unwrap() {
+        if module["name"]
+            .as_str()
+            .unwrap()
+            .eq_ignore_ascii_case("tcpip.sys")
+        {
+            module["version"] = json!(version);
+            module["version_source"] = json!("image");
+        }
+    }
+}
+
+fn status(machine: &Value) -> &str {
+    machine["hotfix"]["match"]["status"].as_str().unwrap()
+}
+
+#[test]
+fn an_unfixed_version_learnt_elsewhere_lifts_what_a_date_held_down() {
+    let mut lines = summaries(&[("A", matching()), ("A", numbered(30))]);
+    add_evidence(&mut lines[0], "frame.mfe-timer", true);
+    lines[0]["hotfix"]["match"]["status"] = json!("probable");
+    assert_eq!(status(&machines(&lines)[0]), "probable");
+    // The other dump has the same tcpip.sys and knows its version.
+    set_version(&mut lines[1], "6.0.6001.18000");
+    assert_eq!(status(&machines(&lines)[0]), "confirmed");
+    // Two dumps that disagree about it know nothing.
+    lines.push(lines[1].clone());
+    set_version(&mut lines[2], "6.0.6001.22222");
+    assert_eq!(status(&machines(&lines)[0]), "probable");
+    // A version of another file with the same name serves nobody.
+    lines.truncate(2);
+    for module in lines[1]["modules"].as_array_mut().unwrap() {
+        module["time_date_stamp"] = json!("0x00000001");
+    }
+    assert_eq!(status(&machines(&lines)[0]), "probable");
+}
+
+#[test]
+fn two_dumps_of_one_crash_are_judged_by_what_both_saw() {
+    let mut lines = summaries(&[("A", matching()), ("A", matching())]);
+    assert_eq!(lines[0]["crash_id"], lines[1]["crash_id"]);
+    assert_eq!(status(&machines(&lines)[0]), "possible");
+    // The memory dump names another owner: the small dump's ignorance does not outweigh that.
+    add_evidence(&mut lines[1], "frame.other-timer", false);
+    lines[1]["hotfix"]["match"]["status"] = json!("unlikely");
+    let machines = machines(&lines);
+    assert_eq!(status(&machines[0]), "unlikely");
+    assert_eq!(machines[0]["dumps"], json!({ "count": 2, "crashes": 1 }));
+}
+
+#[test]
+fn a_programs_dump_tells_versions_and_is_no_crash() {
+    let user = std::fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/user/server-2008-x64-fixed.dmp"),
+    )
+    .unwrap();
+    let mut lines = summaries(&[("A", matching()), ("A", user.clone())]);
+    let machine = machines(&lines).remove(0);
+    assert_eq!(machine["dumps"], json!({ "count": 2, "crashes": 1 }));
+    assert_eq!(status(&machine), "possible");
+    let files: Vec<&str> = machine["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["file"].as_str().unwrap())
+        .collect();
+    assert!(files.contains(&"bfe.dll"), "{files:?}");
+    // An unfixed tcpip.sys beside a package file of the hotfix: partly serviced.
+    let kernel = lines
+        .iter()
+        .position(|l| l["dump"]["format"] == "kernel-triage")
+        .unwrap();
+    set_version(&mut lines[kernel], "6.0.6001.18311");
+    lines[kernel]["hotfix"]["applicability"] = json!({
+        "status": "applicable", "reason": "tcpip.sys 6.0.6001.18311",
+        "decided_from": [{ "file": "tcpip.sys", "version": "6.0.6001.18311", "fixed_in": "6.0.6001.22222",
+                           "source": "image", "basis": "servicing-rule" }],
+    });
+    let machine = machines(&lines).remove(0);
+    assert_eq!(
+        machine["hotfix"]["applicability"]["status"],
+        "partially-serviced"
+    );
+    let alone = machines(&summaries(&[("B", user)])).remove(0);
+    assert_eq!(
+        status(&alone),
+        "insufficient-data",
+        "nothing is known of its crashes"
+    );
+    assert_eq!(alone["dumps"]["crashes"], 0);
+}
+
+#[test]
+fn a_place_whose_crash_another_dump_names_is_that_machine() {
+    let mut lines = summaries(&[
+        ("inbox-7", matching()),
+        ("inbox-7", numbered(9)),
+        ("WEB01", matching()),
+    ]);
+    assert_eq!(machines(&lines).len(), 2);
+    for line in &mut lines {
+        if line["machine"]["name"] == "WEB01" {
+            line["machine"]["source"] = json!("dump");
+        }
+    }
+    let joined = machines(&lines);
+    assert_eq!(joined.len(), 1);
+    assert_eq!(joined[0]["machine"], "WEB01");
+    assert_eq!(joined[0]["dumps"], json!({ "count": 3, "crashes": 2 }));
+    // Two machines that both know their names stay two.
+    for line in &mut lines {
+        line["machine"]["source"] = json!("dump");
+    }
+    assert_eq!(machines(&lines).len(), 2);
+}
+
+#[test]
+fn codes_and_modules_that_vary_without_a_sign_point_at_memory() {
+    let mut lines = summaries(&[("A", numbered(1)), ("A", numbered(2)), ("A", numbered(3))]);
+    let memory = |lines: &[Value]| {
+        machines(lines)[0]["hotfix"]["match"]["evidence"]
+            .to_string()
+            .contains("machine.varied-modules")
+    };
+    for (line, (code, module)) in lines.iter_mut().zip([
+        ("0x0000001A", "ntfs.sys"),
+        ("0x00000050", "win32k.sys"),
+        ("0x0000003B", "dxgkrnl.sys"),
+    ]) {
+        line["bugcheck"]["code"] = json!(code);
+        line["fault"]["location"]["module"] = json!(module);
+        line["hotfix"]["match"]["status"] = json!("unlikely");
+        line["hotfix"]["match"]["evidence"] = json!([piece("fault.other-module", false)]);
+    }
+    assert!(memory(&lines));
+    lines[0]["hotfix"]["match"]["status"] = json!("possible");
+    assert!(!memory(&lines), "a crash with its own sign is no such case");
+}
+
+#[test]
+fn a_single_report_never_changes_because_of_its_siblings() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("A/1.dmp"), &matching());
+    let scan = || {
+        let output = run(&[
+            "scan",
+            dir.path().to_str().unwrap(),
+            "--sort",
+            "path",
+            "--detail",
+            "full",
+        ]);
+        let all = records(&output.stdout);
+        let reports = of_type(&all, "report");
+        let own = reports
+            .iter()
+            .find(|r| r["source"]["path"].as_str().unwrap().ends_with("1.dmp"));
+        serde_json::to_string(own.unwrap()).unwrap()
+    };
+    let alone = scan();
+    put(&dir.path().join("A/2.dmp"), &numbered(7));
+    put(
+        &dir.path().join("A/3.dmp"),
+        &fixture("server2008-sp2-x64-d1.dmp"),
+    );
+    put(
+        &dir.path().join("A/MEMORY.DMP"),
+        &fixture("server2008-x64-e2.dmp"),
+    );
+    assert_eq!(scan(), alone);
+}
+
+#[test]
+fn another_main_article_leaves_the_machine_record_about_the_same_one() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("A/1.dmp"), &matching());
+    let machine = |more: &[&str]| {
+        let mut arguments = vec!["scan", dir.path().to_str().unwrap()];
+        arguments.extend(more);
+        let all = records(&run(&arguments).stdout);
+        let mut machine = of_type(&all, "machine").remove(0).clone();
+        machine.as_object_mut().unwrap().remove("tool");
+        machine
+    };
+    assert_eq!(machine(&[]), machine(&["--kb", "KB972887"]));
+}
+
 struct Db {
     _dir: tempfile::TempDir,
     path: PathBuf,

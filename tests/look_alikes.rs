@@ -185,7 +185,11 @@ fn a_version_with_the_fix_takes_the_look_alike_away() {
 
 #[test]
 fn a_candidate_frame_or_a_neighbours_name_names_nothing() {
-    let stack = ["tcpip!IppSendDatagrams", "acmefilter!Divert"];
+    let stack = [
+        "tcpip!IppSendDatagrams",
+        "acmefilter!Divert",
+        "ndis!NdisFSendNetBufferLists",
+    ];
     assert!(names(Crash::new().stack(&stack), "third-party-filter"));
     let scanned = Crash::new()
         .stack(&stack)
@@ -217,4 +221,15 @@ fn what_the_fault_interrupted_is_not_near_it() {
 #[test]
 fn without_a_fault_nothing_is_near_it() {
     assert_eq!(named(Crash::new()), []);
+}
+
+#[test]
+fn the_network_adapter_at_the_end_of_a_receive_path_is_no_filter() {
+    let receive = ["tcpip!IppReceiveHeader", "netio", "ndis", "acmefilter"];
+    assert!(!names(Crash::new().stack(&receive), "third-party-filter"));
+    // Unless it is what faulted.
+    assert!(names(
+        Crash::new().stack(&["acmefilter", "ndis"]),
+        "third-party-filter"
+    ));
 }

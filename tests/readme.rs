@@ -20,6 +20,13 @@ fn the_output_in_the_readme_is_the_programs_own() {
         .output()
         .unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
+    if std::env::var_os("KBTRIAGE_BLESS").is_some() {
+        let readme = readme();
+        let (before, rest) = readme.split_once(&format!("```text\n{DUMP}\n")).unwrap();
+        let (_, after) = rest.split_once("```\n").unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        std::fs::write(path, format!("{before}```text\n{printed}```\n{after}")).unwrap();
+    }
     assert!(
         readme().contains(&format!("```text\n{printed}```\n")),
         "the README should show:\n{printed}"

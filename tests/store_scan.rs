@@ -3,9 +3,10 @@
 
 mod share;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 use share::{gzip, matching, numbered, of_type, put, records, run, zip};
@@ -168,15 +169,26 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
     let share = Share::new(400);
     let expected = share.without_store();
     let (root, db) = (share.dir.path().to_owned(), share.db());
-    // Moments spread over a run, from before the store exists to after its end.
-    for moment in 0..12u64 {
+    let started = Instant::now();
+    share.scan(&[]);
+    let whole_run = started.elapsed();
+    fs::remove_file(&db).unwrap();
+    // Random moments of a run, a little past its end; the seed is printed when the test fails.
+    let mut random = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .subsec_nanos();
+    println!("seed {random}");
+    for kill in 0..40 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let moment = whole_run.mul_f64(1.1 * f64::from(random >> 8) / f64::from(1 << 24));
         let mut scan = share::program()
             .args(["scan", root.to_str().unwrap(), "--db", db.to_str().unwrap()])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(5 + moment * moment * 4));
+        std::thread::sleep(moment);
         // SIGKILL.
         scan.kill().unwrap();
         scan.wait().unwrap();
@@ -187,12 +199,143 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
                 .unwrap();
             assert_eq!(whole, "ok");
         }
-        if moment % 4 == 3 {
-            assert!(share.scan(&[]) == expected, "after moment {moment}");
+        // One to five scans on the same store are killed before one may end.
+        if kill % 8 == 7 || kill % 8 == 2 || kill % 8 == 3 {
+            assert!(
+                share.scan(&[]) == expected,
+                "after kill {kill} at {moment:?}"
+            );
             fs::remove_file(&db).unwrap();
         }
     }
     assert!(share.scan(&[]) == expected);
+}
+
+/// SQL of the page about scanning, with its engine: DuckDB where Python has it. `KBTRIAGE_DUCKDB` names
+/// the Python.
+#[test]
+fn the_documented_query_runs_on_the_lines_of_a_scan() {
+    let python = std::env::var("KBTRIAGE_DUCKDB").unwrap_or_else(|_| "python3".to_owned());
+    let has = std::process::Command::new(&python)
+        .args(["-c", "import duckdb"])
+        .output();
+    if !has.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: no Python with the duckdb package");
+        return;
+    }
+    let page = include_str!("../docs/scanning.md");
+    let query = page
+        .split("```sql\n")
+        .filter_map(|part| part.split("```").next())
+        .find(|query| query.contains("read_json"))
+        .unwrap();
+    let share = Share::new(40);
+    let lines = records(&share.scan(&[]));
+    let out = share.other.path().join("dumps.jsonl");
+    fs::write(&out, share.scan(&[])).unwrap();
+    let query = query.replace("dumps.jsonl", out.to_str().unwrap());
+    let ran = std::process::Command::new(&python)
+        .args([
+            "-c",
+            "import duckdb, json, sys; \
+             rows = duckdb.sql(sys.argv[1].rstrip().rstrip(';')).fetchall(); \
+             print(json.dumps([[row[0], row[1]] for row in rows]))",
+            &query,
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    let rows: Vec<(String, usize)> = serde_json::from_slice(&ran.stdout).unwrap();
+    // The same count, by hand.
+    let mut crashes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for report in of_type(&lines, "report") {
+        let verdict = report.pointer("/hotfix/verdict").and_then(Value::as_str);
+        if let Some("applies" | "probably-applies" | "may-apply") = verdict {
+            let text = |at: &str| report.pointer(at).unwrap().as_str().unwrap().to_owned();
+            crashes
+                .entry(text("/machine/name"))
+                .or_default()
+                .insert(text("/crash_id"));
+        }
+    }
+    assert!(!crashes.is_empty());
+    let found: BTreeMap<String, usize> = rows.into_iter().collect();
+    let counted: BTreeMap<String, usize> = crashes
+        .into_iter()
+        .map(|(name, ids)| (name, ids.len()))
+        .collect();
+    assert_eq!(found, counted);
+}
+
+#[test]
+fn a_shard_is_found_in_the_variables_of_slurm_and_kubernetes() {
+    let share = Share::new(12);
+    let list = share.other.path().join("work.list");
+    let root = share.dir.path().to_str().unwrap();
+    let made = run(&["scan", root, "--list", "--output", list.to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0));
+    let part = |variables: &[(&str, &str)], shard: &str| {
+        share::program()
+            .args(["scan", "--files-from", list.to_str().unwrap()])
+            .args(["--sort", "path", "--shard", shard])
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap()
+    };
+    let told = part(&[], "2/3");
+    for variables in [
+        &[
+            ("SLURM_ARRAY_TASK_ID", "2"),
+            ("SLURM_ARRAY_TASK_MIN", "1"),
+            ("SLURM_ARRAY_TASK_COUNT", "3"),
+        ][..],
+        &[("SLURM_ARRAY_TASK_ID", "2"), ("KBTRIAGE_SHARDS", "3")][..],
+        &[("JOB_COMPLETION_INDEX", "1"), ("KBTRIAGE_SHARDS", "3")][..],
+    ] {
+        assert!(
+            part(variables, "auto").stdout == told.stdout,
+            "{variables:?}"
+        );
+    }
+    for variables in [&[][..], &[("JOB_COMPLETION_INDEX", "1")][..]] {
+        assert_eq!(part(variables, "auto").status.code(), Some(2));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_scan_with_130_and_keeps_what_is_done() {
+    let share = Share::new(30);
+    // A dump that looks as if it were still copied holds the run up for seconds.
+    fs::write(share.path("H00/growing.dmp"), &matching()[..6000]).unwrap();
+    let out = share.other.path().join("lines.jsonl");
+    let scan = share::program()
+        .args(["scan", share.dir.path().to_str().unwrap()])
+        .args(["--settle", "3600", "--db", share.db().to_str().unwrap()])
+        .args(["--output", out.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let sent = std::process::Command::new("kill")
+        .args(["-INT", &scan.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let output = scan.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    let lines = records(&fs::read(&out).unwrap());
+    assert_eq!(of_type(&lines, "scan")[0]["complete"], false);
+    // 30 dumps, two in an archive, and the archive that is cut.
+    assert_eq!(of_type(&lines, "report").len(), 33);
+    let kept: i64 = rusqlite::Connection::open(share.db())
+        .unwrap()
+        .query_row("SELECT count(*) FROM record", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 33);
 }
 
 #[test]

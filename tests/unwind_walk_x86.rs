@@ -271,15 +271,69 @@ fn an_interrupted_stack_that_is_not_in_the_dump_is_said() {
 }
 
 #[test]
-fn a_thread_begins_with_a_frame_pointer_of_zero() {
-    let walk = |kernel: bool| {
+fn an_expanded_stack_belongs_to_the_same_activity() {
+    // A runs on the larger stack it was given; the function that switched keeps its frame on the
+    // thread's own, below.
+    let nt = |name| {
+        Module::new("ntkrpamp.exe", NT)
+            .function(name, 0x1000, 0x1100, &[])
+            .with_image()
+            .calls_before(&BACK)
+    };
+    let larger = STACK + 0x40_0000;
+    let walk = |name, stacks| {
+        let modules = vec![driver().with_image().calls_before(&BACK), nt(name)];
+        let mut fake = Fake::new(Machine::X86, modules)
+            .words(larger + 0x20, &[STACK + 0x40, NT + 0x1020])
+            .words(STACK + 0x40, &[STACK + 0x60, DRIVER + 0x1220])
+            .words(STACK + 0x60, &[0, 0]);
+        fake.stacks = stacks;
+        let walk = fake.walk(&start(DRIVER + 0x1010, larger, larger + 0x20));
+        (fake.show(&walk), walk.complete, walk.faulting_activity)
+    };
+    let own = StackRange {
+        low: STACK,
+        high: STACK + 0x3000,
+        kind: StackKind::Thread,
+    };
+    let whole = |name: &str| {
+        [
+            "A context".to_owned(),
+            format!("{name} frame-pointer"),
+            "C frame-pointer".to_owned(),
+        ]
+    };
+    let (shown, complete, activity) = walk("KiSwitchKernelStackAndCallout", vec![]);
+    assert_eq!(shown, whole("KiSwitchKernelStackAndCallout"));
+    assert!(complete);
+    assert_eq!(activity, 3);
+    let (shown, complete, _) = walk("SomeFunction", vec![own]);
+    assert_eq!(shown, whole("SomeFunction"));
+    assert!(complete, "the limits of the thread's stack are known");
+    let (shown, complete, _) = walk("SomeFunction", vec![]);
+    assert_eq!(shown.len(), 1, "nothing says that this is a stack");
+    assert!(!complete);
+}
+
+#[test]
+fn a_thread_begins_at_the_top_of_its_stack_with_a_frame_pointer_of_zero() {
+    let walk = |kernel: bool, size: u64| {
         let first = if kernel { NT } else { DRIVER } + 0x1320;
-        let fake = fake(driver()).words(STACK + 0x20, &[0, first]);
+        let mut fake = fake(driver()).words(STACK + 0x20, &[0, first]);
+        fake.stacks = vec![StackRange {
+            low: STACK,
+            high: STACK + size,
+            kind: StackKind::Thread,
+        }];
         fake.walk(&start(DRIVER + 0x1010, STACK, STACK + 0x20))
     };
-    assert_eq!(walk(true).frames.len(), 2);
-    assert!(walk(true).complete);
-    assert!(!walk(false).complete, "a driver may use ebp for anything");
+    assert_eq!(walk(true, 0x200).frames.len(), 2);
+    assert!(walk(true, 0x200).complete);
+    assert!(
+        !walk(false, 0x200).complete,
+        "a driver uses ebp as it likes"
+    );
+    assert!(!walk(true, 0x2000).complete, "there is more above");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The fixed part of a triage dump ends within its first 192 KiB, so one read serves it; what
 //! lies behind is read page by page where it is needed. Memory is bounded whatever the size.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::{ReadAt, ReadError};
 
@@ -19,6 +19,18 @@ pub struct PagedReader<'a> {
     source: &'a dyn ReadAt,
     prefix: Vec<u8>,
     cache: RefCell<Cache>,
+}
+
+thread_local! {
+    /// The prefix of the last dump read on this thread: a scan reads thousands, one after the other.
+    static PREFIXES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for PagedReader<'_> {
+    fn drop(&mut self) {
+        // A thread that ends has no more dumps to read.
+        let _ = PREFIXES.try_with(|kept| kept.set(std::mem::take(&mut self.prefix)));
+    }
 }
 
 #[derive(Default)]
@@ -40,7 +52,9 @@ impl<'a> PagedReader<'a> {
     /// [`ReadError::Io`] when the first read fails.
     pub fn open(source: &'a dyn ReadAt) -> Result<PagedReader<'a>, ReadError> {
         let len = usize::try_from(source.len()).unwrap_or(PREFIX).min(PREFIX);
-        let mut prefix = vec![0; len];
+        let mut prefix = PREFIXES.take();
+        // What an earlier dump left is overwritten or cut off.
+        prefix.resize(len, 0);
         let read = source.read_up_to(0, &mut prefix)?;
         prefix.truncate(read);
         Ok(PagedReader {
@@ -126,6 +140,12 @@ impl<'a> PagedReader<'a> {
         let mut bytes = vec![0; len];
         self.read_exact_at(at, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The `len` bytes at `at` where the prefix holds them: no copy, no read.
+    pub fn held(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(at).ok()?;
+        self.prefix.get(start..start.checked_add(len)?)
     }
 
     /// Reads what there is at `at` in one read past this reader's own pages and returns how many

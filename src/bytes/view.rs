@@ -51,11 +51,13 @@ impl<'a> View<'a> {
     /// UTF-16LE text of `units` code units, unpaired surrogates replaced.
     pub fn utf16(&self, at: usize, units: usize) -> Option<String> {
         let bytes = self.bytes(at, units.checked_mul(2)?)?;
-        let units = bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|pair| u16::from_le_bytes(*pair));
+        let pairs = bytes.as_chunks::<2>().0;
+        // Names of drivers are ASCII nearly always.
+        if pairs.iter().all(|[low, high]| *high == 0 && low.is_ascii()) {
+            let text = pairs.iter().map(|[low, _]| *low).collect();
+            return String::from_utf8(text).ok();
+        }
+        let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
         Some(
             char::decode_utf16(units)
                 .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))

@@ -16,7 +16,7 @@ use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
-use crate::report::model::ToolOptions;
+use crate::report::model::{Detail, ToolOptions};
 use crate::symbols::SymbolLibrary;
 
 /// Options of the analysis.
@@ -102,7 +102,8 @@ impl AnalysisArgs {
         match self.open(path) {
             Ok(source) => {
                 // One bad dump never takes the others with it.
-                let triaged = contained(|| engine.explain(source.bytes(), &source.info));
+                let triaged =
+                    contained(|| engine.explain(source.bytes(), &source.info, Detail::Full));
                 match triaged {
                     Ok(triaged) => changed(triaged, &source, engine),
                     Err(_) => engine.unreadable(&source.info, &defect()),

@@ -10,6 +10,7 @@ use crate::evidence::{Observation, Outcome};
 use crate::report::escape::visible;
 use crate::report::text::{self, Palette};
 use crate::triage::Triaged;
+use crate::verdict::{MatchStatus, Step};
 
 use super::analysis::{AnalysisArgs, error_line};
 use super::output::Color;
@@ -58,7 +59,42 @@ fn render(triaged: &Triaged, palette: Palette) -> String {
     for observation in &triaged.observations {
         check(observation, palette, &mut out);
     }
+    rules(&triaged.steps, palette, &mut out);
     out
+}
+
+/// Every rule of the match, in the order in which they are asked.
+fn rules(steps: &[Step], palette: Palette, out: &mut String) {
+    const TITLE: &str = "Every rule of the match with KB943650: the first that holds decides";
+    let _ = writeln!(out, "\n{}", palette.heading(TITLE));
+    let first = steps.iter().position(|step| step.held);
+    for (index, step) in steps.iter().enumerate() {
+        let state = match (first == Some(index), step.held) {
+            (true, _) => "holds, and decides",
+            (false, true) => "would hold",
+            (false, false) => "does not hold",
+        };
+        let _ = writeln!(out, "  {}  {state}", palette.heading(step.status.as_str()));
+        indented(out, &format!("rule: {}", step.rule));
+        if !step.by.is_empty() {
+            indented(out, &format!("seen: {}", step.by.join(", ")));
+        }
+        for missing in &step.missing {
+            indented(out, &format!("missing: {}", missing.phrase()));
+        }
+    }
+    if first.is_none() {
+        let _ = writeln!(out, "  none holds: {}", MatchStatus::InsufficientData);
+    }
+}
+
+fn indented(out: &mut String, line: &str) {
+    let options = text::whole_words(80)
+        .initial_indent("      ")
+        .subsequent_indent("        ");
+    for line in textwrap::wrap(&visible(line), options) {
+        let _ = writeln!(out, "{line}");
+    }
 }
 
 fn check(observation: &Observation, palette: Palette, out: &mut String) {
@@ -74,7 +110,7 @@ fn check(observation: &Observation, palette: Palette, out: &mut String) {
             .map(|e| {
                 (
                     if e.supports { "for" } else { "against" },
-                    format!("{} ({})", e.summary, e.strength),
+                    format!("{} ({}, {}; {})", e.summary, e.id, e.strength, e.basis),
                 )
             })
             .collect(),
@@ -82,11 +118,6 @@ fn check(observation: &Observation, palette: Palette, out: &mut String) {
         Outcome::Blind(text) => vec![("could not look", text.clone())],
     };
     for (kind, line) in lines {
-        let options = textwrap::Options::new(80)
-            .initial_indent("      ")
-            .subsequent_indent("        ");
-        for line in textwrap::wrap(&visible(&format!("{kind}: {line}")), options) {
-            let _ = writeln!(out, "{line}");
-        }
+        indented(out, &format!("{kind}: {line}"));
     }
 }

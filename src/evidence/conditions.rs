@@ -263,10 +263,7 @@ fn around(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds 
         ));
     }
     if let Some(wanted) = when.foreign {
-        let foreign = places
-            .iter()
-            .take(NEAR)
-            .find(|place| !is_in_box(place.file));
+        let foreign = foreign(places);
         checks.push(match (facts.fault.ip.is_some(), foreign, wanted) {
             (false, ..) => Holds::Unknown("the module nearest the fault"),
             (true, Some(place), true) => {
@@ -276,6 +273,22 @@ fn around(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds 
         });
     }
     all(checks)
+}
+
+/// The driver near the fault that is not part of Windows: the faulting one, or one that Windows'
+/// own drivers called. The outermost of a receive path is the network adapter's, which is always
+/// there and says nothing.
+fn foreign<'p, 'a>(places: &'p [Place<'a>]) -> Option<&'p Place<'a>> {
+    let own = |place: &Place<'_>| is_in_box(place.file);
+    let caller = |place: &Place<'_>| own(place) && !is_kernel(place.file);
+    places
+        .iter()
+        .enumerate()
+        .take(NEAR)
+        .find_map(|(index, place)| {
+            let called = places.iter().skip(index + 1).any(caller);
+            (!own(place) && (index == 0 || called)).then_some(place)
+        })
 }
 
 fn drivers(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {

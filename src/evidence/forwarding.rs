@@ -69,6 +69,19 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn entries(facts: &CrashFacts) -> Option<Evidence> {
     let tags = facts.memory.as_ref()?.pool_tags.as_ref()?;
     let count = tags.iter().find(|count| count.tag == TAG)?.outstanding;
+    if count == 0 {
+        return Some(
+            Evidence::contra(
+                "forwarding.no-entries",
+                Strength::Weak,
+                Basis::PublicSource,
+                format!(
+                    "no allocation is tagged {TAG}: not even a set of forwarding entries exists"
+                ),
+            )
+            .at("pool tracking table"),
+        );
+    }
     (count > SETS).then(|| {
         Evidence::pro(
             "forwarding.entries-exist",

@@ -4,14 +4,18 @@
 //! the forwarding function reaches the whole send path, so evidence belongs to the nearest caller
 //! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
 
-use crate::facts::{CrashFacts, FrameFacts};
+use crate::facts::{CrashFacts, Finding, FrameFacts, ProcessorFacts, StackFacts};
 use crate::knowledge::Basis;
+use crate::knowledge::bugchecks::{self, RoleKind};
 use crate::knowledge::defect::{self, Family};
+use crate::unwind::names::is_kernel;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// One frame of the faulting activity as the rules see it.
 struct Seen<'a> {
+    /// Name of the function, undecorated, when it is certain.
+    symbol: Option<&'a str>,
     /// `tcpip.sys!TtStopTimer`, for people.
     text: String,
     /// File name of its module.
@@ -20,16 +24,34 @@ struct Seen<'a> {
     family: Option<&'static Family>,
     /// A function of the network stack, whether a family knows it or not.
     own: bool,
+    /// Its code calls timer code and nothing else, whatever its name.
+    wrapper: bool,
 }
 
+/// Clock ticks (of 10 to 16 ms) that no healthy DPC takes.
+const LONG_DPC: u32 = 8;
+/// Pool tag of forwarding entries.
+const FORWARDING_TAG: &str = "IPmf";
+/// Kernel functions that 6.0 does not have, and what brought them.
+const LATER_FRAMES: &[(&str, &str)] = &[
+    ("KiProcessTimerDpcTable", "Windows 7"),
+    ("KiExecuteAllDpcs", "Windows 7 (x86) and Windows 8"),
+];
+/// The function that restarts the timer of the entry it forwards by.
+const FORWARDING: &str = "IppForwardMulticastPackets";
 /// Modules whose frames may lie between the timer and its caller.
 const STACK_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
 
 /// The frames that belong to the fault and are no mere candidates, innermost first.
 fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
-    let Some(stack) = &facts.stack else {
-        return Vec::new();
-    };
+    match &facts.stack {
+        Some(stack) => frames_of(facts, stack),
+        None => Vec::new(),
+    }
+}
+
+/// The same for one processor's stack.
+fn frames_of<'a>(facts: &'a CrashFacts, stack: &'a StackFacts) -> Vec<Seen<'a>> {
     let activity = stack.faulting_activity.map_or(1, |n| n as usize);
     stack
         .frames
@@ -40,7 +62,7 @@ fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
         .collect()
 }
 
-fn seen<'a>(facts: &'a CrashFacts, frame: &FrameFacts) -> Option<Seen<'a>> {
+fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
     let (id, offset) = facts.modules.locate(frame.ip)?;
     let module = facts.modules.get(id)?.name.as_deref()?;
     let stem = module.split('.').next().unwrap_or(module);
@@ -55,6 +77,7 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &FrameFacts) -> Option<Seen<'a>> {
         defect::family_of_all(stem, names)
     });
     Some(Seen {
+        symbol: name.map(|name| defect::undecorated(&name.symbol)),
         text: match name {
             Some(name) => format!("{stem}!{}", name.symbol),
             None => format!("{module}+{offset:#x}"),
@@ -64,14 +87,16 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &FrameFacts) -> Option<Seen<'a>> {
         own: STACK_MODULES
             .iter()
             .any(|own| module.eq_ignore_ascii_case(own)),
+        wrapper: family.is_none() && facts.code.timer_wrappers.contains(&frame.ip),
     })
 }
 
 /// True when the frame is timer plumbing: it only serves somebody.
 fn is_timer(frame: &Seen<'_>) -> bool {
-    frame
-        .family
-        .is_some_and(|f| f.id == "timer" || f.id == "mfe-timer")
+    frame.wrapper
+        || frame
+            .family
+            .is_some_and(|f| f.id == "timer" || f.id == "mfe-timer")
 }
 
 /// The faulting function and the nearest caller of timer code.
@@ -84,7 +109,105 @@ pub(super) fn nearest_caller(facts: &CrashFacts, _: &Context<'_>) -> Observation
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    let frames = frames(facts);
+    match is_forced(facts) {
+        true => judge_hang(facts),
+        false => judge_frames(facts, &frames(facts)),
+    }
+}
+
+/// Somebody forced the dump: what each processor was doing is what counts, and being found in
+/// timer code counts only on a processor that had not got out of it for long.
+fn judge_hang(facts: &CrashFacts) -> Outcome {
+    let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
+    let (mut passing, mut against) = (None, None);
+    let mut walked = false;
+    for stack in facts.stack.iter().chain(others) {
+        walked = true;
+        let Outcome::Found(found) = judge_frames(facts, &frames_of(facts, stack)) else {
+            continue;
+        };
+        let stuck = stuck(facts, stack);
+        let Some(decisive) = found.iter().find(|evidence| evidence.supports).cloned() else {
+            // Where a processor hangs in somebody else's timer, that is who hangs.
+            if stuck.is_some() && against.is_none() {
+                against = Some(found);
+            }
+            continue;
+        };
+        let place = match stack.processor {
+            Some(number) => format!("interrupted frames of processor {number}"),
+            None => "interrupted frames".to_owned(),
+        };
+        match stuck {
+            Some(why) if matches!(decisive.id, "frame.mfe-timer" | "frame.mfe-list") => {
+                let summary = format!("{}; {why}", decisive.summary.replace("faulted", "hangs"));
+                return Outcome::Found(vec![
+                    Evidence {
+                        summary,
+                        ..decisive
+                    }
+                    .at(place),
+                ]);
+            }
+            _ => {
+                passing = passing.or(Some(
+                    Evidence {
+                        id: "frame.mfe-timer-passing",
+                        strength: Strength::Weak,
+                        summary: format!(
+                            "{}; nothing shows that the processor had been there for long",
+                            decisive.summary.replace("faulted", "was interrupted")
+                        ),
+                        ..decisive
+                    }
+                    .at(place),
+                ));
+            }
+        }
+    }
+    if let Some(found) = against {
+        return Outcome::Found(found);
+    }
+    match (passing, walked) {
+        (Some(evidence), _) => Outcome::Found(vec![evidence]),
+        (None, true) => Outcome::Neutral(
+            "a forced dump: no interrupted activity with certain names is the multicast forwarding \
+             timer"
+                .to_owned(),
+        ),
+        (None, false) => Outcome::Blind("no call stack could be walked".to_owned()),
+    }
+}
+
+/// True for a dump that somebody forced.
+pub(super) fn is_forced(facts: &CrashFacts) -> bool {
+    facts
+        .bugcheck
+        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
+        .is_some_and(|role| role.kind == RoleKind::Forced)
+}
+
+/// Why a processor is known not to have got on.
+pub(super) fn stuck(facts: &CrashFacts, stack: &StackFacts) -> Option<String> {
+    let processor = facts.memory.as_ref().and_then(|memory| {
+        let own = |p: &&ProcessorFacts| match stack.processor {
+            Some(number) => p.number == number,
+            None => p.crashed,
+        };
+        memory.processors.iter().find(own)
+    });
+    if let Some(spin) = processor.and_then(|p| p.spin.as_ref()) {
+        return Some(format!("it is in a loop that does not end ({})", spin.kind));
+    }
+    let crashed = processor.is_none_or(|p| p.crashed);
+    let time = processor
+        .and_then(|p| p.dpc_time)
+        .or(facts.dpc_time.filter(|_| crashed));
+    let (ticks, _) = time?;
+    (ticks >= LONG_DPC).then(|| format!("its DPC had been running for {ticks} clock ticks"))
+}
+
+fn judge_frames(facts: &CrashFacts, frames: &[Seen<'_>]) -> Outcome {
     let Some(fault) = frames.first() else {
         return Outcome::Blind("no frame of the fault is certain".to_owned());
     };
@@ -95,20 +218,21 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
         ));
     }
     if !is_timer(fault) {
-        return judge_function(fault);
+        return judge_function(facts, fault);
     }
     let Some(caller) = frames.iter().find(|frame| !is_timer(frame)) else {
-        return judge_plumbing(&frames);
+        return judge_plumbing(frames);
     };
     if frames
         .iter()
+        .take_while(|frame| is_timer(frame))
         .any(|frame| frame.family.is_some_and(|f| f.id == "mfe-timer"))
     {
         // Only multicast forwarding calls it: the family is its own nearest caller.
-        return decisive(&frames, caller);
+        return decisive(frames, caller);
     }
     match caller.family.map(|family| family.id) {
-        Some("mfe" | "mfe-expiry") => decisive(&frames, caller),
+        Some("mfe" | "mfe-expiry") => decisive(frames, caller),
         Some("ip-timeout") => Outcome::Neutral(format!(
             "timer code under {}, the root of every IP timer: it does not say whose timer",
             caller.text
@@ -162,8 +286,13 @@ fn decisive(frames: &[Seen<'_>], caller: &Seen<'_>) -> Outcome {
 }
 
 /// The faulting function is no timer code: who is it?
-fn judge_function(fault: &Seen<'_>) -> Outcome {
+fn judge_function(facts: &CrashFacts, fault: &Seen<'_>) -> Outcome {
     match fault.family.map(|family| family.id) {
+        // The compiler may have put the timer's list operations into their callers.
+        Some("mfe-expiry") if is_list_operation(facts) => inlined(fault),
+        Some("mfe") if fault.symbol == Some(FORWARDING) && is_list_operation(facts) => {
+            inlined(fault)
+        }
         Some("mfe" | "mfe-expiry") => Outcome::Found(vec![
             Evidence::pro(
                 "frame.mfe",
@@ -199,10 +328,47 @@ fn judge_function(fault: &Seen<'_>) -> Outcome {
     }
 }
 
+/// A list operation inside the forwarding function or the expiry itself.
+fn inlined(fault: &Seen<'_>) -> Outcome {
+    Outcome::Found(vec![
+        Evidence::pro(
+            "frame.mfe-list",
+            Strength::Strong,
+            Basis::Inference,
+            format!(
+                "{} itself faulted in a list operation: the multicast forwarding timer, its code \
+                 built into its caller",
+                fault.text
+            ),
+        )
+        .at("faulting frame"),
+    ])
+}
+
+/// The faulting instruction works on a list, at the address that faulted.
+fn is_list_operation(facts: &CrashFacts) -> bool {
+    let fault = &facts.fault;
+    let list = |kind: &str| matches!(kind, "list-unlink" | "list-insert" | "list-walk");
+    fault.instruction_kind.as_deref().is_some_and(list)
+        && fault.effective_address.is_none_or(|(_, agrees)| agrees)
+}
+
 fn against(id: &'static str, strength: Strength, summary: String, place: &str) -> Outcome {
     Outcome::Found(vec![
         Evidence::contra(id, strength, Basis::PublicSymbol, summary).at(place),
     ])
+}
+
+/// True when an expired forwarding entry was being removed.
+pub(super) fn expired(facts: &CrashFacts) -> bool {
+    let frames = frames(facts);
+    let removal = |frame: &&Seen<'_>| frame.symbol.is_some_and(|s| s.starts_with("IppRemoveMfe"));
+    let Some(at) = frames.iter().position(|frame| removal(&frame)) else {
+        return false;
+    };
+    frames
+        .get(at + 1)
+        .is_some_and(|frame| frame.family.is_some_and(|f| f.id == "mfe-expiry"))
 }
 
 /// Multicast forwarding anywhere on the faulting part of the stack.
@@ -257,6 +423,23 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
             format!("{text}: a list operation that checks its links, which Windows 6.0 has not"),
             "faulting instruction",
         ),
+        ("list-unlink" | "list-insert" | "list-walk", Some((_, true)))
+            if facts.memory.is_some() && !torn(facts) =>
+        {
+            Outcome::Found(vec![
+                Evidence::pro(
+                    "instruction.list-operation-unproven",
+                    Strength::Weak,
+                    Basis::Inference,
+                    format!(
+                        "{text}: a list operation, and the registers give the address that faulted; \
+                         the dump's memory does not show the list torn as a race tears it, so \
+                         somebody else may have written over it"
+                    ),
+                )
+                .at("faulting instruction"),
+            ])
+        }
         ("list-unlink" | "list-insert" | "list-walk", Some((_, true))) => Outcome::Found(vec![
             Evidence::pro(
                 "instruction.list-operation",
@@ -272,6 +455,65 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
             "{text}: a list operation whose address the registers do not confirm"
         )),
         _ => Outcome::Neutral(format!("{text}: no list operation")),
+    }
+}
+
+/// Memory shows a list of forwarding entries with valid pointers that disagree.
+fn torn(facts: &CrashFacts) -> bool {
+    facts.memory.as_ref().is_some_and(|memory| {
+        let of = |finding: &Finding| {
+            finding.kind == "torn-list" && finding.tag.as_deref() == Some(FORWARDING_TAG)
+        };
+        memory.findings.iter().any(of)
+    })
+}
+
+/// Kernel frames that later versions of Windows brought.
+pub(super) fn dated(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "frame.dated",
+        question: "Do kernel frames show a Windows later than 6.0?",
+        outcome: judge_dated(facts),
+    }
+}
+
+fn judge_dated(facts: &CrashFacts) -> Outcome {
+    let Some(stack) = &facts.stack else {
+        return Outcome::Blind("no call stack could be walked".to_owned());
+    };
+    let kernel = |frame: &&FrameFacts| {
+        let module = facts
+            .modules
+            .locate(frame.ip)
+            .and_then(|(id, _)| facts.modules.get(id)?.name.as_deref());
+        module.is_some_and(is_kernel)
+    };
+    let mut named = false;
+    for frame in stack.frames.iter().filter(kernel) {
+        let Some(name) = frame
+            .name
+            .as_ref()
+            .filter(|name| matches!(name.kind.as_str(), "exact" | "cold"))
+        else {
+            continue;
+        };
+        named = true;
+        let later = |(function, _): &&(&str, &str)| name.symbol == *function;
+        if let Some((function, since)) = LATER_FRAMES.iter().find(later) {
+            return Outcome::Found(vec![
+                Evidence::contra(
+                    "frame.later-windows",
+                    Strength::Excluding,
+                    Basis::PublicSource,
+                    format!("{function} is on the stack, which came with {since}"),
+                )
+                .at("kernel frames"),
+            ]);
+        }
+    }
+    match named {
+        true => Outcome::Neutral("no kernel frame is of a later Windows".to_owned()),
+        false => Outcome::Blind("no kernel frame has a certain name".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
 
-use super::{Context, Evidence, Observation, Outcome, Strength};
+use super::{Context, Evidence, Observation, Outcome, Strength, frames};
 
 /// Idle lifetime of a forwarding entry, in seconds: no entry expires before.
 const IDLE_LIFETIME: u64 = 180;
@@ -38,6 +38,18 @@ pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 pub(super) fn uptime(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.dump.uptime.map(|uptime| uptime / SECOND) {
         None => Outcome::Blind("the dump does not say how long the system had been up".to_owned()),
+        Some(seconds) if seconds < IDLE_LIFETIME && frames::expired(facts) => Outcome::Found(vec![
+            Evidence::contra(
+                "machine.too-early-for-expiry",
+                Strength::Weak,
+                Basis::PublicSymbol,
+                format!(
+                    "an entry expired {seconds} s after start-up: the idle lifetime is \
+                     {IDLE_LIFETIME} s, so it had another one"
+                ),
+            )
+            .at("uptime"),
+        ]),
         Some(seconds) if seconds < IDLE_LIFETIME => Outcome::Neutral(format!(
             "up for {seconds} s: no forwarding entry can have expired yet (that takes \
              {IDLE_LIFETIME} s), but the forwarding path can fail at once"

@@ -39,6 +39,12 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     } else if let Some(finding) = tagged("pool-block") {
         found.push(piece("memory.mfe-block", Strength::Strong, finding));
     }
+    if let Some(finding) = tagged("overwritten-list") {
+        found.push(Evidence {
+            supports: false,
+            ..piece("memory.overwritten-list", Strength::Moderate, finding)
+        });
+    }
     if let Some(finding) = tagged("torn-list") {
         found.push(piece("memory.torn-list", Strength::Decisive, finding));
     }

@@ -6,6 +6,7 @@
 pub mod articles;
 mod code;
 mod conditions;
+mod filters;
 mod forwarding;
 mod frames;
 mod inventory;
@@ -13,6 +14,7 @@ mod lock;
 pub mod look_alikes;
 mod machine;
 mod memory;
+mod parameters;
 mod place;
 mod processors;
 pub mod servicing;
@@ -107,17 +109,23 @@ const OBSERVERS: &[Observer] = &[
     servicing::kernel_dump,
     servicing::system,
     servicing::tcpip,
+    servicing::code_check,
     servicing::co_dating,
     inventory::observe,
     code::role,
     code::irql,
+    parameters::place,
+    parameters::pattern,
     machine::processors,
     machine::uptime,
     forwarding::observe,
     place::fault_location,
     place::one_frame_out,
+    place::hang,
     frames::nearest_caller,
     frames::on_stack,
+    frames::dated,
+    filters::observe,
     frames::instruction,
     memory::observe,
     lock::observe,

@@ -2,12 +2,12 @@
 //!
 //! Without names a module is all there is: it makes the defect possible, never more.
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, StackFacts};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{self, RoleKind};
 use crate::unwind::names::is_kernel;
 
-use super::{Context, Evidence, Observation, Outcome, Strength};
+use super::{Context, Evidence, Observation, Outcome, Strength, frames};
 
 /// The modules that hold the timer queue's code.
 const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
@@ -87,6 +87,46 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
              driver that is gone"
         )),
     }
+}
+
+/// For a forced dump: a processor that hangs in the code that works on the timer queue.
+pub(super) fn hang(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "hang.location",
+        question: "In a forced dump: does a processor hang in the code that works on the timer queue?",
+        outcome: judge_hang(facts),
+    }
+}
+
+fn judge_hang(facts: &CrashFacts) -> Outcome {
+    if !frames::is_forced(facts) {
+        return Outcome::Neutral("nobody forced the dump".to_owned());
+    }
+    let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
+    let stacks: Vec<&StackFacts> = facts.stack.iter().chain(others).collect();
+    if stacks.is_empty() {
+        return Outcome::Blind("no call stack could be walked".to_owned());
+    }
+    let hanging = stacks.into_iter().find_map(|stack| {
+        let frame = stack.frames.first()?;
+        let name = module_name(facts, frame.ip)?;
+        let why = frames::stuck(facts, stack).filter(|_| is_one_of(name, QUEUE_MODULES))?;
+        Some((frame.ip, name, why))
+    });
+    let Some((ip, name, why)) = hanging else {
+        return Outcome::Neutral(
+            "no processor is known to hang in tcpip.sys or netio.sys".to_owned(),
+        );
+    };
+    Outcome::Found(vec![
+        Evidence::pro(
+            "hang.in-queue-module",
+            Strength::Moderate,
+            Basis::Inference,
+            format!("a processor hangs in {}: {why}", name.to_ascii_lowercase()),
+        )
+        .at(place(facts, ip)),
+    ])
 }
 
 /// For a fault in the kernel: the first frame outside it.

@@ -3,7 +3,7 @@
 //! The answer serves twice: as evidence about the crash (fixed code cannot fail this way) and as
 //! the hotfix's applicability to the machine. It is worked out once, here.
 
-use crate::facts::{CrashFacts, Format};
+use crate::facts::{CrashFacts, Format, LockCheckFacts, LockFact};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::defect::{self, DateFinding};
@@ -62,10 +62,65 @@ pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
                 .to_owned(),
         );
     };
-    if let Some((version, source)) = claim(tcpip, builds) {
-        return by_version(facts, builds, version, source);
+    let by_name = claim(tcpip, builds);
+    let check = facts.code.lock_check.as_ref();
+    match (by_name, check) {
+        (Some((version, source)), None) => by_version(facts, builds, version, source),
+        (Some((version, source)), Some(check)) => {
+            with_code(by_version(facts, builds, version, source), check)
+        }
+        (None, Some(check)) => with_code(by_date(facts, tcpip), check),
+        (None, None) => by_date(facts, tcpip),
     }
-    by_date(facts, tcpip)
+}
+
+/// What the code itself shows outweighs a version, a table and a date: it is the fix, or lacks it,
+/// whatever it is called. A version that says fixed stands against code that shows the defect: then
+/// nothing is certain.
+fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
+    let (state, words) = match check.finding {
+        LockFact::Unknown => return said,
+        LockFact::ReadLock => (FixState::NotFixed, "has the defect"),
+        LockFact::WriteLock => (FixState::Fixed, "has the fix"),
+    };
+    let known = !said.by_date && said.state != FixState::Unknown;
+    let contradicted = known && said.state == FixState::Fixed && state == FixState::NotFixed;
+    let agrees = known && said.state == state;
+    let mut decided_from = said.decided_from.clone();
+    decided_from.push(DecidedFrom {
+        file: KB943650.decides.to_owned(),
+        version: None,
+        source: if check.source == "image" {
+            "image"
+        } else {
+            "memory"
+        },
+        basis: "code",
+    });
+    let reason = format!("{}; its code {words}: {}", said.reason, check.reason);
+    if agrees {
+        return Servicing {
+            reason,
+            decided_from,
+            ..said
+        };
+    }
+    Servicing {
+        state: if contradicted {
+            FixState::Unknown
+        } else {
+            state
+        },
+        by_date: false,
+        applicability: match (contradicted, state) {
+            (true, _) => Applicability::Unknown,
+            (false, FixState::NotFixed) => Applicability::Applicable,
+            (false, _) => Applicability::IncludedInLaterUpdate,
+        },
+        basis: Basis::PublicSymbol,
+        reason,
+        decided_from,
+    }
 }
 
 fn unknown(reason: String) -> Servicing {
@@ -320,6 +375,42 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
         (FixState::Unknown, _) => return Outcome::Blind(reason),
     };
     Outcome::Found(vec![evidence.at("tcpip.sys")])
+}
+
+/// The lock that the forwarding code holds when it restarts a timer: the fix or the defect, seen.
+pub(super) fn code_check(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match &facts.code.lock_check {
+        None => Outcome::Blind(
+            "neither the symbols nor the code of tcpip.sys are at hand, or the Windows build decides \
+             already"
+                .to_owned(),
+        ),
+        Some(check) => judge_code_check(check),
+    };
+    Observation {
+        observer: "build.code-check",
+        question: "Does the code take the write lock before it restarts a forwarding entry's timer?",
+        outcome,
+    }
+}
+
+fn judge_code_check(check: &LockCheckFacts) -> Outcome {
+    let evidence = match check.finding {
+        LockFact::Unknown => return Outcome::Neutral(check.reason.clone()),
+        LockFact::ReadLock => Evidence::pro(
+            "build.unfixed-by-code",
+            Strength::Strong,
+            Basis::PublicSymbol,
+            format!("the code of tcpip.sys has the defect: {}", check.reason),
+        ),
+        LockFact::WriteLock => Evidence::contra(
+            "build.fixed-by-code",
+            Strength::Excluding,
+            Basis::PublicSymbol,
+            format!("the code of tcpip.sys has the fix: {}", check.reason),
+        ),
+    };
+    Outcome::Found(vec![evidence.at(format!("tcpip.sys ({})", check.source))])
 }
 
 /// In-box drivers that no network hotfix replaces. Their link times show when the system's

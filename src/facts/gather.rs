@@ -8,7 +8,7 @@ use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::triage::Copied;
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
-use crate::kernel::{DebuggerData, process};
+use crate::kernel::{DebuggerData, process, structures as layouts};
 use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
@@ -32,6 +32,7 @@ struct Structures {
     build_lab: Option<String>,
     process: Option<String>,
     thread: Option<u64>,
+    dpc_time: Option<(u32, u32)>,
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
@@ -55,9 +56,13 @@ pub fn gather_with(
 ) -> CrashFacts {
     let KernelDump {
         header,
-        body,
+        mut body,
         damage,
     } = dump;
+    let listed = match &mut body {
+        Body::Triage(triage) => modules(triage),
+        Body::Physical(_) | Body::None => Modules::default(),
+    };
     let triage = match &body {
         Body::Triage(triage) => Some(triage.as_ref()),
         Body::Physical(_) | Body::None => None,
@@ -68,23 +73,37 @@ pub fn gather_with(
         )),
         _ => None,
     };
+    let space = triage.map(|triage| address_space(reader, &header, triage));
     let structures = triage
-        .map(|triage| structures(reader, &header, triage))
+        .zip(space.as_ref())
+        .map(|(triage, space)| structures(reader, &header, triage, space))
         .unwrap_or_default();
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
     let mut modules = match &mut memory {
         Some(memory) => std::mem::take(&mut memory.modules),
-        None => triage.map(modules).unwrap_or_default(),
+        None => listed,
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
-        None => triage
-            .and_then(|triage| investigate(reader, &header, triage, &mut modules, library, budget)),
+        None => triage.zip(space.as_ref()).and_then(|(triage, space)| {
+            investigate(
+                reader,
+                &header,
+                (triage, space),
+                &mut modules,
+                library,
+                budget,
+            )
+        }),
     };
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
+    let dpc_time = structures.dpc_time.or_else(|| {
+        let processors = &memory.facts.as_ref()?.processors;
+        processors.iter().find(|p| p.crashed)?.dpc_time
+    });
     damage.extend(memory.damage);
     let (fault, stack, bucket, code) = match found {
         Some(Found {
@@ -138,6 +157,7 @@ pub fn gather_with(
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
         memory: memory.facts,
         code,
+        dpc_time,
     }
 }
 
@@ -146,14 +166,13 @@ pub fn gather_with(
 fn investigate(
     reader: &PagedReader<'_>,
     header: &Header,
-    triage: &TriageDump,
+    (triage, space): (&TriageDump, &Sparse<'_>),
     modules: &mut Modules,
     library: Option<&SymbolLibrary>,
     budget: &Budget,
 ) -> Option<Found> {
-    let space = address_space(reader, header, triage);
-    let session = Session::new(modules, &space, library, header.machine?);
-    let crash = Crash::from_triage(reader, header, triage, &space, &session)?;
+    let session = Session::new(modules, space, library, header.machine?);
+    let crash = Crash::from_triage(reader, header, triage, space, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
@@ -258,18 +277,17 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-fn modules(triage: &TriageDump) -> Modules {
+/// The drivers as modules; their paths are moved, not copied.
+fn modules(triage: &mut TriageDump) -> Modules {
     let list: Vec<Module> = triage
         .drivers
-        .iter()
+        .iter_mut()
         .map(|driver| {
-            let name = driver.path.as_deref().map(file_name);
+            let path = driver.path.take();
+            let name = path.as_deref().map(|path| file_name(path).to_owned());
             Module {
-                name: name.map(str::to_owned),
-                path: driver
-                    .path
-                    .clone()
-                    .filter(|path| Some(path.as_str()) != name),
+                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                name,
                 base: driver.base,
                 size: driver.size_of_image,
                 time_date_stamp: driver.time_date_stamp,
@@ -299,7 +317,12 @@ fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
 }
 
 /// Reads the few fields that the copies of kernel structures hold for a report.
-fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Structures {
+fn structures(
+    reader: &PagedReader<'_>,
+    header: &Header,
+    triage: &TriageDump,
+    space: &Sparse<'_>,
+) -> Structures {
     let copy = |piece: Option<Copied>| {
         piece.and_then(|piece| {
             reader
@@ -308,7 +331,6 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         })
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
-    let space = address_space(reader, header, triage);
     let thread = current_thread(reader, header, triage);
     Structures {
         service_pack: kdbg
@@ -320,12 +342,30 @@ fn structures(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) ->
         build_lab: kdbg
             .as_ref()
             .and_then(DebuggerData::nt_build_lab)
-            .and_then(|at| build_lab(&space, Gva(header.truncate(at)))),
+            .and_then(|at| build_lab(space, Gva(header.truncate(at)))),
         process: copy(triage.process).and_then(|eprocess| {
             process::image_file_name(&eprocess, header.build?, header.machine?)
         }),
         thread,
+        dpc_time: dpc_time(reader, header, triage),
     }
+}
+
+/// KPRCB.DpcTimeCount and DpcTimeLimit, at the offsets of exactly this build.
+fn dpc_time(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Option<(u32, u32)> {
+    let layout = layouts::find(header.build, header.machine?)?;
+    let copy = triage.prcb?;
+    let field = |at: u64| {
+        let mut bytes = [0; 4];
+        let inside = at.checked_add(4).is_some_and(|end| end <= copy.room);
+        let offset = copy.offset.checked_add(at).filter(|_| inside)?;
+        reader.read_exact_at(offset, &mut bytes).ok()?;
+        Some(u32::from_le_bytes(bytes))
+    };
+    Some((
+        field(layout.prcb_dpc_time_count)?,
+        field(layout.prcb_dpc_time_limit)?,
+    ))
 }
 
 /// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
@@ -359,16 +399,10 @@ pub fn address_space<'a>(
         .into_iter()
         .flatten(),
     );
-    let space = Sparse::new(reader, &blocks);
     // Where the processor block belongs is known only where the array that leads to it is held.
-    let prcb = prcb_address(reader, header, triage, &space);
-    match placed(prcb, triage.prcb, BlockKind::Prcb) {
-        Some(block) => {
-            blocks.push(block);
-            Sparse::new(reader, &blocks)
-        }
-        None => space,
-    }
+    let prcb = prcb_address(reader, header, triage, &blocks);
+    blocks.extend(placed(prcb, triage.prcb, BlockKind::Prcb));
+    Sparse::new(reader, &blocks)
 }
 
 /// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
@@ -438,7 +472,7 @@ fn prcb_address(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    space: &Sparse<'_>,
+    blocks: &[Block],
 ) -> Option<u64> {
     let kdbg = debugger_data(reader, triage)?;
     let copy = triage.prcb?;
@@ -453,8 +487,9 @@ fn prcb_address(
     }
     let entry = u64::from(u8::from_le_bytes(number)).checked_mul(header.pointer as u64)?;
     let array = Gva(header.truncate(kdbg.processor_block()?));
-    space
-        .read_pointer(array.checked_add(entry)?, header.pointer)
+    let at = array.checked_add(entry)?;
+    Sparse::around(reader, blocks, at, header.pointer as u64)
+        .read_pointer(at, header.pointer)
         .ok()
         .filter(|address| *address != 0)
 }

@@ -331,4 +331,8 @@ pub struct CrashFacts {
     /// What was read from the network stack's code.
     #[serde(default)]
     pub code: CodeFacts,
+    /// Clock ticks that the DPC of the processor that crashed had taken, and the limit
+    /// (KPRCB.DpcTimeCount, DpcTimeLimit).
+    #[serde(default)]
+    pub dpc_time: Option<(u32, u32)>,
 }

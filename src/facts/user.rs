@@ -102,6 +102,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         ),
         memory: None,
         code: CodeFacts::default(),
+        dpc_time: None,
     }
 }
 

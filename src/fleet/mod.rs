@@ -1,7 +1,11 @@
 //! What many dumps say together: machines, buckets, tickets. Pure functions of summaries.
 
 pub mod bucket;
+mod crash;
 pub mod machine;
+mod member;
+mod signs;
+mod spool;
 #[cfg(feature = "tickets")]
 pub mod template;
 pub mod ticket;
@@ -10,3 +14,4 @@ pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
 pub use machine::Fleet;
+pub use spool::Machines;

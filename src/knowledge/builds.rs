@@ -136,6 +136,14 @@ impl BuildTable {
 
     /// Looks a module up. Stamp *and* size have to agree, and the file name (any case) as well.
     pub fn identify(&self, file: &str, time_date_stamp: u32, size_of_image: u32) -> Identified<'_> {
+        // Most modules of a dump are not in the table: told without making a key.
+        let first = (time_date_stamp, size_of_image, String::new());
+        let nearest = self.by_identity.range(first..).next();
+        if nearest
+            .is_none_or(|((stamp, size, _), _)| (*stamp, *size) != (time_date_stamp, size_of_image))
+        {
+            return Identified::Unknown;
+        }
         let key = (time_date_stamp, size_of_image, file.to_ascii_lowercase());
         match self.by_identity.get(&key).map(Vec::as_slice) {
             None | Some([]) => Identified::Unknown,

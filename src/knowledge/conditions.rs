@@ -32,8 +32,8 @@ pub struct Conditions {
     pub stack_modules: List<Text>,
     /// The function nearest the fault has a name (true) or none (false).
     pub named: Option<bool>,
-    /// The faulting module, or one of the first certain frames, is not part of Windows (true) or
-    /// none of them is foreign (false).
+    /// The faulting module is not part of Windows, or one of the first certain frames is not and was
+    /// called by a driver of Windows (true); or there is none such (false).
     pub foreign: Option<bool>,
     /// Loaded drivers by file name; `*` stands for any text.
     pub loaded: List<Text>,

@@ -50,6 +50,8 @@ open_enum! {
         Unfixed = "unfixed",
         /// The fault is where the defect strikes.
         Struck = "struck",
+        /// A processor of a forced dump hangs where the defect strikes.
+        Hangs = "hangs",
         /// The code is one that the defect raises at the fault itself.
         RightCode = "right-code",
         /// The defect's own code by name and position.

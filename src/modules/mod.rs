@@ -4,8 +4,10 @@
 //! Knows how to find the module of an address. Does not read images; versions are told to it.
 
 pub mod from_memory;
+mod packed;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bytes::ModuleId;
 
@@ -97,7 +99,7 @@ pub enum SymbolState {
 }
 
 /// One loaded module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// Last component of the path; `None` when the dump's name cannot be read.
     pub name: Option<String>,
@@ -118,7 +120,6 @@ pub struct Module {
     /// What became of its symbols.
     pub symbols: SymbolState,
     /// Files that were found in its place.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrong_files: Vec<WrongFile>,
 }
 
@@ -148,8 +149,7 @@ pub struct UnloadedModule {
 }
 
 /// The modules of one dump in the order of the dump's own list, with an index by address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<Module>", into = "Vec<Module>")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Modules {
     list: Vec<Module>,
     by_base: Vec<(u64, u16)>,
@@ -164,6 +164,21 @@ impl From<Vec<Module>> for Modules {
             .collect();
         by_base.sort_unstable();
         Modules { list, by_base }
+    }
+}
+
+/// As one string: see `packed`.
+impl Serialize for Modules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&packed::pack(&self.list))
+    }
+}
+
+impl<'de> Deserialize<'de> for Modules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Modules, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let list = packed::unpack(&text).ok_or_else(|| D::Error::custom("not packed modules"))?;
+        Ok(Modules::from(list))
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::model::{self as m, Report};
+use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
@@ -97,15 +98,22 @@ fn empty(tool: m::Tool, input: Input<'_>) -> Report {
     }
 }
 
-/// The report on one crash.
+/// The report on one crash. For [`m::Detail::Summary`] what no summary holds is not made at all: that
+/// is most of the work of a scan's report.
 pub fn build(
     tool: m::Tool,
     input: Input<'_>,
     facts: &CrashFacts,
     (main, others): (&AnswerOf, &[AnswerOf]),
     notes: Vec<m::Note>,
+    detail: m::Detail,
 ) -> Report {
     let pointer = facts.dump.pointer;
+    let full = detail == m::Detail::Full;
+    let fault = facts.bugcheck.map(|_| fault(facts, full));
+    let place = fault
+        .as_ref()
+        .and_then(|fault| fault.location.as_ref()?.module.as_deref());
     let degraded = !facts.dump.damage.is_empty()
         || notes
             .iter()
@@ -132,11 +140,20 @@ pub fn build(
         header_context: facts
             .header_context
             .as_ref()
+            .filter(|_| full)
             .map(|context| header_context(facts, context)),
-        fault: facts.bugcheck.map(|_| fault(facts)),
-        stack: facts.stack.as_ref().map(|s| stack(facts, s)),
-        modules: (!facts.modules.is_empty()).then(|| modules(facts)),
-        unloaded_modules: facts.unloaded.as_ref().map(|list| {
+        stack: facts.stack.as_ref().map(|s| {
+            let most = if full {
+                usize::MAX
+            } else {
+                summary::frames(s.faulting_activity)
+            };
+            stack(facts, s, most)
+        }),
+        modules: (!facts.modules.is_empty())
+            .then(|| modules(facts, |name| full || summary::holds(name, place))),
+        fault,
+        unloaded_modules: facts.unloaded.as_ref().filter(|_| full).map(|list| {
             list.iter()
                 .map(|module| m::UnloadedModule {
                     name: module.name.clone(),
@@ -145,11 +162,11 @@ pub fn build(
                 })
                 .collect()
         }),
-        other_processors: facts.memory.as_ref().map(|memory| {
+        other_processors: facts.memory.as_ref().filter(|_| full).map(|memory| {
             memory
                 .other_stacks
                 .iter()
-                .map(|s| stack(facts, s))
+                .map(|s| stack(facts, s, usize::MAX))
                 .collect()
         }),
         memory_findings: facts
@@ -365,7 +382,7 @@ fn header_context(facts: &CrashFacts, context: &ContextFacts) -> m::HeaderContex
     }
 }
 
-fn fault(facts: &CrashFacts) -> m::Fault {
+fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
     let pointer = facts.dump.pointer;
     let fault = &facts.fault;
     m::Fault {
@@ -387,17 +404,18 @@ fn fault(facts: &CrashFacts) -> m::Fault {
                 value: Hex::address(value, pointer),
                 agrees,
             }),
-        registers: registers(&fault.registers, pointer),
+        registers: full.then(|| registers(&fault.registers, pointer)).flatten(),
     }
 }
 
-fn stack(facts: &CrashFacts, stack: &StackFacts) -> m::Stack {
+fn stack(facts: &CrashFacts, stack: &StackFacts, most: usize) -> m::Stack {
     let pointer = facts.dump.pointer;
     m::Stack {
         processor: stack.processor,
         frames: stack
             .frames
             .iter()
+            .take(most)
             .zip(0u32..)
             .map(|(frame, index)| {
                 let place = location(facts, frame.ip, frame.name.as_ref());
@@ -420,11 +438,13 @@ fn stack(facts: &CrashFacts, stack: &StackFacts) -> m::Stack {
     }
 }
 
-fn modules(facts: &CrashFacts) -> Vec<m::Module> {
+/// The modules that `wanted` takes by their names.
+fn modules(facts: &CrashFacts, wanted: impl Fn(Option<&str>) -> bool) -> Vec<m::Module> {
     let pointer = facts.dump.pointer;
     facts
         .modules
         .iter()
+        .filter(|module| wanted(module.name.as_deref()))
         .map(|module| {
             let version = module.version.as_ref().map(|claim| {
                 let [major, minor, build, revision] = claim.version;

@@ -12,6 +12,7 @@ use super::model::{
     Stack, Status, System, Tool,
 };
 use super::values::Hex;
+use crate::knowledge::hotfix::KB943650;
 use crate::verdict::{MatchStatus, Verdict};
 
 /// Most frames that a summary holds.
@@ -148,12 +149,7 @@ impl Summary {
             .modules
             .unwrap_or_default()
             .into_iter()
-            .filter(|module| {
-                module
-                    .name
-                    .as_deref()
-                    .is_some_and(|name| always(name) || place.as_deref() == Some(name))
-            })
+            .filter(|module| holds(module.name.as_deref(), place.as_deref()))
             .collect();
         Summary {
             record_type: RecordType::Report,
@@ -185,11 +181,7 @@ impl Summary {
                 effective_address: fault.effective_address,
             }),
             stack: report.stack.map(|mut stack| {
-                let own = stack
-                    .faulting_activity
-                    .and_then(|n| usize::try_from(n).ok())
-                    .unwrap_or(FRAMES);
-                stack.frames.truncate(own.min(FRAMES));
+                stack.frames.truncate(frames(stack.faulting_activity));
                 stack
             }),
             memory_findings: report.memory_findings.unwrap_or_default(),
@@ -222,7 +214,24 @@ fn hotfix(hotfix: super::model::Hotfix) -> SummaryHotfix {
     }
 }
 
+/// True when a summary holds the module `name` of a dump whose fault lies in the module `place`.
+pub(super) fn holds(name: Option<&str>, place: Option<&str>) -> bool {
+    name.is_some_and(|name| always(name) || place == Some(name))
+}
+
+/// How many frames a summary holds of a stack with this many of the faulting activity.
+pub(super) fn frames(faulting_activity: Option<u32>) -> usize {
+    faulting_activity
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(FRAMES)
+        .min(FRAMES)
+}
+
+/// The kernel, the network drivers, and every file of the hotfix's package: evidence names them.
 fn always(name: &str) -> bool {
+    if KB943650.role(name).is_some() {
+        return true;
+    }
     let stem = name.split('.').next().unwrap_or(name);
     MODULES
         .iter()

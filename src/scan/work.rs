@@ -231,7 +231,10 @@ impl<'a> Worker<'a> {
 
     fn analyse(&self, item: &Item, bytes: &dyn ReadAt, info: &SourceInfo) -> Record {
         // One bad dump never takes the others with it.
-        match contained(|| self.job.engine.explain(bytes, info)) {
+        match contained(|| {
+            let detail = self.job.options.detail;
+            self.job.engine.explain(bytes, info, detail)
+        }) {
             Ok(triaged) => self.record(item, triaged),
             Err(_) => self.unreadable(item, info, &defect()),
         }
@@ -376,7 +379,11 @@ pub fn rejudge(
         relative: relative.to_owned(),
         attempt: 0,
     };
-    Some(record(job, &item, job.engine.judge(facts, input)))
+    Some(record(
+        job,
+        &item,
+        job.engine.judge(facts, input, job.options.detail),
+    ))
 }
 
 /// Failures that say nothing about the content: the next run tries again.

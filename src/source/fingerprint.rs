@@ -13,8 +13,9 @@ const KEPT: usize = 16;
 /// Bytes of one read when everything is hashed.
 const CHUNK: usize = 256 * 1024;
 
-/// `f1:` and 32 hex digits: the first 16 bytes of the SHA-256 of the size (8 bytes, little-endian), the
-/// first 192 KiB and the last 4 KiB. Not an integrity proof: bytes between are not looked at.
+/// `f1:` and 32 hex digits: the first 16 bytes of the BLAKE3 hash of the size (8 bytes, little-endian), the
+/// first 192 KiB and the last 4 KiB. Not an integrity proof: bytes between are not looked at. BLAKE3,
+/// because a scan takes the fingerprint of every file: SHA-256 took half of its time.
 ///
 /// # Errors
 /// [`ReadError::Io`] when the source cannot be read.
@@ -49,12 +50,10 @@ pub fn fingerprint_with(source: &dyn ReadAt, prefix: &[u8]) -> Result<String, Re
         None => source.read_up_to(start, &mut tail)?,
     };
     tail.truncate(read);
-    let digest = Sha256::new()
-        .chain_update(size.to_le_bytes())
-        .chain_update(head)
-        .chain_update(&tail)
-        .finalize();
-    Ok(format!("f1:{}", hex(digest.iter().take(KEPT))))
+    let mut hash = blake3::Hasher::new();
+    hash.update(&size.to_le_bytes()).update(head).update(&tail);
+    let digest = hash.finalize();
+    Ok(format!("f1:{}", hex(digest.as_bytes().iter().take(KEPT))))
 }
 
 /// The SHA-256 of all bytes in lower-case hex, read in pieces.

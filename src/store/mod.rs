@@ -20,6 +20,12 @@ pub use write::StoreWriter;
 const APPLICATION: i32 = 0x4B42_5452;
 /// `PRAGMA user_version`: raised when a table changes.
 const VERSION: i32 = 1;
+/// Bytes of a page: summary and facts of a small dump lie in two or three.
+const PAGE: u32 = 16 * 1024;
+/// Pages kept in memory, in KiB: about one transaction's.
+const CACHE: u32 = 16 * 1024;
+/// Pages in the log before they are moved to the file, each time with two waits for the disk.
+const LOG_PAGES: u32 = 4096;
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -95,7 +101,8 @@ impl Store {
         )?;
         if empty {
             connection.execute_batch(&format!(
-                "PRAGMA journal_mode = WAL;
+                "PRAGMA page_size = {PAGE};
+                 PRAGMA journal_mode = WAL;
                  BEGIN IMMEDIATE;
                  PRAGMA application_id = {APPLICATION};
                  PRAGMA user_version = {VERSION};
@@ -105,9 +112,10 @@ impl Store {
         }
         let store = Store { connection };
         store.check()?;
-        store.connection.execute_batch(
-            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -8192;",
-        )?;
+        store.connection.execute_batch(&format!(
+            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE};
+             PRAGMA wal_autocheckpoint = {LOG_PAGES};"
+        ))?;
         Ok(store)
     }
 

@@ -24,8 +24,15 @@ impl StoreCatalogue {
 
 impl Catalogue for StoreCatalogue {
     fn lookup(&self) -> Option<Box<dyn Lookup>> {
+        let store = Store::open(&self.path).ok()?;
+        // A new store knows nothing, and what this run adds it has not to ask for.
+        let knows = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+        let select = "SELECT EXISTS (SELECT 1 FROM file)";
+        if !store.connection.query_row(select, [], knows).ok()? {
+            return None;
+        }
         Some(Box::new(StoreLookup {
-            store: Store::open(&self.path).ok()?,
+            store,
             made_by: self.made_by.clone(),
         }))
     }

@@ -9,7 +9,7 @@ use crate::report::records::ScanRecord;
 use crate::scan::{Done, Keeper, Outcome, Record};
 
 /// Entries in one transaction.
-const BATCH: u32 = 1000;
+const BATCH: u32 = 500;
 /// Longest time until what was written is safe.
 const INTERVAL: Duration = Duration::from_millis(500);
 

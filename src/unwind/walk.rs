@@ -42,7 +42,7 @@ pub enum StackKind {
 }
 
 impl StackRange {
-    fn contains(&self, address: u64) -> bool {
+    pub(super) fn contains(&self, address: u64) -> bool {
         self.low <= address && address < self.high
     }
 }

@@ -15,6 +15,9 @@ use super::{FrameData, FrameProgram, names};
 const RETURN_SEARCH: u32 = 32;
 /// Widest distance of a frame pointer from the stack pointer that is believed.
 const WIDEST_FRAME: u64 = 0x8000;
+/// Bytes at the top of a thread's stack in which its first function's frame lies: the floating-point
+/// save area (0x210) and the first frame.
+const TOP_OF_STACK: u64 = 0x400;
 /// Words above the interrupted stack pointer among which KiDispatchInterrupt's return address lies.
 const SAVED_WORDS: usize = 8;
 
@@ -51,8 +54,19 @@ pub(super) fn step(
         .ok_or_else(|| Stuck(Stop::Step("no frame data and no frame pointer".to_owned())))
 }
 
-/// True for the kernel function a thread begins in: it starts the chain with a frame pointer of zero.
+/// True for the kernel function a thread begins in: at the top of its stack, it starts the chain with
+/// a frame pointer of zero.
 fn first_of_thread(walker: &Walker<'_>, from: &Registers) -> bool {
+    let at_top = from.sp().is_some_and(|sp| {
+        walker.stacks.iter().any(|stack| {
+            matches!(stack.kind, StackKind::Thread | StackKind::Idle)
+                && stack.contains(sp)
+                && stack.high - sp <= TOP_OF_STACK
+        })
+    });
+    if !at_top {
+        return false;
+    }
     let kernel = from
         .ip()
         .and_then(|ip| walker.code.module_name(walker.code.module_at(ip)?))
@@ -132,7 +146,7 @@ fn leave_dpc_stack(
 /// True when `ebp` can be the frame pointer of a frame above `slot`: a trap frame lies there, or a
 /// frame pointer further out and a return address.
 fn continues_chain(walker: &Walker<'_>, slot: u64, ebp: u64) -> bool {
-    if ebp % 4 != 0 || ebp <= slot || ebp - slot > WIDEST_FRAME {
+    if !ebp.is_multiple_of(4) || ebp <= slot || ebp - slot > WIDEST_FRAME {
         return false;
     }
     if trap_frame_at(walker, ebp).is_some() {
@@ -321,7 +335,8 @@ fn at_function_border(walker: &Walker<'_>, from: &Registers) -> Option<Outward> 
 /// The caller by the saved frame pointer; a trap frame on the chain is crossed.
 fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     let (sp, ebp) = (from.sp()?, from.get(r::EBP)?);
-    if ebp % 4 != 0 || ebp < sp || ebp - sp > WIDEST_FRAME {
+    let near = ebp >= sp && ebp - sp <= WIDEST_FRAME;
+    if ebp % 4 != 0 || !(near || goes_to_another_stack(walker, from, sp, ebp)) {
         return None;
     }
     if let Some(crossed) = cross(walker, from, ebp) {
@@ -333,7 +348,9 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     if back != 0 {
         scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
         // A saved frame pointer lies further out, or on the stack that was left.
-        let outward = above > ebp || walker.stack_of(above) != walker.stack_of(ebp);
+        let outward = above > ebp
+            || walker.stack_of(above) != walker.stack_of(ebp)
+            || switches_stacks(walker, back);
         if above != 0 && !outward {
             return None;
         }
@@ -342,7 +359,23 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     registers.set_ip(back);
     registers.set_sp(ebp.checked_add(8)?);
     registers.set(r::EBP, above);
-    Some(Outward::new(registers, Trust::FramePointer))
+    let mut outward = Outward::new(registers, Trust::FramePointer);
+    outward.switched = !near;
+    Some(outward)
+}
+
+/// True when a frame pointer may leave the stack: in the function of the kernel that gave its caller
+/// a larger one, or towards a stack whose limits are known.
+fn goes_to_another_stack(walker: &Walker<'_>, from: &Registers, sp: u64, ebp: u64) -> bool {
+    let known = walker
+        .stack_of(ebp)
+        .is_some_and(|stack| !stack.contains(sp));
+    known || from.ip().is_some_and(|ip| switches_stacks(walker, ip))
+}
+
+/// True in the function of the kernel that lets its caller go on on another stack.
+fn switches_stacks(walker: &Walker<'_>, ip: u64) -> bool {
+    names::kernel_function(walker.code, ip).is_some_and(|name| names::switches_stacks(&name))
 }
 
 /// Crosses the trap frame at `at`, if there is one.

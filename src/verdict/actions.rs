@@ -1,6 +1,7 @@
-//! What to do now, in order, and what would settle an open question.
+//! What to do now, in order, for the state found.
 //!
-//! Never recommends the hotfix on a machine it does not fit. Commands are exact.
+//! Never recommends the hotfix on a machine it does not fit. Commands are exact and for Windows 6.0:
+//! PowerShell cmdlets for them do not exist there. Packages and versions are the article's.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,11 @@ use crate::facts::{CrashFacts, Format, Product};
 use crate::knowledge::hotfix::{Architecture, KB943650};
 use crate::knowledge::versions::FixState;
 
+use super::collect;
 use super::{Applicability, MatchStatus, Verdict};
+
+/// Allocations under the tag of forwarding entries that exist without any: the two sets.
+const SETS: u64 = 2;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +23,12 @@ pub struct Action {
     pub id: Cow<'static, str>,
     /// For a person.
     pub text: String,
-    /// The exact command, where there is one.
+    /// The exact command.
     pub command: Option<String>,
 }
 
 impl Action {
-    fn new(id: &'static str, text: impl Into<String>) -> Action {
+    pub(super) fn new(id: &'static str, text: impl Into<String>) -> Action {
         Action {
             id: Cow::Borrowed(id),
             text: text.into(),
@@ -31,10 +36,18 @@ impl Action {
         }
     }
 
-    fn with(mut self, command: impl Into<String>) -> Action {
+    pub(super) fn with(mut self, command: impl Into<String>) -> Action {
         self.command = Some(command.into());
         self
     }
+}
+
+/// What is known about multicast forwarding on the machine, whatever its date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forwarding {
+    On,
+    Off,
+    Unknown,
 }
 
 /// What to do about this crash on this machine.
@@ -53,209 +66,230 @@ pub fn actions(
     );
     let mut list = Vec::new();
     if suspected {
-        list.extend(workaround());
+        list.extend(workaround(facts));
         list.extend(update(facts, servicing, verdict));
-    } else if status < MatchStatus::InsufficientData {
-        list.push(not_this(servicing));
+    } else if verdict == Verdict::DoesNotApply {
+        list.push(not_this(facts, servicing));
     }
-    if verdict == Verdict::Undetermined || (suspected && !matches!(status, MatchStatus::Confirmed))
-    {
-        list.extend(collect(facts));
+    if verdict == Verdict::Undetermined || (suspected && status != MatchStatus::Confirmed) {
+        list.extend(collect::dumps(facts));
     }
     if suspected && facts.dump.format != Format::UserMinidump {
-        list.push(by_hand());
+        list.push(collect::by_hand(facts));
     }
     list
 }
 
 /// The crash is something else; a missing fix is still worth saying.
-fn not_this(servicing: &Servicing) -> Action {
+fn not_this(facts: &CrashFacts, servicing: &Servicing) -> Action {
+    let kb = KB943650.kb;
+    let what = match facts.dump.format {
+        Format::UserMinidump => "A program crashed here, not Windows",
+        _ => "This crash is something else",
+    };
     let missing = matches!(
         servicing.applicability,
         Applicability::Applicable
             | Applicability::PartiallyServiced
             | Applicability::NeedsServicePack
     );
-    if missing {
+    if !missing {
         return Action::new(
             "look-elsewhere",
-            format!(
-                "This crash is something else. The machine {}lacks the fix of {} too; that matters \
-                 only if it forwards multicast.",
-                if servicing.by_date { "probably " } else { "" },
-                KB943650.kb
-            ),
+            format!("{what}: {kb} is no answer to it."),
         );
     }
+    let probably = if servicing.by_date { "probably " } else { "" };
     Action::new(
         "look-elsewhere",
         format!(
-            "This crash is something else: {} is no answer to it.",
-            KB943650.kb
+            "{what}. The machine {probably}lacks the fix of {kb} too; that matters only if it \
+             forwards multicast."
         ),
     )
 }
 
+fn forwarding(facts: &CrashFacts) -> Forwarding {
+    let state = &facts.system.multicast_forwarding;
+    let entries = facts
+        .memory
+        .as_ref()
+        .and_then(|memory| memory.pool_tags.as_ref())
+        .and_then(|tags| tags.iter().find(|count| count.tag == "IPmf"))
+        .is_some_and(|count| count.outstanding > SETS);
+    let known = [state.ipv4, state.ipv6, state.any];
+    if entries || known.contains(&Some(true)) {
+        Forwarding::On
+    } else if known.contains(&Some(false)) {
+        Forwarding::Off
+    } else {
+        Forwarding::Unknown
+    }
+}
+
 /// The workaround comes first: it is immediate and shows within a day whether the suspicion holds.
-fn workaround() -> Vec<Action> {
-    let mut commands = KB943650.workaround.commands.iter();
+fn workaround(facts: &CrashFacts) -> Vec<Action> {
+    let state = forwarding(facts);
+    let commands = |word: &'static str| {
+        KB943650
+            .workaround
+            .commands
+            .iter()
+            .filter(move |row| row.command.contains(word))
+    };
     let mut list = Vec::new();
-    list.extend(commands.next().map(|show| {
-        Action::new(
-            "check-forwarding",
-            "See whether multicast forwarding is on:",
-        )
-        .with(show.command)
-    }));
-    list.extend(commands.next().map(|disable| {
-        Action::new(
-            "workaround",
-            format!(
-                "Workaround: {} {}",
-                KB943650.workaround.text, KB943650.workaround.side_effect
-            ),
-        )
-        .with(disable.command)
-    }));
-    list.extend(commands.map(|disable| {
-        Action::new("workaround", format!("Workaround: {}:", disable.purpose)).with(disable.command)
-    }));
+    if state != Forwarding::On {
+        let text = match state {
+            Forwarding::Off => {
+                "Multicast forwarding is said to be off. If it was on at the crash and was turned \
+                 off afterwards, leave it off until the fix is in. See what it is now:"
+            }
+            _ => "See whether multicast forwarding is on:",
+        };
+        list.extend(commands("show").zip(0..).map(|(row, index)| {
+            let text = if index == 0 {
+                text
+            } else {
+                "The same for IPv6:"
+            };
+            Action::new("check-forwarding", text).with(row.command)
+        }));
+    }
+    if state == Forwarding::Off {
+        return list;
+    }
+    let (side_effect, when) = (
+        KB943650.workaround.side_effect,
+        match state {
+            Forwarding::On => "Workaround, at once: disable multicast forwarding, which was on.",
+            _ => "Workaround, where it is on: disable multicast forwarding.",
+        },
+    );
+    for (row, index) in commands("set").zip(0..) {
+        let text = match index {
+            0 => format!("{when} {side_effect}"),
+            _ => format!("Workaround: {}:", row.purpose),
+        };
+        list.push(Action::new("workaround", text).with(row.command));
+    }
+    // Routing and Remote Access routes multicast on servers only.
+    if facts.system.product != Some(Product::Workstation) {
+        list.push(
+            Action::new(
+                "check-routing",
+                "On a server, see whether Routing and Remote Access routes multicast: an interface \
+                 in IGMP router mode has to be removed there, or forwarding comes back:",
+            )
+            .with("netsh routing ip igmp show interface"),
+        );
+    }
     list
 }
 
 /// What brings the fix, for the state the machine is in.
 fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Action> {
     let mut list = Vec::new();
-    if verdict == Verdict::MayApply && servicing.state != FixState::NotFixed {
+    let unsure = servicing.by_date || servicing.state != FixState::NotFixed;
+    if unsure {
         list.push(
             Action::new(
                 "check-version",
-                "Look at the file version of tcpip.sys on the machine before installing anything, \
+                "Before installing anything look at the file version of tcpip.sys on the machine, \
                  then: kbtriage kb check tcpip.sys=VERSION",
             )
             .with(r#"wmic datafile where name="C:\\Windows\\System32\\drivers\\tcpip.sys" get version"#),
         );
     }
-    let confirmed = matches!(
-        verdict,
-        Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies
-    );
-    let when = if confirmed {
-        "Install"
-    } else {
-        "If the fix is missing and forwarding is on, install"
+    let when = match (verdict, unsure) {
+        (Verdict::MayApply, _) => "If the fix is missing and forwarding is on, install",
+        (_, true) => "If that version lacks the fix, install",
+        (_, false) => "Install",
+    };
+    let first = servicing.applicability == Applicability::NeedsServicePack;
+    let before = match first {
+        true => " Service Pack 1 (KB936330) has to be in first.",
+        false => "",
     };
     list.extend(KB943650.availability.alternatives.iter().map(|other| {
         Action::new(
             "install-service-pack",
             format!(
-                "{when} {} ({}) or a later update: it {}.",
+                "{when} {} ({}): it {}.{before}",
                 other.name, other.kb, other.why
             ),
         )
     }));
-    let package = facts
-        .dump
-        .architecture
-        .as_deref()
-        .and_then(|name| Architecture::ALL.into_iter().find(|a| a.as_str() == name))
-        .and_then(|architecture| main_package(architecture, facts.system.product));
-    if let Some(package) = package {
-        let first = match servicing.applicability {
-            Applicability::NeedsServicePack => "Service Pack 1, then ",
-            _ => "",
-        };
-        list.push(Action::new(
-            "install-hotfix",
-            format!(
-                "Only where neither can be installed: {first}the hotfix itself, by its package \
-                 name {package} (its download was retired).",
-            ),
-        ));
+    if !first {
+        list.extend(later_update(servicing));
     }
+    list.extend(hotfix(facts, first));
     list.push(Action::new("verify", KB943650.availability.afterwards));
     list
 }
 
-/// The package of the edition: a client's on a workstation, else the server's.
-fn main_package(architecture: Architecture, product: Option<Product>) -> Option<&'static str> {
-    let edition = match product {
-        Some(Product::Workstation) => "Package_for_kb943650_client~",
-        _ => "Package_for_kb943650_server~",
-    };
-    KB943650
-        .packages(architecture)
-        .find(|name| name.starts_with(edition))
-}
-
-/// How to get a dump that can answer.
-fn collect(facts: &CrashFacts) -> Vec<Action> {
-    if !matches!(
-        facts.dump.format,
-        Format::KernelTriage | Format::UserMinidump
-    ) {
-        return Vec::new();
-    }
-    vec![
-        Action::new(
-            "collect-kernel-dump",
-            "Have the next crash write a kernel memory dump: it holds file versions, every \
-             processor and the timer table. Set it up and restart:",
-        )
-        .with(
-            r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v CrashDumpEnabled /t REG_DWORD /d 2 /f",
-        ),
-    ]
-}
-
-/// How an engineer with a debugger checks the answer: version, fault, forwarding entries.
-fn by_hand() -> Action {
-    Action::new(
-        "debugger",
-        "Check by hand in a debugger: the version of tcpip.sys, the fault's own registers \
-         (.trap or .cxr), and, in a memory dump, whether forwarding entries exist:",
-    )
-    .with("lmvm tcpip; !analyze -v; !poolused 4 IPmf")
-}
-
-/// What would settle what is still open.
-pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStatus) -> Vec<String> {
-    if status < MatchStatus::InsufficientData || status == MatchStatus::Confirmed {
-        return Vec::new();
-    }
-    if facts.dump.format == Format::UserMinidump {
-        return Vec::new();
-    }
-    let mut list = Vec::new();
-    let tcpip = facts
-        .modules
-        .find(KB943650.decides)
-        .map(|(_, module)| module);
-    if servicing.by_date || servicing.state == FixState::Unknown {
-        list.push(match tcpip {
-            Some(module) => format!(
-                "the version of tcpip.sys: on the machine, or in the image {:08X}{:x} of a store",
-                module.time_date_stamp, module.size
-            ),
-            None => "the version of tcpip.sys on the machine".to_owned(),
-        });
-    }
-    if facts.fault.name.is_none() && tcpip.is_some() {
-        list.push(
-            "the symbols of tcpip.sys and netio.sys: they name the faulting function and its caller"
-                .to_owned(),
-        );
-    }
-    match facts.dump.format {
-        Format::KernelTriage => list.push(
-            "a kernel memory dump of another crash, with the timer table and every processor"
-                .to_owned(),
-        ),
-        Format::KernelHeaderOnly | Format::KernelUnknown => {
-            list.push("a small or a kernel memory dump of another crash".to_owned());
+/// A later update of the branch that has the fix.
+fn later_update(servicing: &Servicing) -> Option<Action> {
+    let newest = KB943650
+        .later_updates
+        .iter()
+        .filter(|row| row.build == 6001)
+        .max_by_key(|row| row.ldr)?;
+    let again = match servicing.applicability {
+        Applicability::PartiallyServiced => {
+            "Files of the package are there, but not its tcpip.sys: restart, and look again. "
         }
-        _ => {}
+        _ => "",
+    };
+    Some(Action::new(
+        "install-later-update",
+        format!(
+            "{again}Or a later update of the LDR branch, such as {} (tcpip.sys {} or later); the GDR \
+             build of the same update does not have the fix.",
+            newest.bulletin, newest.ldr
+        ),
+    ))
+}
+
+/// The hotfix itself, by the names of its packages for the architecture and edition.
+fn hotfix(facts: &CrashFacts, service_pack_first: bool) -> Option<Action> {
+    let own = facts.dump.architecture.as_deref()?;
+    let architecture = Architecture::ALL.into_iter().find(|a| a.as_str() == own)?;
+    let packages = packages(architecture, facts.system.product);
+    if packages.is_empty() {
+        return None;
     }
-    list.push("whether multicast forwarding was on at the crash".to_owned());
-    list
+    let first = match service_pack_first {
+        true => "Service Pack 1 (KB936330), then ",
+        false => "",
+    };
+    Some(Action::new(
+        "install-hotfix",
+        format!(
+            "Only where none of these can be installed: {first}the hotfix itself, by its package \
+             name {} (its download was retired; a restart is required).",
+            packages.join(" or ")
+        ),
+    ))
+}
+
+/// The packages of the edition, as the article names them: a client's on a workstation, a server's
+/// and Server Core's on a server, all where the edition is not known. IA-64 has server packages only.
+fn packages(architecture: Architecture, product: Option<Product>) -> Vec<String> {
+    const CLIENT: (&str, &str) = ("Package_for_kb943650_client~", "");
+    const SERVER: (&str, &str) = ("Package_for_kb943650_server~", "");
+    const CORE: (&str, &str) = ("Package_for_kb943650_sc~", " (Server Core)");
+    let wanted: &[(&str, &str)] = match product {
+        Some(Product::Workstation) => &[CLIENT],
+        Some(Product::Server | Product::DomainController) => &[SERVER, CORE],
+        None => &[CLIENT, SERVER, CORE],
+    };
+    wanted
+        .iter()
+        .filter_map(|(start, edition)| {
+            let name = KB943650
+                .packages(architecture)
+                .find(|name| name.starts_with(start))?;
+            Some(format!("{name}{edition}"))
+        })
+        .collect()
 }

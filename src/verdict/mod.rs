@@ -5,11 +5,13 @@
 
 mod actions;
 mod articles;
+mod collect;
 mod rules;
 
-pub use actions::{Action, actions, would_settle};
+pub use actions::{Action, actions};
 pub use articles::{ArticleAnswer, answer as article_answer};
-pub use rules::{Decision, Missing, Piece, decide, judge};
+pub use collect::would_settle;
+pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
 
 use crate::evidence::Servicing;
 use crate::facts::CrashFacts;

@@ -67,19 +67,8 @@ fn piece(evidence: &Evidence) -> Piece<'_> {
 /// What the pieces say together, by the status rows.
 pub fn judge(pieces: &[Piece<'_>], may_lack_fix: bool) -> Decision {
     let present: Vec<Effect> = effects(pieces, may_lack_fix);
-    let of = |effect: Effect| -> Vec<String> {
-        let cancelled = |piece: &Piece<'_>| piece.unless.iter().any(|e| present.contains(e));
-        pieces
-            .iter()
-            .filter(|piece| piece.effect == effect && !cancelled(piece))
-            .map(|piece| piece.id.to_owned())
-            .collect()
-    };
-    for (effect, status) in [
-        (Effect::Excludes, MatchStatus::Excluded),
-        (Effect::Counters, MatchStatus::Unlikely),
-    ] {
-        let against = of(effect);
+    for (effect, status) in AGAINST {
+        let against = in_force(pieces, effect, &present);
         if !against.is_empty() {
             return Decision {
                 status,
@@ -93,21 +82,91 @@ pub fn judge(pieces: &[Piece<'_>], may_lack_fix: bool) -> Decision {
         .iter()
         .find(|row| row.needs.iter().all(|need| present.contains(need)));
     let needs = row.map_or(&[][..], |row| row.needs);
-    let carries = |effect: Effect| {
-        needs.contains(&effect)
-            || (effect == Effect::Unfixed && needs.contains(&Effect::Vulnerable))
-    };
     let status = row.map_or(MatchStatus::InsufficientData, |row| row.status);
     Decision {
         status,
         rule: row.map_or("the dump lacks what even possible needs", |row| row.rule),
-        decided_by: pieces
-            .iter()
-            .filter(|piece| carries(piece.effect))
-            .map(|piece| piece.id.to_owned())
-            .collect(),
+        decided_by: carrying(pieces, needs),
         missing: missing(&present, status),
     }
+}
+
+/// One rule and whether it held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it gives.
+    pub status: MatchStatus,
+    /// The rule in words.
+    pub rule: &'static str,
+    /// It held.
+    pub held: bool,
+    /// The evidence that it rests on.
+    pub by: Vec<String>,
+    /// What it lacks.
+    pub missing: Vec<Effect>,
+}
+
+/// Every rule in the order in which they are asked; the first that held gave the status.
+pub fn trace(evidence: &[Evidence], may_lack_fix: bool) -> Vec<Step> {
+    let pieces: Vec<Piece<'_>> = evidence.iter().map(piece).collect();
+    let present = effects(&pieces, may_lack_fix);
+    let mut steps: Vec<Step> = AGAINST
+        .into_iter()
+        .map(|(effect, status)| {
+            let by = in_force(&pieces, effect, &present);
+            Step {
+                status,
+                rule: effect.phrase(),
+                held: !by.is_empty(),
+                by,
+                missing: Vec::new(),
+            }
+        })
+        .collect();
+    steps.extend(matching::status_rows().iter().map(|row| {
+        let missing = lacking(row.needs, &present);
+        Step {
+            status: row.status,
+            rule: row.rule,
+            held: missing.is_empty(),
+            by: carrying(&pieces, row.needs),
+            missing,
+        }
+    }));
+    steps
+}
+
+/// What stands before the rows.
+const AGAINST: [(Effect, MatchStatus); 2] = [
+    (Effect::Excludes, MatchStatus::Excluded),
+    (Effect::Counters, MatchStatus::Unlikely),
+];
+
+/// The effects of `needs` that are not present.
+fn lacking(needs: &[Effect], present: &[Effect]) -> Vec<Effect> {
+    let absent = needs.iter().filter(|need| !present.contains(need));
+    absent.copied().collect()
+}
+
+/// Ids of the pieces that carry an effect of `needs`, or one that brings it.
+fn carrying(pieces: &[Piece<'_>], needs: &[Effect]) -> Vec<String> {
+    let vulnerable = needs.contains(&Effect::Vulnerable);
+    pieces
+        .iter()
+        .filter(|p| needs.contains(&p.effect) || (p.effect == Effect::Unfixed && vulnerable))
+        .map(|piece| piece.id.to_owned())
+        .collect()
+}
+
+/// Ids of the pieces with an effect against the match that have not lost their force.
+fn in_force(pieces: &[Piece<'_>], effect: Effect, present: &[Effect]) -> Vec<String> {
+    let cancelled = |piece: &&Piece<'_>| piece.unless.iter().any(|e| present.contains(e));
+    pieces
+        .iter()
+        .filter(|piece| piece.effect == effect)
+        .filter(|piece| !cancelled(piece))
+        .map(|piece| piece.id.to_owned())
+        .collect()
 }
 
 /// The effects of pieces for the match.
@@ -137,12 +196,7 @@ fn missing(present: &[Effect], status: MatchStatus) -> Vec<Missing> {
         .filter(|row| row.status == next)
         .map(|row| Missing {
             status: next,
-            needs: row
-                .needs
-                .iter()
-                .copied()
-                .filter(|need| !present.contains(need))
-                .collect(),
+            needs: lacking(row.needs, present),
         })
         .collect();
     let least = ways.iter().map(|way| way.needs.len()).min();

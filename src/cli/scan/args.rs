@@ -240,9 +240,20 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 }
 
 /// The shard of this Slurm array task (`SLURM_ARRAY_TASK_*`, sbatch(1)) or this pod of an indexed
-/// Kubernetes job (`JOB_COMPLETION_INDEX`; how many there are the job has to say itself).
+/// Kubernetes job (`JOB_COMPLETION_INDEX`; how many there are the job has to say itself). An array of
+/// which only some tasks are run again looks like a smaller one: where `KBTRIAGE_SHARDS` says how many
+/// there are, the task's own number counts.
 fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String> {
     let number = |name: &str| variable(name).and_then(|text| text.trim().parse::<u32>().ok());
+    let shards = number("KBTRIAGE_SHARDS");
+    if let Some((task, count)) = number("SLURM_ARRAY_TASK_ID").zip(shards) {
+        return match (1..=count).contains(&task) {
+            true => Ok(Shard { index: task, count }),
+            false => Err(format!(
+                "--shard auto: KBTRIAGE_SHARDS is {count}, so the array's tasks must be 1 to {count}, not {task}"
+            )),
+        };
+    }
     if let Some(task) = number("SLURM_ARRAY_TASK_ID") {
         let first = number("SLURM_ARRAY_TASK_MIN").unwrap_or(0);
         let step = number("SLURM_ARRAY_TASK_STEP").unwrap_or(1).max(1);
@@ -258,7 +269,7 @@ fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String
         };
     }
     if let Some(index) = number("JOB_COMPLETION_INDEX") {
-        return match (index.checked_add(1), number("KBTRIAGE_SHARDS")) {
+        return match (index.checked_add(1), shards) {
             (Some(index), Some(count)) if index <= count => Ok(Shard { index, count }),
             _ => Err(
                 "--shard auto: KBTRIAGE_SHARDS must say how many completions the job has"
@@ -295,6 +306,23 @@ mod tests {
             Some(value.to_owned())
         };
         assert_eq!(auto_shard(slurm), Ok(Shard { index: 3, count: 6 }));
+        // Task 3 of 16 again, alone: sbatch --array=3.
+        let again = |name: &str| {
+            let value = match name {
+                "SLURM_ARRAY_TASK_ID" | "SLURM_ARRAY_TASK_MIN" | "SLURM_ARRAY_TASK_MAX" => "3",
+                "SLURM_ARRAY_TASK_COUNT" => "1",
+                "KBTRIAGE_SHARDS" => "16",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
+        assert_eq!(
+            auto_shard(again),
+            Ok(Shard {
+                index: 3,
+                count: 16
+            })
+        );
         let pod = |name: &str| {
             let value = match name {
                 "JOB_COMPLETION_INDEX" => "0",

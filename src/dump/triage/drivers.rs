@@ -127,6 +127,9 @@ fn name(reader: &PagedReader<'_>, at: u64) -> Option<String> {
     let units = [length, length / 2]
         .into_iter()
         .find(|units| *units > 0 && *units <= LONGEST_NAME && ends_at(reader, text, *units))?;
+    if let Some(bytes) = reader.held(text, units as usize * 2) {
+        return View(bytes).utf16(0, units as usize);
+    }
     let bytes = reader.read_vec(text, u64::from(units) * 2).ok()?;
     View(&bytes).utf16(0, units as usize)
 }

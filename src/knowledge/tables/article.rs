@@ -130,6 +130,7 @@ pub(in crate::knowledge) static KB943650: Article = Article {
     ],
     workaround: Workaround { text: "Disable multicast forwarding.", side_effect: "Multicast routing through this computer stops. Where Routing and Remote Access routes multicast (IGMP router mode), remove it there as well.", commands: &[
         Command { command: "netsh interface ipv4 show global", purpose: "show whether IPv4 multicast forwarding is on", basis: Basis::Expert },
+        Command { command: "netsh interface ipv6 show global", purpose: "show whether IPv6 multicast forwarding is on", basis: Basis::Inference },
         Command { command: "netsh interface ipv4 set global multicastforwarding=disabled", purpose: "disable it for IPv4", basis: Basis::Expert },
         Command { command: "netsh interface ipv6 set global multicastforwarding=disabled", purpose: "disable it for IPv6", basis: Basis::Inference },
     ] },

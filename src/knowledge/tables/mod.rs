@@ -9,4 +9,4 @@ pub(super) mod entries;
 pub(super) mod matching;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:c8128e36";
+pub(super) const VERSION: &str = "2026-11-22+sha256:604f346f";

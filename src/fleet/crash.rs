@@ -1,0 +1,139 @@
+//! One crash and its dumps: how well it matches, by the evidence of all of them and by what other
+//! dumps of the machine know about the same files.
+
+use std::collections::BTreeMap;
+
+use super::member::Member;
+use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::matching::{self, Effect};
+use crate::knowledge::versions::{FileVersion, FixState, judge as judge_version};
+use crate::report::{Code, unix_from_rfc3339};
+use crate::verdict::{Applicability, MatchStatus, Piece, judge};
+
+/// Versions of the deciding file that some dump of the machine knows, by the file's identity.
+pub(super) type Known = BTreeMap<(String, u32), FileVersion>;
+
+/// One crash: its dumps, and how well it matches.
+pub(super) struct Crash<'a> {
+    pub dumps: Vec<&'a Member>,
+    pub status: MatchStatus,
+}
+
+impl Crash<'_> {
+    pub fn time(&self) -> Option<i64> {
+        let text = self.dumps.iter().find_map(|dump| dump.time.as_deref())?;
+        unix_from_rfc3339(text)
+    }
+
+    pub fn code(&self) -> Option<&Code> {
+        self.dumps
+            .iter()
+            .find_map(|dump| dump.code.as_ref().map(|(code, _)| code))
+    }
+
+    pub fn module(&self) -> Option<&str> {
+        self.dumps.iter().find_map(|dump| dump.module.as_deref())
+    }
+}
+
+/// The versions of the deciding file that dumps know. One that two dumps disagree about is not
+/// known.
+pub(super) fn known(members: &[&Member]) -> Known {
+    let mut known: BTreeMap<(String, u32), Option<FileVersion>> = BTreeMap::new();
+    for (member, file) in members.iter().filter_map(|m| Some((*m, m.deciding()?))) {
+        let own = file.version.as_ref().map(|(text, _)| text.as_str());
+        let decided = || {
+            let by = &member.applicability.decided_from;
+            let from = by.iter().find(|from| from.file == KB943650.decides)?;
+            from.version.as_deref()
+        };
+        let version = own.or_else(decided).and_then(|text| text.parse().ok());
+        let Some(version) = version else {
+            continue;
+        };
+        known
+            .entry(file.identity.clone())
+            .and_modify(|own| *own = own.filter(|own| *own == version))
+            .or_insert(Some(version));
+    }
+    known
+        .into_iter()
+        .filter_map(|(identity, version)| Some((identity, version?)))
+        .collect()
+}
+
+/// The crashes among a machine's dumps, in the order of their first dump. A program's dump is no
+/// crash of the machine.
+pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a>> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut groups: BTreeMap<&str, Vec<&'a Member>> = BTreeMap::new();
+    for member in members.iter().filter(|member| !member.user_mode) {
+        let group = groups.entry(&member.crash).or_insert_with(|| {
+            order.push(&member.crash);
+            Vec::new()
+        });
+        group.push(member);
+    }
+    order
+        .into_iter()
+        .filter_map(|key| groups.remove(key))
+        .map(|dumps| Crash {
+            status: status(&dumps, known),
+            dumps,
+        })
+        .collect()
+}
+
+/// How well a crash matches. The evidence of its dumps counts together, because they saw the same
+/// thing, and so does the version that another dump of the machine knows of the very same file.
+fn status(dumps: &[&Member], known: &Known) -> MatchStatus {
+    let learnt = dumps
+        .iter()
+        .filter_map(|dump| dump.deciding())
+        .filter(|file| file.version.is_none())
+        .find_map(|file| known.get(&file.identity))
+        .map(|version| judge_version(KB943650.decides, *version).state);
+    let only = match dumps {
+        [only] if learnt.is_none() => Some(only.status),
+        _ => None,
+    };
+    if let Some(status) = only {
+        return status;
+    }
+    let mut pieces: Vec<Piece<'_>> = Vec::new();
+    for (id, supports, ..) in dumps.iter().flat_map(|dump| &dump.evidence) {
+        let rule = matching::match_rule(id).filter(|rule| rule.supports == *supports);
+        pieces.extend(rule.map(|rule| Piece {
+            id,
+            effect: rule.effect,
+            unless: rule.unless,
+        }));
+    }
+    pieces.extend(learnt.and_then(piece));
+    let may_lack_fix = dumps.iter().any(|dump| {
+        let open = matches!(
+            dump.applicability.status,
+            Applicability::Applicable
+                | Applicability::NeedsServicePack
+                | Applicability::PartiallyServiced
+                | Applicability::Unknown
+        );
+        open && matches!(dump.build, Some(6000 | 6001))
+    });
+    judge(&pieces, may_lack_fix).status
+}
+
+/// What a version that was learnt elsewhere does to the match.
+fn piece(state: FixState) -> Option<Piece<'static>> {
+    let (id, effect) = match state {
+        FixState::NotFixed => ("build.unfixed", Effect::Unfixed),
+        FixState::Fixed => ("build.fixed", Effect::Excludes),
+        FixState::NotApplicable => ("build.other-system", Effect::Excludes),
+        FixState::Unknown => return None,
+    };
+    Some(Piece {
+        id,
+        effect,
+        unless: &[],
+    })
+}

@@ -1,0 +1,287 @@
+//! A dump's modules as one string for stored facts: base64 of a table. A few hundred modules are most of
+//! a dump's facts, and as JSON objects they took more time than finding them.
+//!
+//! The first byte is the version of the form. Then, for each module: a byte of flags, the texts, and base,
+//! size, time stamp and checksum as little-endian numbers; what few modules have follows as JSON. A
+//! directory is written once.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+use serde::{Deserialize, Serialize};
+
+use super::{Module, PdbIdentity, SymbolState, VersionClaim, WrongFile, file_name};
+use crate::bytes::View;
+
+/// Version of the form.
+const FORM: u8 = 1;
+/// The module has a name.
+const NAME: u8 = 1;
+/// It has a path: its directory is one of those seen, and its file name is the module's name.
+const SEEN: u8 = 2;
+/// It has a path whose directory is new, and whose file name is the module's name.
+const NEW: u8 = 4;
+/// It has a path of another form.
+const PATH: u8 = 8;
+/// It has a checksum.
+const CHECKSUM: u8 = 16;
+/// It has the rest.
+const REST: u8 = 32;
+
+/// What only modules have that a question was about.
+#[derive(Serialize, Deserialize)]
+struct Rest {
+    version: Option<VersionClaim>,
+    pdb: Option<PdbIdentity>,
+    symbols: SymbolState,
+    wrong_files: Vec<WrongFile>,
+}
+
+/// The modules as text.
+pub(super) fn pack(modules: &[Module]) -> String {
+    let mut out = Vec::with_capacity(modules.len() * 48 + 1);
+    let mut directories: Vec<&str> = Vec::new();
+    out.push(FORM);
+    for module in modules {
+        one(module, &mut directories, &mut out);
+    }
+    BASE64.encode(out)
+}
+
+fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>) {
+    let Module {
+        name,
+        path,
+        base,
+        size,
+        time_date_stamp,
+        checksum,
+        version,
+        pdb,
+        symbols,
+        wrong_files,
+    } = module;
+    let start = out.len();
+    let mut flags = 0;
+    out.push(flags);
+    if let Some(name) = name {
+        flags |= NAME;
+        text(name, out);
+    }
+    if let Some(path) = path {
+        let directory = path.strip_suffix(file_name(path)).unwrap_or(path);
+        let usual = name.as_deref() == Some(file_name(path));
+        let seen = directories.iter().position(|seen| *seen == directory);
+        match seen.and_then(|index| u8::try_from(index).ok()) {
+            Some(index) if usual => {
+                flags |= SEEN;
+                out.push(index);
+            }
+            _ if usual => {
+                flags |= NEW;
+                text(directory, out);
+                directories.push(directory);
+            }
+            _ => {
+                flags |= PATH;
+                text(path, out);
+            }
+        }
+    }
+    out.extend(base.to_le_bytes());
+    out.extend(size.to_le_bytes());
+    out.extend(time_date_stamp.to_le_bytes());
+    if let Some(checksum) = checksum {
+        flags |= CHECKSUM;
+        out.extend(checksum.to_le_bytes());
+    }
+    let plain = version.is_none()
+        && pdb.is_none()
+        && *symbols == SymbolState::default()
+        && wrong_files.is_empty();
+    if !plain {
+        let rest = Rest {
+            version: version.clone(),
+            pdb: pdb.clone(),
+            symbols: *symbols,
+            wrong_files: wrong_files.clone(),
+        };
+        // Plain structures of text and numbers: they always have a JSON form.
+        if let Ok(json) = serde_json::to_string(&rest) {
+            flags |= REST;
+            text(&json, out);
+        }
+    }
+    if let Some(place) = out.get_mut(start) {
+        *place = flags;
+    }
+}
+
+/// Length in four bytes, and the text.
+fn text(text: &str, out: &mut Vec<u8>) {
+    // No text of a dump is that long: a name's length is bounded where it is read.
+    let len = u32::try_from(text.len()).unwrap_or(0);
+    out.extend(len.to_le_bytes());
+    if len > 0 {
+        out.extend(text.as_bytes());
+    }
+}
+
+/// The modules in `packed`; `None` when it is not what [`pack`] wrote.
+pub(super) fn unpack(packed: &str) -> Option<Vec<Module>> {
+    let bytes = BASE64.decode(packed).ok()?;
+    let mut reader = Reader {
+        bytes: View(&bytes),
+        at: 0,
+    };
+    if reader.byte()? != FORM {
+        return None;
+    }
+    let mut modules = Vec::new();
+    let mut directories = Vec::new();
+    while reader.at < bytes.len() {
+        modules.push(reader.module(&mut directories)?);
+    }
+    Some(modules)
+}
+
+struct Reader<'a> {
+    bytes: View<'a>,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn advance(&mut self, by: usize) -> Option<usize> {
+        let at = self.at;
+        self.at = at.checked_add(by)?;
+        Some(at)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let at = self.advance(1)?;
+        self.bytes.u8(at)
+    }
+
+    fn word(&mut self) -> Option<u32> {
+        let at = self.advance(4)?;
+        self.bytes.u32(at)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        let len = usize::try_from(self.word()?).ok()?;
+        let at = self.advance(len)?;
+        String::from_utf8(self.bytes.bytes(at, len)?.to_vec()).ok()
+    }
+
+    fn module(&mut self, directories: &mut Vec<String>) -> Option<Module> {
+        let flags = self.byte()?;
+        let has = |flag| flags & flag != 0;
+        let name = if has(NAME) { Some(self.text()?) } else { None };
+        if has(NEW) {
+            directories.push(self.text()?);
+        }
+        let path = if has(NEW) {
+            Some(format!("{}{}", directories.last()?, name.as_deref()?))
+        } else if has(SEEN) {
+            let directory = directories.get(usize::from(self.byte()?))?;
+            Some(format!("{directory}{}", name.as_deref()?))
+        } else if has(PATH) {
+            Some(self.text()?)
+        } else {
+            None
+        };
+        let at = self.advance(8)?;
+        let base = self.bytes.u64(at)?;
+        let (size, time_date_stamp) = (self.word()?, self.word()?);
+        let checksum = if has(CHECKSUM) {
+            Some(self.word()?)
+        } else {
+            None
+        };
+        let rest = if has(REST) {
+            serde_json::from_str(&self.text()?).ok()?
+        } else {
+            Rest {
+                version: None,
+                pdb: None,
+                symbols: SymbolState::default(),
+                wrong_files: Vec::new(),
+            }
+        };
+        Some(Module {
+            name,
+            path,
+            base,
+            size,
+            time_date_stamp,
+            checksum,
+            version: rest.version,
+            pdb: rest.pdb,
+            symbols: rest.symbols,
+            wrong_files: rest.wrong_files,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::VersionSource;
+    use super::*;
+
+    fn module(name: Option<&str>, path: Option<&str>) -> Module {
+        Module {
+            name: name.map(str::to_owned),
+            path: path.map(str::to_owned),
+            base: u64::MAX - 7,
+            size: 0x1000,
+            time_date_stamp: 0x4791_9120,
+            checksum: Some(1),
+            version: None,
+            pdb: None,
+            symbols: SymbolState::NotNeeded,
+            wrong_files: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        let tcpip = Module {
+            version: Some(VersionClaim {
+                version: [6, 0, 6001, 18000],
+                branch_tag: Some("longhorn_rtm".to_owned()),
+                source: VersionSource::Table,
+            }),
+            symbols: SymbolState::Mismatched,
+            wrong_files: vec![WrongFile {
+                file: "tcpip.pdb".to_owned(),
+                wanted: "1".to_owned(),
+                found: "2".to_owned(),
+            }],
+            ..module(Some("tcpip.sys"), Some(r"\SystemRoot\drivers\tcpip.sys"))
+        };
+        let modules = vec![
+            module(Some("nt"), None),
+            tcpip,
+            module(Some("netio.sys"), Some(r"\SystemRoot\drivers\netio.sys")),
+            module(Some("other"), Some(r"\SystemRoot\drivers\name.sys")),
+            module(None, Some(r"C:\é\")),
+            Module {
+                checksum: None,
+                ..module(None, None)
+            },
+        ];
+        let packed = pack(&modules);
+        assert_eq!(unpack(&packed), Some(modules));
+    }
+
+    #[test]
+    fn what_was_not_packed_here_is_refused() {
+        let bytes = BASE64.decode(pack(&[module(Some("nt"), None)])).unwrap();
+        for cut in 2..bytes.len() {
+            assert_eq!(unpack(&BASE64.encode(&bytes[..cut])), None, "{cut}");
+        }
+        let mut other = bytes;
+        other[0] = 9;
+        assert_eq!(unpack(&BASE64.encode(other)), None);
+        assert_eq!(unpack("?"), None);
+    }
+}
