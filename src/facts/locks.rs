@@ -71,7 +71,7 @@ fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<
     registers
         .chain(stack)
         .filter(|(_, value)| {
-            value % align == 0
+            value.is_multiple_of(align)
                 && locks::is_kernel(*value, scene.machine)
                 && !own(*value)
                 && code.module_at(*value).is_none()

@@ -407,7 +407,7 @@ fn an_encoded_debugger_data_block_is_read_with_the_kernels_symbols() {
         let plain = u64::from_le_bytes(bytes.try_into().unwrap());
         // Each step of the decoding, backwards; the key's low byte is 5.
         let word = (plain ^ always).swap_bytes() ^ encoded_at;
-        let word = (word >> 5 | word << 59) ^ never;
+        let word = word.rotate_right(5) ^ never;
         state.machine.put_u64(at + offset, word);
     }
     let file = write(&state.machine, &state.header, Fill::All);
