@@ -405,7 +405,8 @@ fn confirmed_never_meets_an_unknown_applicability() {
             [
                 "build.before-service-pack",
                 "build.unfixed",
-                "build.unfixed-by-code"
+                // Emitted only where `servicing` says not fixed, by the same code.
+                "build.unfixed-by-code",
             ]
             .contains(&id),
             "{id}: does evidence::servicing know the applicability whenever it is emitted?"

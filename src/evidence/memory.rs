@@ -45,6 +45,15 @@ fn outcome(facts: &CrashFacts) -> Outcome {
             ..piece("memory.overwritten-list", Strength::Moderate, finding)
         });
     }
+    if let Some(finding) = tagged("overwritten-entry") {
+        found.push(Evidence {
+            supports: false,
+            ..piece("memory.overwritten-entry", Strength::Strong, finding)
+        });
+    }
+    if let Some(finding) = tagged("unlinked-entry") {
+        found.push(piece("memory.unlinked-entry", Strength::Strong, finding));
+    }
     if let Some(finding) = tagged("torn-list") {
         found.push(piece("memory.torn-list", Strength::Decisive, finding));
     }

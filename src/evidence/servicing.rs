@@ -378,13 +378,23 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
 }
 
 /// The lock that the forwarding code holds when it restarts a timer: the fix or the defect, seen.
-pub(super) fn code_check(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let outcome = match &facts.code.lock_check {
         None => Outcome::Blind(
             "neither the symbols nor the code of tcpip.sys are at hand, or the Windows build decides \
              already"
                 .to_owned(),
         ),
+        Some(check)
+            if check.finding == LockFact::ReadLock
+                && servicing(facts, context.builds).state != FixState::NotFixed =>
+        {
+            Outcome::Neutral(format!(
+                "the code shows the defect ({}), but the file's version says that it is fixed: \
+                 neither is believed",
+                check.reason
+            ))
+        }
         Some(check) => judge_code_check(check),
     };
     Observation {

@@ -159,7 +159,7 @@ impl<'a> Scene<'a> {
         for direction in [Direction::Forward, Direction::Backward] {
             let walk = lists::walk(self.memory, at, direction, rules);
             if let End::Torn { from, to, back } = walk.end {
-                found.push(self.torn(from, to, back));
+                found.extend(self.torn(from, to, back));
                 break;
             }
         }
@@ -188,18 +188,27 @@ impl<'a> Scene<'a> {
 
     /// A list whose neighbours disagree. A race leaves pointers to real list entries; whoever writes
     /// over a linked entry leaves anything else.
-    fn torn(&self, from: u64, to: u64, back: u64) -> Finding {
+    /// A null link says neither: an entry that was taken off has one in some builds.
+    fn torn(&self, from: u64, to: u64, back: u64) -> Option<Finding> {
+        if back == 0 {
+            return None;
+        }
         let tags = [self.tag(from), self.tag(to)];
-        let tag = tags.into_iter().flatten().next();
+        let linked = self.is_linked(back);
+        // Freed memory may hold anything: only the written entry's own block says whose it is.
+        let tag = match linked {
+            true => tags.into_iter().flatten().next(),
+            false => self.tag(to),
+        };
         let named = |address: u64, tag: Option<Tag>| match tag {
             Some(tag) => format!("{address:#x} ({tag})"),
             None => format!("{address:#x}"),
         };
-        let (kind, form) = match self.is_entry(back) {
+        let (kind, form) = match linked {
             true => ("torn-list", "another list entry"),
             false => ("overwritten-list", "no list entry"),
         };
-        Finding {
+        Some(Finding {
             kind: kind.to_owned(),
             address: Some(from),
             tag: tag.map(|tag| tag.to_string()),
@@ -208,12 +217,12 @@ impl<'a> Scene<'a> {
                 named(from, tags.first().copied().flatten()),
                 named(to, tags.last().copied().flatten()),
             ),
-        }
+        })
     }
 
     /// True for a list entry that is really linked: a neighbour points back to it. An entry of a
     /// free block is on the pool's own lists, not on one of the network stack's.
-    fn is_entry(&self, at: u64) -> bool {
+    pub(super) fn is_linked(&self, at: u64) -> bool {
         let width = self.machine.pointer_width();
         let link = |at: u64, offset: usize| {
             let at = at.checked_add(offset as u64)?;

@@ -18,6 +18,7 @@ use crate::symbols::SymbolLibrary;
 use crate::unwind::Walker;
 
 use super::code;
+use super::entry_state::entry_state;
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
@@ -148,6 +149,16 @@ pub(super) fn read(
         &facts.other_stacks,
     );
     locks::add(&scene, &seats, &session, &mut facts);
+    if let Some(found) = &result.found {
+        let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+        let crashed = facts.processors.iter().filter(|p| p.crashed);
+        tables.extend(crashed.flat_map(|p| &p.tables).map(|seen| seen.table));
+        tables.sort_unstable();
+        tables.dedup();
+        facts
+            .findings
+            .extend(entry_state(&scene, &found.fault, &tables));
+    }
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
     if let Some(found) = &mut result.found {

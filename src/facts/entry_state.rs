@@ -1,0 +1,229 @@
+//! What became of the forwarding entry whose timer link a list operation faulted on.
+//!
+//! Two processors that unlink and relink leave an entry that another one has taken off already, or
+//! lists of real entries that disagree. Whoever writes over a linked entry leaves something else in
+//! it, and its neighbours still lead to it. The neighbours are found from the timer table's heads.
+//! Source of the distinction: `docs/kb943650.md`.
+
+use crate::bytes::Gva;
+use crate::kernel::locks::{self, FORWARDING, TIMERS};
+use crate::kernel::pool;
+
+use super::findings::Scene;
+use super::{FaultFacts, Finding};
+
+/// Bytes of a page.
+const PAGE: u64 = 0x1000;
+/// Pages before and after an entry in which other entries are looked for.
+const NEAR_PAGES: u64 = 48;
+/// Words of a timer table's block that are taken for list heads.
+const MOST_HEADS: usize = 4096;
+/// Entries of all lists of a table that are walked.
+const MOST_ENTRIES: usize = 0x1_0000;
+
+/// What leads to the entries of a table's lists.
+struct Linked {
+    /// (entry, where its list's forward walk comes from or leads).
+    forward: Vec<(u64, u64)>,
+    backward: Vec<(u64, u64)>,
+    /// Offset of the link in the blocks of forwarding entries.
+    offset: Option<u64>,
+}
+
+/// The state of the entry that the fault worked on; `None` where no register points to one.
+pub(super) fn entry_state(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    tables: &[u64],
+) -> Option<Finding> {
+    let unlink = fault.instruction_kind.as_deref() == Some("list-unlink");
+    if !unlink {
+        return None;
+    }
+    let linked = lists_of(scene, tables);
+    let entry = |value: &u64| {
+        scene.block(*value).is_some_and(|b| {
+            let own = b.offset(*value);
+            b.allocated
+                && b.tag == FORWARDING
+                && own.is_some()
+                && linked.offset.is_none_or(|offset| own == Some(offset))
+        })
+    };
+    let mut entries: Vec<u64> = fault
+        .registers
+        .iter()
+        .map(|(_, value)| *value)
+        .filter(entry)
+        .collect();
+    entries.sort_unstable();
+    entries.dedup();
+    let found = entries
+        .iter()
+        .filter_map(|at| state(scene, &linked, fault, *at));
+    // An entry that says something before one that only stands beside it.
+    let mut best: Option<(u8, Finding)> = None;
+    for (rank, finding) in found {
+        if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+            best = Some((rank, finding));
+        }
+    }
+    best.map(|(_, finding)| finding)
+}
+
+fn link(scene: &Scene<'_>, at: u64, second: bool) -> Option<u64> {
+    let width = scene.machine.pointer_width();
+    let at = at.checked_add(if second { width as u64 } else { 0 })?;
+    scene.memory.read_pointer(Gva(at), width).ok()
+}
+
+/// Walks the lists whose heads lie in the tables' blocks, both ways.
+fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
+    let mut linked = Linked {
+        forward: Vec::new(),
+        backward: Vec::new(),
+        offset: None,
+    };
+    let width = scene.machine.pointer_width() as u64;
+    for table in tables {
+        let Some(block) = scene.block(*table) else {
+            continue;
+        };
+        let end = block.header.saturating_add(block.size);
+        let words = locks::words_on(scene.memory, (block.body, end), scene.machine);
+        for (at, value) in words.into_iter().take(MOST_HEADS) {
+            let inside = |address: u64| (block.body..end).contains(&address);
+            let pair = link(scene, at, true);
+            // A head: two kernel pointers, not into the table itself unless the list is empty.
+            let pointers = locks::is_kernel(value, scene.machine)
+                && pair.is_some_and(|p| locks::is_kernel(p, scene.machine));
+            if !pointers || value % width != 0 || inside(value) {
+                continue;
+            }
+            walk(scene, at, false, &mut linked);
+            walk(scene, at, true, &mut linked);
+        }
+    }
+    linked
+}
+
+fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
+    let mut from = head;
+    for _ in 0..MOST_ENTRIES {
+        let Some(to) = link(scene, from, backward) else {
+            return;
+        };
+        let seen = match backward {
+            true => &mut linked.backward,
+            false => &mut linked.forward,
+        };
+        if to == head
+            || !locks::is_kernel(to, scene.machine)
+            || seen.len() >= MOST_ENTRIES
+            || seen.iter().any(|pair| *pair == (to, from))
+            || scene.budget.spend(1).is_err()
+        {
+            return;
+        }
+        seen.push((to, from));
+        if linked.offset.is_none() {
+            linked.offset = scene
+                .block(to)
+                .filter(|block| block.allocated && block.tag == FORWARDING)
+                .and_then(|block| block.offset(to));
+        }
+        from = to;
+    }
+}
+
+/// How many links in the pool pages around an entry lead to it: those of forwarding entries at its
+/// own offset, and those of timer tables.
+fn near(scene: &Scene<'_>, at: u64) -> usize {
+    let width = scene.machine.pointer_width() as u64;
+    let Some(offset) = scene.block(at).and_then(|block| block.offset(at)) else {
+        return 0;
+    };
+    let page = at & !(PAGE - 1);
+    let mut count = 0;
+    for n in 0..=2 * NEAR_PAGES {
+        let Some(page) = page
+            .checked_add(n * PAGE)
+            .and_then(|page| page.checked_sub(NEAR_PAGES * PAGE))
+        else {
+            continue;
+        };
+        if scene.budget.spend(1).is_err() {
+            break;
+        }
+        let blocks = pool::blocks_of_page(scene.memory, page, scene.machine, scene.build);
+        for block in blocks.unwrap_or_default() {
+            let range = match block.tag {
+                FORWARDING if block.allocated => {
+                    let link = block.body.saturating_add(offset);
+                    (link, link.saturating_add(2 * width))
+                }
+                TIMERS if block.allocated => (block.body, block.header.saturating_add(block.size)),
+                _ => continue,
+            };
+            if range.0 == at || range.1 > block.header.saturating_add(block.size) {
+                continue;
+            }
+            let words = locks::words_on(scene.memory, range, scene.machine);
+            count += words.iter().filter(|(_, value)| *value == at).count();
+        }
+    }
+    count
+}
+
+/// The state of one entry, with how much it says.
+fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Option<(u8, Finding)> {
+    let (next, previous) = (link(scene, at, false)?, link(scene, at, true)?);
+    let led_to = |list: &[(u64, u64)]| list.iter().any(|(to, _)| *to == at);
+    let walked = (led_to(&linked.forward), led_to(&linked.backward));
+    let near = near(scene, at);
+    if linked.offset.is_none() && near == 0 {
+        return None;
+    }
+    let sides = match near {
+        0 => walked,
+        1 => (walked.0 || !walked.1, walked.1),
+        _ => (true, true),
+    };
+    let wild = |value: u64| value != 0 && value != at && !scene.is_linked(value);
+    let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
+    let finding = |kind: &str, words: String| Finding {
+        kind: kind.to_owned(),
+        address: Some(at),
+        tag: Some(FORWARDING.to_string()),
+        detail: format!("the forwarding entry's timer link at {at:#x} {words}"),
+    };
+    let nulls = [next, previous].iter().filter(|value| **value == 0).count();
+    if wild(next) && used(next) || wild(previous) && used(previous) {
+        return Some((
+            3,
+            finding(
+                "overwritten-entry",
+                format!("holds {next:#x} and {previous:#x}, which are no list entries"),
+            ),
+        ));
+    }
+    match (nulls, sides) {
+        (2, (true, true)) | (1, (true, _) | (_, true)) => Some((
+            3,
+            finding(
+                "overwritten-entry",
+                format!("holds {next:#x} and {previous:#x} while its neighbours still lead to it"),
+            ),
+        )),
+        (2, (false, false)) => Some((
+            2,
+            finding(
+                "unlinked-entry",
+                "is null and no entry of its table leads to it: another processor had taken it \
+                 off the queue"
+                    .to_owned(),
+            ),
+        )),
+        _ => None,
+    }
+}
