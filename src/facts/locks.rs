@@ -41,6 +41,11 @@ pub(super) fn add(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo, facts:
         let handles = seat.stack.map_or_else(Vec::new, |range| {
             locks::handles_on(scene.memory, range, scene.machine, scene.budget)
         });
+        processor.searched = seat.stack.and_then(|range| {
+            let words = locks::words_on(scene.memory, range, scene.machine);
+            let (last, _) = words.last()?;
+            Some((range.0, *last))
+        });
         processor.handles = handles.iter().map(|h| handle_facts(scene, h)).collect();
         processor.tables = tables_among(scene, &words);
     }
