@@ -87,6 +87,10 @@ fn every_lab_build_is_told_by_its_code() {
             );
             told += usize::from(found == right);
         }
-        assert_eq!(told, files.len(), "{folder}: some build's code says nothing");
+        assert_eq!(
+            told,
+            files.len(),
+            "{folder}: some build's code says nothing"
+        );
     }
 }

@@ -168,6 +168,36 @@ fn unloaded(name: &str, got: &Value, want: &Value) {
 }
 
 #[test]
+fn symbols_change_no_real_dumps_answer() {
+    let Some((folder, expected)) = oracle() else {
+        return;
+    };
+    let store = folder.join("../../symbols");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kbtriage"))
+        .args(["triage", "--format", "jsonl", "--symbols"])
+        .arg(&store)
+        .arg("--images")
+        .arg(&store)
+        .args(expected.keys().map(|name| folder.join(name)))
+        .output()
+        .unwrap();
+    let reports: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|record: &Value| record["type"] == "report")
+        .collect();
+    assert_eq!(reports.len(), expected.len());
+    for report in reports {
+        assert_eq!(report["hotfix"]["match"]["status"], "excluded");
+        assert_eq!(
+            report["hotfix"]["applicability"]["status"],
+            "not-applicable"
+        );
+    }
+}
+
+#[test]
 fn no_real_dump_of_windows_7_or_later_matches_and_the_reason_is_given() {
     let Some((folder, expected)) = oracle() else {
         return;

@@ -7,6 +7,8 @@ use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The tag of forwarding entries, their sets and outgoing interfaces (pooltag.txt).
 const TAG: &str = "IPmf";
+/// The modules that hold the timer queue's code.
+const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
 
 /// Pool blocks and lists at the fault's registers.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
@@ -28,6 +30,19 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .is_some_and(|kind| kind.starts_with("list-"));
     if !list {
         return Outcome::Neutral("the faulting instruction is no list operation".to_owned());
+    }
+    let own = facts
+        .fault
+        .ip
+        .and_then(|ip| facts.modules.locate(ip))
+        .and_then(|(id, _)| facts.modules.get(id)?.name.as_deref())
+        .is_some_and(|name| QUEUE_MODULES.iter().any(|m| name.eq_ignore_ascii_case(m)));
+    if !own {
+        return Outcome::Neutral(
+            "the list operation is not the network stack's: the pool allocator keeps its own lists \
+             in free blocks"
+                .to_owned(),
+        );
     }
     let tagged = |kind: &str| {
         let of = |finding: &&Finding| finding.kind == kind && finding.tag.as_deref() == Some(TAG);

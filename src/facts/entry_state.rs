@@ -208,7 +208,8 @@ fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Opt
         ));
     }
     match (nulls, sides) {
-        (2, (true, true)) | (1, (true, _) | (_, true)) => Some((
+        // One null link is a state of the race itself: it says nothing.
+        (2, (true, true)) => Some((
             3,
             finding(
                 "overwritten-entry",
