@@ -28,7 +28,7 @@ fn status(ids: &[&str], may_lack_fix: bool) -> MatchStatus {
 }
 
 /// One id for each kind of row.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "build.fixed",
     "frame.other-timer",
     "machine.one-processor",
@@ -46,6 +46,7 @@ const KINDS: [&str; 17] = [
     "irql.dispatch",
     "code.unrelated",
     "hang.in-queue-module",
+    "memory.overwritten-list",
 ];
 
 /// The rules of `docs/kb943650.md`, read again.
@@ -55,7 +56,9 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     if has("build.fixed") {
         return MatchStatus::Excluded;
     }
+    let proof = has("instruction.list-operation") || has("memory.torn-list");
     if has("frame.other-timer")
+        || (has("memory.overwritten-list") && !proof)
         || (has("machine.one-processor") && !frame && !at_entry)
         || (has("forwarding.off") && !has("forwarding.on"))
     {
@@ -64,7 +67,7 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     let unfixed = has("build.unfixed");
     let open = unfixed || has("build.unfixed-by-date") || may_lack_fix;
     let torn = has("memory.torn-list");
-    let by_frame = frame && (torn || has("instruction.list-operation"));
+    let by_frame = frame && proof;
     let by_memory = has("memory.mfe-link") && torn;
     if unfixed && (by_frame || by_memory) {
         MatchStatus::Confirmed
