@@ -45,7 +45,7 @@ const SAMPLES: &[Sample] = &[
         verdict: "probably-applies",
         status: "probable",
         says: "A small dump of a machine that hung, forced by NMI, with images and symbols.",
-        dump: "corpus/dumps/x86pae-multicast-gdr18000-010-mini.dmp",
+        dump: "corpus/dumps/x86pae-multicast-gdr18000-013-mini.dmp",
         symbols: true,
         build: None,
     },
