@@ -17,7 +17,7 @@ use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict::{self, Step};
+use crate::verdict::{self, MatchStatus, Step};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -213,7 +213,11 @@ impl Engine {
         let verdict = verdict::verdict(status, servicing.applicability);
         Answer {
             decision,
-            look_alikes: look_alikes(facts, &self.builds),
+            look_alikes: match status {
+                // Proven: nothing else is asked.
+                MatchStatus::Confirmed => Vec::new(),
+                _ => look_alikes(facts, &self.builds),
+            },
             verdict,
             actions: verdict::actions(facts, &servicing, status, verdict),
             would_settle: verdict::would_settle(facts, &servicing, status),

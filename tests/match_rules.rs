@@ -33,7 +33,6 @@ const KINDS: [&str; 17] = [
     "frame.other-timer",
     "machine.one-processor",
     "forwarding.off",
-    "memory.overwritten-entry",
     "build.unfixed",
     "build.unfixed-by-date",
     "fault.queue-module",
@@ -46,6 +45,7 @@ const KINDS: [&str; 17] = [
     "forwarding.on",
     "irql.dispatch",
     "code.unrelated",
+    "memory.overwritten-list",
 ];
 
 /// The rules of `docs/kb943650.md`, read again.
@@ -55,19 +55,18 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     if has("build.fixed") {
         return MatchStatus::Excluded;
     }
+    let proof = has("instruction.list-operation") || has("memory.torn-list");
     if has("frame.other-timer")
+        || (has("memory.overwritten-list") && !proof)
         || (has("machine.one-processor") && !frame && !at_entry)
         || (has("forwarding.off") && !has("forwarding.on"))
-        || (has("memory.overwritten-entry")
-            && !has("memory.torn-list")
-            && !has("instruction.list-operation"))
     {
         return MatchStatus::Unlikely;
     }
     let unfixed = has("build.unfixed");
     let open = unfixed || has("build.unfixed-by-date") || may_lack_fix;
     let torn = has("memory.torn-list");
-    let by_frame = frame && (torn || has("instruction.list-operation"));
+    let by_frame = frame && proof;
     let by_memory = has("memory.mfe-link") && torn;
     if unfixed && (by_frame || by_memory) {
         MatchStatus::Confirmed

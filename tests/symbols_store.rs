@@ -91,13 +91,15 @@ fn compressed_files_of_both_methods_are_unpacked() {
     }
 }
 
+/// Makes a cabinet of a name and a content.
+type Packer = fn(&str, &[u8]) -> Vec<u8>;
+
 #[test]
 fn a_cabinet_unpacks_to_what_was_packed_and_a_damaged_one_is_refused() {
     let content: Vec<u8> = (0..100_001u32)
         .map(|i| (i.wrapping_mul(i) >> 7) as u8)
         .collect();
-    let packers: [(fn(&str, &[u8]) -> Vec<u8>, usize); 3] =
-        [(mszip, 97), (lzx, 97), (lzx_huffman, 2003)];
+    let packers: [(Packer, usize); 3] = [(mszip, 97), (lzx, 97), (lzx_huffman, 2003)];
     for (pack, step) in packers {
         let cabinet = pack("a.pdb", &content);
         assert!(is_cabinet(&cabinet));

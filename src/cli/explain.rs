@@ -88,22 +88,34 @@ fn rules(steps: &[Step], palette: Palette, out: &mut String) {
     }
 }
 
-fn indented(out: &mut String, text: &str) {
-    let options = textwrap::Options::new(80)
+fn indented(out: &mut String, line: &str) {
+    let options = text::whole_words(80)
         .initial_indent("      ")
         .subsequent_indent("        ");
-    for line in textwrap::wrap(&visible(text), options) {
+    for line in textwrap::wrap(&visible(line), options) {
         let _ = writeln!(out, "{line}");
     }
 }
 
 fn check(observation: &Observation, palette: Palette, out: &mut String) {
-    let _ = writeln!(
-        out,
-        "  {}  {}",
-        palette.heading(observation.observer),
-        observation.question
-    );
+    let head = format!("{}  {}", observation.observer, observation.question);
+    let options = text::whole_words(80)
+        .initial_indent("  ")
+        .subsequent_indent("      ");
+    for (index, line) in textwrap::wrap(&head, options).iter().enumerate() {
+        let _ = match index {
+            0 => writeln!(
+                out,
+                "{}",
+                line.replacen(
+                    observation.observer,
+                    &palette.heading(observation.observer),
+                    1
+                )
+            ),
+            _ => writeln!(out, "{line}"),
+        };
+    }
     let lines: Vec<(&str, String)> = match &observation.outcome {
         Outcome::Found(found) => found
             .iter()

@@ -76,11 +76,11 @@ fn places(facts: &CrashFacts) -> Vec<Place<'_>> {
     let fault = facts.fault.ip.and_then(|ip| {
         let by_frame = frames
             .iter()
-            .find(|frame| own(*frame))
+            .find(|frame| own(frame))
             .and_then(|f| f.name.as_ref());
         place(facts, ip, facts.fault.name.as_ref().or(by_frame))
     });
-    let outward = frames.iter().filter(|frame| !own(*frame));
+    let outward = frames.iter().filter(|frame| !own(frame));
     fault
         .into_iter()
         .chain(outward.filter_map(|frame| place(facts, frame.ip, frame.name.as_ref())))
@@ -109,18 +109,15 @@ fn day(seconds: u64) -> String {
 /// Do the conditions hold?
 pub(super) fn holds(when: &Conditions, facts: &CrashFacts) -> Holds {
     let places = places(facts);
-    let checks: [fn(&Conditions, &CrashFacts, &[Place<'_>]) -> Holds; 7] =
-        [system, stop, at_fault, around, drivers, access, linked];
-    let mut seen = Vec::new();
-    let mut unknown = None;
-    for check in checks {
-        match check(when, facts, &places) {
-            Holds::Yes(more) => seen.extend(more),
-            Holds::No => return Holds::No,
-            Holds::Unknown(what) => unknown = unknown.or(Some(what)),
-        }
-    }
-    unknown.map_or(Holds::Yes(seen), Holds::Unknown)
+    all([
+        system(when, facts),
+        stop(when, facts),
+        at_fault(when, facts, &places),
+        around(when, facts, &places),
+        drivers(when, facts),
+        access(when, facts),
+        linked(when, facts, &places),
+    ])
 }
 
 fn plain(holds: bool) -> Holds {
@@ -150,7 +147,7 @@ fn of<T>(fact: Option<T>, missing: &'static str, check: impl FnOnce(T) -> Holds)
     fact.map_or(Holds::Unknown(missing), check)
 }
 
-fn system(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+fn system(when: &Conditions, facts: &CrashFacts) -> Holds {
     let mut checks = Vec::new();
     if !when.builds.is_empty() {
         checks.push(of(facts.system.build, "the Windows build", |build| {
@@ -186,7 +183,7 @@ fn system(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
     all(checks)
 }
 
-fn stop(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+fn stop(when: &Conditions, facts: &CrashFacts) -> Holds {
     let mut checks = Vec::new();
     if !when.codes.is_empty() {
         checks.push(of(facts.bugcheck, "the bug check", |bugcheck| {
@@ -291,7 +288,7 @@ fn foreign<'p, 'a>(places: &'p [Place<'a>]) -> Option<&'p Place<'a>> {
         })
 }
 
-fn drivers(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+fn drivers(when: &Conditions, facts: &CrashFacts) -> Holds {
     if when.loaded.is_empty() {
         return plain(true);
     }
@@ -316,7 +313,7 @@ fn drivers(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
     }
 }
 
-fn access(when: &Conditions, facts: &CrashFacts, _: &[Place<'_>]) -> Holds {
+fn access(when: &Conditions, facts: &CrashFacts) -> Holds {
     let fault = &facts.fault;
     let mut checks = Vec::new();
     if let Some(wanted) = &when.access {

@@ -70,6 +70,17 @@ impl Inside<'_> {
         at >= self.frame.0 && self.frame.1.is_none_or(|end| at < end)
     }
 
+    /// True when the stack up to the forwarding function's caller was there to be searched for handles.
+    fn was_searched(&self) -> bool {
+        self.memory
+            .processors
+            .iter()
+            .find(|processor| Some(processor.number) == self.processor)
+            .and_then(|processor| processor.searched)
+            .zip(self.frame.1)
+            .is_some_and(|((low, high), caller)| low <= self.frame.0 && caller <= high)
+    }
+
     fn place(&self) -> String {
         match self.processor {
             Some(number) => format!("processor {number}"),
@@ -192,7 +203,9 @@ fn outcome(facts: &CrashFacts) -> Outcome {
                 .to_owned(),
         );
     }
-    Outcome::Neutral("the set's lock has no reader and no owner on the stack".to_owned())
+    Outcome::Neutral(
+        "the set's lock has no reader, or who owns it cannot be told from the stack".to_owned(),
+    )
 }
 
 /// What one processor inside the restart shows.
@@ -224,7 +237,7 @@ fn judge(inside: &Inside<'_>) -> Option<Evidence> {
         )),
         // Owned from elsewhere on the stack, or by what may be registration: says nothing.
         Some(_) => None,
-        None if set.readers > 0 => Some(
+        None if set.readers > 0 && inside.was_searched() => Some(
             Evidence::pro(
                 "lock.changed-under-read-lock",
                 Strength::Decisive,
@@ -310,7 +323,8 @@ mod tests {
             "memory": {
                 "processors": [{ "number": 1, "crashed": true, "ip": null, "irql": 2,
                                  "dpc_active": null, "dpc_time": null, "thread": null,
-                                 "process": null, "handles": handles }],
+                                 "process": null, "handles": handles,
+                                 "searched": [0x9_0100u64, 0x9_0800u64] }],
                 "other_stacks": [], "pool_tags": null, "findings": [],
                 "sets": [{ "address": LOCK - 0x10, "entries": 3, "spin_lock": LOCK,
                            "held_by": held_by, "readers": readers, "table": 0x5000,
@@ -344,6 +358,19 @@ mod tests {
         assert_eq!(ids(&facts), ["lock.changed-under-read-lock"]);
         let nobody = crash(RESTART, 0, json!([]));
         assert_eq!(ids(&nobody), [""; 0], "nobody reads: nothing is shown");
+    }
+
+    #[test]
+    fn a_stack_that_is_not_there_to_be_searched_shows_no_missing_owner() {
+        let mut facts = crash(RESTART, 1, json!([]));
+        let searched = |facts: &mut CrashFacts, part| {
+            facts.memory.as_mut().unwrap().processors[0].searched = part;
+        };
+        searched(&mut facts, None);
+        assert_eq!(ids(&facts), [""; 0]);
+        // It ends inside the forwarding function's frame.
+        searched(&mut facts, Some((0x9_0100, 0x9_0380)));
+        assert_eq!(ids(&facts), [""; 0]);
     }
 
     #[test]

@@ -80,7 +80,12 @@ impl<'a> Scene<'a> {
                 found.push(block_finding(name, *value, &block));
             }
             if list {
-                found.extend(self.list_at(name, *value));
+                // Two registers may point into one list: what is wrong with it is said once.
+                for finding in self.list_at(name, *value) {
+                    if !found.contains(&finding) {
+                        found.push(finding);
+                    }
+                }
             }
         }
         found

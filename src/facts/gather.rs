@@ -138,9 +138,15 @@ pub fn gather_with(
         },
         process: structures.process.or(memory.process),
         thread: structures.thread.or(memory.thread),
-        bugcheck: Some(BugCheckFacts {
-            raw_code: header.bug_check_code,
-            parameters: header.bug_check_parameters,
+        bugcheck: Some(match memory.bugcheck {
+            Some((raw_code, parameters)) => BugCheckFacts {
+                raw_code,
+                parameters,
+            },
+            None => BugCheckFacts {
+                raw_code: header.bug_check_code,
+                parameters: header.bug_check_parameters,
+            },
         }),
         exception: None,
         header_context: context.map(context_facts),
@@ -393,16 +399,10 @@ pub fn address_space<'a>(
         .into_iter()
         .flatten(),
     );
-    let space = Sparse::new(reader, &blocks);
     // Where the processor block belongs is known only where the array that leads to it is held.
-    let prcb = prcb_address(reader, header, triage, &space);
-    match placed(prcb, triage.prcb, BlockKind::Prcb) {
-        Some(block) => {
-            blocks.push(block);
-            Sparse::new(reader, &blocks)
-        }
-        None => space,
-    }
+    let prcb = prcb_address(reader, header, triage, &blocks);
+    blocks.extend(placed(prcb, triage.prcb, BlockKind::Prcb));
+    Sparse::new(reader, &blocks)
 }
 
 /// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
@@ -472,7 +472,7 @@ fn prcb_address(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    space: &Sparse<'_>,
+    blocks: &[Block],
 ) -> Option<u64> {
     let kdbg = debugger_data(reader, triage)?;
     let copy = triage.prcb?;
@@ -487,8 +487,9 @@ fn prcb_address(
     }
     let entry = u64::from(u8::from_le_bytes(number)).checked_mul(header.pointer as u64)?;
     let array = Gva(header.truncate(kdbg.processor_block()?));
-    space
-        .read_pointer(array.checked_add(entry)?, header.pointer)
+    let at = array.checked_add(entry)?;
+    Sparse::around(reader, blocks, at, header.pointer as u64)
+        .read_pointer(at, header.pointer)
         .ok()
         .filter(|address| *address != 0)
 }

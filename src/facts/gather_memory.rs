@@ -43,6 +43,8 @@ pub(super) struct FromMemory {
     pub process: Option<String>,
     pub thread: Option<u64>,
     pub found: Option<Found>,
+    /// The bug check as the kernel keeps it, where the header does not say.
+    pub bugcheck: Option<(u32, [u64; 4])>,
     /// `None` when no virtual memory could be read.
     pub facts: Option<MemoryFacts>,
     pub damage: Vec<Damage>,
@@ -106,7 +108,11 @@ pub(super) fn read(
     };
     let session = Session::new(&result.modules, &space, library, machine);
     let mut fault_registers = None;
-    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|crash| {
+    result.bugcheck = stored_bugcheck(header, &kernel);
+    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|mut crash| {
+        if let Some((code, parameters)) = result.bugcheck {
+            (crash.code, crash.parameters) = (code, parameters);
+        }
         let investigation = fault::investigate(&crash, budget);
         let number = crashed.map(|p| p.number);
         fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
@@ -142,13 +148,7 @@ pub(super) fn read(
         stack,
         &facts.other_stacks,
     );
-    let locks = locks::locks(&scene, &seats, &session);
-    facts.sets = locks.sets;
-    for (processor, held) in facts.processors.iter_mut().zip(locks.held) {
-        processor.spin = held.spin;
-        processor.handles = held.handles;
-        processor.tables = held.tables;
-    }
+    locks::add(&scene, &seats, &session, &mut facts);
     if let Some(found) = &result.found {
         let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
         let crashed = facts.processors.iter().filter(|p| p.crashed);
@@ -170,15 +170,21 @@ pub(super) fn read(
             budget,
         );
     }
+    let layout = structures::find(header.build, machine);
+    let hives = layout.and_then(|_| session.kernel_address("CmpHiveListHead"));
     let learnt = session.learnt();
     session::apply(learnt, &mut result.modules);
     result.facts = Some(facts);
     let processes = header
         .ps_active_process_head
         .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
-    if let Some(layout) = structures::find(header.build, machine) {
+    if let Some(layout) = layout {
         let hive = processes
             .and_then(|at| registry::system_hive(&space, machine.truncate(at), layout, budget))
+            .or_else(|| {
+                let head = hives?;
+                registry::listed_hive(&space, head, layout, budget)
+            })
             .or_else(|| {
                 deep.then(|| registry::search(&space, &physical, layout, budget))
                     .flatten()
@@ -298,6 +304,14 @@ fn other_stacks(
             walk_facts(&walker.walk(registers), code, Some(processor.number))
         })
         .collect()
+}
+
+/// The bug check of KiBugCheckData, when the header's was never written: what dumps that were not made by
+/// the crashing kernel itself can look like.
+fn stored_bugcheck(header: &Header, kernel: &KernelState) -> Option<(u32, [u64; 4])> {
+    const FILLER: u32 = u32::from_le_bytes(*b"PAGE");
+    let unwritten = matches!(header.bug_check_code, 0 | FILLER);
+    kernel.bugcheck.filter(|(code, _)| unwritten && *code != 0)
 }
 
 /// What an encoded debugger data block is decoded with, where the kernel's symbols name it.

@@ -12,7 +12,7 @@ use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
 use super::findings::Scene;
-use super::{HandleFacts, SetFacts, SpinFacts, TableFacts};
+use super::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
 
 /// Blocks of forwarding memory whose own pointers are followed.
 const MOST_BLOCKS: usize = 64;
@@ -27,29 +27,12 @@ pub(super) struct Seat {
     pub stack: Option<(u64, u64)>,
 }
 
-/// What was found on one processor.
-#[derive(Default)]
-pub(super) struct Held {
-    pub spin: Option<SpinFacts>,
-    pub handles: Vec<HandleFacts>,
-    pub tables: Vec<TableFacts>,
-}
-
-/// What was found on all of them.
-pub(super) struct Locks {
-    pub sets: Vec<SetFacts>,
-    /// In the order of the seats.
-    pub held: Vec<Held>,
-}
-
-/// Looks at every processor.
-pub(super) fn locks(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo) -> Locks {
+/// Looks at every processor. `seats` are in the order of the facts' processors.
+pub(super) fn add(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
     let mut sets: Vec<SetFacts> = Vec::new();
-    let mut held = Vec::new();
-    for seat in seats {
+    for (seat, processor) in seats.iter().zip(&mut facts.processors) {
         let words = pointers(scene, seat, code);
-        let found = sets_among(scene, &words);
-        for set in found {
+        for set in sets_among(scene, &words) {
             match sets.iter_mut().find(|known| known.address == set.address) {
                 Some(known) => known.seen_on.push(seat.number),
                 None => sets.push(set_facts(&set, seat.number)),
@@ -58,17 +41,19 @@ pub(super) fn locks(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo) -> L
         let handles = seat.stack.map_or_else(Vec::new, |range| {
             locks::handles_on(scene.memory, range, scene.machine, scene.budget)
         });
-        held.push(Held {
-            spin: None,
-            handles: handles.iter().map(|h| handle_facts(scene, h)).collect(),
-            tables: tables_among(scene, &words),
+        processor.searched = seat.stack.and_then(|range| {
+            let words = locks::words_on(scene.memory, range, scene.machine);
+            let (last, _) = words.last()?;
+            Some((range.0, *last))
         });
+        processor.handles = handles.iter().map(|h| handle_facts(scene, h)).collect();
+        processor.tables = tables_among(scene, &words);
     }
-    for (seat, held) in seats.iter().zip(&mut held) {
-        held.spin = spin(scene, seat, code, &sets);
+    for (seat, processor) in seats.iter().zip(&mut facts.processors) {
+        processor.spin = spin(scene, seat, code, &sets);
     }
     sets.sort_by_key(|set| set.address);
-    Locks { sets, held }
+    facts.sets = sets;
 }
 
 /// Kernel pointers of a processor that lead neither into an image nor to its own stack: where each
@@ -91,7 +76,7 @@ fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<
     registers
         .chain(stack)
         .filter(|(_, value)| {
-            value % align == 0
+            value.is_multiple_of(align)
                 && locks::is_kernel(*value, scene.machine)
                 && !own(*value)
                 && code.module_at(*value).is_none()

@@ -29,6 +29,10 @@ pub struct ProcessorFacts {
     /// Queue handles on the stack of its activity that are really queued for their lock.
     #[serde(default)]
     pub handles: Vec<HandleFacts>,
+    /// The part of the stack that was there to be searched for handles: lowest address and address past
+    /// it. `None` where the stack is not known.
+    #[serde(default)]
+    pub searched: Option<(u64, u64)>,
     /// Timer tables (pool tag `Iptt`) that its registers and its activity's stack lead to.
     #[serde(default)]
     pub tables: Vec<TableFacts>,

@@ -40,11 +40,14 @@ impl Crash<'_> {
 /// known.
 pub(super) fn known(members: &[&Member]) -> Known {
     let mut known: BTreeMap<(String, u32), Option<FileVersion>> = BTreeMap::new();
-    for file in members.iter().filter_map(|member| member.deciding()) {
-        let version = file
-            .version
-            .as_ref()
-            .and_then(|(text, _)| text.parse().ok());
+    for (member, file) in members.iter().filter_map(|m| Some((*m, m.deciding()?))) {
+        let own = file.version.as_ref().map(|(text, _)| text.as_str());
+        let decided = || {
+            let by = &member.applicability.decided_from;
+            let from = by.iter().find(|from| from.file == KB943650.decides)?;
+            from.version.as_deref()
+        };
+        let version = own.or_else(decided).and_then(|text| text.parse().ok());
         let Some(version) = version else {
             continue;
         };

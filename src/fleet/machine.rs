@@ -31,15 +31,24 @@ impl Fleet {
         let (Some(machine), Some(member)) = (&summary.machine, Member::of(summary)) else {
             return;
         };
-        let roll_up = self
-            .machines
-            .entry(machine.name.to_uppercase())
-            .or_default();
+        let roll_up = self.machines.entry(machine_key(&machine.name)).or_default();
         // Of several spellings one is shown, always the same.
         if roll_up.name.is_empty() || machine.name < roll_up.name {
             roll_up.name.clone_from(&machine.name);
         }
         roll_up.members.push(member);
+    }
+
+    /// A record for each machine with the key it is sorted by.
+    pub(super) fn keyed_records(&self) -> impl Iterator<Item = (String, MachineRecord)> {
+        self.machines
+            .iter()
+            .map(|(key, roll_up)| (key.clone(), roll_up.record()))
+    }
+
+    /// The record of one machine, which is forgotten.
+    pub(super) fn take(&mut self, key: &str) -> Option<MachineRecord> {
+        self.machines.remove(key).map(|roll_up| roll_up.record())
     }
 
     /// How many machines there are.
@@ -96,6 +105,11 @@ impl Fleet {
         }
         merged
     }
+}
+
+/// What spellings of one machine's name have in common.
+pub(super) fn machine_key(name: &str) -> String {
+    name.to_uppercase()
 }
 
 /// The dumps of one machine.

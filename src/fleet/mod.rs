@@ -5,6 +5,7 @@ mod crash;
 pub mod machine;
 mod member;
 mod signs;
+mod spool;
 #[cfg(feature = "tickets")]
 pub mod template;
 pub mod ticket;
@@ -13,3 +14,4 @@ pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
 pub use machine::Fleet;
+pub use spool::Machines;

@@ -17,6 +17,10 @@ use crate::verdict::Verdict;
 const JIRA_SUMMARY: usize = 255;
 /// Longest `short_description` of a ServiceNow task, in characters.
 const SERVICENOW_SHORT: usize = 160;
+/// Longest `description` of a ServiceNow task, in characters.
+const SERVICENOW_TEXT: usize = 4000;
+/// Dumps that a ticket names.
+const DUMPS: usize = 20;
 /// Longest `name` of a GLPI ticket, in characters.
 const GLPI_NAME: usize = 255;
 
@@ -108,6 +112,10 @@ impl Ticket {
                 dumps.push(path);
             }
         }
+        if let Some(more) = dumps.len().checked_sub(DUMPS).filter(|more| *more > 0) {
+            dumps.truncate(DUMPS);
+            dumps.push(format!("and {more} more"));
+        }
         Ticket {
             key: key("machine", &record.machine.to_uppercase(), &record.hotfix.kb),
             title: format!(
@@ -187,7 +195,7 @@ impl Ticket {
             Target::ServiceNow => {
                 let mut incident = json!({
                     "short_description": cut(&self.title, SERVICENOW_SHORT),
-                    "description": self.plain(),
+                    "description": cut(&self.plain(), SERVICENOW_TEXT),
                     "category": "software",
                     "impact": "2",
                     "urgency": "2",
@@ -314,4 +322,37 @@ fn html(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_field_is_longer_than_its_system_takes() {
+        let ticket = Ticket {
+            key: key("machine", "HOST", "KB943650"),
+            title: "é".repeat(500),
+            machine: Some("HOST".to_owned()),
+            verdict: None,
+            facts: Vec::new(),
+            evidence: vec!["<b>".repeat(3000)],
+            dumps: Vec::new(),
+            actions: Vec::new(),
+        };
+        let length = |payload: &Value, at: &str| {
+            payload
+                .pointer(at)
+                .and_then(Value::as_str)
+                .map(|text| text.chars().count())
+        };
+        let jira = ticket.payload(Target::Jira, "OPS");
+        assert_eq!(length(&jira, "/fields/summary"), Some(255));
+        let incident = ticket.payload(Target::ServiceNow, "OPS");
+        assert_eq!(length(&incident, "/short_description"), Some(160));
+        assert_eq!(length(&incident, "/description"), Some(4000));
+        let glpi = ticket.payload(Target::Glpi, "OPS");
+        assert_eq!(length(&glpi, "/input/name"), Some(255));
+        assert!(!glpi.to_string().contains("<b>"));
+    }
 }

@@ -50,7 +50,7 @@ pub fn handle_at(
     let lock_of = |entry: u64| pointer(entry.checked_add(width as u64)?);
     let raw = lock_of(at)?;
     let lock = raw & !FLAGS;
-    if !is_kernel(lock, machine) || lock % width as u64 != 0 {
+    if !is_kernel(lock, machine) || !lock.is_multiple_of(width as u64) {
         return None;
     }
     let last = pointer(lock)?;
@@ -92,9 +92,9 @@ pub fn handles_on(
         let target = lock & !FLAGS;
         // A lock lies in pool or in an image, never on the stack that waits for it.
         let plausible = is_kernel(target, machine)
-            && target % width == 0
+            && target.is_multiple_of(width)
             && !(low..high).contains(&target)
-            && (*next == 0 || (is_kernel(*next, machine) && next % width == 0));
+            && (*next == 0 || (is_kernel(*next, machine) && next.is_multiple_of(width)));
         if !plausible {
             continue;
         }
@@ -200,11 +200,11 @@ pub fn set_in(
     if entries > MOST_MFES || readers > MOST_READERS || !is_kernel(table, machine) {
         return None;
     }
-    let held_plainly = held_by <= 1;
     let queued = || {
         handle_at(memory, held_by, machine, budget).is_some_and(|handle| handle.lock == spin_lock)
     };
-    if !held_plainly && !(is_kernel(held_by, machine) && queued()) {
+    let sane = held_by <= 1 || (is_kernel(held_by, machine) && queued());
+    if !sane {
         return None;
     }
     let table_has = match block_of(table) {
@@ -235,7 +235,7 @@ fn holds_lists(
     budget: &Budget,
 ) -> bool {
     const PAGE: u64 = 0x1000;
-    if table % PAGE != 0 {
+    if !table.is_multiple_of(PAGE) {
         return false;
     }
     let words = words_on(memory, (table, table.saturating_add(PAGE)), machine);

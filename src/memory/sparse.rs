@@ -4,6 +4,7 @@
 //! into disjoint segments when the space is built: the larger block wins, so that one read
 //! rarely crosses a seam. Bytes are read from the file when asked for.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -63,20 +64,38 @@ struct Segment {
 pub struct Sparse<'a> {
     reader: &'a PagedReader<'a>,
     segments: Vec<Segment>,
+    /// The segment that was read last.
+    last: Cell<usize>,
 }
 
 impl<'a> Sparse<'a> {
     /// Builds the space. Empty and wrapping blocks are dropped; a block that reaches past the
     /// end of the file is kept as far as it is there, the rest reads as [`Absent::Truncated`].
     pub fn new(reader: &'a PagedReader<'a>, blocks: &[Block]) -> Sparse<'a> {
-        let mut ordered: Vec<&Block> = blocks
+        Sparse::of(reader, blocks.iter().copied())
+    }
+
+    /// The space of the blocks that hold any of the `len` bytes at `at`: those bytes read as in the space
+    /// of all blocks. For one question, where building that is not worth while.
+    pub fn around(reader: &'a PagedReader<'a>, blocks: &[Block], at: Gva, len: u64) -> Sparse<'a> {
+        let past = at.0.saturating_add(len);
+        let near = blocks
             .iter()
+            .copied()
+            .filter(|b| b.start.0 < past && b.end().is_some_and(|end| end > at.0));
+        Sparse::of(reader, near)
+    }
+
+    fn of(reader: &'a PagedReader<'a>, blocks: impl Iterator<Item = Block>) -> Sparse<'a> {
+        let mut ordered: Vec<Block> = blocks
             .filter(|b| b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some())
             .collect();
-        ordered.sort_by_key(|b| b.start);
+        // Equal blocks are one.
+        ordered.sort_unstable_by_key(|b| (b.start, b.len, b.offset));
         Sparse {
             reader,
             segments: disjoint(&ordered),
+            last: Cell::new(0),
         }
     }
 
@@ -87,18 +106,23 @@ impl<'a> Sparse<'a> {
             .map(|s| (Gva(s.start), s.end - s.start))
     }
 
-    /// The segment that holds `address`.
+    /// The segment that holds `address`. One read follows another in the same segment mostly.
     fn segment(&self, address: u64) -> Option<&Segment> {
+        let holds = |s: &&Segment| s.start <= address && address < s.end;
+        if let Some(again) = self.segments.get(self.last.get()).filter(holds) {
+            return Some(again);
+        }
         let after = self.segments.partition_point(|s| s.start <= address);
-        self.segments
-            .get(after.checked_sub(1)?)
-            .filter(|s| address < s.end)
+        let index = after.checked_sub(1)?;
+        let found = self.segments.get(index).filter(holds)?;
+        self.last.set(index);
+        Some(found)
     }
 }
 
 /// Cuts blocks, given by ascending start, into segments that do not overlap. At each address the
 /// largest block wins, then the one that starts first, then the one that comes first in the file.
-fn disjoint(ordered: &[&Block]) -> Vec<Segment> {
+fn disjoint(ordered: &[Block]) -> Vec<Segment> {
     let rank = |b: &Block| (b.len, Reverse(b.start), Reverse(b.offset));
     let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
     let mut blocks = ordered.iter().peekable();
@@ -107,7 +131,19 @@ fn disjoint(ordered: &[&Block]) -> Vec<Segment> {
     let mut at = 0;
     loop {
         while let Some(block) = blocks.next_if(|block| block.start.0 <= at) {
-            open.push((rank(block), block.end().unwrap_or(at)));
+            let end = block.end().unwrap_or(at);
+            let alone = blocks.peek().is_none_or(|next| next.start.0 >= end);
+            if alone && open.is_empty() && block.start.0 == at {
+                segments.push(Segment {
+                    start: at,
+                    end,
+                    offset: block.offset,
+                    block: block.start,
+                });
+                at = end;
+                continue;
+            }
+            open.push((rank(block), end));
         }
         let Some(((_, Reverse(start), Reverse(offset)), end)) = open.peek().copied() else {
             match blocks.peek() {
@@ -167,6 +203,42 @@ impl Memory for Sparse<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a byte is by the rule itself, without any space.
+    fn by_rule(blocks: &[Block], file: &[u8], address: u64) -> Option<u8> {
+        let holds = |b: &&Block| (b.start.0..b.start.0 + b.len).contains(&address);
+        let best = blocks
+            .iter()
+            .filter(holds)
+            .min_by_key(|b| (Reverse(b.len), b.start, b.offset))?;
+        file.get((best.offset + address - best.start.0) as usize)
+            .copied()
+    }
+
+    #[test]
+    fn any_blocks_read_as_the_rule_says() {
+        let file: Vec<u8> = (0..1024u32).map(|i| (i * 7 % 251) as u8).collect();
+        let reader = PagedReader::open(&file).unwrap();
+        let mut random = 12_345u32;
+        let mut next = |below: u32| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u64::from((random >> 8) % below)
+        };
+        for _ in 0..300 {
+            let blocks: Vec<Block> = (0..next(12))
+                .map(|_| block(100 + next(60), next(20), next(900)))
+                .collect();
+            let space = Sparse::new(&reader, &blocks);
+            for address in 90..190 {
+                let expected = by_rule(&blocks, &file, address);
+                assert_eq!(space.read_u8(Gva(address)).ok(), expected, "{blocks:?}");
+                let near = Sparse::around(&reader, &blocks, Gva(address), 2);
+                assert_eq!(near.read_u16(Gva(address)), space.read_u16(Gva(address)));
+            }
+            let ranges: Vec<_> = space.ranges().collect();
+            assert!(ranges.is_sorted_by(|a, b| a.0.0 + a.1 <= b.0.0));
+        }
+    }
 
     fn block(start: u64, len: u64, offset: u64) -> Block {
         Block {

@@ -11,7 +11,8 @@ use super::escape::visible;
 use super::model::{
     Action, EvidenceRecord, Fault, Frame, Hotfix, Location, Match, Report, Stack, Status,
 };
-use crate::verdict::Verdict;
+use crate::knowledge::hotfix::KB943650;
+use crate::verdict::{MatchStatus, Verdict};
 
 /// Columns of the text.
 const WIDTH: usize = 80;
@@ -324,6 +325,10 @@ fn answer(hotfix: &Hotfix, palette: Palette, out: &mut String) {
         palette.heading(&hotfix.kb),
         palette.verdict(hotfix.verdict)
     );
+    if hotfix.kb == KB943650.kb {
+        wrapped(out, "  ", "  ", meaning(hotfix.matching.status));
+        out.push('\n');
+    }
     let _ = writeln!(
         out,
         "  Does this crash match the defect?      {}",
@@ -377,6 +382,35 @@ fn answer(hotfix: &Hotfix, palette: Palette, out: &mut String) {
     );
 }
 
+/// What the match says happened, in plain words; what is inferred says so.
+fn meaning(status: MatchStatus) -> &'static str {
+    match status {
+        MatchStatus::Confirmed => {
+            "Windows went down on the timer queue of multicast forwarding, and the queue was \
+             corrupt. The TCP/IP component changes that queue while it holds only a read lock (the \
+             article's cause), so that two processors can change it at once (inference)."
+        }
+        MatchStatus::Probable => {
+            "Windows probably went down on the timer queue of multicast forwarding, which the \
+             TCP/IP component can corrupt by changing it under a read lock (the article's cause). \
+             What would prove it is not in this dump, or not yet looked at."
+        }
+        MatchStatus::Possible => {
+            "The network stack faulted as the defect can make it fault. Nothing here says whether it \
+             was the timer queue of multicast forwarding, which the defect corrupts."
+        }
+        MatchStatus::InsufficientData => {
+            "This dump does not show enough to say whether it was the timer queue of multicast \
+             forwarding, which the defect corrupts."
+        }
+        MatchStatus::Unlikely => {
+            "Something else is nearest the fault, or the machine was in a state in which the defect \
+             does not strike: see what is marked * below."
+        }
+        MatchStatus::Excluded => "It cannot be this defect: see what is marked * below.",
+    }
+}
+
 /// The rule that decided, and what the next higher status lacks.
 fn decision(matching: &Match, out: &mut String) {
     if let Some(rule) = &matching.rule {
@@ -419,7 +453,7 @@ fn evidence_line(evidence: &EvidenceRecord, decided: bool, palette: Palette, out
         visible(&evidence.summary),
         evidence.basis
     );
-    let lines = textwrap::wrap(&text, WIDTH - 5);
+    let lines = textwrap::wrap(&text, whole_words(WIDTH - 5));
     for (index, line) in lines.iter().enumerate() {
         let lead = match (index, decided) {
             (0, true) => format!("{}*", palette.sign(evidence.supports)),
@@ -448,8 +482,15 @@ fn labelled(out: &mut String, label: &str, text: &str) {
     wrapped(out, &first, &" ".repeat(INDENT), text);
 }
 
+/// Breaks at blanks only: names with hyphens and `module!function` stay whole.
+pub fn whole_words<'a>(width: usize) -> textwrap::Options<'a> {
+    textwrap::Options::new(width)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+}
+
 fn wrapped(out: &mut String, first: &str, rest: &str, text: &str) {
-    let options = textwrap::Options::new(WIDTH)
+    let options = whole_words(WIDTH)
         .initial_indent(first)
         .subsequent_indent(rest)
         .break_words(false);

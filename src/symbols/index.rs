@@ -461,8 +461,8 @@ impl Builder {
             out.extend(count(n)?.to_le_bytes());
         }
         out.extend(source_len.to_le_bytes());
-        out.extend(self.symbols.iter().flatten().flat_map(|v| v.to_le_bytes()));
-        out.extend(self.code.iter().flatten().flat_map(|v| v.to_le_bytes()));
+        append(&mut out, &self.symbols);
+        append(&mut out, &self.code);
         for section in &self.sections {
             for value in [section.rva, section.size, section.characteristics] {
                 out.extend(value.to_le_bytes());
@@ -471,12 +471,19 @@ impl Builder {
         for (_, row) in &self.frames {
             out.extend_from_slice(row);
         }
-        out.extend(self.lines.iter().flatten().flat_map(|v| v.to_le_bytes()));
-        out.extend(self.parts.iter().flatten().flat_map(|v| v.to_le_bytes()));
+        append(&mut out, &self.lines);
+        append(&mut out, &self.parts);
         out.extend_from_slice(&self.strings);
         let checksum = crc32fast::hash(out.get(16..)?);
         out.get_mut(12..16)?
             .copy_from_slice(&checksum.to_le_bytes());
         PdbIndex::layout(out)
+    }
+}
+
+/// Writes rows of numbers, little-endian.
+fn append<const N: usize>(out: &mut Vec<u8>, rows: &[[u32; N]]) {
+    for value in rows.as_flattened() {
+        out.extend_from_slice(&value.to_le_bytes());
     }
 }

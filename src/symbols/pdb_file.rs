@@ -10,7 +10,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
-use pdb::{AddressMap, FallibleIterator, PDB, Source, SourceSlice, SourceView, SymbolData};
+use pdb::{
+    AddressMap, DebugInformation, FallibleIterator, PDB, Source, SourceSlice, SourceView,
+    SymbolData,
+};
 
 use super::frames;
 use super::identity::PdbIdentity;
@@ -84,7 +87,8 @@ pub fn identify(bytes: &[u8]) -> Result<PdbInfo, PdbError> {
     check_superblock(bytes)?;
     contained(|| {
         let mut pdb = PDB::open(Bytes::new(bytes))?;
-        info(&mut pdb)
+        let dbi = pdb.debug_information().ok();
+        info(&mut pdb, dbi.as_ref())
     })
     .map_err(panicked)?
     .map_err(damaged)
@@ -136,19 +140,24 @@ fn check_superblock(bytes: &[u8]) -> Result<(), PdbError> {
     Ok(())
 }
 
-fn info<'s>(pdb: &mut PDB<'s, Bytes<'s>>) -> pdb::Result<PdbInfo> {
+fn info<'s>(
+    pdb: &mut PDB<'s, Bytes<'s>>,
+    dbi: Option<&DebugInformation<'s>>,
+) -> pdb::Result<PdbInfo> {
     let information = pdb.pdb_information()?;
     let (a, b, c, d) = information.guid.as_fields();
     Ok(PdbInfo {
         guid: Guid::from_fields(a, b, c, *d),
         age: information.age,
-        dbi_age: pdb.debug_information().ok().and_then(|dbi| dbi.age()),
+        dbi_age: dbi.and_then(DebugInformation::age),
     })
 }
 
 fn read(bytes: &[u8]) -> pdb::Result<Option<PdbIndex>> {
     let mut pdb = PDB::open(Bytes::new(bytes))?;
-    let info = info(&mut pdb)?;
+    // Read once: it may be megabytes long and in many pieces.
+    let dbi = pdb.debug_information().ok();
+    let info = info(&mut pdb, dbi.as_ref())?;
     let mut builder = Builder::default();
     let map = pdb.address_map()?;
     for section in pdb.sections()?.unwrap_or_default() {
@@ -161,8 +170,10 @@ fn read(bytes: &[u8]) -> pdb::Result<Option<PdbIndex>> {
     publics(&mut pdb, &map, &mut builder)?;
     // What follows makes an index better; a PDB without it is still good for names. Each part is
     // contained by itself, and a part that stops early leaves only whole records behind.
-    let _ = contained(|| contributions(&mut pdb, &map, &mut builder));
-    let _ = contained(|| modules(&mut pdb, &map, &mut builder));
+    if let Some(dbi) = &dbi {
+        let _ = contained(|| contributions(dbi, &map, &mut builder));
+        let _ = contained(|| modules(&mut pdb, dbi, &map, &mut builder));
+    }
     let machine = contained(|| frames::read(&mut pdb, &map, &mut builder));
     let machine = machine.ok().flatten().unwrap_or_default();
     Ok(builder.finish(info.guid, info.matching_age(), machine, bytes.len() as u64))
@@ -180,13 +191,11 @@ fn publics<'s>(
             continue;
         };
         if let Some(rva) = public.offset.to_rva(map) {
-            builder.symbol(
-                rva.0,
-                0,
-                &public.name.to_string(),
-                public.function || public.code,
-                false,
-            );
+            let function = public.function || public.code;
+            match std::str::from_utf8(public.name.as_bytes()) {
+                Ok(name) => builder.symbol(rva.0, 0, name, function, false),
+                Err(_) => builder.symbol(rva.0, 0, &public.name.to_string(), function, false),
+            }
         }
     }
     Ok(())
@@ -194,12 +203,11 @@ fn publics<'s>(
 
 /// Object file sections that hold code: with one function each in a release build, so they bound
 /// the reach of a name.
-fn contributions<'s>(
-    pdb: &mut PDB<'s, Bytes<'s>>,
+fn contributions(
+    dbi: &DebugInformation<'_>,
     map: &AddressMap<'_>,
     builder: &mut Builder,
 ) -> pdb::Result<()> {
-    let dbi = pdb.debug_information()?;
     let mut contributions = dbi.section_contributions()?;
     while let Some(part) = contributions.next()? {
         if part.characteristics.0 & CODE == 0 || part.size == 0 {
@@ -219,10 +227,10 @@ fn contributions<'s>(
 /// that have separated parts.
 fn modules<'s>(
     pdb: &mut PDB<'s, Bytes<'s>>,
+    dbi: &DebugInformation<'s>,
     map: &AddressMap<'_>,
     builder: &mut Builder,
 ) -> pdb::Result<()> {
-    let dbi = pdb.debug_information()?;
     let strings = pdb.string_table().ok();
     let mut files: BTreeMap<u32, Option<u32>> = BTreeMap::new();
     let mut modules = dbi.modules()?;

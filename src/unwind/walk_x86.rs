@@ -146,7 +146,7 @@ fn leave_dpc_stack(
 /// True when `ebp` can be the frame pointer of a frame above `slot`: a trap frame lies there, or a
 /// frame pointer further out and a return address.
 fn continues_chain(walker: &Walker<'_>, slot: u64, ebp: u64) -> bool {
-    if ebp % 4 != 0 || ebp <= slot || ebp - slot > WIDEST_FRAME {
+    if !ebp.is_multiple_of(4) || ebp <= slot || ebp - slot > WIDEST_FRAME {
         return false;
     }
     if trap_frame_at(walker, ebp).is_some() {

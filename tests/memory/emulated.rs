@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use kbtriage::bytes::{Budget, Gva, PagedReader};
+use kbtriage::bytes::{Budget, Gva, PagedReader, ReadAt};
 use kbtriage::memory::translate::Via;
 use kbtriage::memory::{Absent, Memory, Paged, Physical};
 
@@ -114,7 +114,7 @@ impl Ram<'_> {
     }
 }
 
-fn with<T>(bytes: &Vec<u8>, test: impl FnOnce(&Paged<'_>) -> T) -> T {
+fn with<T>(bytes: &dyn ReadAt, test: impl FnOnce(&Paged<'_>) -> T) -> T {
     let reader = PagedReader::open(bytes).unwrap();
     let dump = opened(&reader);
     let budget = Budget::default();

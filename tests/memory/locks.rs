@@ -407,7 +407,7 @@ fn an_encoded_debugger_data_block_is_read_with_the_kernels_symbols() {
         let plain = u64::from_le_bytes(bytes.try_into().unwrap());
         // Each step of the decoding, backwards; the key's low byte is 5.
         let word = (plain ^ always).swap_bytes() ^ encoded_at;
-        let word = (word >> 5 | word << 59) ^ never;
+        let word = word.rotate_right(5) ^ never;
         state.machine.put_u64(at + offset, word);
     }
     let file = write(&state.machine, &state.header, Fill::All);
@@ -488,4 +488,22 @@ fn the_whole_dump_is_searched_for_the_registry_only_on_request() {
             assert!(both - bytes > bytes, "the search reads the file");
         }
     }
+}
+
+#[test]
+fn the_list_of_hives_is_found_by_its_symbol_where_the_handle_table_is_gone() {
+    let mut state = State::new(Mode::X64, SMALL);
+    Hive::system(128_606_795_000_000_000, Some(1), "ALPHA").load(&mut state);
+    let table = state.system + 0x160;
+    state.machine.put_ptr(table, 0);
+    // The head moves into the kernel's image; the hives keep leading past it.
+    let head = state.drivers[0].base + 0x1100;
+    let first = 0xFFFF_F8A0_0000_1000 + 2 * 0x1000 + 0x5D0;
+    state.machine.put_ptr(head, first);
+    let file = write(&state.machine, &state.header, Fill::All);
+    assert!(report(&file)["system"]["machine"].is_null());
+    let folder = tempfile::tempdir().unwrap();
+    let engine = kernel_symbols(folder.path(), &[(0x100, "CmpHiveListHead")]);
+    let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+    assert_eq!(got["system"]["machine"], "ALPHA");
 }

@@ -227,3 +227,30 @@ fn overlapping_ranges_give_each_page_one_place() {
     assert!(number(&memory, 8 << 12).is_ok());
     assert!(damage(dump).iter().any(|what| what.contains("overlap")));
 }
+
+#[test]
+fn pages_of_itanium_dumps_are_8_kib_and_their_report_has_the_headers_facts() {
+    let machine = machine(Mode::X64, &[3, 4, 5, 6, 7, 8]);
+    let mut h = header(&machine, 1);
+    h.runs = vec![(3, 6)];
+    let mut file = write(&machine, &h, Fill::All);
+    // The file's six pages of 4 KiB are three of 8 KiB: page 0x10 and two at 0x20.
+    file.patch(0x30, &0x0200u32.to_le_bytes());
+    file.patch(0x88, &2u32.to_le_bytes());
+    file.patch(0x90, &3u64.to_le_bytes());
+    for (i, value) in [0x10u64, 1, 0x20, 2].iter().enumerate() {
+        file.patch(0x98 + i as u64 * 8, &value.to_le_bytes());
+    }
+    with(&file, |memory| {
+        assert_eq!(memory.page_size(), 0x2000);
+        for (at, number_there) in [(0x10 << 13, 3), (0x20 << 13, 5), ((0x21 << 13) + 0x1000, 8)] {
+            assert_eq!(number(memory, at), Ok(number_there), "{at:#x}");
+        }
+        assert_eq!(number(memory, 0x11 << 13), Err(Absent::NotInDump));
+        assert_eq!(number(memory, 0x22 << 13), Err(Absent::NotInDump));
+    });
+    let got = crate::reports::report(&file);
+    assert_eq!(got["dump"]["architecture"], "ia64");
+    assert_eq!(got["bugcheck"]["code"], "0x000000D1");
+    assert_eq!(got["status"], "degraded");
+}

@@ -217,6 +217,22 @@ fn an_encoded_debugger_data_block_is_said_and_the_header_still_leads_to_the_modu
     assert!(got["system"]["build_lab"].is_null());
 }
 
+#[test]
+fn a_bug_check_the_header_does_not_hold_is_read_from_the_kernel() {
+    for mode in MODES {
+        for code in [0, u32::from_le_bytes(*b"PAGE")] {
+            let mut state = State::new(mode, SMALL);
+            let told = of_type(&state, 1);
+            state.header.code = code;
+            state.header.parameters = [0x4547_4150; 4];
+            let got = of_type(&state, 1);
+            assert_eq!(got["bugcheck"], told["bugcheck"], "{mode:?} {code:#x}");
+            assert_eq!(got["bugcheck"]["code"], "0x000000D1");
+            assert_eq!(got["fault"], told["fault"], "{mode:?}");
+        }
+    }
+}
+
 /// A state of 200 modules, four processors and hives, scattered over all frames below `pages`.
 pub fn scattered(pages: u64) -> State {
     let loaded = |stride| {

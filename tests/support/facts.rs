@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each integration test takes the part it needs
 
 use kbtriage::facts::CrashFacts;
+use kbtriage::modules::{Module, Modules, SymbolState, VersionClaim, VersionSource};
 use serde_json::{Value, json};
 
 /// Bytes of every module.
@@ -144,6 +145,37 @@ impl Crash {
     }
 
     pub fn facts(self) -> CrashFacts {
-        serde_json::from_value(self.json).expect("facts")
+        let mut json = self.json;
+        // Stored facts hold the modules in a packed form.
+        let list = json["modules"].take();
+        let modules: Vec<Module> = list.as_array().unwrap().iter().map(module).collect();
+        json["modules"] = serde_json::to_value(Modules::from(modules)).expect("packed modules");
+        serde_json::from_value(json).expect("facts")
+    }
+}
+
+fn module(value: &Value) -> Module {
+    let number = |field: &str| value[field].as_u64().unwrap();
+    let part = |index: usize| {
+        value["version"]["version"][index]
+            .as_u64()
+            .map(|n| n as u16)
+    };
+    let version = part(0).map(|major| VersionClaim {
+        version: [major, part(1).unwrap(), part(2).unwrap(), part(3).unwrap()],
+        branch_tag: None,
+        source: VersionSource::Image,
+    });
+    Module {
+        name: value["name"].as_str().map(str::to_owned),
+        path: None,
+        base: number("base"),
+        size: number("size") as u32,
+        time_date_stamp: number("time_date_stamp") as u32,
+        checksum: None,
+        version,
+        pdb: None,
+        symbols: SymbolState::Loaded,
+        wrong_files: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::{ScanArgs, ScanFormat};
 use super::progress::Bar;
-use crate::fleet::Fleet;
+use crate::fleet::Machines;
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::model::{Status, Tool};
@@ -46,10 +46,10 @@ enum Writer<'a> {
 pub struct ScanSink<'a> {
     writer: Writer<'a>,
     tally: Tally,
-    fleet: Fleet,
+    machines: Machines,
     /// What the last complete look of a watch saw, and what is new since: it closes a run that is
     /// stopped in the middle of a look.
-    earlier: Option<Fleet>,
+    earlier: Option<Machines>,
     bar: Bar,
     all_files: bool,
     keeper: Option<Box<dyn Keeper>>,
@@ -84,7 +84,7 @@ impl<'a> ScanSink<'a> {
         Ok(ScanSink {
             writer,
             tally: Tally::default(),
-            fleet: Fleet::default(),
+            machines: Machines::default(),
             earlier: None,
             bar: Bar::new(args.quiet),
             all_files: args.all_files,
@@ -110,7 +110,7 @@ impl<'a> ScanSink<'a> {
 
     /// Takes over what the last look of a watch saw.
     #[cfg(feature = "store")]
-    pub fn after(mut self, earlier: Fleet) -> ScanSink<'a> {
+    pub fn after(mut self, earlier: Machines) -> ScanSink<'a> {
         self.earlier = Some(earlier);
         self
     }
@@ -120,7 +120,7 @@ impl<'a> ScanSink<'a> {
     /// # Errors
     /// Whatever the writer says.
     #[cfg(feature = "store")]
-    pub fn pause(mut self) -> io::Result<Fleet> {
+    pub fn pause(mut self) -> io::Result<Machines> {
         if let Some(keeper) = &mut self.keeper {
             keeper.flush()?;
         }
@@ -128,7 +128,7 @@ impl<'a> ScanSink<'a> {
             Writer::Lines(out) | Writer::Array(out, _) | Writer::Text(out) => out.flush()?,
             Writer::Table(mut table) => table.flush()?,
         }
-        Ok(self.fleet)
+        Ok(self.machines)
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
@@ -174,11 +174,11 @@ impl<'a> ScanSink<'a> {
         finished: Finished,
     ) -> io::Result<Tally> {
         self.bar.finish();
-        let fleet = match &self.earlier {
+        let machines = match self.earlier.take() {
             Some(earlier) if !finished.complete => earlier,
-            _ => &self.fleet,
+            _ => std::mem::take(&mut self.machines),
         };
-        let machines: Vec<_> = fleet.records().collect();
+        let machines = machines.into_records()?;
         let scan = self.tally.record(
             self.tool.clone(),
             roots,
@@ -219,9 +219,9 @@ impl Sink for ScanSink<'_> {
         match &done.outcome {
             Outcome::Records(records) => {
                 for record in records {
-                    self.fleet.add(&record.summary);
+                    self.machines.add(&record.summary)?;
                     if let Some(earlier) = self.earlier.as_mut().filter(|_| !done.known) {
-                        earlier.add(&record.summary);
+                        earlier.add(&record.summary)?;
                     }
                     if done.known && self.only_new {
                         continue;

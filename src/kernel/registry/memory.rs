@@ -50,6 +50,19 @@ pub fn system_hive<'a>(
     system_among(memory, any, layout, budget)
 }
 
+/// The SYSTEM hive in the list whose head is at `head`: CmpHiveListHead, which only symbols name.
+pub fn listed_hive<'a>(
+    memory: &'a dyn Memory,
+    head: u64,
+    layout: &'static Structures,
+    budget: &Budget,
+) -> Option<MemoryCells<'a>> {
+    let width = layout.machine.pointer_width();
+    let first = memory.read_pointer(Gva(head), width).ok()?;
+    let any = first.checked_sub(layout.hive_list)?;
+    system_among(memory, any, layout, budget)
+}
+
 /// The SYSTEM hive in the list of hives that the one at `any` belongs to.
 pub(super) fn system_among<'a>(
     memory: &'a dyn Memory,

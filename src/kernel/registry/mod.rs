@@ -9,7 +9,7 @@ mod search;
 mod text;
 
 pub use hive::{Cells, FileCells, Hive, Key, SIGNATURE};
-pub use memory::{MemoryCells, system_hive};
+pub use memory::{MemoryCells, listed_hive, system_hive};
 pub use search::search;
 pub use text::{Text, TextKind, read_text};
 
