@@ -192,12 +192,19 @@ fn real(frames: &[Value]) -> Vec<Real> {
 }
 
 /// The lab names code of the x86 kernel's pool after its neighbour in front, and loses frames by it; and it loses
-/// KiDispatchInterrupt when an interrupt stops its first instructions.
+/// KiDispatchInterrupt when an interrupt stops its first instructions. A stack whose outermost function is not one that a
+/// stack begins with has lost what lay below.
 fn label_is_wrong(frames: &[Real]) -> bool {
+    const ROOTS: [&str; 2] = ["KiSystemStartup", "KiThreadStartup"];
+    let rootless = frames
+        .last()
+        .is_none_or(|f| !ROOTS.contains(&f.function.as_str()));
     let lost = |pair: &[Real]| {
         pair[0].function == "KiRetireDpcList" && pair[1].function == "HalpDispatchSoftwareInterrupt"
     };
-    frames.iter().any(|f| f.function == "KiInterruptTemplate") || frames.windows(2).any(lost)
+    rootless
+        || frames.iter().any(|f| f.function == "KiInterruptTemplate")
+        || frames.windows(2).any(lost)
 }
 
 impl Case {
@@ -288,7 +295,7 @@ fn judged(level: Level) -> Vec<(&'static Case, Vec<Real>)> {
     let total = all.len();
     let good: Vec<_> = all
         .into_iter()
-        .filter(|(_, truth)| !label_is_wrong(truth))
+        .filter(|(case, truth)| case.double_fault() || !label_is_wrong(truth))
         .collect();
     assert!(
         total >= 90 && total - good.len() <= 5,
@@ -478,6 +485,10 @@ fn frames_have_the_names_of_their_functions() {
     ];
     let (mut named, mut nameless) = (0, BTreeMap::new());
     for (case, truth) in judged(Level::Symbols) {
+        // Of a double fault the label has the first frame only, and where that is not found the handler stands for it.
+        if case.double_fault() {
+            continue;
+        }
         for (said, real) in case.certain().iter().zip(&truth) {
             let Some(symbol) = said["symbol"].as_str() else {
                 *nameless.entry(real.function.clone()).or_insert(0) += 1;

@@ -45,6 +45,15 @@ fn names_follow_code_that_was_moved_and_removed_code_has_none() {
 }
 
 #[test]
+fn a_symbol_without_a_name_names_nothing() {
+    let pdb = Pdb::new(GUID, 1, &[(0x10, "First"), (0x40, ""), (0x80, "Third")]);
+    let symbols = symbols(&pdb, Machine::X64);
+    assert_eq!(shown(&symbols, 0x1010).as_deref(), Some("First+0 Exact"));
+    assert_ne!(shown(&symbols, 0x1040).as_deref(), Some("+0 Exact"));
+    assert_eq!(shown(&symbols, 0x1080).as_deref(), Some("Third+0 Exact"));
+}
+
+#[test]
 fn a_contribution_bounds_the_reach_of_a_name() {
     let mut pdb = Pdb::new(
         GUID,

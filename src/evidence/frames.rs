@@ -519,6 +519,7 @@ fn judge_dated(facts: &CrashFacts) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use super::super::made;
     use super::*;
     use serde_json::json;
 
@@ -538,31 +539,13 @@ mod tests {
                         "name": { "symbol": name, "displacement": 4, "kind": "exact", "aliases": [], "line": null } })
             })
             .collect();
-        let modules: Vec<_> = modules
+        let modules: Vec<(&str, u64)> = modules
             .iter()
-            .map(|file| {
-                json!({ "name": file, "path": null, "base": base(file.split('.').next().unwrap()),
-                        "size": 0x10_0000, "time_date_stamp": 0, "checksum": null, "version": null,
-                        "pdb": null, "symbols": "loaded" })
-            })
+            .map(|file| (*file, base(file.split('.').next().unwrap())))
             .collect();
-        serde_json::from_value(json!({
-            "dump": { "format": "kernel-triage", "dump_type": 4, "architecture": "x64", "pointer": 8,
-                      "pae": null, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
-                      "triage_options": null, "call_stack_size": null, "overflowed": null, "tagged": null,
-                      "bytes_declared": null, "bytes_present": 0, "physical_memory": null, "damage": [] },
-            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
-                        "build_lab": null, "machine": null },
-            "process": null, "thread": null, "bugcheck": null, "exception": null, "header_context": null,
-            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
-                       "access": null, "irql": null, "context": null, "instruction": null,
-                       "instruction_kind": null, "effective_address": null, "registers": [] },
-            "bucket": null,
-            "stack": { "processor": 0, "frames": frames, "faulting_activity": functions.len(),
-                       "complete": true, "stopped_because": null },
-            "modules": modules, "unloaded": []
-        }))
-        .unwrap()
+        let stack = json!({ "processor": 0, "frames": frames, "faulting_activity": functions.len(),
+                            "complete": true, "stopped_because": null });
+        made::crash(&modules, json!({ "stack": stack }))
     }
 
     fn ids(functions: &[&str]) -> Vec<(&'static str, bool)> {

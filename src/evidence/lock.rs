@@ -279,6 +279,7 @@ fn held(
 
 #[cfg(test)]
 mod tests {
+    use super::super::made;
     use super::*;
     use serde_json::json;
 
@@ -300,26 +301,10 @@ mod tests {
             })
             .collect();
         let held_by = u64::from(handles != json!([]));
-        serde_json::from_value(json!({
-            "dump": { "format": "kernel-summary", "dump_type": 2, "architecture": "x64", "pointer": 8,
-                      "pae": null, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
-                      "triage_options": null, "call_stack_size": null, "overflowed": null,
-                      "tagged": null, "bytes_declared": null, "bytes_present": 0,
-                      "physical_memory": null, "damage": [] },
-            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
-                        "build_lab": null, "machine": null },
-            "process": null, "thread": null, "bugcheck": null, "exception": null,
-            "header_context": null,
-            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
-                       "access": null, "irql": null, "context": null, "instruction": null,
-                       "instruction_kind": null, "effective_address": null, "registers": [] },
-            "bucket": null,
+        let told = json!({
+            "dump": { "format": "kernel-summary", "dump_type": 2 },
             "stack": { "processor": 1, "frames": frames, "faulting_activity": functions.len(),
                        "complete": true, "stopped_because": null },
-            "modules": [{ "name": "tcpip.sys", "path": null, "base": 0x1000, "size": 0x10_0000,
-                          "time_date_stamp": 0, "checksum": null, "version": null, "pdb": null,
-                          "symbols": "loaded" }],
-            "unloaded": [],
             "memory": {
                 "processors": [{ "number": 1, "crashed": true, "ip": null, "irql": 2,
                                  "dpc_active": null, "dpc_time": null, "thread": null,
@@ -330,8 +315,8 @@ mod tests {
                            "held_by": held_by, "readers": readers, "table": 0x5000,
                            "table_has": "tag", "seen_on": [1] }]
             }
-        }))
-        .unwrap()
+        });
+        made::crash(&[("tcpip.sys", 0x1000)], told)
     }
 
     fn ids(facts: &CrashFacts) -> Vec<&'static str> {

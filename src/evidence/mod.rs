@@ -13,6 +13,8 @@ mod inventory;
 mod lock;
 pub mod look_alikes;
 mod machine;
+#[cfg(test)]
+mod made;
 mod memory;
 mod parameters;
 mod place;

@@ -161,6 +161,7 @@ fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
 
 #[cfg(test)]
 mod tests {
+    use super::super::made;
     use super::*;
     use serde_json::{Value, json};
 
@@ -192,29 +193,14 @@ mod tests {
                         "tables": [{ "seen_at": null, "table": table }] })
             })
             .collect();
-        serde_json::from_value(json!({
+        let told = json!({
             "dump": { "format": "kernel-summary", "dump_type": 2, "architecture": "x86", "pointer": 4,
-                      "pae": true, "processors": 2, "writer": null, "crash_time": null, "uptime": null,
-                      "triage_options": null, "call_stack_size": null, "overflowed": null,
-                      "tagged": null, "bytes_declared": null, "bytes_present": 0,
-                      "physical_memory": null, "damage": [] },
-            "system": { "build": 6001, "service_pack": 1, "product": null, "checked_build": null,
-                        "build_lab": null, "machine": null },
-            "process": null, "thread": null, "bugcheck": null, "exception": null,
-            "header_context": null,
-            "fault": { "ip": null, "name": null, "source": null, "candidates": 0, "address": null,
-                       "access": null, "irql": null, "context": null, "instruction": null,
-                       "instruction_kind": null, "effective_address": null, "registers": [] },
-            "bucket": null,
+                      "pae": true },
             "stack": stack(0, processors[0].0),
-            "modules": [{ "name": "tcpip.sys", "path": null, "base": 0x1000, "size": 0x10_0000,
-                          "time_date_stamp": 0, "checksum": null, "version": null, "pdb": null,
-                          "symbols": "loaded" }],
-            "unloaded": [],
             "memory": { "processors": states, "other_stacks": [stack(1, processors[1].0)],
                         "pool_tags": null, "findings": [] }
-        }))
-        .unwrap()
+        });
+        made::crash(&[("tcpip.sys", 0x1000)], told)
     }
 
     const PAST: &[&str] = &[

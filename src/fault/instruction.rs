@@ -99,7 +99,8 @@ pub fn fault_instruction(
     if instruction.is_invalid() {
         return None;
     }
-    let accessed = accessed(&instruction, registers, fault);
+    let from_image = crash.memory.read(Gva(ip), &mut [0]).is_err();
+    let accessed = accessed(&instruction, registers, fault, from_image);
     Some(FaultInstruction {
         text: Some(text(&instruction)),
         kind: kind(crash, &instruction, bits),
@@ -158,16 +159,28 @@ fn text(instruction: &Instruction) -> String {
     text
 }
 
-/// The memory the instruction accessed: the operand that fits the reported access best.
+/// Displacements that x86 code in an image file has of its own data: for the base the linker preferred,
+/// which the loader replaces. Below are offsets in structures, above what only loaded code names.
+const LINKED: std::ops::Range<u64> = 0x1_0000..0x8000_0000;
+
+/// The memory the instruction accessed: the operand that fits the reported access best. Where the code
+/// is that of an image file, an operand that the loader relocates has an unknown address.
 fn accessed(
     instruction: &Instruction,
     registers: &Registers,
     fault: &FaultAccess,
+    from_image: bool,
 ) -> Option<(EffectiveAddress, Option<Access>)> {
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info(instruction);
     let mut best: Option<(u32, EffectiveAddress, Option<Access>)> = None;
+    let relocated = |displacement: u64| {
+        from_image && registers.machine() == Machine::X86 && LINKED.contains(&displacement)
+    };
     for used in info.used_memory() {
+        if relocated(used.displacement()) {
+            continue;
+        }
         let access = match used.access() {
             OpAccess::Read | OpAccess::CondRead => Some(Access::Read),
             OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite => Some(Access::Write),

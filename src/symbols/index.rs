@@ -364,7 +364,11 @@ impl Builder {
         Some(offset)
     }
 
+    /// Adds a symbol; one without a name names nothing and is left out.
     pub fn symbol(&mut self, rva: u32, size: u32, name: &str, function: bool, private: bool) {
+        if name.is_empty() || name.starts_with('\0') {
+            return;
+        }
         if let Some(offset) = self.text(name) {
             let flags = u32::from(function) | u32::from(private) << 1;
             self.symbols.push([rva, size, offset, flags]);
