@@ -124,9 +124,11 @@ impl Engine {
         let observations = evidence::observe(&facts, &self.context());
         let answer = |asked: &Asked| match asked {
             Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations))),
-            Asked::Article(article) => {
-                AnswerOf::Article(verdict::article_answer(article, &facts, &self.builds))
-            }
+            Asked::Article(article) => AnswerOf::Article(Box::new(verdict::article_answer(
+                article,
+                &facts,
+                &self.builds,
+            ))),
         };
         let main = answer(&self.articles.main);
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();

@@ -117,10 +117,10 @@ pub fn read<S: State>(
                 let target = target(code, &instruction, &path.held, bits);
                 path.state.call(at, &target);
                 for volatile in [0, 1, 2, 8, 9, 10, 11] {
-                    if bits == 64 || volatile < 8 {
-                        if let Some(slot) = path.held.get_mut(volatile) {
-                            *slot = None;
-                        }
+                    if (bits == 64 || volatile < 8)
+                        && let Some(slot) = path.held.get_mut(volatile)
+                    {
+                        *slot = None;
                     }
                 }
                 next.push(after);

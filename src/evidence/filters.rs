@@ -45,8 +45,8 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         })
         .collect();
     let network = |name: &&str| NETWORK.iter().any(|known| name.eq_ignore_ascii_case(known));
-    let first = names.iter().position(|name| network(&name));
-    let last = names.iter().rposition(|name| network(&name));
+    let first = names.iter().position(&network);
+    let last = names.iter().rposition(network);
     let (Some(first), Some(last)) = (first, last) else {
         return Outcome::Neutral("no certain frame is the network stack's".to_owned());
     };

@@ -120,7 +120,7 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
         if to == head
             || !locks::is_kernel(to, scene.machine)
             || seen.len() >= MOST_ENTRIES
-            || seen.iter().any(|pair| *pair == (to, from))
+            || seen.contains(&(to, from))
             || scene.budget.spend(1).is_err()
         {
             return;

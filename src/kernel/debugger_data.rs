@@ -250,7 +250,7 @@ mod tests {
             let swapped = u64::from_be_bytes((plain ^ keys.always).to_le_bytes());
             let x = swapped ^ keys.encoded_at;
             // 0xB7 modulo 64 is 55.
-            ((x >> 55) | (x << 9)) ^ keys.never
+            x.rotate_left(9) ^ keys.never
         };
         let mut plain = vec![0x11; 0x340];
         plain[0x10..0x14].copy_from_slice(b"KDBG");

@@ -14,7 +14,7 @@ pub enum Asked {
     /// KB943650, which has its own observers.
     Defect,
     /// One that a rule file describes.
-    Article(Cow<'static, Entry>),
+    Article(Box<Cow<'static, Entry>>),
 }
 
 impl Asked {
@@ -65,7 +65,7 @@ impl Articles {
         let loaded = loaded
             .entries
             .into_iter()
-            .map(|e| Asked::Article(Cow::Owned(e)));
+            .map(|e| Asked::Article(Box::new(Cow::Owned(e))));
         let defect = std::iter::once(Asked::Defect);
         if asked.is_empty() {
             asked.push(Asked::Defect);
@@ -98,10 +98,10 @@ fn find(name: &str, loaded: &[Entry]) -> Result<Asked, String> {
         return Ok(Asked::Defect);
     }
     if let Some(own) = loaded.iter().find(|e| entry::same(&e.kb, name)) {
-        return Ok(Asked::Article(Cow::Owned(own.clone())));
+        return Ok(Asked::Article(Box::new(Cow::Owned(own.clone()))));
     }
     if let Some(known) = entry::embedded().iter().find(|e| entry::same(&e.kb, name)) {
-        return Ok(Asked::Article(Cow::Borrowed(known)));
+        return Ok(Asked::Article(Box::new(Cow::Borrowed(known))));
     }
     let mut known = vec![KB943650.kb];
     known.extend(loaded.iter().map(|e| e.kb.as_ref()));

@@ -43,7 +43,7 @@ pub enum AnswerOf {
     /// KB943650.
     Defect(Box<Answer>),
     /// One that a rule file describes.
-    Article(ArticleAnswer),
+    Article(Box<ArticleAnswer>),
 }
 
 /// What the report says about the input as a file.
