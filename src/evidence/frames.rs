@@ -10,7 +10,7 @@ use crate::knowledge::bugchecks::{self, RoleKind};
 use crate::knowledge::defect::{self, Family};
 use crate::unwind::names::is_kernel;
 
-use super::{Context, Evidence, Observation, Outcome, Strength};
+use super::{Context, Evidence, Observation, Outcome, Strength, lock};
 
 /// One frame of the faulting activity as the rules see it.
 struct Seen<'a> {
@@ -52,12 +52,7 @@ fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
 
 /// The same for one processor's stack.
 fn frames_of<'a>(facts: &'a CrashFacts, stack: &'a StackFacts) -> Vec<Seen<'a>> {
-    let activity = stack.faulting_activity.map_or(1, |n| n as usize);
-    stack
-        .frames
-        .iter()
-        .take(activity)
-        .take_while(|frame| frame.trust != "scan")
+    lock::certain(stack)
         .filter_map(|frame| seen(facts, frame))
         .collect()
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::answers;
 use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
@@ -12,10 +13,9 @@ use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
 use crate::knowledge::bugchecks::{self, PointerWidth};
-use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::{FileVersion, judge, judge_system};
 use crate::source::{SourceError, SourceInfo};
-use crate::verdict::{Action, ArticleAnswer, Decision, Missing, Verdict};
+use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;
@@ -174,8 +174,8 @@ pub fn build(
             .as_ref()
             .map(|memory| super::memory::findings(memory, pointer)),
         bucket: bucket(facts),
-        hotfix: Some(answer(main)),
-        other_articles: others.iter().map(answer).collect(),
+        hotfix: Some(answers::hotfix_of(main)),
+        other_articles: others.iter().map(answers::hotfix_of).collect(),
         ..empty(tool, input)
     }
 }
@@ -486,134 +486,4 @@ fn bucket(facts: &CrashFacts) -> Option<m::Bucket> {
         name: bucket.name.clone(),
         offset: bucket.offset.map(Hex::plain),
     })
-}
-
-fn missing(missing: &Missing) -> m::MissingRecord {
-    let phrases: Vec<&str> = missing.needs.iter().map(|need| need.phrase()).collect();
-    m::MissingRecord {
-        status: missing.status,
-        needs: missing
-            .needs
-            .iter()
-            .map(|n| n.as_str().to_owned())
-            .collect(),
-        text: phrases.join("; and "),
-    }
-}
-
-fn answer(answer: &AnswerOf) -> m::Hotfix {
-    match answer {
-        AnswerOf::Defect(answer) => hotfix(answer),
-        AnswerOf::Article(answer) => article(answer),
-    }
-}
-
-fn article(answer: &ArticleAnswer) -> m::Hotfix {
-    let (file, fixed_in) = &answer.decides;
-    let standing = &answer.standing;
-    m::Hotfix {
-        kb: answer.kb.clone(),
-        matching: m::Match {
-            status: answer.decision.status,
-            rule: Some(answer.decision.rule.to_owned()),
-            decided_by: answer.decision.decided_by.clone(),
-            missing: answer.decision.missing.iter().map(missing).collect(),
-            evidence: answer
-                .signs
-                .iter()
-                .map(|sign| m::EvidenceRecord {
-                    id: sign.id.clone(),
-                    supports: sign.supports,
-                    strength: sign.strength,
-                    summary: sign.summary.clone(),
-                    place: None,
-                    basis: sign.basis,
-                })
-                .collect(),
-            look_alikes: Vec::new(),
-        },
-        applicability: m::ApplicabilityRecord {
-            status: standing.applicability,
-            reason: standing.reason.clone(),
-            decided_from: vec![m::DecidedFrom {
-                file: match &standing.version {
-                    Some(_) => file.clone(),
-                    None => "windows build".to_owned(),
-                },
-                version: standing.version.map(|(version, _)| version.to_string()),
-                fixed_in: standing.version.and_then(|_| fixed_in.clone()),
-                source: standing
-                    .version
-                    .map_or("dump-header", |(_, source)| source)
-                    .to_owned(),
-                basis: standing.basis.as_str().to_owned(),
-            }],
-        },
-        verdict: answer.verdict,
-        actions: actions(&answer.actions),
-        would_settle: answer.would_settle.clone(),
-    }
-}
-
-fn actions(actions: &[Action]) -> Vec<m::Action> {
-    actions
-        .iter()
-        .map(|a| m::Action {
-            action: a.id.to_string(),
-            text: a.text.clone(),
-            command: a.command.clone(),
-        })
-        .collect()
-}
-
-fn hotfix(answer: &Answer) -> m::Hotfix {
-    m::Hotfix {
-        kb: KB943650.kb.to_owned(),
-        matching: m::Match {
-            status: answer.decision.status,
-            rule: Some(answer.decision.rule.to_owned()),
-            decided_by: answer.decision.decided_by.clone(),
-            missing: answer.decision.missing.iter().map(missing).collect(),
-            evidence: answer
-                .evidence
-                .iter()
-                .map(|e| m::EvidenceRecord {
-                    id: e.id.to_owned(),
-                    supports: e.supports,
-                    strength: e.strength,
-                    summary: e.summary.clone(),
-                    place: e.place.clone(),
-                    basis: e.basis,
-                })
-                .collect(),
-            look_alikes: answer
-                .look_alikes
-                .iter()
-                .map(|other| m::LookAlikeRecord {
-                    id: other.id.clone(),
-                    why: other.why.clone(),
-                })
-                .collect(),
-        },
-        applicability: m::ApplicabilityRecord {
-            status: answer.servicing.applicability,
-            reason: answer.servicing.reason.clone(),
-            decided_from: answer
-                .servicing
-                .decided_from
-                .iter()
-                .map(|d| m::DecidedFrom {
-                    file: d.file.clone(),
-                    version: d.version.map(|v| v.to_string()),
-                    fixed_in: (d.file != "windows build")
-                        .then(|| KB943650.fixed_version.to_string()),
-                    source: d.source.to_owned(),
-                    basis: d.basis.to_owned(),
-                })
-                .collect(),
-        },
-        verdict: answer.verdict,
-        actions: actions(&answer.actions),
-        would_settle: answer.would_settle.clone(),
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Facts and decisions come in, records go out. Renderings escape whatever text came from a dump.
 
+mod answers;
 mod build;
 pub mod escape;
 pub mod json;
