@@ -72,7 +72,7 @@ fn pairs(store: &Path) -> Vec<Pair> {
                 "{}",
                 pdb.display()
             );
-            let index = index_pdb(&content).unwrap();
+            let index = index_pdb(content.clone()).unwrap();
             let machine = image.machine().unwrap();
             assert_eq!(index.machine(), Some(machine));
             let id = ModuleIdentity::new(&text, image.time_date_stamp(), image.size_of_image());
@@ -371,7 +371,7 @@ fn without_the_image_the_pdb_alone_names_the_parts_it_records() {
         .iter()
         .filter(|p| p.image.ends_with("tcpip.sys"))
     {
-        let index = index_pdb(&std::fs::read(&pair.pdb).unwrap()).unwrap();
+        let index = index_pdb(std::fs::read(&pair.pdb).unwrap()).unwrap();
         let pdb = pair.symbols.pdb.clone().unwrap();
         let alone = ModuleSymbols::new(
             pair.symbols.module.clone(),

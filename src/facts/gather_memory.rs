@@ -7,7 +7,6 @@ use crate::kernel::DebuggerData;
 use crate::kernel::debugger_data::Keys;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
-use crate::kernel::processors::Processor;
 use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
@@ -15,21 +14,16 @@ use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
-use crate::unwind::Walker;
 
 use super::code;
 use super::entry_state::entry_state;
 use super::external::last_write;
-use super::fault::{Found, found, walk_facts};
+use super::fault::{Found, found};
 use super::findings::Scene;
-use super::locks::{self, Seat};
+use super::locks;
+use super::processors;
 use super::session::{self, Session};
-use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, StackFacts};
-
-/// Bytes of a stack that are searched for locks and sets.
-const MOST_OF_STACK: u64 = 0x6000;
-/// Other processors whose stacks are walked.
-const MOST_STACKS: usize = 64;
+use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]
@@ -50,6 +44,16 @@ pub(super) struct FromMemory {
     pub damage: Vec<Damage>,
 }
 
+/// What the steps of reading share.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    header: &'a Header,
+    kernel: &'a KernelState,
+    space: &'a Paged<'a>,
+    machine: Machine,
+    budget: &'a Budget,
+}
+
 /// Reads a memory dump's memory. What cannot be read is left out and said in `damage`.
 pub(super) fn read(
     reader: &PagedReader<'_>,
@@ -61,137 +65,26 @@ pub(super) fn read(
 ) -> FromMemory {
     let mut result = FromMemory::default();
     let physical = Physical::new(reader, body.clone(), budget);
-    let Some(space) = Paged::of_crash(&physical, header) else {
+    let (Some(space), Some(machine)) = (Paged::of_crash(&physical, header), header.machine) else {
         result.note("virtual memory is not read for this machine or without its page tables");
         return result;
     };
     let paged_pool = state::paged_pool_start(&space, header);
     let space = space.with_paged_pool(paged_pool);
-    let Some(mut kernel) = state::read(&space, header, None, budget) else {
+    let Some(kernel) = kernel_state(&space, header, library, budget) else {
         return result;
     };
-    if kernel.kdbg_encoded
-        && let Some(keys) = keys(&kernel, &space, library, header.machine)
-        && let Some(decoded) = state::read(&space, header, Some(&keys), budget)
-    {
-        kernel = decoded;
-    }
-    if kernel.kdbg_encoded {
-        result.note(
-            "the debugger data block is encoded, and without the kernel's symbols what it leads to \
-             is not known",
-        );
-    }
-    match &kernel.drivers {
-        Some(list) => result.drivers(list, &space),
-        None => result.note("the dump does not say where its list of modules is"),
-    }
-    result.unloaded = kernel.unloaded.as_ref().map(|list| {
-        list.iter()
-            .map(|driver| UnloadedModule {
-                name: driver.name.clone(),
-                start: driver.start,
-                end: driver.end,
-            })
-            .collect()
-    });
-    result.service_pack = kernel
-        .csd_version
-        .filter(|csd| *csd <= 0xFFFF)
-        .map(|csd| csd >> 8);
-    result.build_lab = kernel.build_lab.clone();
-    let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
-    result.process = crashed.and_then(|p| p.process.clone());
-    result.thread = crashed.and_then(|p| p.state.current_thread);
-    let Some(machine) = header.machine else {
-        return result;
-    };
-    let session = Session::new(&result.modules, &space, library, machine);
-    let mut fault_registers = None;
-    result.bugcheck = stored_bugcheck(header, &kernel);
-    result.found = Crash::from_memory(header, &kernel, &space, &session).map(|mut crash| {
-        if let Some((code, parameters)) = result.bugcheck {
-            (crash.code, crash.parameters) = (code, parameters);
-        }
-        let investigation = fault::investigate(&crash, budget);
-        let number = crashed.map(|p| p.number);
-        fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
-        found(&crash, &investigation, &result.modules, &session, number)
-    });
-    let mut facts = MemoryFacts {
-        processors: processors(&kernel),
-        other_stacks: other_stacks(&kernel, machine, &space, &session, budget),
-        ..MemoryFacts::default()
-    };
-    let mut scene = Scene::new(&space, machine, header.build, budget);
-    // Only for builds whose table is known: looking names up costs.
-    scene.large_table = structures::find(header.build, machine).and_then(|_| {
-        let table = session.kernel_address("PoolBigPageTable")?;
-        Some((table, session.kernel_address("PoolBigPageTableSize")?))
-    });
-    let table = kernel
-        .kdbg
-        .as_ref()
-        .and_then(DebuggerData::pool_track_table);
-    facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
-    if let Some(found) = &result.found {
-        facts.findings = scene.at_fault(&found.fault);
-    }
-    facts
-        .findings
-        .extend(tag_findings(facts.pool_tags.as_deref()));
-    let stack = result.found.as_ref().and_then(|found| found.stack.as_ref());
-    let seats = seats(
-        &kernel,
+    result.kernel(&kernel, &space);
+    let reading = Reading {
+        header,
+        kernel: &kernel,
+        space: &space,
         machine,
-        fault_registers,
-        stack,
-        &facts.other_stacks,
-    );
-    locks::add(&scene, &seats, &session, &mut facts);
-    if let Some(found) = &result.found {
-        let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
-        let crashed = facts.processors.iter().filter(|p| p.crashed);
-        tables.extend(crashed.flat_map(|p| &p.tables).map(|seen| seen.table));
-        tables.sort_unstable();
-        tables.dedup();
-        facts
-            .findings
-            .extend(entry_state(&scene, &found.fault, &tables));
-    }
-    result.forwarding = pool_forwarding(&facts, header.system_time);
-    session.want_package();
-    if let Some(found) = &mut result.found {
-        code::add(
-            &session,
-            found,
-            &mut facts.other_stacks,
-            header.build,
-            budget,
-        );
-    }
-    let layout = structures::find(header.build, machine);
-    let hives = layout.and_then(|_| session.kernel_address("CmpHiveListHead"));
-    let learnt = session.learnt();
-    session::apply(learnt, &mut result.modules);
-    result.facts = Some(facts);
-    let processes = header
-        .ps_active_process_head
-        .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
-    if let Some(layout) = layout {
-        let hive = processes
-            .and_then(|at| registry::system_hive(&space, machine.truncate(at), layout, budget))
-            .or_else(|| {
-                let head = hives?;
-                registry::listed_hive(&space, head, layout, budget)
-            })
-            .or_else(|| {
-                deep.then(|| registry::search(&space, &physical, layout, budget))
-                    .flatten()
-            });
-        if let Some(cells) = hive {
-            result.registry(cells, header, budget);
-        }
+        budget,
+    };
+    let hives = result.activity(reading, library);
+    if let Some(cells) = hive(reading, &physical, hives, deep) {
+        result.registry(cells, header, budget);
     }
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
@@ -199,7 +92,126 @@ pub(super) fn read(
     result
 }
 
+/// The kernel's variables, with an encoded debugger data block decoded where symbols allow it.
+fn kernel_state(
+    space: &Paged<'_>,
+    header: &Header,
+    library: Option<&SymbolLibrary>,
+    budget: &Budget,
+) -> Option<KernelState> {
+    let kernel = state::read(space, header, None, budget)?;
+    if !kernel.kdbg_encoded {
+        return Some(kernel);
+    }
+    let decoded = keys(&kernel, space, library, header.machine)
+        .and_then(|keys| state::read(space, header, Some(&keys), budget));
+    Some(decoded.unwrap_or(kernel))
+}
+
+/// The SYSTEM hive: by the System process's handles, by the list of hives at `listed`, or by a search of
+/// all pages when asked for.
+fn hive<'a>(
+    reading: Reading<'a>,
+    physical: &Physical<'_>,
+    listed: Option<u64>,
+    deep: bool,
+) -> Option<MemoryCells<'a>> {
+    let Reading {
+        header,
+        kernel,
+        space,
+        machine,
+        budget,
+    } = reading;
+    let layout = structures::find(header.build, machine)?;
+    let processes = header
+        .ps_active_process_head
+        .or_else(|| kernel.kdbg.as_ref()?.active_process_head());
+    processes
+        .and_then(|at| registry::system_hive(space, machine.truncate(at), layout, budget))
+        .or_else(|| registry::listed_hive(space, listed?, layout, budget))
+        .or_else(|| {
+            deep.then(|| registry::search(space, physical, layout, budget))
+                .flatten()
+        })
+}
+
 impl FromMemory {
+    /// What the kernel's variables say by themselves.
+    fn kernel(&mut self, kernel: &KernelState, space: &Paged<'_>) {
+        if kernel.kdbg_encoded {
+            self.note(
+                "the debugger data block is encoded, and without the kernel's symbols what it leads to \
+                 is not known",
+            );
+        }
+        match &kernel.drivers {
+            Some(list) => self.drivers(list, space),
+            None => self.note("the dump does not say where its list of modules is"),
+        }
+        self.unloaded = kernel.unloaded.as_ref().map(|list| {
+            list.iter()
+                .map(|driver| UnloadedModule {
+                    name: driver.name.clone(),
+                    start: driver.start,
+                    end: driver.end,
+                })
+                .collect()
+        });
+        self.service_pack = kernel
+            .csd_version
+            .filter(|csd| *csd <= 0xFFFF)
+            .map(|csd| csd >> 8);
+        self.build_lab = kernel.build_lab.clone();
+        let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
+        self.process = crashed.and_then(|p| p.process.clone());
+        self.thread = crashed.and_then(|p| p.state.current_thread);
+    }
+
+    /// The fault, what every processor did, and what their code, locks, lists and pool blocks show.
+    /// Gives the address of the kernel's list of hives when its symbols say it.
+    fn activity(&mut self, reading: Reading<'_>, library: Option<&SymbolLibrary>) -> Option<u64> {
+        let Reading {
+            header,
+            kernel,
+            space,
+            machine,
+            budget,
+        } = reading;
+        let session = Session::new(&self.modules, space, library, machine);
+        let mut fault_registers = None;
+        self.bugcheck = stored_bugcheck(header, kernel);
+        self.found = Crash::from_memory(header, kernel, space, &session).map(|mut crash| {
+            if let Some((code, parameters)) = self.bugcheck {
+                (crash.code, crash.parameters) = (code, parameters);
+            }
+            let investigation = fault::investigate(&crash, budget);
+            let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
+            let number = crashed.map(|p| p.number);
+            fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
+            found(&crash, &investigation, &self.modules, &session, number)
+        });
+        let mut facts = memory_facts(reading, &session, self.found.as_ref(), fault_registers);
+        self.forwarding = pool_forwarding(&facts, header.system_time);
+        session.want_package();
+        if let Some(found) = &mut self.found {
+            code::add(
+                &session,
+                found,
+                &mut facts.other_stacks,
+                header.build,
+                budget,
+            );
+        }
+        // Only for builds whose structures are known: looking names up costs.
+        let hives = structures::find(header.build, machine)
+            .and_then(|_| session.kernel_address("CmpHiveListHead"));
+        let learnt = session.learnt();
+        session::apply(learnt, &mut self.modules);
+        self.facts = Some(facts);
+        hives
+    }
+
     fn note(&mut self, what: &str) {
         self.damage.push(Damage {
             what: what.to_owned(),
@@ -277,33 +289,56 @@ impl FromMemory {
     }
 }
 
-/// The stacks of the processors that did not crash, as far as their freeze saved registers.
-fn other_stacks(
-    kernel: &KernelState,
-    machine: Machine,
-    memory: &dyn Memory,
-    code: &Session<'_>,
-    budget: &Budget,
-) -> Vec<StackFacts> {
-    let others = kernel
-        .processors
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| Some(*index) != kernel.crashed)
-        .take(MOST_STACKS);
-    others
-        .filter_map(|(_, processor)| {
-            let registers = processor.registers.as_ref()?;
-            let stacks = fault::known_stacks(machine, &processor.state, &processor.thread, None);
-            let walker = Walker {
-                code,
-                memory,
-                stacks: &stacks,
-                budget,
-            };
-            walk_facts(&walker.walk(registers), code, Some(processor.number))
-        })
-        .collect()
+/// Processors, locks, sets, lists and pool, as far as memory shows them.
+fn memory_facts(
+    reading: Reading<'_>,
+    session: &Session<'_>,
+    found: Option<&Found>,
+    fault: Option<Registers>,
+) -> MemoryFacts {
+    let Reading {
+        header,
+        kernel,
+        space,
+        machine,
+        budget,
+    } = reading;
+    let mut facts = MemoryFacts {
+        processors: processors::facts(kernel),
+        other_stacks: processors::other_stacks(kernel, machine, space, session, budget),
+        ..MemoryFacts::default()
+    };
+    let mut scene = Scene::new(space, machine, header.build, budget);
+    // Only for builds whose table is known: looking names up costs.
+    scene.large_table = structures::find(header.build, machine).and_then(|_| {
+        let table = session.kernel_address("PoolBigPageTable")?;
+        Some((table, session.kernel_address("PoolBigPageTableSize")?))
+    });
+    let table = kernel
+        .kdbg
+        .as_ref()
+        .and_then(DebuggerData::pool_track_table);
+    facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
+    if let Some(found) = found {
+        facts.findings = scene.at_fault(&found.fault);
+    }
+    facts
+        .findings
+        .extend(tag_findings(facts.pool_tags.as_deref()));
+    let stack = found.and_then(|found| found.stack.as_ref());
+    let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
+    locks::add(&scene, &seats, session, &mut facts);
+    if let Some(found) = found {
+        let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+        let crashed = facts.processors.iter().filter(|p| p.crashed);
+        tables.extend(crashed.flat_map(|p| &p.tables).map(|seen| seen.table));
+        tables.sort_unstable();
+        tables.dedup();
+        facts
+            .findings
+            .extend(entry_state(&scene, &found.fault, &tables));
+    }
+    facts
 }
 
 /// The bug check of KiBugCheckData, when the header's was never written: what dumps that were not made by
@@ -335,45 +370,6 @@ fn keys(
         always: value("KiWaitAlways")?,
         encoded_at: session.kernel_address("KdpDataBlockEncoded")?,
     })
-}
-
-/// Each processor with the registers and the stack of what it did: on the one that crashed those of the
-/// fault, on the others those their freeze saved. In the order of the kernel's processors.
-fn seats(
-    kernel: &KernelState,
-    machine: Machine,
-    fault: Option<Registers>,
-    stack: Option<&StackFacts>,
-    others: &[StackFacts],
-) -> Vec<Seat> {
-    let seat = |(index, processor): (usize, &Processor)| {
-        let crashed = Some(index) == kernel.crashed;
-        let registers = match crashed {
-            true => fault.clone(),
-            false => processor.registers.clone(),
-        };
-        let walked = match crashed {
-            true => stack,
-            false => others
-                .iter()
-                .find(|stack| stack.processor == Some(processor.number)),
-        };
-        let sp = registers.as_ref().and_then(Registers::sp);
-        let range = sp.and_then(|sp| {
-            let (_, top) = state::stack_of(processor, sp, machine)?;
-            let end = walked
-                .and_then(StackFacts::activity_end)
-                .filter(|end| (sp..top).contains(end))
-                .unwrap_or(top);
-            Some((sp, end.min(sp.saturating_add(MOST_OF_STACK))))
-        });
-        Seat {
-            number: processor.number,
-            registers,
-            stack: range,
-        }
-    };
-    kernel.processors.iter().enumerate().map(seat).collect()
 }
 
 /// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
@@ -414,34 +410,6 @@ fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
                 "{} pool allocations tagged {} are outstanding",
                 count.outstanding, count.tag
             ),
-        })
-        .collect()
-}
-
-fn processors(kernel: &KernelState) -> Vec<ProcessorFacts> {
-    kernel
-        .processors
-        .iter()
-        .enumerate()
-        .map(|(index, processor)| {
-            let crashed = Some(index) == kernel.crashed;
-            // The bug check raised the IRQL of its own processor before it saved CR8.
-            let irql = if crashed {
-                processor.state.saved_irql
-            } else {
-                processor.cr8
-            };
-            ProcessorFacts {
-                number: processor.number,
-                crashed,
-                ip: processor.registers.as_ref().and_then(|r| r.ip()),
-                irql,
-                dpc_active: processor.state.dpc_active,
-                dpc_time: processor.dpc_time,
-                thread: processor.state.current_thread,
-                process: processor.process.clone(),
-                ..ProcessorFacts::default()
-            }
         })
         .collect()
 }

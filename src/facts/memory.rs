@@ -13,8 +13,11 @@ pub struct ProcessorFacts {
     pub crashed: bool,
     /// Instruction pointer its freeze saved.
     pub ip: Option<u64>,
-    /// IRQL: CR8 where the processor has it, else what the bug check saved.
+    /// IRQL.
     pub irql: Option<u8>,
+    /// Where the IRQL was read.
+    #[serde(default)]
+    pub irql_source: Option<IrqlSource>,
     /// A DPC routine was running.
     pub dpc_active: Option<bool>,
     /// Clock ticks the DPC had taken, and the limit.
@@ -36,6 +39,18 @@ pub struct ProcessorFacts {
     /// Timer tables (pool tag `Iptt`) that its registers and its activity's stack lead to.
     #[serde(default)]
     pub tables: Vec<TableFacts>,
+}
+
+/// Where the IRQL of a processor was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IrqlSource {
+    /// KPRCB.DebuggerSavedIRQL: what the processor that crashed was at before the bug check raised it.
+    BugCheck,
+    /// CR8 as the freeze saved it.
+    Cr8,
+    /// KPCR.Irql of x86. A HAL that keeps the level in the local APIC may leave an old one there.
+    Kpcr,
 }
 
 /// A processor in a loop that does not end by itself.

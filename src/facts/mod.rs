@@ -14,14 +14,15 @@ mod gather_memory;
 mod locks;
 mod memory;
 mod packed;
+mod processors;
 mod session;
 mod user;
 
 pub use code::{CodeFacts, LockCheckFacts, LockFact};
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
-    Finding, HandleFacts, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts, SpinFacts,
-    TableFacts,
+    Finding, HandleFacts, IrqlSource, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts,
+    SpinFacts, TableFacts,
 };
 pub use packed::{pack, unpack};
 pub(crate) use session::codeview;

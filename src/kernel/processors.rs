@@ -8,7 +8,7 @@ use crate::machine::{Machine, Registers};
 use crate::memory::Memory;
 
 use super::processor::{ProcessorState, ThreadStack};
-use super::structures::{self, Structures};
+use super::structures::{self, Pcr, Structures};
 use super::{DebuggerData, process};
 
 /// Processors looked at; Windows of that time ran on 64.
@@ -37,6 +37,9 @@ pub struct Processor {
     pub cr3: Option<u64>,
     /// CR8, which is the IRQL on x64.
     pub cr8: Option<u8>,
+    /// KPCR.Irql of x86, which has no CR8. `None` when the KPCR does not lead to itself and to this
+    /// KPRCB.
+    pub pcr_irql: Option<u8>,
     /// Clock ticks the current DPC has taken, and the limit.
     pub dpc_time: Option<(u32, u32)>,
 }
@@ -131,9 +134,29 @@ fn processor(source: Source<'_>, number: u32, prcb: u64) -> Processor {
         cr8: pointer(special(layout.and_then(|l| l.special_cr8)))
             .and_then(|value| u8::try_from(value).ok())
             .filter(|irql| *irql < 16),
+        pcr_irql: layout
+            .and_then(|l| l.pcr)
+            .and_then(|pcr| pcr_irql(source, pcr, prcb)),
         dpc_time: u32_at(layout.map(|l| l.prcb_dpc_time_count))
             .zip(u32_at(layout.map(|l| l.prcb_dpc_time_limit))),
     }
+}
+
+/// The IRQL in the KPCR around a KPRCB.
+fn pcr_irql(source: Source<'_>, pcr: Pcr, prcb: u64) -> Option<u8> {
+    let at = prcb.checked_sub(pcr.prcb_data)?;
+    let width = source.machine.pointer_width();
+    let pointer = |field: u64| {
+        let at = at.checked_add(field)?;
+        source.memory.read_pointer(Gva(at), width).ok()
+    };
+    let whole = pointer(pcr.self_pcr)? == at && pointer(pcr.prcb)? == prcb;
+    let mut irql = [0];
+    let read = source
+        .memory
+        .read(Gva(at.checked_add(pcr.irql)?), &mut irql);
+    let [irql] = irql;
+    (whole && read.is_ok() && irql < 32).then_some(irql)
 }
 
 /// The name of the process a KTHREAD runs in.

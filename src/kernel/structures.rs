@@ -29,6 +29,8 @@ pub struct Structures {
     pub special_cr3: u64,
     /// KSPECIAL_REGISTERS.Cr8; x86 has none.
     pub special_cr8: Option<u64>,
+    /// KPCR, where the IRQL is kept in it: on x86, which has no CR8.
+    pub pcr: Option<Pcr>,
     /// KTHREAD.ApcState plus KAPC_STATE.Process.
     pub thread_process: u64,
     /// EPROCESS.ActiveProcessLinks.
@@ -61,6 +63,19 @@ pub struct Structures {
     pub big_pages: BigPages,
 }
 
+/// KPCR of x86, around the KPRCB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pcr {
+    /// SelfPcr.
+    pub self_pcr: u64,
+    /// Prcb: the address of the KPRCB inside.
+    pub prcb: u64,
+    /// Irql (one byte).
+    pub irql: u64,
+    /// PrcbData: the KPRCB itself.
+    pub prcb_data: u64,
+}
+
 /// POOL_TRACKER_TABLE; Key is its first field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tracker {
@@ -82,6 +97,12 @@ const X86: Structures = Structures {
     state_special: 0x2CC,
     special_cr3: 0x8,
     special_cr8: None,
+    pcr: Some(Pcr {
+        self_pcr: 0x1C,
+        prcb: 0x20,
+        irql: 0x24,
+        prcb_data: 0x120,
+    }),
     thread_process: 0x48,
     process_links: 0xA0,
     process_object_table: 0xDC,
@@ -117,6 +138,7 @@ const X64: Structures = Structures {
     state_special: 0,
     special_cr3: 0x10,
     special_cr8: Some(0xA0),
+    pcr: None,
     thread_process: 0x68,
     process_links: 0xE8,
     process_object_table: 0x160,
@@ -205,6 +227,12 @@ mod tests {
                 special_cr3: at("KSPECIAL_REGISTERS", "Cr3"),
                 special_cr8: (layout.machine == Machine::X64)
                     .then(|| at("KSPECIAL_REGISTERS", "Cr8")),
+                pcr: (layout.machine == Machine::X86).then(|| Pcr {
+                    self_pcr: at("KPCR", "SelfPcr"),
+                    prcb: at("KPCR", "Prcb"),
+                    irql: at("KPCR", "Irql"),
+                    prcb_data: at("KPCR", "PrcbData"),
+                }),
                 thread_process: at("KTHREAD", "ApcState") + at("KAPC_STATE", "Process"),
                 process_links: at("EPROCESS", "ActiveProcessLinks"),
                 process_object_table: at("EPROCESS", "ObjectTable"),

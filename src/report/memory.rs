@@ -2,7 +2,7 @@
 
 use super::model as m;
 use super::values::Hex;
-use crate::facts::{HandleFacts, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts};
+use crate::facts::{HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts};
 
 /// The state of every processor, then what was seen at addresses.
 pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFinding> {
@@ -129,7 +129,10 @@ fn processor_state(processor: &ProcessorFacts, pointer: usize) -> String {
     if processor.crashed {
         parts.push("crashed here".to_owned());
     }
-    parts.extend(processor.irql.map(|irql| format!("IRQL {irql}")));
+    parts.extend(processor.irql.map(|irql| match processor.irql_source {
+        Some(IrqlSource::Kpcr) => format!("IRQL {irql} by KPCR.Irql"),
+        _ => format!("IRQL {irql}"),
+    }));
     parts.extend(processor.dpc_active.map(|active| match active {
         true => "a DPC routine is active".to_owned(),
         false => "no DPC routine is active".to_owned(),

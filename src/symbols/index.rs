@@ -4,6 +4,8 @@
 //! block from a damaged cache gives wrong answers at worst, and its checksum prevents that.
 //! Knows no PDB and no image: `pdb_file` builds it, `module` asks it.
 
+use std::ffi::CStr;
+
 use crate::bytes::View;
 use crate::image::Guid;
 use crate::machine::Machine;
@@ -14,6 +16,8 @@ const MAGIC: &[u8; 8] = b"kbtrsym\0";
 const HEADER: usize = 76;
 /// Offset of the record counts, one for each table, then the bytes of text.
 const COUNTS: usize = 40;
+/// Bytes of a PDB for each public or code contribution it holds, rather too few than too many.
+const TYPICAL_RECORD: usize = 64;
 const NO_TEXT: u32 = u32::MAX;
 
 const SYMBOL: usize = 16;
@@ -206,17 +210,15 @@ impl PdbIndex {
 
     /// Position after the last symbol at or below `rva`.
     pub fn position_after(&self, rva: u32) -> usize {
-        self.partition(0, SYMBOL, rva)
+        self.partition::<SYMBOL>(0, rva)
     }
 
     /// All symbols exactly at `rva`.
     pub fn symbols_at(&self, rva: u32) -> impl Iterator<Item = Symbol<'_>> {
-        let after = self.position_after(rva);
-        let before = match rva.checked_sub(1) {
-            Some(below) => self.position_after(below),
-            None => 0,
-        };
-        (before..after).filter_map(|position| self.symbol(position))
+        let before = self.partition_point::<SYMBOL>(0, |at| at < rva);
+        (before..self.table(0).count)
+            .map_while(|position| self.symbol(position))
+            .take_while(move |symbol| symbol.rva == rva)
     }
 
     /// The address of the nearest symbol at or below `rva`.
@@ -226,7 +228,7 @@ impl PdbIndex {
 
     /// The code contribution (object file section) that holds `rva`: first address, bytes.
     pub fn contribution_at(&self, rva: u32) -> Option<(u32, u32)> {
-        let position = self.partition(1, CODE, rva).checked_sub(1)?;
+        let position = self.partition::<CODE>(1, rva).checked_sub(1)?;
         let (view, at) = self.row(1, CODE, position)?;
         let (start, size) = (view.u32(at)?, view.u32(at + 4)?);
         (rva - start < size).then_some((start, size))
@@ -234,7 +236,7 @@ impl PdbIndex {
 
     /// The separated part of a function (`S_SEPCODE`) that holds `rva`: first address, owner.
     pub fn part_at(&self, rva: u32) -> Option<(u32, u32)> {
-        let position = self.partition(5, PART, rva).checked_sub(1)?;
+        let position = self.partition::<PART>(5, rva).checked_sub(1)?;
         let (view, at) = self.row(5, PART, position)?;
         let (start, size) = (view.u32(at)?, view.u32(at + 4)?);
         (rva - start < size).then_some((start, view.u32(at + 8)?))
@@ -287,7 +289,7 @@ impl PdbIndex {
     /// The frame records that cover `rva`, innermost (latest start) first. At most 256 records
     /// before it are looked at: FRAMEDATA blocks of one function nest, others do not overlap.
     pub fn frames_at(&self, rva: u32) -> impl Iterator<Item = FrameRecord<'_>> {
-        let after = self.partition(3, FRAME, rva);
+        let after = self.partition::<FRAME>(3, rva);
         (after.saturating_sub(256)..after)
             .rev()
             .filter_map(|position| self.frame(position))
@@ -297,7 +299,7 @@ impl PdbIndex {
     /// The source line at `rva`: file and line number of the last line that begins at or below it
     /// and not below `from`.
     pub fn line_at(&self, rva: u32, from: u32) -> Option<(&str, u32)> {
-        let position = self.partition(4, LINE, rva).checked_sub(1)?;
+        let position = self.partition::<LINE>(4, rva).checked_sub(1)?;
         let (view, at) = self.row(4, LINE, position)?;
         if view.u32(at)? < from {
             return None;
@@ -319,24 +321,30 @@ impl PdbIndex {
         view.u32(at)
     }
 
-    /// Number of rows whose address is at or below `rva`.
-    fn partition(&self, table: usize, size: usize, rva: u32) -> usize {
-        let (mut low, mut high) = (0, self.table(table).count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.rva_at(table, size, middle).is_some_and(|at| at <= rva) {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        low
+    /// Number of rows of `SIZE` bytes whose address is at or below `rva`.
+    fn partition<const SIZE: usize>(&self, table: usize, rva: u32) -> usize {
+        self.partition_point::<SIZE>(table, |at| at <= rva)
+    }
+
+    /// Number of leading rows whose address, their first field, is one `below` holds for.
+    fn partition_point<const SIZE: usize>(
+        &self,
+        table: usize,
+        below: impl Fn(u32) -> bool,
+    ) -> usize {
+        let Table { at, count } = self.table(table);
+        let rows = View(&self.bytes).bytes(at, count * SIZE);
+        let rows = rows.unwrap_or_default().as_chunks::<SIZE>().0;
+        rows.partition_point(|row| {
+            row.first_chunk()
+                .is_some_and(|at| below(u32::from_le_bytes(*at)))
+        })
     }
 
     fn text(&self, offset: u32) -> Option<&str> {
         let at = self.strings.checked_add(offset as usize)?;
-        let bytes = self.bytes.get(at..)?;
-        let end = bytes.iter().position(|b| *b == 0)?;
-        std::str::from_utf8(bytes.get(..end)?).ok()
+        let text = CStr::from_bytes_until_nul(self.bytes.get(at..)?).ok()?;
+        text.to_str().ok()
     }
 }
 
@@ -353,23 +361,42 @@ pub(super) struct Builder {
 }
 
 impl Builder {
+    /// A builder for a PDB of `len` bytes: room for the names it may hold, so that they are not
+    /// moved again and again. Pages of it that stay empty cost nothing.
+    pub fn for_file(len: usize) -> Builder {
+        Builder {
+            symbols: Vec::with_capacity(len / TYPICAL_RECORD),
+            code: Vec::with_capacity(len / TYPICAL_RECORD),
+            strings: Vec::with_capacity(len / 2),
+            ..Builder::default()
+        }
+    }
+
     /// Adds text and gives its offset; NUL ends a text. `None` when the pool is full.
     pub fn text(&mut self, text: &str) -> Option<u32> {
+        self.utf8(text.as_bytes())
+    }
+
+    fn utf8(&mut self, text: &[u8]) -> Option<u32> {
         let offset = u32::try_from(self.strings.len())
             .ok()
             .filter(|o| *o != NO_TEXT)?;
-        let text = text.split('\0').next().unwrap_or_default();
-        self.strings.extend_from_slice(text.as_bytes());
+        self.strings.extend_from_slice(text);
         self.strings.push(0);
         Some(offset)
     }
 
-    /// Adds a symbol; one without a name names nothing and is left out.
-    pub fn symbol(&mut self, rva: u32, size: u32, name: &str, function: bool, private: bool) {
-        if name.is_empty() || name.starts_with('\0') {
+    /// Adds a symbol; one without a name names nothing and is left out. What is not UTF-8 in a name
+    /// is replaced.
+    pub fn symbol(&mut self, rva: u32, size: u32, name: &[u8], function: bool, private: bool) {
+        if name.first().is_none_or(|first| *first == 0) {
             return;
         }
-        if let Some(offset) = self.text(name) {
+        let offset = match name.is_ascii() {
+            true => self.utf8(name),
+            false => self.text(&String::from_utf8_lossy(name)),
+        };
+        if let Some(offset) = offset {
             let flags = u32::from(function) | u32::from(private) << 1;
             self.symbols.push([rva, size, offset, flags]);
         }
@@ -487,7 +514,11 @@ impl Builder {
 
 /// Writes rows of numbers, little-endian.
 fn append<const N: usize>(out: &mut Vec<u8>, rows: &[[u32; N]]) {
-    for value in rows.as_flattened() {
-        out.extend_from_slice(&value.to_le_bytes());
+    let values = rows.as_flattened();
+    let at = out.len();
+    out.resize(at + size_of_val(values), 0);
+    let places = out.get_mut(at..).unwrap_or_default().as_chunks_mut().0;
+    for (place, value) in places.iter_mut().zip(values) {
+        *place = value.to_le_bytes();
     }
 }

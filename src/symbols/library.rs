@@ -407,7 +407,7 @@ impl SymbolLibrary {
         if let Some(index) = cached {
             return (Lookup::Found(index), Some(path));
         }
-        match pdb_file::index(&bytes.unwrap_or_default()) {
+        match pdb_file::index(bytes.unwrap_or_default()) {
             Ok(index) => {
                 if let Some(cache) = cache {
                     let _ = cache.save(pdb, &index);

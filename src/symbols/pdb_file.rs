@@ -9,6 +9,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 use pdb::{
     AddressMap, DebugInformation, FallibleIterator, PDB, Source, SourceSlice, SourceView,
@@ -98,9 +100,9 @@ pub fn identify(bytes: &[u8]) -> Result<PdbInfo, PdbError> {
 ///
 /// # Errors
 /// [`PdbError`]; parts that are missing (lines, frame records, modules) only shorten the index.
-pub fn index(bytes: &[u8]) -> Result<PdbIndex, PdbError> {
-    check_superblock(bytes)?;
-    contained(|| read(bytes))
+pub fn index(bytes: Vec<u8>) -> Result<PdbIndex, PdbError> {
+    check_superblock(&bytes)?;
+    contained(|| read(&Arc::new(bytes)))
         .map_err(panicked)?
         .map_err(damaged)?
         .ok_or_else(|| PdbError::Damaged("more records than an index can hold".to_owned()))
@@ -153,12 +155,12 @@ fn info<'s>(
     })
 }
 
-fn read(bytes: &[u8]) -> pdb::Result<Option<PdbIndex>> {
-    let mut pdb = PDB::open(Bytes::new(bytes))?;
+fn read(bytes: &Arc<Vec<u8>>) -> pdb::Result<Option<PdbIndex>> {
+    let mut pdb = PDB::open(Bytes::shared(bytes))?;
     // Read once: it may be megabytes long and in many pieces.
     let dbi = pdb.debug_information().ok();
     let info = info(&mut pdb, dbi.as_ref())?;
-    let mut builder = Builder::default();
+    let mut builder = Builder::for_file(bytes.len());
     let map = pdb.address_map()?;
     for section in pdb.sections()?.unwrap_or_default() {
         builder.section(PdbSection {
@@ -192,10 +194,7 @@ fn publics<'s>(
         };
         if let Some(rva) = public.offset.to_rva(map) {
             let function = public.function || public.code;
-            match std::str::from_utf8(public.name.as_bytes()) {
-                Ok(name) => builder.symbol(rva.0, 0, name, function, false),
-                Err(_) => builder.symbol(rva.0, 0, &public.name.to_string(), function, false),
-            }
+            builder.symbol(rva.0, 0, public.name.as_bytes(), function, false);
         }
     }
     Ok(())
@@ -243,8 +242,8 @@ fn modules<'s>(
             match symbol.parse() {
                 Ok(SymbolData::Procedure(procedure)) => {
                     if let Some(rva) = procedure.offset.to_rva(map) {
-                        let name = procedure.name.to_string();
-                        builder.symbol(rva.0, procedure.len, &name, true, true);
+                        let name = procedure.name.as_bytes();
+                        builder.symbol(rva.0, procedure.len, name, true, true);
                     }
                 }
                 Ok(SymbolData::SeparatedCode(part)) => {
@@ -295,23 +294,44 @@ fn lines(
 #[derive(Debug)]
 pub(super) struct Bytes<'a> {
     data: &'a [u8],
+    /// The owner of `data`, when views may hold on to it.
+    owner: Option<&'a Arc<Vec<u8>>>,
     left: u64,
 }
 
 impl<'a> Bytes<'a> {
     fn new(data: &'a [u8]) -> Bytes<'a> {
         let left = (data.len() as u64).saturating_mul(VIEW_FACTOR);
-        Bytes { data, left }
+        Bytes {
+            data,
+            owner: None,
+            left,
+        }
+    }
+
+    /// A source whose views share the file's bytes where a stream lies in one piece.
+    fn shared(owner: &'a Arc<Vec<u8>>) -> Bytes<'a> {
+        Bytes {
+            owner: Some(owner),
+            ..Bytes::new(owner)
+        }
     }
 }
 
-/// A copied part of the file: the crate wants views that borrow nothing.
+/// A part of the file. The crate wants views that borrow nothing, so it is a share of the whole
+/// where it lies in one piece, and a copy elsewhere.
 #[derive(Debug)]
-struct Viewed(Vec<u8>);
+enum Viewed {
+    Shared(Arc<Vec<u8>>, Range<usize>),
+    Copied(Vec<u8>),
+}
 
 impl SourceView<'_> for Viewed {
     fn as_slice(&self) -> &[u8] {
-        &self.0
+        match self {
+            Viewed::Shared(owner, range) => owner.get(range.clone()).unwrap_or_default(),
+            Viewed::Copied(bytes) => bytes,
+        }
     }
 }
 
@@ -326,15 +346,21 @@ impl<'a> Source<'a> for Bytes<'a> {
         if total > self.data.len() {
             return Err(refused());
         }
-        let part = |slice: &SourceSlice| {
+        let range = |slice: &SourceSlice| {
             let start = usize::try_from(slice.offset).ok()?;
-            self.data.get(start..start.checked_add(slice.size)?)
+            let range = start..start.checked_add(slice.size)?;
+            (range.end <= self.data.len()).then_some(range)
         };
+        if let ([whole], Some(owner)) = (slices, self.owner) {
+            let range = range(whole).ok_or_else(refused)?;
+            return Ok(Box::new(Viewed::Shared(Arc::clone(owner), range)));
+        }
         let mut copy = Vec::with_capacity(total);
         for slice in slices {
-            copy.extend_from_slice(part(slice).ok_or_else(refused)?);
+            let part = range(slice).and_then(|range| self.data.get(range));
+            copy.extend_from_slice(part.ok_or_else(refused)?);
         }
-        Ok(Box::new(Viewed(copy)))
+        Ok(Box::new(Viewed::Copied(copy)))
     }
 }
 
@@ -355,7 +381,7 @@ mod tests {
     fn a_superblock_that_promises_more_than_the_file_is_refused_before_parsing() {
         let expected = 4096 * 0xFFFF_FFFF_u64;
         assert_eq!(
-            index(&superblock(4096, u32::MAX, 64, 8192)).unwrap_err(),
+            index(superblock(4096, u32::MAX, 64, 8192)).unwrap_err(),
             PdbError::Truncated {
                 expected,
                 present: 8192
@@ -367,10 +393,10 @@ mod tests {
             superblock(3000, 2, 64, 8192),
             superblock(4096, 2, 64, 8192),
         ] {
-            assert!(matches!(index(&bad), Err(PdbError::Damaged(_))));
+            assert!(matches!(index(bad), Err(PdbError::Damaged(_))));
         }
         assert_eq!(
-            index(b"Microsoft C/C++ program database 2.00").unwrap_err(),
+            index(b"Microsoft C/C++ program database 2.00".to_vec()).unwrap_err(),
             PdbError::NotAPdb
         );
     }

@@ -125,13 +125,7 @@ fn every_other_processor_has_its_own_stack_and_state() {
             let caller = stack["frames"][1]["module"].as_str();
             assert_eq!(caller, Some("tcpip.sys"), "{mode:?} {stack}");
         }
-        let states: Vec<&str> = got["memory_findings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|finding| finding["kind"] == "processor-state")
-            .map(|finding| finding["detail"].as_str().unwrap())
-            .collect();
+        let states = processor_states(&got);
         assert_eq!(states.len(), 4);
         assert!(
             states[0].contains("a DPC routine is active"),
@@ -146,6 +140,42 @@ fn every_other_processor_has_its_own_stack_and_state() {
             states[2]
         );
         assert!(states[3].contains("svchost.exe"), "{}", states[3]);
+    }
+}
+
+/// What is said of a processor besides its stack.
+fn processor_states(report: &Value) -> Vec<&str> {
+    let findings = report["memory_findings"].as_array().unwrap();
+    let states = findings.iter().filter(|f| f["kind"] == "processor-state");
+    states.map(|f| f["detail"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn the_irql_of_the_other_processors_is_known_where_it_was_kept() {
+    for mode in MODES {
+        let mut size = SMALL;
+        size.processors = 4;
+        let mut state = State::new(mode, size);
+        let wanted = match mode.is_32_bit() {
+            true => "IRQL 2 by KPCR.Irql,",
+            false => "IRQL 2,",
+        };
+        let report = of_type(&state, 1);
+        let states = processor_states(&report);
+        for other in [0, 2, 3] {
+            assert!(states[other].contains(wanted), "{mode:?} {}", states[other]);
+        }
+        // The bug check raised it from 2; the KPCR says 31 by now.
+        assert!(states[1].contains("IRQL 2,"), "{mode:?} {}", states[1]);
+        if mode.is_32_bit() {
+            // A KPCR that does not lead to itself is none.
+            let pcr = state.prcbs[2] - 0x120;
+            state.machine.put_ptr(pcr + 0x1C, pcr + 4);
+            let report = of_type(&state, 1);
+            let states = processor_states(&report);
+            assert!(!states[2].contains("IRQL"), "{mode:?} {}", states[2]);
+            assert!(states[3].contains(wanted), "{mode:?} {}", states[3]);
+        }
     }
 }
 

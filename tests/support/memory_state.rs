@@ -288,6 +288,12 @@ impl State {
         m.put_ptr(prcb + o.cr3, cr3);
         if let Some(cr8) = o.cr8 {
             m.put_ptr(prcb + cr8, 2);
+        } else {
+            // The KPCR around it: SelfPcr, Prcb, Irql.
+            let pcr = prcb - 0x120;
+            m.put_ptr(pcr + 0x1C, pcr);
+            m.put_ptr(pcr + 0x20, prcb);
+            m.put(pcr + 0x24, &[if number == 1 { 31 } else { 2 }]);
         }
         m.put(prcb + o.dpc_active, &[u8::from(number == 0)]);
         m.put(prcb + o.saved_irql, &[2]);

@@ -16,7 +16,7 @@ const BLOCK: usize = 512;
 
 fuzz_target!(|data: &[u8]| {
     let _ = identify(data);
-    let Ok(index) = index_pdb(data) else { return };
+    let Ok(index) = index_pdb(data.to_vec()) else { return };
     let again = PdbIndex::from_bytes(index.as_bytes().to_vec()).expect("an index reads back");
     assert_eq!(again.symbol_count(), index.symbol_count());
     let addresses: Vec<u32> = (0..index.symbol_count().min(64))
