@@ -292,9 +292,10 @@ fn site(frame: &Frame) -> String {
         (Some(module), Some(symbol), _) => {
             let stem = module.rsplit_once('.').map_or(module, |(stem, _)| stem);
             let displacement = frame.displacement.as_ref().map(|d| d.0.as_str());
+            let doubt = text::doubt(frame.symbol_kind.as_deref());
             match displacement {
-                Some("0x0") | None => format!("{stem}!{symbol}"),
-                Some(displacement) => format!("{stem}!{symbol}+{displacement}"),
+                Some("0x0") | None => format!("{stem}!{symbol}{doubt}"),
+                Some(displacement) => format!("{stem}!{symbol}+{displacement}{doubt}"),
             }
         }
         (Some(module), None, Some(offset)) => format!("{module}+{}", offset.0),
@@ -316,6 +317,7 @@ mod tests {
             offset: Some(Hex::plain(0x2b1c4)),
             symbol: None,
             displacement: None,
+            symbol_kind: None,
             trust: trust.to_owned(),
             boundary: boundary.map(str::to_owned),
         }
@@ -354,12 +356,22 @@ mod tests {
             displacement: Some(Hex::plain(0x1a)),
             ..frame(0, "context", None)
         };
-        let stack = stack(vec![named, frame(1, "scan", None)], 2);
+        let near = Frame {
+            symbol: Some("TtFireTimer".to_owned()),
+            displacement: Some(Hex::plain(0x2b)),
+            symbol_kind: Some("approximate".to_owned()),
+            ..frame(2, "scan", None)
+        };
+        let stack = stack(vec![named, frame(1, "scan", None), near], 3);
         write_stack(&stack, false, Palette { color: false }, &mut text);
         let line = text.lines().find(|l| l.contains("TtStopTimer")).unwrap();
         assert!(line.contains("0x0000000000008001 context"), "{line}");
         assert!(line.ends_with("tcpip!TtStopTimer+0x1a"), "{line}");
         assert!(text.contains("scan          tcpip.sys+0x2b1c4"), "{text}");
+        assert!(
+            text.contains("tcpip!TtFireTimer+0x2b (approximate)\n"),
+            "{text}"
+        );
     }
 
     #[test]

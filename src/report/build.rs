@@ -426,7 +426,8 @@ fn stack(facts: &CrashFacts, stack: &StackFacts, most: usize) -> m::Stack {
                     module: place.as_ref().and_then(|p| p.module.clone()),
                     offset: place.as_ref().map(|p| p.offset.clone()),
                     symbol: place.as_ref().and_then(|p| p.symbol.clone()),
-                    displacement: place.and_then(|p| p.displacement),
+                    displacement: place.as_ref().and_then(|p| p.displacement.clone()),
+                    symbol_kind: place.and_then(|p| p.symbol_kind),
                     trust: frame.trust.clone(),
                     boundary: frame.boundary.clone(),
                 }

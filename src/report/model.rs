@@ -437,6 +437,10 @@ pub struct Frame {
     pub symbol: Option<String>,
     /// Offset from the function's start.
     pub displacement: Option<Hex>,
+    /// How sure the name is, as in a location.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["exact", "cold", "approximate", "export"]))]
+    pub symbol_kind: Option<String>,
     /// How the frame was found.
     #[schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"]))]
     pub trust: String,

@@ -244,9 +244,18 @@ pub fn place(location: &Location) -> String {
             let stem = module
                 .rsplit_once('.')
                 .map_or(module.as_str(), |(stem, _)| stem);
-            format!("{stem}!{}+{}", visible(symbol), displacement.0)
+            let doubt = doubt(location.symbol_kind.as_deref());
+            format!("{stem}!{}+{}{doubt}", visible(symbol), displacement.0)
         }
         _ => format!("{module}+{}", location.offset.0),
+    }
+}
+
+/// What is said behind a name that may be its neighbour's.
+pub fn doubt(symbol_kind: Option<&str>) -> &'static str {
+    match symbol_kind {
+        Some("approximate") => " (approximate)",
+        _ => "",
     }
 }
 
