@@ -1,6 +1,8 @@
 //! What only written PDBs can show: moved code, folded names, the reach of a name, old frame
 //! records, and containers made to hurt.
 
+#[path = "symbols_support/seeds.rs"]
+mod seed_files;
 mod symbols_support;
 
 use kbtriage::machine::Machine;
@@ -241,4 +243,13 @@ fn a_parser_that_panics_is_an_error() {
     let broken = symbols_support::panicking(&pdb);
     let why = index_pdb(broken.clone()).unwrap_err().to_string();
     assert!(why.contains("a parser gave up"), "{why}");
+}
+
+/// What the fuzz targets `image` and `pdb` start from.
+#[test]
+fn seeds() {
+    match std::env::var_os("KBTRIAGE_SEEDS") {
+        Some(folder) => seed_files::write(folder.as_ref()),
+        None => println!("SKIPPED: KBTRIAGE_SEEDS names no folder"),
+    }
 }

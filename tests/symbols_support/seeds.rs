@@ -4,17 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[allow(dead_code)]
-#[path = "../symbols_support/mod.rs"]
-mod symbols_support;
-
-use symbols_support::{GUID, Out, Pdb, Pe, msf_streams, msf_with};
+use crate::symbols_support::{GUID, Out, Pdb, Pe, msf_streams, msf_with};
 
 /// Longest seed, in bytes.
 const MAX: usize = 120 << 10;
 
-fn main() {
-    let root = PathBuf::from(std::env::args().nth(1).expect("the folder to write to"));
+/// Writes them to the folders `image` and `pdb` of `root`.
+pub fn write(root: &Path) {
     for kind in ["image", "pdb"] {
         fs::create_dir_all(root.join(kind)).expect("a folder");
     }
@@ -49,7 +45,7 @@ fn main() {
     let streams = msf_streams(&pdb.write()).expect("a whole file");
     let parts: Vec<&[u8]> = streams.iter().map(Vec::as_slice).collect();
     fs::write(root.join("pdb/written"), msf_with(512, &parts)).expect("seed");
-    for file in files(Path::new("../../../shared/data/symbols")) {
+    for file in files(Path::new("../shared/data/symbols")) {
         let name = file.display().to_string().replace(['/', '.'], "_");
         let bytes = fs::read(&file).expect("a file");
         if let Some(mut streams) = msf_streams(&bytes) {
