@@ -87,11 +87,21 @@ impl<'a> Sparse<'a> {
     }
 
     fn of(reader: &'a PagedReader<'a>, blocks: impl Iterator<Item = Block>) -> Sparse<'a> {
-        let mut ordered: Vec<Block> = blocks
+        let blocks: Vec<Block> = blocks
             .filter(|b| b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some())
             .collect();
-        // Equal blocks are one.
-        ordered.sort_unstable_by_key(|b| (b.start, b.len, b.offset));
+        // Thousands of blocks in no order: what is moved is kept small. The order of those with one start
+        // does not matter.
+        let mut order: Vec<u128> = blocks
+            .iter()
+            .zip(0u128..)
+            .map(|(block, index)| u128::from(block.start.0) << 64 | index)
+            .collect();
+        order.sort_unstable();
+        let ordered: Vec<Block> = order
+            .iter()
+            .filter_map(|key| blocks.get((key & u128::from(u64::MAX)) as usize).copied())
+            .collect();
         Sparse {
             reader,
             segments: disjoint(&ordered),
