@@ -324,11 +324,7 @@ fn structures(
     space: &Sparse<'_>,
 ) -> Structures {
     let copy = |piece: Option<Copied>| {
-        piece.and_then(|piece| {
-            reader
-                .read_vec(piece.offset, piece.room.min(STRUCTURE))
-                .ok()
-        })
+        piece.and_then(|piece| reader.bytes(piece.offset, piece.room.min(STRUCTURE)).ok())
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
     let thread = current_thread(reader, header, triage);
@@ -425,9 +421,7 @@ fn build_lab(space: &Sparse<'_>, at: Gva) -> Option<String> {
 /// The debugger data block of a triage dump.
 fn debugger_data(reader: &PagedReader<'_>, triage: &TriageDump) -> Option<DebuggerData> {
     let copy = triage.debugger_data?;
-    let bytes = reader
-        .read_vec(copy.offset, copy.room.min(STRUCTURE))
-        .ok()?;
+    let bytes = reader.bytes(copy.offset, copy.room.min(STRUCTURE)).ok()?;
     DebuggerData::read(&bytes)
 }
 

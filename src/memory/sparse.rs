@@ -72,39 +72,43 @@ impl<'a> Sparse<'a> {
     /// Builds the space. Empty and wrapping blocks are dropped; a block that reaches past the
     /// end of the file is kept as far as it is there, the rest reads as [`Absent::Truncated`].
     pub fn new(reader: &'a PagedReader<'a>, blocks: &[Block]) -> Sparse<'a> {
-        Sparse::of(reader, blocks.iter().copied())
+        Sparse::of(reader, blocks, |_| true)
     }
 
     /// The space of the blocks that hold any of the `len` bytes at `at`: those bytes read as in the space
     /// of all blocks. For one question, where building that is not worth while.
     pub fn around(reader: &'a PagedReader<'a>, blocks: &[Block], at: Gva, len: u64) -> Sparse<'a> {
         let past = at.0.saturating_add(len);
-        let near = blocks
-            .iter()
-            .copied()
-            .filter(|b| b.start.0 < past && b.end().is_some_and(|end| end > at.0));
-        Sparse::of(reader, near)
+        Sparse::of(reader, blocks, |b| {
+            b.start.0 < past && b.end().is_some_and(|end| end > at.0)
+        })
     }
 
-    fn of(reader: &'a PagedReader<'a>, blocks: impl Iterator<Item = Block>) -> Sparse<'a> {
-        let blocks: Vec<Block> = blocks
-            .filter(|b| b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some())
-            .collect();
-        // Thousands of blocks in no order: what is moved is kept small. The order of those with one start
-        // does not matter.
-        let mut order: Vec<u128> = blocks
-            .iter()
-            .zip(0u128..)
-            .map(|(block, index)| u128::from(block.start.0) << 64 | index)
-            .collect();
+    fn of(
+        reader: &'a PagedReader<'a>,
+        blocks: &[Block],
+        wanted: impl Fn(&Block) -> bool,
+    ) -> Sparse<'a> {
+        let sound = |b: &Block| {
+            b.len > 0 && b.end().is_some() && b.offset.checked_add(b.len).is_some() && wanted(b)
+        };
+        // Thousands of blocks in no order: sorted are keys of start and index. The order of blocks
+        // with one start does not matter.
+        let mut order: Vec<u128> = Vec::with_capacity(blocks.len());
+        order.extend(
+            blocks
+                .iter()
+                .zip(0u128..)
+                .filter(|(block, _)| sound(block))
+                .map(|(block, index)| u128::from(block.start.0) << 64 | index),
+        );
         order.sort_unstable();
-        let ordered: Vec<Block> = order
+        let ordered = order
             .iter()
-            .filter_map(|key| blocks.get((key & u128::from(u64::MAX)) as usize).copied())
-            .collect();
+            .filter_map(|key| blocks.get(*key as u64 as usize));
         Sparse {
             reader,
-            segments: disjoint(&ordered),
+            segments: disjoint(ordered, order.len()),
             last: Cell::new(0),
         }
     }
@@ -132,10 +136,10 @@ impl<'a> Sparse<'a> {
 
 /// Cuts blocks, given by ascending start, into segments that do not overlap. At each address the
 /// largest block wins, then the one that starts first, then the one that comes first in the file.
-fn disjoint(ordered: &[Block]) -> Vec<Segment> {
+fn disjoint<'b>(ordered: impl Iterator<Item = &'b Block>, most: usize) -> Vec<Segment> {
     let rank = |b: &Block| (b.len, Reverse(b.start), Reverse(b.offset));
-    let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
-    let mut blocks = ordered.iter().peekable();
+    let mut segments: Vec<Segment> = Vec::with_capacity(most);
+    let mut blocks = ordered.peekable();
     // Blocks that reach past `at`, the best on top; those that ended are dropped when they come up.
     let mut open = BinaryHeap::new();
     let mut at = 0;

@@ -87,7 +87,7 @@ pub struct MachineName {
 }
 
 /// The fault without registers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SummaryFault {
     /// The faulting instruction.
     pub instruction_pointer: Option<Hex>,
@@ -232,7 +232,8 @@ fn always(name: &str) -> bool {
     if KB943650.role(name).is_some() {
         return true;
     }
-    let stem = name.split('.').next().unwrap_or(name);
+    let stem = name.bytes().position(|byte| byte == b'.');
+    let stem = stem.and_then(|end| name.get(..end)).unwrap_or(name);
     MODULES
         .iter()
         .chain(&KERNELS)
