@@ -283,10 +283,14 @@ fn modules(triage: &mut TriageDump) -> Modules {
         .drivers
         .iter_mut()
         .map(|driver| {
-            let path = driver.path.take();
-            let name = path.as_deref().map(|path| file_name(path).to_owned());
+            let (name, path) = match driver.path.take() {
+                // The kernel writes names alone for most drivers.
+                Some(path) if file_name(&path).len() == path.len() => (Some(path), None),
+                Some(path) => (Some(file_name(&path).to_owned()), Some(path)),
+                None => (None, None),
+            };
             Module {
-                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                path,
                 name,
                 base: driver.base,
                 size: driver.size_of_image,

@@ -3,11 +3,12 @@
 //! A killed run loses no more than its last second; what is in the file is always whole. Knows files
 //! by path, size, time and number; never opens a dump.
 
+mod filling;
 mod merge;
 mod read;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -67,9 +68,17 @@ pub enum StoreError {
     /// The database says so.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// The file cannot be made safe.
+    #[error("writing it to the disk failed: {0}")]
+    Sync(#[from] std::io::Error),
     /// A database of something else.
     #[error("not a result store of kbtriage")]
     Foreign,
+    /// The scan that made it never ended, and the computer did before everything was on the disk.
+    #[error(
+        "the scan that made this store was cut off, and it is damaged ({0}): delete it and scan again"
+    )]
+    Damaged(String),
     /// A store of another version of this program.
     #[error("a result store of version {0}: this program knows version {VERSION}")]
     Version(i32),
@@ -84,6 +93,9 @@ impl From<StoreError> for std::io::Error {
 /// An open store.
 pub struct Store {
     connection: Connection,
+    path: PathBuf,
+    /// It was made just now.
+    fresh: bool,
 }
 
 impl Store {
@@ -110,8 +122,15 @@ impl Store {
                  COMMIT;"
             ))?;
         }
-        let store = Store { connection };
+        let store = Store {
+            connection,
+            path: path.to_owned(),
+            fresh: empty,
+        };
         store.check()?;
+        if !empty {
+            store.check_first_fill()?;
+        }
         store.connection.execute_batch(&format!(
             "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE};
              PRAGMA wal_autocheckpoint = {LOG_PAGES};"
@@ -127,9 +146,30 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
-        let store = Store { connection };
+        let store = Store {
+            connection,
+            path: path.to_owned(),
+            fresh: false,
+        };
         store.check()?;
         Ok(store)
+    }
+
+    /// A store without any closing record: its first scan was cut off before the disk was waited for.
+    fn check_first_fill(&self) -> Result<(), StoreError> {
+        let ended: bool =
+            self.connection
+                .query_row("SELECT EXISTS (SELECT 1 FROM run)", [], |row| row.get(0))?;
+        if ended {
+            return Ok(());
+        }
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(StoreError::Damaged(found)),
+        }
     }
 
     fn check(&self) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 
+use super::filling::Filling;
 use super::{Store, StoreError, path_bytes};
 use crate::report::records::ScanRecord;
 use crate::scan::{Done, Keeper, Outcome, Record};
@@ -16,6 +17,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Writes results as they come.
 pub struct StoreWriter {
     store: Store,
+    /// Closed after the store: see there.
+    filling: Option<Filling>,
     made_by: String,
     pending: u32,
     since: Instant,
@@ -25,6 +28,7 @@ impl StoreWriter {
     /// A writer of results that `made_by` names the origin of.
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
+            filling: Filling::start(&store),
             store,
             made_by,
             pending: 0,
@@ -117,8 +121,20 @@ impl StoreWriter {
         if self.pending > 0 {
             self.store.connection.execute_batch("COMMIT")?;
             self.pending = 0;
+            if let Some(filling) = &mut self.filling {
+                filling.push()?;
+            }
         }
         Ok(())
+    }
+
+    /// Ends the first fill: everything is on the disk, and the store is like any other from here on.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.commit()?;
+        match &mut self.filling {
+            Some(filling) => filling.settle(&self.store),
+            None => Ok(()),
+        }
     }
 
     /// Writes the closing record of a run; one record for the same roots and shard is kept.
@@ -126,7 +142,7 @@ impl StoreWriter {
     /// # Errors
     /// [`StoreError`].
     pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
-        self.commit()?;
+        self.settle()?;
         let text = serde_json::to_string(scan)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let part = serde_json::json!([scan.roots, scan.shard]).to_string();
@@ -172,7 +188,7 @@ impl Keeper for StoreWriter {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(self.commit()?)
+        Ok(self.settle()?)
     }
 
     fn close(&mut self, scan: &ScanRecord) -> std::io::Result<()> {
