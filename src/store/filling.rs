@@ -41,10 +41,15 @@ impl Filling {
             running: None,
             settled: false,
         };
-        // With an error the store is written like any other; the file stays open all the same.
         let pragmas = format!("PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = {LOG_PAGES};");
+        let begun = store
+            .mark_filling(true)
+            // The mark itself is on the disk before anything else may be.
+            .and_then(|()| store.checkpoint())
+            .and_then(|()| Ok(store.connection.execute_batch(&pragmas)?));
+        // With an error the store is written like any other; the file stays open all the same.
         Some(Filling {
-            settled: store.connection.execute_batch(&pragmas).is_err(),
+            settled: begun.is_err(),
             ..filling
         })
     }
@@ -75,9 +80,7 @@ impl Filling {
         if self.settled {
             return Ok(());
         }
-        let _: i64 = store
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        store.checkpoint()?;
         self.wait()?;
         self.file.sync_all()?;
         store

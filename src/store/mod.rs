@@ -21,6 +21,8 @@ pub use write::StoreWriter;
 const APPLICATION: i32 = 0x4B42_5452;
 /// `PRAGMA user_version`: raised when a table changes.
 const VERSION: i32 = 1;
+/// Bit of `user_version`: the first fill has not ended, and what was written may not be on the disk.
+const FILLING: i32 = 1 << 16;
 /// Bytes of a page: summary and facts of a small dump lie in two or three.
 const PAGE: u32 = 16 * 1024;
 /// Pages kept in memory, in KiB: about one transaction's.
@@ -155,12 +157,34 @@ impl Store {
         Ok(store)
     }
 
-    /// A store without any closing record: its first scan was cut off before the disk was waited for.
+    fn pragma(&self, name: &str) -> Result<i32, StoreError> {
+        Ok(self
+            .connection
+            .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
+    }
+
+    /// Moves the whole log to the file.
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        // A row: whether others kept it from that, and two counts.
+        let _: i64 = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(())
+    }
+
+    fn is_filling(&self) -> Result<bool, StoreError> {
+        Ok(self.pragma("user_version")? & FILLING != 0)
+    }
+
+    fn mark_filling(&self, on: bool) -> Result<(), StoreError> {
+        let version = if on { VERSION | FILLING } else { VERSION };
+        let text = format!("PRAGMA user_version = {version}");
+        Ok(self.connection.execute_batch(&text)?)
+    }
+
+    /// A store whose first fill was cut off, before the disk was waited for.
     fn check_first_fill(&self) -> Result<(), StoreError> {
-        let ended: bool =
-            self.connection
-                .query_row("SELECT EXISTS (SELECT 1 FROM run)", [], |row| row.get(0))?;
-        if ended {
+        if !self.is_filling()? {
             return Ok(());
         }
         let found: String = self
@@ -173,15 +197,10 @@ impl Store {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        let pragma = |name: &str| -> Result<i32, StoreError> {
-            Ok(self
-                .connection
-                .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
-        };
-        if pragma("application_id")? != APPLICATION {
+        if self.pragma("application_id")? != APPLICATION {
             return Err(StoreError::Foreign);
         }
-        match pragma("user_version")? {
+        match self.pragma("user_version")? & !FILLING {
             VERSION => Ok(()),
             other => Err(StoreError::Version(other)),
         }

@@ -140,13 +140,18 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// Ends the first fill: everything is on the disk, and the store is like any other from here on.
+    /// Ends the first fill, this run's or one that was cut off: everything is on the disk, and the store is
+    /// like any other from here on.
     fn settle(&mut self) -> Result<(), StoreError> {
         self.commit()?;
-        match &mut self.filling {
-            Some(filling) => filling.settle(&self.store),
-            None => Ok(()),
+        if let Some(filling) = &mut self.filling {
+            filling.settle(&self.store)?;
         }
+        if self.store.is_filling()? {
+            self.store.checkpoint()?;
+            self.store.mark_filling(false)?;
+        }
+        Ok(())
     }
 
     /// Writes the closing record of a run; one record for the same roots and shard is kept.

@@ -57,8 +57,7 @@ pub(super) fn read(
         damage.note("the driver list cannot be read", Some(at));
         return Vec::new();
     };
-    let mut drivers = Vec::new();
-    drivers.reserve(bytes.len() / (stride as usize).max(1));
+    let mut drivers = Vec::with_capacity(bytes.len() / (stride as usize).max(1));
     for entry in bytes.chunks_exact(stride as usize) {
         if budget.spend(1).is_err() {
             damage.note(
