@@ -284,9 +284,11 @@ fn modules(triage: &mut TriageDump) -> Modules {
         .iter_mut()
         .map(|driver| {
             let (name, path) = match driver.path.take() {
-                // The kernel writes names alone for most drivers.
-                Some(path) if file_name(&path).len() == path.len() => (Some(path), None),
-                Some(path) => (Some(file_name(&path).to_owned()), Some(path)),
+                Some(path) => match file_name(&path) {
+                    // The kernel writes names alone for most drivers.
+                    name if name.len() == path.len() => (Some(path), None),
+                    name => (Some(name.to_owned()), Some(path)),
+                },
                 None => (None, None),
             };
             Module {

@@ -136,14 +136,8 @@ impl Module {
 
 /// The last component of a Windows path.
 pub fn file_name(path: &str) -> &str {
-    let separator = |byte: u8| (byte == b'\\') | (byte == b'/');
-    // Most drivers are listed by name: told without a branch for each character.
-    if !path.bytes().fold(false, |any, byte| any | separator(byte)) {
-        return path;
-    }
     // Both separators are ASCII: what follows one is a boundary of characters.
-    path.bytes()
-        .rposition(separator)
+    memchr::memrchr2(b'\\', b'/', path.as_bytes())
         .and_then(|at| path.get(at + 1..))
         .unwrap_or(path)
 }
