@@ -82,7 +82,7 @@ pub struct Triaged {
     pub report: Report,
     /// Every observer's question and outcome; empty when the input could not be analysed.
     pub observations: Vec<Observation>,
-    /// Every rule of the match and whether it held; empty likewise.
+    /// Every rule of the match and whether it held; empty likewise, and for a summary.
     pub steps: Vec<Step>,
     /// What the report was judged from, for a store; `None` when the input could not be analysed.
     pub facts: Option<CrashFacts>,
@@ -123,7 +123,7 @@ impl Engine {
         self.identify_builds(&mut facts);
         let observations = evidence::observe(&facts, &self.context());
         let answer = |asked: &Asked| match asked {
-            Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations))),
+            Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail))),
             Asked::Article(article) => AnswerOf::Article(Box::new(verdict::article_answer(
                 article,
                 &facts,
@@ -135,7 +135,10 @@ impl Engine {
         let notes = notes(&facts);
         Triaged {
             report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
-            steps: self.steps(&facts, &observations),
+            steps: match detail {
+                Detail::Full => self.steps(&facts, &observations),
+                Detail::Summary => Vec::new(),
+            },
             observations,
             facts: Some(facts),
         }
@@ -206,8 +209,10 @@ impl Engine {
         }
     }
 
-    /// The decisions, from facts and evidence alone.
-    fn answer(&self, facts: &CrashFacts, observations: &[Observation]) -> Answer {
+    /// The decisions, from facts and evidence alone. A summary holds no advice and no look-alikes:
+    /// they follow from the facts and are not worked out for one.
+    fn answer(&self, facts: &CrashFacts, observations: &[Observation], detail: Detail) -> Answer {
+        let full = detail == Detail::Full;
         let evidence = evidence::evidence(observations);
         let servicing = evidence::servicing(facts, &self.builds);
         let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
@@ -218,11 +223,18 @@ impl Engine {
             look_alikes: match status {
                 // Proven: nothing else is asked.
                 MatchStatus::Confirmed => Vec::new(),
-                _ => look_alikes(facts, &self.builds),
+                _ if full => look_alikes(facts, &self.builds),
+                _ => Vec::new(),
             },
             verdict,
-            actions: verdict::actions(facts, &servicing, status, verdict),
-            would_settle: verdict::would_settle(facts, &servicing, status),
+            actions: match full {
+                true => verdict::actions(facts, &servicing, status, verdict),
+                false => Vec::new(),
+            },
+            would_settle: match full {
+                true => verdict::would_settle(facts, &servicing, status),
+                false => Vec::new(),
+            },
             evidence,
             servicing,
         }

@@ -128,6 +128,80 @@ fn a_new_finding_is_posted_signed_and_posted_again_when_the_receiver_fails() {
 }
 
 #[test]
+fn what_is_redacted_is_nowhere_in_what_is_posted() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("SENTINELROOT");
+    let inner = share::zip(&[("sentinelinner/sentinelmember.dmp", &numbered(1))]);
+    let outer = share::zip(&[("sentinelnested.zip", &inner)]);
+    put(&root.join("SENTINELHOST/sentinelouter.zip"), &outer);
+    put(&root.join("SENTINELHOST/sentinelfile.dmp"), &numbered(2));
+    let cabinet = share::cabinet(&[("sentinelcab.dmp", &numbered(3))]);
+    put(&root.join("sentinelhost/sentinel.cab"), &cabinet);
+    put(
+        &root.join("other/sentinelfile.dmp.gz"),
+        &share::gzip(&numbered(4)),
+    );
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"SENTINEL\xFFHOST/sentinel\xFF.dmp");
+        put(&root.join(name), &numbered(5));
+    }
+    let posted = if cfg!(target_os = "linux") { 5 } else { 4 };
+    let (url, posts) = receiver(&["200 OK"]);
+    let output = share::program()
+        .env("KBTRIAGE_WEBHOOK_SECRET", SECRET)
+        .arg("scan")
+        .arg(&root)
+        .args(["--webhook", &url, "--redact", "machine,path", "--db"])
+        .arg(dir.path().join("dumps.db"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for _ in 0..posted {
+        let post = next(&posts);
+        let told: Value = serde_json::from_slice(&post.body).unwrap();
+        assert_eq!(told["hotfix"]["verdict"], "may-apply");
+        let mut strings = Vec::new();
+        texts(&told, &mut strings);
+        assert!(strings.len() > 50);
+        for text in strings {
+            let plain = text.to_lowercase();
+            // A path that is no text stands in base64 elsewhere.
+            let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &text);
+            let hidden = String::from_utf8_lossy(&bytes.unwrap_or_default()).to_lowercase();
+            assert!(
+                !plain.contains("sentinel") && !hidden.contains("sentinel"),
+                "{text}"
+            );
+        }
+        let headers = post.headers.iter();
+        for (name, value) in headers {
+            assert!(
+                !value.to_lowercase().contains("sentinel"),
+                "{name}: {value}"
+            );
+        }
+    }
+    assert!(posts.try_recv().is_err());
+}
+
+/// Every name and string of a value.
+fn texts(value: &Value, into: &mut Vec<String>) {
+    match value {
+        Value::String(text) => into.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                into.push(name.clone());
+                texts(field, into);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
 fn a_redirect_is_not_followed_and_an_unsafe_address_is_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("share");

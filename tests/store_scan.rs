@@ -211,6 +211,39 @@ fn a_scan_killed_at_any_moment_resumes_to_the_same_result() {
     assert!(share.scan(&[]) == expected);
 }
 
+#[test]
+fn a_store_whose_first_fill_was_cut_off_is_checked_before_it_is_used() {
+    let share = Share::new(40);
+    let expected = share.scan(&[]);
+    let db = share.db();
+    let filling = |on: bool| {
+        let store = rusqlite::Connection::open(&db).unwrap();
+        let version: i32 = store
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(version, 1, "a scan that ended leaves the store whole");
+        if on {
+            // As the first scan has it until its end.
+            store
+                .execute_batch("PRAGMA user_version = 65537; PRAGMA wal_checkpoint(TRUNCATE)")
+                .unwrap();
+        }
+    };
+    filling(true);
+    assert!(share.scan(&[]) == expected, "a whole one is gone on with");
+    filling(true);
+    // What a computer that failed may leave: pages that never reached the disk.
+    let mut bytes = fs::read(&db).unwrap();
+    let from = bytes.len() / 2;
+    bytes[from..].fill(0);
+    fs::write(&db, &bytes).unwrap();
+    let root = share.dir.path().to_str().unwrap();
+    let output = run(&["scan", root, "--db", db.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("delete it and scan again"), "{said}");
+}
+
 /// SQL of the page about scanning, with its engine: DuckDB where Python has it. `KBTRIAGE_DUCKDB` names
 /// the Python.
 #[test]

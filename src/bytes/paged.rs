@@ -3,6 +3,7 @@
 //! The fixed part of a triage dump ends within its first 192 KiB, so one read serves it; what
 //! lies behind is read page by page where it is needed. Memory is bounded whatever the size.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
 use super::{ReadAt, ReadError};
@@ -140,6 +141,18 @@ impl<'a> PagedReader<'a> {
         let mut bytes = vec![0; len];
         self.read_exact_at(at, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The `len` bytes at `at`, borrowed where the prefix holds them.
+    ///
+    /// # Errors
+    /// As [`PagedReader::read_exact_at`].
+    pub fn bytes(&self, at: u64, len: u64) -> Result<Cow<'_, [u8]>, ReadError> {
+        let held = usize::try_from(len).ok().and_then(|len| self.held(at, len));
+        match held {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => self.read_vec(at, len).map(Cow::Owned),
+        }
     }
 
     /// The `len` bytes at `at` where the prefix holds them: no copy, no read.

@@ -105,7 +105,12 @@ impl FileReader {
     /// Whatever the system says about the file's metadata.
     pub fn new(file: File) -> io::Result<FileReader> {
         let len = file.metadata()?.len();
-        Ok(FileReader { file, len })
+        Ok(FileReader::of_len(file, len))
+    }
+
+    /// Wraps an open file that was `len` bytes long a moment ago.
+    pub fn of_len(file: File, len: u64) -> FileReader {
+        FileReader { file, len }
     }
 }
 

@@ -52,9 +52,14 @@ impl<'a> View<'a> {
     pub fn utf16(&self, at: usize, units: usize) -> Option<String> {
         let bytes = self.bytes(at, units.checked_mul(2)?)?;
         let pairs = bytes.as_chunks::<2>().0;
-        // Names of drivers are ASCII nearly always.
-        if pairs.iter().all(|[low, high]| *high == 0 && low.is_ascii()) {
-            let text = pairs.iter().map(|[low, _]| *low).collect();
+        // Names of drivers are ASCII nearly always. Without a branch for each character the compiler takes
+        // several at once.
+        let wide = pairs
+            .iter()
+            .fold(0, |all, pair| all | u16::from_le_bytes(*pair));
+        if wide < 0x80 {
+            let mut text = Vec::with_capacity(pairs.len());
+            text.extend(pairs.iter().map(|[low, _]| *low));
             return String::from_utf8(text).ok();
         }
         let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));

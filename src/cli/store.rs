@@ -82,7 +82,10 @@ fn info(db: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<(), stor
     };
     writeln!(out, "{files} files, {records} records, {} runs", runs.len())?;
     for run in runs {
-        let roots: Vec<String> = run.roots.iter().map(|root| visible(root)).collect();
+        let mut roots: Vec<String> = run.roots.iter().map(|root| visible(root)).collect();
+        if roots.is_empty() {
+            roots.push("judged again without the share".to_owned());
+        }
         let shard = run
             .shard
             .map(|shard| format!(", shard {}/{}", shard.index, shard.count))

@@ -6,7 +6,7 @@
 
 use crate::facts::{CrashFacts, FrameFacts, NameFact};
 use crate::knowledge::bugchecks;
-use crate::knowledge::conditions::{Conditions, Function, glob};
+use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
 use crate::knowledge::entry::is_in_box;
 use crate::modules::Module;
 use crate::unwind::names::is_kernel;
@@ -93,9 +93,11 @@ fn nearest<'p, 'a>(facts: &CrashFacts, places: &'p [Place<'a>]) -> Option<&'p Pl
     places.iter().find(|place| !is_kernel(place.file))
 }
 
+/// `patterns` are in lower case.
 fn file_is(file: &str, patterns: &[crate::knowledge::conditions::Text]) -> bool {
-    let file = file.to_ascii_lowercase();
-    patterns.iter().any(|pattern| glob(pattern, &file))
+    patterns
+        .iter()
+        .any(|pattern| glob_lower_case(pattern, file))
 }
 
 /// `2010-05-01` of Unix seconds.
@@ -108,10 +110,14 @@ fn day(seconds: u64) -> String {
 
 /// Do the conditions hold?
 pub(super) fn holds(when: &Conditions, facts: &CrashFacts) -> Holds {
+    // Most rules fail at the stop code: what costs more is not asked then.
+    let before = all([system(when, facts), stop(when, facts)]);
+    if before == Holds::No {
+        return before;
+    }
     let places = places(facts);
     all([
-        system(when, facts),
-        stop(when, facts),
+        before,
         at_fault(when, facts, &places),
         around(when, facts, &places),
         drivers(when, facts),

@@ -283,10 +283,16 @@ fn modules(triage: &mut TriageDump) -> Modules {
         .drivers
         .iter_mut()
         .map(|driver| {
-            let path = driver.path.take();
-            let name = path.as_deref().map(|path| file_name(path).to_owned());
+            let (name, path) = match driver.path.take() {
+                Some(path) => match file_name(&path) {
+                    // The kernel writes names alone for most drivers.
+                    name if name.len() == path.len() => (Some(path), None),
+                    name => (Some(name.to_owned()), Some(path)),
+                },
+                None => (None, None),
+            };
             Module {
-                path: path.filter(|path| name.as_deref() != Some(path.as_str())),
+                path,
                 name,
                 base: driver.base,
                 size: driver.size_of_image,
@@ -324,11 +330,7 @@ fn structures(
     space: &Sparse<'_>,
 ) -> Structures {
     let copy = |piece: Option<Copied>| {
-        piece.and_then(|piece| {
-            reader
-                .read_vec(piece.offset, piece.room.min(STRUCTURE))
-                .ok()
-        })
+        piece.and_then(|piece| reader.bytes(piece.offset, piece.room.min(STRUCTURE)).ok())
     };
     let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
     let thread = current_thread(reader, header, triage);
@@ -425,9 +427,7 @@ fn build_lab(space: &Sparse<'_>, at: Gva) -> Option<String> {
 /// The debugger data block of a triage dump.
 fn debugger_data(reader: &PagedReader<'_>, triage: &TriageDump) -> Option<DebuggerData> {
     let copy = triage.debugger_data?;
-    let bytes = reader
-        .read_vec(copy.offset, copy.room.min(STRUCTURE))
-        .ok()?;
+    let bytes = reader.bytes(copy.offset, copy.room.min(STRUCTURE)).ok()?;
     DebuggerData::read(&bytes)
 }
 

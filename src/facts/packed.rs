@@ -1,5 +1,5 @@
-//! Facts as bytes for a store: JSON, deflated when it is large. What a later version no longer understands is
-//! `None`: the dump has to be read again.
+//! Facts as bytes for a store: the table of modules and JSON of all else, deflated when it is large. What
+//! a later version no longer understands is `None`: the dump has to be read again.
 
 use std::io::{Read, Write};
 
@@ -8,6 +8,11 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
 use super::CrashFacts;
+use crate::modules::Modules;
+
+/// The first byte of facts that are not deflated. A deflated stream cannot begin with it: the type of
+/// block in its low bits is reserved (RFC 1951, 3.2.3).
+const PLAIN: u8 = b'F';
 
 /// Largest unpacked facts, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
@@ -16,28 +21,81 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 /// that a scan does with a small dump.
 const USUAL: usize = 32 * 1024;
 
-/// The facts as bytes.
-pub fn pack(facts: &CrashFacts) -> Option<Vec<u8>> {
-    let mut json = Vec::with_capacity(USUAL);
-    serde_json::to_writer(&mut json, facts).ok()?;
-    if json.len() <= USUAL {
-        json.shrink_to_fit();
-        return Some(json);
+/// The facts as bytes: [`PLAIN`], the length of the modules' table in four bytes, the table, and the
+/// rest as JSON.
+pub fn pack(mut facts: CrashFacts) -> Option<Vec<u8>> {
+    let modules = std::mem::take(&mut facts.modules).pack();
+    let mut bytes = Vec::with_capacity(modules.len() + USUAL / 4);
+    bytes.push(PLAIN);
+    bytes.extend_from_slice(&u32::try_from(modules.len()).ok()?.to_le_bytes());
+    bytes.extend_from_slice(&modules);
+    serde_json::to_writer(&mut bytes, &facts).ok()?;
+    if bytes.len() <= USUAL {
+        return Some(bytes);
     }
     let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
-    packed.write_all(&json).ok()?;
+    packed.write_all(&bytes).ok()?;
     packed.finish().ok()
 }
 
 /// The facts that `packed` holds.
 pub fn unpack(packed: &[u8]) -> Option<CrashFacts> {
-    if packed.starts_with(b"{") {
-        return serde_json::from_slice(packed).ok();
+    if packed.first() == Some(&PLAIN) {
+        return plain(packed);
     }
-    let mut json = Vec::new();
+    let mut bytes = Vec::new();
     DeflateDecoder::new(packed)
         .take(LARGEST)
-        .read_to_end(&mut json)
+        .read_to_end(&mut bytes)
         .ok()?;
-    serde_json::from_slice(&json).ok()
+    plain(&bytes)
+}
+
+fn plain(bytes: &[u8]) -> Option<CrashFacts> {
+    let (len, rest) = bytes.strip_prefix(&[PLAIN])?.split_first_chunk::<4>()?;
+    let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+    let (modules, json) = rest.split_at_checked(len)?;
+    let mut facts: CrashFacts = serde_json::from_slice(json).ok()?;
+    facts.modules = Modules::unpack(modules)?;
+    Some(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::SourceInfo;
+    use crate::triage::Engine;
+
+    fn facts() -> CrashFacts {
+        let bytes: Vec<u8> = std::fs::read(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/fixtures/dumps/server2008-x64-d1.dmp"
+        ))
+        .unwrap();
+        let detail = crate::report::model::Detail::Full;
+        let triaged = Engine::default().explain(&bytes, &SourceInfo::default(), detail);
+        triaged.facts.unwrap()
+    }
+
+    #[test]
+    fn packed_facts_come_back_small_and_large() {
+        let mut facts = facts();
+        assert!(!facts.modules.is_empty());
+        let small = pack(facts.clone()).unwrap();
+        assert_eq!(small[0], PLAIN);
+        assert_eq!(unpack(&small), Some(facts.clone()));
+        facts.process = Some("x".repeat(USUAL));
+        let large = pack(facts.clone()).unwrap();
+        assert!(large[0] != PLAIN && large.len() < USUAL);
+        assert_eq!(unpack(&large), Some(facts));
+    }
+
+    #[test]
+    fn what_is_cut_or_something_else_is_refused() {
+        let packed = pack(facts()).unwrap();
+        for cut in 0..packed.len() {
+            assert_eq!(unpack(&packed[..cut]), None, "{cut}");
+        }
+        assert_eq!(unpack(b"{}"), None);
+    }
 }

@@ -81,6 +81,9 @@ impl<'a> Session<'a> {
     /// Looks for the files of the hotfix's package although no frame asked for them: their versions
     /// decide.
     pub fn want_package(&self) {
+        if self.library.is_none() {
+            return;
+        }
         for file in KB943650.roles.iter().map(|row| row.file) {
             if let Some((id, _)) = self.modules.find(file) {
                 let _ = self.resolve(id);

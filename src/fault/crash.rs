@@ -24,11 +24,7 @@ impl<'a> Crash<'a> {
         let machine = header.machine?;
         let copy = |piece: Option<Copied>| {
             piece
-                .and_then(|piece| {
-                    reader
-                        .read_vec(piece.offset, piece.room.min(STRUCTURE))
-                        .ok()
-                })
+                .and_then(|piece| reader.bytes(piece.offset, piece.room.min(STRUCTURE)).ok())
                 .unwrap_or_default()
         };
         let kdbg = DebuggerData::read(&copy(triage.debugger_data));

@@ -88,12 +88,13 @@ impl Snapshot {
             .chunks_exact(step)
             .zip(0u64..)
             .map(move |(chunk, n)| {
-                let mut value = [0; 8];
-                for (to, from) in value.iter_mut().zip(chunk) {
-                    *to = *from;
-                }
+                let value = match (chunk.first_chunk(), chunk.first_chunk()) {
+                    (Some(eight), _) => u64::from_le_bytes(*eight),
+                    (None, Some(four)) => u64::from(u32::from_le_bytes(*four)),
+                    (None, None) => 0,
+                };
                 let address = first.saturating_add(n.saturating_mul(step as u64));
-                (address, u64::from_le_bytes(value))
+                (address, value)
             })
     }
 }

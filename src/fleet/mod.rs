@@ -4,6 +4,8 @@ pub mod bucket;
 mod crash;
 pub mod machine;
 mod member;
+#[cfg(feature = "online")]
+mod redact;
 mod signs;
 mod spool;
 #[cfg(feature = "tickets")]

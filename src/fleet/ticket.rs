@@ -21,6 +21,10 @@ const SERVICENOW_SHORT: usize = 160;
 const SERVICENOW_TEXT: usize = 4000;
 /// Dumps that a ticket names.
 const DUMPS: usize = 20;
+/// Longest line of an Atlassian document, in characters: paths of dumps can be long.
+const JIRA_LINE: usize = 1000;
+/// Text of an Atlassian document, in characters: Jira takes 32,767.
+const JIRA_TEXT: usize = 30_000;
 /// Longest `name` of a GLPI ticket, in characters.
 const GLPI_NAME: usize = 255;
 
@@ -265,8 +269,15 @@ impl Ticket {
     /// An Atlassian document: text nodes hold text as it is.
     fn atlassian(&self) -> Value {
         let paragraph = |text: &str| json!({ "type": "paragraph", "content": [{ "type": "text", "text": text }] });
-        let list = |lines: &mut dyn Iterator<Item = String>| {
+        let mut room = JIRA_TEXT;
+        let mut list = |lines: &mut dyn Iterator<Item = String>| {
             let items: Vec<Value> = lines
+                .map_while(|line| {
+                    let line = cut(&line, JIRA_LINE.min(room));
+                    room -= line.chars().count();
+                    // A text node is never empty.
+                    (!line.is_empty()).then_some(line)
+                })
                 .map(|line| json!({ "type": "listItem", "content": [paragraph(&line)] }))
                 .collect();
             json!({ "type": "bulletList", "content": items })
@@ -278,12 +289,16 @@ impl Ticket {
                 .map(|(label, value)| format!("{label}: {value}")),
         )];
         for (heading, lines) in self.lists() {
-            content.push(json!({
-                "type": "heading",
-                "attrs": { "level": 3 },
-                "content": [{ "type": "text", "text": heading }],
-            }));
-            content.push(list(&mut lines.iter().cloned()));
+            let lines = list(&mut lines.iter().cloned());
+            // A list is never empty either.
+            if lines.pointer("/content/0").is_some() {
+                content.push(json!({
+                    "type": "heading",
+                    "attrs": { "level": 3 },
+                    "content": [{ "type": "text", "text": heading }],
+                }));
+                content.push(lines);
+            }
         }
         json!({ "type": "doc", "version": 1, "content": content })
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
+use super::redact;
 use crate::report::json;
 use crate::report::summary::Summary;
 
@@ -120,15 +121,10 @@ impl Target {
     fn body(&self, summary: &Summary) -> Option<Vec<u8>> {
         let mut summary = summary.clone();
         if self.without_machine {
-            summary.machine = None;
-            if let Some(system) = &mut summary.system {
-                system.machine = None;
-            }
+            redact::machine(&mut summary);
         }
         if self.without_path {
-            "redacted".clone_into(&mut summary.source.path);
-            summary.source.path_exact = None;
-            summary.source.container = None;
+            redact::path(&mut summary);
         }
         let mut body = Vec::new();
         json::write_compact(&mut body, &summary).ok()?;

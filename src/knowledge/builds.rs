@@ -85,6 +85,8 @@ pub const MAX_BUILDS_FILE: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildTable {
     by_identity: BTreeMap<(u32, u32, String), Vec<Build>>,
+    /// Every TimeDateStamp of them, ascending: most modules of a dump are told by it alone.
+    stamps: Vec<u32>,
 }
 
 impl Default for BuildTable {
@@ -98,6 +100,7 @@ impl BuildTable {
     pub fn embedded() -> Self {
         let mut table = Self {
             by_identity: BTreeMap::new(),
+            stamps: Vec::new(),
         };
         table.extend(BUILDS.iter().map(|row| Build {
             file: row.file.to_owned(),
@@ -117,6 +120,9 @@ impl BuildTable {
                 build.size_of_image,
                 build.file.clone(),
             );
+            if let Err(at) = self.stamps.binary_search(&build.time_date_stamp) {
+                self.stamps.insert(at, build.time_date_stamp);
+            }
             let rows = self.by_identity.entry(key).or_default();
             if !rows.iter().any(|row| row.version == build.version) {
                 rows.push(build);
@@ -136,12 +142,7 @@ impl BuildTable {
 
     /// Looks a module up. Stamp *and* size have to agree, and the file name (any case) as well.
     pub fn identify(&self, file: &str, time_date_stamp: u32, size_of_image: u32) -> Identified<'_> {
-        // Most modules of a dump are not in the table: told without making a key.
-        let first = (time_date_stamp, size_of_image, String::new());
-        let nearest = self.by_identity.range(first..).next();
-        if nearest
-            .is_none_or(|((stamp, size, _), _)| (*stamp, *size) != (time_date_stamp, size_of_image))
-        {
+        if self.stamps.binary_search(&time_date_stamp).is_err() {
             return Identified::Unknown;
         }
         let key = (time_date_stamp, size_of_image, file.to_ascii_lowercase());

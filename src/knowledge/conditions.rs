@@ -70,20 +70,79 @@ impl Function {
     }
 }
 
-/// `*` matches any text, everything else itself. Taking the leftmost hit of each piece is enough.
+/// `*` matches any text, everything else itself.
 pub fn glob(pattern: &str, text: &str) -> bool {
-    let Some((first, more)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let (middle, last) = more.rsplit_once('*').unwrap_or(("", more));
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    for piece in middle.split('*').filter(|piece| !piece.is_empty()) {
-        match rest.split_once(piece) {
-            Some((_, after)) => rest = after,
-            None => return false,
+    glob_by(pattern.as_bytes(), text.as_bytes(), |wanted, own| {
+        wanted == own
+    })
+}
+
+/// [`glob`] over `text` in lower case.
+pub fn glob_lower_case(pattern: &str, text: &str) -> bool {
+    glob_by(pattern.as_bytes(), text.as_bytes(), |wanted, own| {
+        wanted == own.to_ascii_lowercase()
+    })
+}
+
+/// Byte by byte: each name of a dump is held against hundreds of patterns. After a mismatch the last `*`
+/// takes one byte more; earlier ones need no second look.
+fn glob_by(pattern: &[u8], text: &[u8], same: impl Fn(u8, u8) -> bool) -> bool {
+    let (mut at, mut own) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(own) {
+        match pattern.get(at) {
+            Some(b'*') => {
+                at += 1;
+                star = Some((at, own));
+            }
+            Some(wanted) if same(*wanted, *byte) => {
+                at += 1;
+                own += 1;
+            }
+            _ => match star {
+                Some((after, taken)) => {
+                    at = after;
+                    own = taken + 1;
+                    star = Some((after, own));
+                }
+                None => return false,
+            },
         }
     }
-    rest.ends_with(last)
+    pattern
+        .get(at..)
+        .is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, text, expected) in [
+            ("", "", true),
+            ("", "a", false),
+            ("*", "", true),
+            ("*", "abc", true),
+            ("a*", "abc", true),
+            ("a*", "ba", false),
+            ("*c", "abc", true),
+            ("*c", "abcd", false),
+            ("a*c", "ac", true),
+            ("a*c", "abcbc", true),
+            ("aa*a", "aa", false),
+            ("*ab*ab*", "xabyabz", true),
+            ("*ab*ab*", "xabz", false),
+            ("a**b", "axb", true),
+            ("abc", "abcd", false),
+            ("abcd", "abc", false),
+            ("*é", "caf\u{e9}", true),
+            ("ABC", "abc", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+        assert!(glob_lower_case("net*.sys", "NetIO.SYS"));
+        assert!(!glob_lower_case("Net*.sys", "NetIO.SYS"));
+    }
 }

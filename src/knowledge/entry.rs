@@ -150,8 +150,7 @@ pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
 /// File names of drivers that are part of Windows and can lie near a network fault; `*` stands for
 /// any text.
 pub fn is_in_box(file: &str) -> bool {
-    let file = file.to_ascii_lowercase();
     super::tables::entries::IN_BOX
         .iter()
-        .any(|pattern| super::conditions::glob(pattern, &file))
+        .any(|pattern| super::conditions::glob_lower_case(pattern, file))
 }

@@ -6,6 +6,8 @@
 pub mod from_memory;
 mod packed;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -134,7 +136,10 @@ impl Module {
 
 /// The last component of a Windows path.
 pub fn file_name(path: &str) -> &str {
-    path.rsplit(['\\', '/']).next().unwrap_or(path)
+    // Both separators are ASCII: what follows one is a boundary of characters.
+    memchr::memrchr2(b'\\', b'/', path.as_bytes())
+        .and_then(|at| path.get(at + 1..))
+        .unwrap_or(path)
 }
 
 /// A driver that was unloaded before the crash.
@@ -153,6 +158,8 @@ pub struct UnloadedModule {
 pub struct Modules {
     list: Vec<Module>,
     by_base: Vec<(u64, u16)>,
+    /// No module holds an address above. Most words of a stack are none of code: told at once.
+    last: u64,
 }
 
 impl From<Vec<Module>> for Modules {
@@ -163,22 +170,34 @@ impl From<Vec<Module>> for Modules {
             .map(|(module, id)| (module.base, id))
             .collect();
         by_base.sort_unstable();
-        Modules { list, by_base }
+        let last = list
+            .iter()
+            .map(|module| module.base.saturating_add(module.size.into()))
+            .max()
+            .unwrap_or(0);
+        Modules {
+            list,
+            by_base,
+            last,
+        }
     }
 }
 
-/// As one string: see `packed`.
+/// As one string, base64: see `packed`.
 impl Serialize for Modules {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&packed::pack(&self.list))
+        serializer.serialize_str(&BASE64.encode(self.pack()))
     }
 }
 
 impl<'de> Deserialize<'de> for Modules {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Modules, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let list = packed::unpack(&text).ok_or_else(|| D::Error::custom("not packed modules"))?;
-        Ok(Modules::from(list))
+        BASE64
+            .decode(text)
+            .ok()
+            .and_then(|bytes| Modules::unpack(&bytes))
+            .ok_or_else(|| D::Error::custom("not packed modules"))
     }
 }
 
@@ -189,6 +208,16 @@ impl From<Modules> for Vec<Module> {
 }
 
 impl Modules {
+    /// The modules as bytes for a store: see `packed`.
+    pub fn pack(&self) -> Vec<u8> {
+        packed::pack(&self.list)
+    }
+
+    /// The modules in what [`Modules::pack`] wrote; `None` when it is something else.
+    pub fn unpack(packed: &[u8]) -> Option<Modules> {
+        packed::unpack(packed).map(Modules::from)
+    }
+
     /// All modules in the order of the dump's list.
     pub fn iter(&self) -> impl Iterator<Item = &Module> {
         self.list.iter()
@@ -231,6 +260,10 @@ impl Modules {
     /// The module that holds `address` and the offset in it. Where a damaged list has modules
     /// that overlap, the one with the highest base wins.
     pub fn locate(&self, address: u64) -> Option<(ModuleId, u64)> {
+        let (first, _) = self.by_base.first()?;
+        if address < *first || address > self.last {
+            return None;
+        }
         let after = self.by_base.partition_point(|(base, _)| *base <= address);
         let (base, id) = *self.by_base.get(after.checked_sub(1)?)?;
         let offset = address - base;

@@ -1,19 +1,19 @@
-//! A dump's modules as one string for stored facts: base64 of a table. A few hundred modules are most of
-//! a dump's facts, and as JSON objects they took more time than finding them.
+//! A dump's modules as a table of bytes for stored facts. A few hundred modules are most of a dump's
+//! facts, and as JSON objects they took more time than finding them.
 //!
 //! The first byte is the version of the form. Then, for each module: a byte of flags, the texts, and base,
 //! size, time stamp and checksum as little-endian numbers; what few modules have follows as JSON. A
 //! directory is written once.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::{Module, PdbIdentity, SymbolState, VersionClaim, WrongFile, file_name};
 use crate::bytes::View;
 
 /// Version of the form.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
+/// Stands for a length of its own in four bytes.
+const LONG: u8 = u8::MAX;
 /// The module has a name.
 const NAME: u8 = 1;
 /// It has a path: its directory is one of those seen, and its file name is the module's name.
@@ -36,15 +36,15 @@ struct Rest {
     wrong_files: Vec<WrongFile>,
 }
 
-/// The modules as text.
-pub(super) fn pack(modules: &[Module]) -> String {
+/// The modules as bytes.
+pub(super) fn pack(modules: &[Module]) -> Vec<u8> {
     let mut out = Vec::with_capacity(modules.len() * 48 + 1);
     let mut directories: Vec<&str> = Vec::new();
     out.push(FORM);
     for module in modules {
         one(module, &mut directories, &mut out);
     }
-    BASE64.encode(out)
+    out
 }
 
 fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>) {
@@ -68,8 +68,9 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
         text(name, out);
     }
     if let Some(path) = path {
-        let directory = path.strip_suffix(file_name(path)).unwrap_or(path);
-        let usual = name.as_deref() == Some(file_name(path));
+        let file = file_name(path);
+        let directory = path.strip_suffix(file).unwrap_or(path);
+        let usual = name.as_deref() == Some(file);
         let seen = directories.iter().position(|seen| *seen == directory);
         match seen.and_then(|index| u8::try_from(index).ok()) {
             Some(index) if usual => {
@@ -87,12 +88,12 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
             }
         }
     }
-    out.extend(base.to_le_bytes());
-    out.extend(size.to_le_bytes());
-    out.extend(time_date_stamp.to_le_bytes());
+    out.extend_from_slice(&base.to_le_bytes());
+    out.extend_from_slice(&size.to_le_bytes());
+    out.extend_from_slice(&time_date_stamp.to_le_bytes());
     if let Some(checksum) = checksum {
         flags |= CHECKSUM;
-        out.extend(checksum.to_le_bytes());
+        out.extend_from_slice(&checksum.to_le_bytes());
     }
     let plain = version.is_none()
         && pdb.is_none()
@@ -116,21 +117,26 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
     }
 }
 
-/// Length in four bytes, and the text.
+/// Length in one byte, in five when it is large, and the text.
 fn text(text: &str, out: &mut Vec<u8>) {
     // No text of a dump is that long: a name's length is bounded where it is read.
     let len = u32::try_from(text.len()).unwrap_or(0);
-    out.extend(len.to_le_bytes());
+    match u8::try_from(len) {
+        Ok(short) if short != LONG => out.push(short),
+        _ => {
+            out.push(LONG);
+            out.extend_from_slice(&len.to_le_bytes());
+        }
+    }
     if len > 0 {
-        out.extend(text.as_bytes());
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
 /// The modules in `packed`; `None` when it is not what [`pack`] wrote.
-pub(super) fn unpack(packed: &str) -> Option<Vec<Module>> {
-    let bytes = BASE64.decode(packed).ok()?;
+pub(super) fn unpack(packed: &[u8]) -> Option<Vec<Module>> {
     let mut reader = Reader {
-        bytes: View(&bytes),
+        bytes: View(packed),
         at: 0,
     };
     if reader.byte()? != FORM {
@@ -138,7 +144,7 @@ pub(super) fn unpack(packed: &str) -> Option<Vec<Module>> {
     }
     let mut modules = Vec::new();
     let mut directories = Vec::new();
-    while reader.at < bytes.len() {
+    while reader.at < packed.len() {
         modules.push(reader.module(&mut directories)?);
     }
     Some(modules)
@@ -167,7 +173,10 @@ impl Reader<'_> {
     }
 
     fn text(&mut self) -> Option<String> {
-        let len = usize::try_from(self.word()?).ok()?;
+        let len = match self.byte()? {
+            LONG => usize::try_from(self.word()?).ok()?,
+            short => usize::from(short),
+        };
         let at = self.advance(len)?;
         String::from_utf8(self.bytes.bytes(at, len)?.to_vec()).ok()
     }
@@ -264,6 +273,8 @@ mod tests {
             module(Some("netio.sys"), Some(r"\SystemRoot\drivers\netio.sys")),
             module(Some("other"), Some(r"\SystemRoot\drivers\name.sys")),
             module(None, Some(r"C:\é\")),
+            module(Some(&"n".repeat(254)), Some(&"p".repeat(255))),
+            module(Some(&"n".repeat(1000)), None),
             Module {
                 checksum: None,
                 ..module(None, None)
@@ -275,13 +286,13 @@ mod tests {
 
     #[test]
     fn what_was_not_packed_here_is_refused() {
-        let bytes = BASE64.decode(pack(&[module(Some("nt"), None)])).unwrap();
+        let bytes = pack(&[module(Some("nt"), None)]);
         for cut in 2..bytes.len() {
-            assert_eq!(unpack(&BASE64.encode(&bytes[..cut])), None, "{cut}");
+            assert_eq!(unpack(&bytes[..cut]), None, "{cut}");
         }
         let mut other = bytes;
         other[0] = 9;
-        assert_eq!(unpack(&BASE64.encode(other)), None);
-        assert_eq!(unpack("?"), None);
+        assert_eq!(unpack(&other), None);
+        assert_eq!(unpack(b""), None);
     }
 }

@@ -16,7 +16,9 @@ impl<F: Formatter> Formatter for Escaping<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        if fragment.bytes().all(|byte| (0x20..0x7F).contains(&byte)) {
+        // Without a branch for each character: what is to be looked at more closely is rare.
+        let plain = |all, byte: u8| all & (0x20..0x7F).contains(&byte);
+        if fragment.bytes().fold(true, plain) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut start = 0;

@@ -161,7 +161,7 @@ pub struct Note {
 }
 
 /// Where the bytes came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
     /// As given; `-` for standard input.
     pub path: String,
@@ -189,7 +189,7 @@ pub struct Container {
 }
 
 /// The file as a dump.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dump {
     /// Declared kind: a missing body is damage, not another format.
     #[schemars(extend("examples" = ["kernel-triage", "kernel-summary", "kernel-complete", "kernel-bitmap", "kernel-ranges", "kernel-header-only", "kernel-unknown", "user-minidump"]))]
@@ -255,7 +255,7 @@ pub struct DamageRecord {
 }
 
 /// The Windows that crashed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct System {
     /// Major and minor version.
     pub version: Option<String>,
@@ -293,7 +293,7 @@ pub struct MulticastForwarding {
 }
 
 /// The bug check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BugCheck {
     /// Without the M bit that triage dumps add to some codes.
     pub code: Code,
@@ -343,7 +343,7 @@ pub struct HeaderContext {
 }
 
 /// A place in code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Location {
     /// File name of the module.
     pub module: Option<String>,

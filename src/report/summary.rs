@@ -19,6 +19,8 @@ use crate::verdict::{MatchStatus, Verdict};
 const FRAMES: usize = 16;
 /// Modules that a summary always holds, by stem.
 const MODULES: [&str; 4] = ["nt", "tcpip", "netio", "fwpkclnt"];
+/// First letters of all names that a summary always holds.
+const INITIALS: &[u8] = b"ntfbi";
 /// Other names of the kernel's image.
 const KERNELS: [&str; 4] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp"];
 
@@ -87,7 +89,7 @@ pub struct MachineName {
 }
 
 /// The fault without registers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SummaryFault {
     /// The faulting instruction.
     pub instruction_pointer: Option<Hex>,
@@ -229,12 +231,32 @@ pub(super) fn frames(faulting_activity: Option<u32>) -> usize {
 
 /// The kernel, the network drivers, and every file of the hotfix's package: evidence names them.
 fn always(name: &str) -> bool {
+    // Most drivers of a dump are told apart by their first letter.
+    let first = name.bytes().next().map(|byte| byte.to_ascii_lowercase());
+    if !first.is_some_and(|byte| INITIALS.contains(&byte)) {
+        return false;
+    }
     if KB943650.role(name).is_some() {
         return true;
     }
-    let stem = name.split('.').next().unwrap_or(name);
+    let stem = name.bytes().position(|byte| byte == b'.');
+    let stem = stem.and_then(|end| name.get(..end)).unwrap_or(name);
     MODULES
         .iter()
         .chain(&KERNELS)
         .any(|own| own.eq_ignore_ascii_case(stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_is_always_held_has_one_of_the_initials() {
+        let files = KB943650.roles.iter().map(|row| row.file);
+        for name in MODULES.into_iter().chain(KERNELS).chain(files) {
+            assert!(always(name) && always(&name.to_uppercase()), "{name}");
+        }
+        assert!(!always("http.sys") && !always("ndis.sys") && !always(""));
+    }
 }

@@ -96,19 +96,20 @@ impl<'a> Worker<'a> {
         let as_stored = stored.current && self.job.options.detail == Detail::Summary;
         let mut records = Vec::with_capacity(lines.len());
         for (position, line) in lines.iter().enumerate() {
-            let summary: Summary = serde_json::from_str(line).ok()?;
-            if summary.error.as_ref().is_some_and(|e| may_pass(e.kind)) {
+            let outline = crate::report::outline(line).ok()?;
+            if outline.error.as_ref().is_some_and(|e| may_pass(e.kind)) {
                 return None;
             }
             records.push(if as_stored {
                 Record {
-                    summary,
+                    summary: outline,
                     line: line.clone(),
                     is_full: false,
                     facts: None,
                 }
             } else {
                 // Knowledge or options changed, not the dump: its facts are judged again.
+                let summary: Summary = serde_json::from_str(line).ok()?;
                 let facts = self.lookup.as_mut()?.facts(stored.id, position)?;
                 let mut record = rejudge(self.job, &item.relative, &summary, &facts)?;
                 record.facts = Some(facts);
@@ -297,7 +298,7 @@ impl<'a> Worker<'a> {
 }
 
 /// The record of one report, counted for the machine that the file's place or the dump names.
-fn record(job: &Job, item: &Item, triaged: Triaged) -> Record {
+fn record(job: &Job, item: &Item, mut triaged: Triaged) -> Record {
     let own = triaged
         .report
         .system
@@ -305,7 +306,7 @@ fn record(job: &Job, item: &Item, triaged: Triaged) -> Record {
         .and_then(|system| system.machine.as_deref());
     let machine = job.options.machines.name(&item.relative, own);
     let facts = match job.options.keep_facts {
-        true => triaged.facts.as_ref().and_then(crate::facts::pack),
+        true => triaged.facts.take().and_then(crate::facts::pack),
         false => None,
     };
     let full = match job.options.detail {
@@ -379,11 +380,10 @@ pub fn rejudge(
         relative: relative.to_owned(),
         attempt: 0,
     };
-    Some(record(
-        job,
-        &item,
-        job.engine.judge(facts, input, job.options.detail),
-    ))
+    let mut triaged = job.engine.judge(facts, input, job.options.detail);
+    // The caller has them packed.
+    triaged.facts = None;
+    Some(record(job, &item, triaged))
 }
 
 /// Failures that say nothing about the content: the next run tries again.

@@ -106,8 +106,7 @@ pub fn open(path: &Path) -> Result<Source, SourceError> {
         .metadata()
         .map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
     require_regular(&opened)?;
-    let reader =
-        FileReader::new(file).map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
+    let reader = FileReader::of_len(file, opened.len());
     Ok(Source {
         info: SourceInfo {
             size: Some(reader.len()),

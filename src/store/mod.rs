@@ -3,11 +3,12 @@
 //! A killed run loses no more than its last second; what is in the file is always whole. Knows files
 //! by path, size, time and number; never opens a dump.
 
+mod filling;
 mod merge;
 mod read;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -20,6 +21,8 @@ pub use write::StoreWriter;
 const APPLICATION: i32 = 0x4B42_5452;
 /// `PRAGMA user_version`: raised when a table changes.
 const VERSION: i32 = 1;
+/// Bit of `user_version`: the first fill has not ended, and what was written may not be on the disk.
+const FILLING: i32 = 1 << 16;
 /// Bytes of a page: summary and facts of a small dump lie in two or three.
 const PAGE: u32 = 16 * 1024;
 /// Pages kept in memory, in KiB: about one transaction's.
@@ -67,9 +70,17 @@ pub enum StoreError {
     /// The database says so.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
+    /// The file cannot be made safe.
+    #[error("writing it to the disk failed: {0}")]
+    Sync(#[from] std::io::Error),
     /// A database of something else.
     #[error("not a result store of kbtriage")]
     Foreign,
+    /// The scan that made it never ended, and the computer did before everything was on the disk.
+    #[error(
+        "the scan that made this store was cut off, and it is damaged ({0}): delete it and scan again"
+    )]
+    Damaged(String),
     /// A store of another version of this program.
     #[error("a result store of version {0}: this program knows version {VERSION}")]
     Version(i32),
@@ -84,6 +95,9 @@ impl From<StoreError> for std::io::Error {
 /// An open store.
 pub struct Store {
     connection: Connection,
+    path: PathBuf,
+    /// It was made just now.
+    fresh: bool,
 }
 
 impl Store {
@@ -110,8 +124,15 @@ impl Store {
                  COMMIT;"
             ))?;
         }
-        let store = Store { connection };
+        let store = Store {
+            connection,
+            path: path.to_owned(),
+            fresh: empty,
+        };
         store.check()?;
+        if !empty {
+            store.check_first_fill()?;
+        }
         store.connection.execute_batch(&format!(
             "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE};
              PRAGMA wal_autocheckpoint = {LOG_PAGES};"
@@ -127,21 +148,59 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
-        let store = Store { connection };
+        let store = Store {
+            connection,
+            path: path.to_owned(),
+            fresh: false,
+        };
         store.check()?;
         Ok(store)
     }
 
+    fn pragma(&self, name: &str) -> Result<i32, StoreError> {
+        Ok(self
+            .connection
+            .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
+    }
+
+    /// Moves the whole log to the file.
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        // A row: whether others kept it from that, and two counts.
+        let _: i64 = self
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok(())
+    }
+
+    fn is_filling(&self) -> Result<bool, StoreError> {
+        Ok(self.pragma("user_version")? & FILLING != 0)
+    }
+
+    fn mark_filling(&self, on: bool) -> Result<(), StoreError> {
+        let version = if on { VERSION | FILLING } else { VERSION };
+        let text = format!("PRAGMA user_version = {version}");
+        Ok(self.connection.execute_batch(&text)?)
+    }
+
+    /// A store whose first fill was cut off, before the disk was waited for.
+    fn check_first_fill(&self) -> Result<(), StoreError> {
+        if !self.is_filling()? {
+            return Ok(());
+        }
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(StoreError::Damaged(found)),
+        }
+    }
+
     fn check(&self) -> Result<(), StoreError> {
-        let pragma = |name: &str| -> Result<i32, StoreError> {
-            Ok(self
-                .connection
-                .query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))?)
-        };
-        if pragma("application_id")? != APPLICATION {
+        if self.pragma("application_id")? != APPLICATION {
             return Err(StoreError::Foreign);
         }
-        match pragma("user_version")? {
+        match self.pragma("user_version")? & !FILLING {
             VERSION => Ok(()),
             other => Err(StoreError::Version(other)),
         }

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 
+use super::filling::Filling;
 use super::{Store, StoreError, path_bytes};
 use crate::report::records::ScanRecord;
-use crate::scan::{Done, Keeper, Outcome, Record};
+use crate::scan::{Done, FileStat, Keeper, Outcome, Record, Skip};
 
 /// Entries in one transaction.
 const BATCH: u32 = 500;
@@ -16,6 +17,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// Writes results as they come.
 pub struct StoreWriter {
     store: Store,
+    /// Closed after the store: see there.
+    filling: Option<Filling>,
     made_by: String,
     pending: u32,
     since: Instant,
@@ -25,6 +28,7 @@ impl StoreWriter {
     /// A writer of results that `made_by` names the origin of.
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
+            filling: Filling::start(&store),
             store,
             made_by,
             pending: 0,
@@ -49,35 +53,7 @@ impl StoreWriter {
             self.store.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.since = Instant::now();
         }
-        let file: i64 = self
-            .store
-            .connection
-            .prepare_cached(
-                "INSERT INTO file (path, relative, size, modified, number, made_by, skipped, message)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                 ON CONFLICT (path) DO UPDATE SET relative = excluded.relative,
-                     size = excluded.size, modified = excluded.modified,
-                     number = excluded.number, made_by = excluded.made_by,
-                     skipped = excluded.skipped, message = excluded.message
-                 RETURNING id",
-            )?
-            .query_row(
-                params![
-                    path_bytes(&done.path),
-                    path_bytes(&done.relative),
-                    stat.size.cast_signed(),
-                    stat.modified,
-                    stat.file.map(u64::cast_signed),
-                    self.made_by,
-                    skip.map(|skip| skip.reason.as_ref()),
-                    skip.map(|skip| &skip.message),
-                ],
-                |row| row.get(0),
-            )?;
-        self.store
-            .connection
-            .prepare_cached("DELETE FROM record WHERE file = ?1")?
-            .execute([file])?;
+        let file = self.file(done, &stat, skip)?;
         let mut insert = self.store.connection.prepare_cached(
             "INSERT INTO record
              (file, position, machine, crash_id, crash_time, verdict, bucket, summary, facts)
@@ -113,10 +89,67 @@ impl StoreWriter {
         Ok(())
     }
 
+    /// The row of a file, which holds no records yet.
+    fn file(&self, done: &Done, stat: &FileStat, skip: Option<&Skip>) -> Result<i64, StoreError> {
+        let connection = &self.store.connection;
+        let values = params![
+            path_bytes(&done.path),
+            path_bytes(&done.relative),
+            stat.size.cast_signed(),
+            stat.modified,
+            stat.file.map(u64::cast_signed),
+            self.made_by,
+            skip.map(|skip| skip.reason.as_ref()),
+            skip.map(|skip| &skip.message),
+        ];
+        // A new file first: a statement that may change several rows keeps a copy of every page.
+        let new = connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO file
+                 (path, relative, size, modified, number, made_by, skipped, message)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(values)?;
+        if new == 1 {
+            return Ok(connection.last_insert_rowid());
+        }
+        connection
+            .prepare_cached(
+                "UPDATE file SET relative = ?2, size = ?3, modified = ?4, number = ?5,
+                     made_by = ?6, skipped = ?7, message = ?8
+                 WHERE path = ?1",
+            )?
+            .execute(values)?;
+        let file = connection
+            .prepare_cached("SELECT id FROM file WHERE path = ?1")?
+            .query_row([path_bytes(&done.path)], |row| row.get(0))?;
+        connection
+            .prepare_cached("DELETE FROM record WHERE file = ?1")?
+            .execute([file])?;
+        Ok(file)
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
         if self.pending > 0 {
             self.store.connection.execute_batch("COMMIT")?;
             self.pending = 0;
+            if let Some(filling) = &mut self.filling {
+                filling.push()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the first fill, this run's or one that was cut off: everything is on the disk, and the store is
+    /// like any other from here on.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.commit()?;
+        if let Some(filling) = &mut self.filling {
+            filling.settle(&self.store)?;
+        }
+        if self.store.is_filling()? {
+            self.store.checkpoint()?;
+            self.store.mark_filling(false)?;
         }
         Ok(())
     }
@@ -126,7 +159,7 @@ impl StoreWriter {
     /// # Errors
     /// [`StoreError`].
     pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
-        self.commit()?;
+        self.settle()?;
         let text = serde_json::to_string(scan)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let part = serde_json::json!([scan.roots, scan.shard]).to_string();
@@ -172,7 +205,7 @@ impl Keeper for StoreWriter {
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        Ok(self.commit()?)
+        Ok(self.settle()?)
     }
 
     fn close(&mut self, scan: &ScanRecord) -> std::io::Result<()> {

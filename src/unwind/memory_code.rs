@@ -14,6 +14,8 @@ use super::{CodeInfo, ExceptionDirectory, FrameData, ModuleSpan, Name};
 
 /// Bytes of an image's headers that are looked at.
 const HEADERS: usize = 0x1000;
+/// `MZ`.
+const DOS_SIGNATURE: u16 = 0x5A4D;
 /// Sections looked at in one image.
 const MOST_SECTIONS: usize = 96;
 /// Section flag: contains executable code.
@@ -54,24 +56,29 @@ impl<'a> MemoryCode<'a> {
         let index = match cache.binary_search_by_key(&module.id.0, |(id, _)| id.0) {
             Ok(index) => index,
             Err(index) => {
-                let mut bytes = vec![0; HEADERS];
-                let headers = self
-                    .memory
-                    .read(Gva(module.base), &mut bytes)
-                    .ok()
-                    .and_then(|()| ImageHeaders::read(View(&bytes)));
+                let headers = self.read_headers(module.base);
                 cache.insert(index, (module.id, headers));
                 index
             }
         };
         f(cache.get(index)?.1.as_ref()?)
     }
+
+    fn read_headers(&self, base: u64) -> Option<ImageHeaders> {
+        // Small dumps hold hardly any: told by the first two bytes.
+        if self.memory.read_u16(Gva(base)).ok()? != DOS_SIGNATURE {
+            return None;
+        }
+        let mut bytes = vec![0; HEADERS];
+        self.memory.read(Gva(base), &mut bytes).ok()?;
+        ImageHeaders::read(View(&bytes))
+    }
 }
 
 impl ImageHeaders {
     /// Reads mapped PE headers (Microsoft's PE format): section table and exception directory.
     fn read(view: View<'_>) -> Option<ImageHeaders> {
-        if view.u16(0)? != 0x5A4D {
+        if view.u16(0)? != DOS_SIGNATURE {
             return None;
         }
         let pe = usize::try_from(view.u32(0x3C)?).ok()?;

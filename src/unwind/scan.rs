@@ -7,6 +7,7 @@
 use crate::bytes::Gva;
 use crate::machine::x64::trap_frame::MachineFrame;
 use crate::machine::{Machine, Registers, x64, x86};
+use crate::memory::Memory;
 
 use super::CodeInfo;
 use super::frame::{Boundary, Stop, Trust};
@@ -15,6 +16,8 @@ use super::{walk_x64, walk_x86};
 
 /// Bytes of stack searched for the next candidate: larger frames are rare in the kernel.
 const WINDOW: u64 = 0x2000;
+/// Bytes of stack read at once.
+const PIECE: usize = 256;
 /// The longest call instruction, prefixes included.
 const LONGEST_CALL: usize = 8;
 
@@ -81,6 +84,66 @@ fn ends_with_call(bytes: &[u8; LONGEST_CALL]) -> bool {
     })
 }
 
+/// Words of a stack that are read one after the other: a few dozen at once where all are there.
+struct Words<'a> {
+    memory: &'a dyn Memory,
+    start: u64,
+    held: usize,
+    bytes: [u8; PIECE],
+    /// A piece could not be had: words below this address are read one by one.
+    alone_below: u64,
+}
+
+impl<'a> Words<'a> {
+    fn new(memory: &'a dyn Memory) -> Words<'a> {
+        Words {
+            memory,
+            start: 0,
+            held: 0,
+            bytes: [0; PIECE],
+            alone_below: 0,
+        }
+    }
+
+    fn pointer(&mut self, at: u64, machine: Machine) -> Option<u64> {
+        match machine.pointer_width() {
+            4 => self.array(at).map(u32::from_le_bytes).map(u64::from),
+            _ => self.u64(at),
+        }
+    }
+
+    fn u64(&mut self, at: u64) -> Option<u64> {
+        self.array(at).map(u64::from_le_bytes)
+    }
+
+    fn array<const N: usize>(&mut self, at: u64) -> Option<[u8; N]> {
+        if let Some(array) = self.in_piece(at) {
+            return Some(array);
+        }
+        if at >= self.alone_below {
+            match self.memory.read(Gva(at), &mut self.bytes) {
+                Ok(()) => {
+                    (self.start, self.held) = (at, PIECE);
+                    return self.in_piece(at);
+                }
+                Err(_) => {
+                    self.held = 0;
+                    self.alone_below = at.saturating_add(PIECE as u64);
+                }
+            }
+        }
+        let mut array = [0; N];
+        self.memory.read(Gva(at), &mut array).ok()?;
+        Some(array)
+    }
+
+    fn in_piece<const N: usize>(&self, at: u64) -> Option<[u8; N]> {
+        let from = usize::try_from(at.checked_sub(self.start)?).ok()?;
+        let held = self.bytes.get(..self.held)?;
+        held.get(from..)?.first_chunk().copied()
+    }
+}
+
 /// The next candidate outward of `from`, or `None` when the window holds none.
 pub(super) fn next(
     walker: &Walker<'_>,
@@ -99,16 +162,17 @@ pub(super) fn next(
         .stack_of(start)
         .map_or(u64::MAX, |stack| stack.high)
         .min(start.saturating_add(WINDOW));
+    let mut words = Words::new(walker.memory);
     let mut at = start;
     while at < end {
         walker.budget.spend(1).map_err(|_| Stop::Budget)?;
-        let Ok(value) = walker.word(at, machine) else {
+        let Some(value) = words.pointer(at, machine) else {
             return match at == start {
                 true => Err(Stop::NoStack { at }),
                 false => Ok(None),
             };
         };
-        if let Some(outward) = trap_frame_at(walker, from, at) {
+        if let Some(outward) = trap_frame_at(walker, from, at, &mut words) {
             return Ok(Some(outward));
         }
         if let Some(confirmed) = looks_like_return(walker.code, machine, value, at) {
@@ -125,9 +189,14 @@ pub(super) fn next(
 
 /// A trap frame that can be recognised without symbols, its instruction pointer at `at` (x64) or
 /// its first word (x86).
-fn trap_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+fn trap_frame_at(
+    walker: &Walker<'_>,
+    from: &Registers,
+    at: u64,
+    words: &mut Words<'_>,
+) -> Option<Outward> {
     match from.machine() {
-        Machine::X64 => machine_frame_at(walker, from, at),
+        Machine::X64 => machine_frame_at(walker, from, at, words),
         Machine::X86 => {
             let registers = walk_x86::trap_frame_at(walker, at)?;
             let mut outward = Outward::new(registers, Trust::Scan);
@@ -139,9 +208,14 @@ fn trap_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outwa
     }
 }
 
-fn machine_frame_at(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+fn machine_frame_at(
+    walker: &Walker<'_>,
+    from: &Registers,
+    at: u64,
+    words: &mut Words<'_>,
+) -> Option<Outward> {
     // Cheapest test first: most slots hold no code segment selector next to them.
-    let cs = walker.memory.read_u64(Gva(at.checked_add(8)?)).ok()?;
+    let cs = words.u64(at.checked_add(8)?)?;
     if cs != x64::trap_frame::KERNEL_CS && cs != 0x33 && cs != 0x23 {
         return None;
     }

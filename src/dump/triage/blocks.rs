@@ -1,12 +1,14 @@
 //! The memory a triage dump carries: the stack, the data page and `TRIAGE_DATA_BLOCK`s.
 
-use crate::bytes::{Budget, Gva, PagedReader, View};
+use crate::bytes::{Budget, Gva, PagedReader};
 use crate::memory::{Block, BlockKind};
 
 use super::{Damages, Fields, Header, StackCopy};
 
 /// Size of `TRIAGE_DATA_BLOCK` in both widths.
-const ENTRY: u64 = 16;
+const ENTRY: usize = 16;
+/// Entries paid for at once.
+const PIECE: usize = 64;
 /// Real dumps carry up to about five thousand.
 const MOST: u64 = 16_384;
 
@@ -55,7 +57,7 @@ fn read_data_blocks(
         return;
     };
     let at = u64::from(at);
-    let held = reader.len().saturating_sub(at) / ENTRY;
+    let held = reader.len().saturating_sub(at) / ENTRY as u64;
     let listed = u64::from(count).min(MOST).min(held);
     if listed < u64::from(count) {
         damage.note(
@@ -63,33 +65,34 @@ fn read_data_blocks(
             Some(at),
         );
     }
-    let Ok(bytes) = reader.read_vec(at, listed.saturating_mul(ENTRY)) else {
+    let Ok(bytes) = reader.bytes(at, listed.saturating_mul(ENTRY as u64)) else {
         damage.note("the list of data blocks cannot be read", Some(at));
         return;
     };
+    let len = reader.len();
     let mut outside = 0u64;
-    for entry in bytes.chunks_exact(ENTRY as usize) {
-        if budget.spend(1).is_err() {
+    let (entries, _) = bytes.as_chunks::<ENTRY>();
+    blocks.reserve(entries.len());
+    for piece in entries.chunks(PIECE) {
+        if budget.spend(piece.len() as u64).is_err() {
             damage.note(
                 "the list of data blocks was not read to its end: work limit",
                 Some(at),
             );
             break;
         }
-        let entry = View(entry);
-        let (Some(address), Some(offset), Some(size)) = (entry.u64(0), entry.u32(8), entry.u32(12))
-        else {
-            break;
-        };
-        if u64::from(offset) + u64::from(size) > reader.len() {
-            outside += 1;
-        }
-        blocks.push(Block {
-            start: Gva(header.truncate(address)),
-            len: u64::from(size),
-            offset: u64::from(offset),
-            kind: BlockKind::Data,
-        });
+        blocks.extend(piece.iter().map(|entry| {
+            // Address: 8 bytes; offset in the file and size: 4 each.
+            let entry = u128::from_le_bytes(*entry);
+            let (offset, size) = ((entry >> 64) as u32, (entry >> 96) as u32);
+            outside += u64::from(u64::from(offset) + u64::from(size) > len);
+            Block {
+                start: Gva(header.truncate(entry as u64)),
+                len: u64::from(size),
+                offset: u64::from(offset),
+                kind: BlockKind::Data,
+            }
+        }));
     }
     if outside > 0 {
         damage.note(

@@ -53,11 +53,11 @@ pub(super) fn read(
             Some(at),
         );
     }
-    let Ok(bytes) = reader.read_vec(at, listed.saturating_mul(u64::from(stride))) else {
+    let Ok(bytes) = reader.bytes(at, listed.saturating_mul(u64::from(stride))) else {
         damage.note("the driver list cannot be read", Some(at));
         return Vec::new();
     };
-    let mut drivers = Vec::new();
+    let mut drivers = Vec::with_capacity(bytes.len() / (stride as usize).max(1));
     for entry in bytes.chunks_exact(stride as usize) {
         if budget.spend(1).is_err() {
             damage.note(
@@ -130,7 +130,7 @@ fn name(reader: &PagedReader<'_>, at: u64) -> Option<String> {
     if let Some(bytes) = reader.held(text, units as usize * 2) {
         return View(bytes).utf16(0, units as usize);
     }
-    let bytes = reader.read_vec(text, u64::from(units) * 2).ok()?;
+    let bytes = reader.bytes(text, u64::from(units) * 2).ok()?;
     View(&bytes).utf16(0, units as usize)
 }
 

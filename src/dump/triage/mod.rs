@@ -139,7 +139,7 @@ pub fn read(
     damage: &mut Damages,
 ) -> Option<TriageDump> {
     let layout = &header.layout().triage;
-    let Ok(bytes) = reader.read_vec(header.size(), layout.size as u64) else {
+    let Ok(bytes) = reader.bytes(header.size(), layout.size as u64) else {
         damage.note("header intact, triage data missing", Some(header.size()));
         return None;
     };
@@ -232,7 +232,7 @@ fn context(
     let machine = header.machine?;
     let at = u64::from(fields.written(field::CONTEXT_OFFSET)?);
     let registers = reader
-        .read_vec(at, machine.context_size() as u64)
+        .bytes(at, machine.context_size() as u64)
         .ok()
         .and_then(|bytes| machine.read_context(&bytes));
     if registers.is_none() {

@@ -33,7 +33,7 @@ pub(super) fn read(
     let stride = layout.stride as u64;
     let held = reader.len().saturating_sub(first) / stride;
     let count = reader
-        .read_vec(at, layout.first as u64)
+        .bytes(at, layout.first as u64)
         .ok()
         .and_then(|bytes| View(&bytes).pointer(0, layout.first));
     let Some(count) = count else {
@@ -47,7 +47,7 @@ pub(super) fn read(
             Some(at),
         );
     }
-    let bytes = reader.read_vec(first, listed.saturating_mul(stride)).ok()?;
+    let bytes = reader.bytes(first, listed.saturating_mul(stride)).ok()?;
     if budget.spend(listed).is_err() {
         damage.note(
             "the list of unloaded drivers was not read: work limit",
