@@ -18,7 +18,7 @@ use crate::symbols::SymbolLibrary;
 use crate::unwind::Walker;
 
 use super::code;
-use super::entry_state::entry_state;
+use super::entry_state::at_entry;
 use super::external::last_write;
 use super::fault::{Found, found, walk_facts};
 use super::findings::Scene;
@@ -150,14 +150,14 @@ pub(super) fn read(
     );
     locks::add(&scene, &seats, &session, &mut facts);
     if let Some(found) = &result.found {
-        let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+        let sets: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
         let crashed = facts.processors.iter().filter(|p| p.crashed);
-        tables.extend(crashed.flat_map(|p| &p.tables).map(|seen| seen.table));
-        tables.sort_unstable();
-        tables.dedup();
-        facts
-            .findings
-            .extend(entry_state(&scene, &found.fault, &tables));
+        let seen: Vec<u64> = crashed
+            .flat_map(|p| &p.tables)
+            .map(|table| table.table)
+            .collect();
+        let found = at_entry(&scene, &found.fault, &sets, &seen);
+        facts.findings.extend(found);
     }
     result.forwarding = pool_forwarding(&facts, header.system_time);
     session.want_package();
