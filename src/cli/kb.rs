@@ -164,14 +164,20 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
 /// The embedded table of known builds and the user's file. Errors are for a person: they name the
 /// file, the line and what was expected.
 pub fn load_builds(path: &std::path::Path) -> Result<builds::BuildTable, String> {
-    let name = visible(&path.to_string_lossy());
-    let bytes = inspect::read_regular(path, builds::MAX_BUILDS_FILE as u64)
-        .map_err(|error| format!("{name}: {}", error.message))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| format!("{name}: not UTF-8 text; expected lines of a builds table"))?;
+    let (text, name) = read_text(path, builds::MAX_BUILDS_FILE)?;
     let mut table = builds::BuildTable::embedded();
     table.extend(builds::parse(&text, &name).map_err(|error| visible(&error.to_string()))?);
     Ok(table)
+}
+
+/// The text of a regular file of at most `limit` bytes, and its name as it may be shown. Errors are for a
+/// person.
+pub fn read_text(path: &std::path::Path, limit: usize) -> Result<(String, String), String> {
+    let name = visible(&path.to_string_lossy());
+    let bytes = inspect::read_regular(path, limit as u64)
+        .map_err(|error| format!("{name}: {}", error.message))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))?;
+    Ok((text, name))
 }
 
 /// The rule files of a directory. Errors are for a person: they name the file, the line and what

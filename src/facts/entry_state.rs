@@ -36,6 +36,18 @@ struct Linked {
     offset: Option<u64>,
     /// Tables whose lists lead to forwarding entries.
     forwarding: Vec<u64>,
+    /// First address of each table's memory and the one past it.
+    tables: Vec<(u64, u64)>,
+}
+
+impl Linked {
+    /// A list head of a table, or the timer link of an entry: where an entry may lead to that nobody
+    /// wrote over, even if another processor has since changed what lies there.
+    fn is_place(&self, scene: &Scene<'_>, at: u64) -> bool {
+        let head = |(low, high): &(u64, u64)| (*low..*high).contains(&at);
+        let entry = || self.offset.is_some() && forwarding_offset(scene, at) == self.offset;
+        self.tables.iter().any(head) || entry()
+    }
 }
 
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
@@ -55,12 +67,18 @@ pub(super) fn at_entry(
         return Vec::new();
     }
     let mut tables: Vec<u64> = sets.iter().chain(seen).copied().collect();
-    tables.extend(fault.registers.iter().map(|(_, value)| *value).filter(|value| {
-        value.is_multiple_of(PAGE)
-            && scene.block(*value).is_none()
-            && locks::is_kernel(*value, scene.machine)
-            && holds_lists(scene, *value)
-    }));
+    tables.extend(
+        fault
+            .registers
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|value| {
+                value.is_multiple_of(PAGE)
+                    && scene.block(*value).is_none()
+                    && locks::is_kernel(*value, scene.machine)
+                    && holds_lists(scene, *value)
+            }),
+    );
     tables.sort_unstable();
     tables.dedup();
     let linked = lists_of(scene, &tables);
@@ -126,7 +144,10 @@ fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> boo
     if named(name) {
         return true;
     }
-    let mut operands = fault.registers.iter().filter(|(register, _)| named(register));
+    let mut operands = fault
+        .registers
+        .iter()
+        .filter(|(register, _)| named(register));
     let held = [link(scene, at, false), link(scene, at, true)];
     operands.clone().count() == 2 && operands.all(|(_, value)| held.contains(&Some(*value)))
 }
@@ -180,12 +201,14 @@ fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
         backward: Vec::new(),
         offset: None,
         forwarding: Vec::new(),
+        tables: Vec::new(),
     };
     let mut offsets: BTreeMap<u64, usize> = BTreeMap::new();
     for table in tables {
         let Some(range) = extent(scene, *table) else {
             continue;
         };
+        linked.tables.push(range);
         let before = linked.forward.len();
         heads(scene, range, &mut linked);
         let entries = linked.forward.get(before..).unwrap_or_default().iter();
@@ -318,7 +341,9 @@ fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Opt
         1 => (walked.0 || !walked.1, walked.1),
         _ => (true, true),
     };
-    let wild = |value: u64| value != 0 && value != at && !scene.is_linked(value);
+    let wild = |value: u64| {
+        value != 0 && value != at && !scene.is_linked(value) && !linked.is_place(scene, value)
+    };
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
     let finding = |kind: &str, words: String| Finding {
         kind: kind.to_owned(),

@@ -4,6 +4,7 @@
 //! Knows how to find the module of an address. Does not read images; versions are told to it.
 
 pub mod from_memory;
+pub mod inventory;
 mod packed;
 
 use serde::de::Error as _;

@@ -233,7 +233,8 @@ impl<'a> Worker<'a> {
         // One bad dump never takes the others with it.
         match contained(|| {
             let detail = self.job.options.detail;
-            self.job.engine.explain(bytes, info, detail)
+            let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
+            self.job.engine.explain_for(bytes, info, detail, &machine)
         }) {
             Ok(triaged) => self.record(item, triaged),
             Err(_) => self.unreadable(item, info, &defect()),
@@ -351,6 +352,7 @@ pub fn rejudge(
     facts: &[u8],
 ) -> Option<Record> {
     let facts = crate::facts::unpack(facts)?;
+    let machine = job.machine(relative, facts.system.machine.as_deref());
     let source = &summary.source;
     let info = SourceInfo {
         path: source.path.clone(),
@@ -382,7 +384,8 @@ pub fn rejudge(
     Some(record(
         job,
         &item,
-        job.engine.judge(facts, input, job.options.detail),
+        job.engine
+            .judge_for(facts, input, job.options.detail, machine.as_deref()),
     ))
 }
 
