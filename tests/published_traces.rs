@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use support::published::{self, Trace};
 use support::run;
 use support::state::Machine;
-use symbols_support::{GUID, Pdb, Pe};
+use symbols_support::{Pdb, Pe};
 
 /// The status and the ids of the evidence, an unknown tcpip.sys of Service Pack 1 assumed.
 fn judge(crash: Crash) -> (MatchStatus, Vec<&'static str>) {
@@ -72,15 +72,22 @@ fn the_published_traces_stay_negative() {
 fn store(trace: &Trace) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let stem = trace.module.split('.').next().unwrap().to_ascii_lowercase();
+    // Each PDB an identity of its own, as caches of symbols rely on.
+    let mut guid = [0; 16];
+    for (at, byte) in trace.functions[0].1.bytes().enumerate() {
+        guid[at % 16] ^= byte.rotate_left(at as u32);
+    }
     let pdb_name = format!("{stem}.pdb");
     let pe = Pe {
         x86: trace.machine == Machine::X86,
-        ..Pe::new(published::STAMP, GUID, 1, &pdb_name)
+        // Instructions that lead from a function's start to where it faulted.
+        code: 0x90,
+        ..Pe::new(published::STAMP, guid, 1, &pdb_name)
     };
     assert_eq!(pe.size, published::SIZE);
     // Publics are counted from their section, which starts at 0x1000.
     let publics = trace.functions.map(|(rva, name)| (rva - 0x1000, name));
-    let mut pdb = Pdb::new(GUID, 1, &publics);
+    let mut pdb = Pdb::new(guid, 1, &publics);
     if trace.machine == Machine::X86 {
         pdb.machine = 0x014C;
     }
@@ -106,6 +113,8 @@ fn the_published_traces_as_dumps_stay_negative_with_and_without_symbols() {
             .args(["triage", "--format", "jsonl", "--symbols"])
             .arg(store.path())
             .arg(&dump)
+            .env("XDG_CACHE_HOME", store.path())
+            .env("LOCALAPPDATA", store.path())
             .output()
             .unwrap();
         let with: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -44,6 +44,8 @@ pub struct Pe {
     pub age: u32,
     pub pdb: Vec<u8>,
     pub x86: bool,
+    /// Every byte of `.text`.
+    pub code: u8,
 }
 
 impl Pe {
@@ -55,6 +57,7 @@ impl Pe {
             age,
             pdb: pdb.as_bytes().to_vec(),
             x86: false,
+            code: 0xC3,
         }
     }
 
@@ -129,7 +132,7 @@ impl Pe {
             .u32(raw)
             .u32(0x600);
         o.u32(0).u32(0).u32(0).u32(0x4000_0040);
-        o.fill(0x400).bytes(&[0xC3; 0x200]);
+        o.fill(0x400).bytes(&[self.code; 0x200]);
         o.u32(0)
             .u32(self.stamp)
             .u16(0)
