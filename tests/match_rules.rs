@@ -3,7 +3,6 @@
 //! The expected status of every combination of effects is worked out here a second time, from the
 //! words of the published rules, without the tables.
 
-#[allow(dead_code)]
 #[path = "support/facts.rs"]
 mod facts;
 

@@ -4,9 +4,7 @@
 
 #[path = "support/facts.rs"]
 mod facts;
-#[allow(dead_code)]
 mod support;
-#[allow(dead_code)]
 mod symbols_support;
 
 use std::path::Path;

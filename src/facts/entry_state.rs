@@ -134,7 +134,7 @@ fn worked_on(
 }
 
 /// Where nothing says at which offset the link is: the instruction names the register, or works with
-/// the two pointers that the entry there holds.
+/// pointers that the entry there holds.
 fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> bool {
     let text = fault.instruction.as_deref().unwrap_or_default();
     let named = |register: &str| {
@@ -149,7 +149,12 @@ fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> boo
         .iter()
         .filter(|(register, _)| named(register));
     let held = [link(scene, at, false), link(scene, at, true)];
-    operands.clone().count() == 2 && operands.all(|(_, value)| held.contains(&Some(*value)))
+    // One link of the entry may have changed since it was read; null links are anybody's.
+    let both = operands.clone().count() == 2
+        && operands
+            .clone()
+            .all(|(_, value)| held.contains(&Some(*value)));
+    both || operands.any(|(_, value)| *value != 0 && held.contains(&Some(*value)))
 }
 
 /// The state of the entry that the fault worked on; `None` where no register points to one.
