@@ -2,6 +2,7 @@
 //!
 //! [`Engine::triage`] never fails: whatever goes wrong becomes part of the report.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
@@ -12,9 +13,11 @@ use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge::asked::{Articles, Asked};
 use crate::knowledge::builds::{BuildTable, Identified};
+use crate::knowledge::hotfix::KB943650;
+use crate::modules::inventory::Inventory;
 use crate::modules::{Module, VersionClaim, VersionSource};
 use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
-use crate::report::{self, Answer, AnswerOf, Input, Report};
+use crate::report::{self, Answer, AnswerOf, Input, Report, unix_from_filetime};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
 use crate::verdict::{self, MatchStatus, Step};
@@ -45,6 +48,8 @@ pub struct Engine {
     pub symbols: Option<SymbolLibrary>,
     /// State of the machine from files beside its dumps, best first.
     pub registry: Vec<ExternalState>,
+    /// Versions of machines' files.
+    pub inventory: Arc<Inventory>,
     /// The articles that reports answer about.
     pub articles: Articles,
     /// Limits for each dump.
@@ -63,6 +68,7 @@ impl Default for Engine {
             builds: BuildTable::embedded(),
             symbols: None,
             registry: Vec::new(),
+            inventory: Arc::default(),
             articles: Articles::default(),
             limits: Limits::default(),
             sha256: false,
@@ -94,9 +100,21 @@ impl Engine {
         self.explain(bytes, info, Detail::Full).report
     }
 
+    /// [`Engine::explain_for`] the machine that the dump itself names.
+    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo, detail: Detail) -> Triaged {
+        self.explain_for(bytes, info, detail, &|own| own.map(str::to_owned))
+    }
+
     /// The report and the whole reasoning. For [`Detail::Summary`] the report holds what a summary
     /// holds, and the rest of it is not made.
-    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo, detail: Detail) -> Triaged {
+    /// `machine` tells from the dump's own name for its machine which one it is of.
+    pub fn explain_for(
+        &self,
+        bytes: &dyn ReadAt,
+        info: &SourceInfo,
+        detail: Detail,
+        machine: &dyn Fn(Option<&str>) -> Option<String>,
+    ) -> Triaged {
         let reader = match PagedReader::open(bytes) {
             Ok(reader) => reader,
             Err(error) => return self.unreadable(info, &read_failed(&error)),
@@ -107,7 +125,10 @@ impl Engine {
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
         match self.facts(&reader) {
-            Ok(facts) => self.judge(facts, input, detail),
+            Ok(facts) => {
+                let machine = machine(facts.system.machine.as_deref());
+                self.judge_for(facts, input, detail, machine.as_deref())
+            }
             Err(error) => Triaged {
                 report: report::failed(self.tool(), input, &error),
                 observations: Vec::new(),
@@ -118,9 +139,16 @@ impl Engine {
     }
 
     /// The report on facts that were gathered before: what a store judges again when the
-    /// knowledge changed.
-    pub fn judge(&self, mut facts: CrashFacts, input: Input<'_>, detail: Detail) -> Triaged {
+    /// knowledge changed. `machine` is the one the dump is of, for the inventory.
+    pub fn judge_for(
+        &self,
+        mut facts: CrashFacts,
+        input: Input<'_>,
+        detail: Detail,
+        machine: Option<&str>,
+    ) -> Triaged {
         self.identify_builds(&mut facts);
+        let inventory = self.look_up(&mut facts, machine);
         let observations = evidence::observe(&facts, &self.context());
         let answer = |asked: &Asked| match asked {
             Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail))),
@@ -132,7 +160,8 @@ impl Engine {
         };
         let main = answer(&self.articles.main);
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
-        let notes = notes(&facts);
+        let mut notes = notes(&facts);
+        notes.extend(inventory);
         Triaged {
             report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
             steps: match detail {
@@ -171,7 +200,12 @@ impl Engine {
             Identified::Contradicted(..) | Identified::Unknown => None,
         };
         for module in facts.modules.iter_mut() {
-            let by_table = |claim: &VersionClaim| claim.source == VersionSource::Table;
+            let by_table = |claim: &VersionClaim| {
+                matches!(
+                    claim.source,
+                    VersionSource::Table | VersionSource::Inventory
+                )
+            };
             if module.version.as_ref().is_none_or(by_table) {
                 module.version = known(module).map(|v| VersionClaim {
                     version: [v.major, v.minor, v.build, v.revision],
@@ -180,6 +214,59 @@ impl Engine {
                 });
             }
         }
+    }
+
+    /// Versions by the machine's inventory, for modules whose version nothing better tells. Gives a
+    /// remark where an inventory was given and could not be used.
+    fn look_up(&self, facts: &mut CrashFacts, machine: Option<&str>) -> Option<Note> {
+        if self.inventory.is_empty() {
+            return None;
+        }
+        let remark = |message: String| {
+            Some(Note {
+                code: "modules.inventory".to_owned(),
+                severity: Severity::Info,
+                field: Some("/modules".to_owned()),
+                message,
+            })
+        };
+        let Some(machine) = machine else {
+            return remark(
+                "neither the dump nor --machine says which machine it is of: the inventory was not \
+                 used"
+                    .to_owned(),
+            );
+        };
+        if !self.inventory.knows(machine) {
+            return remark(format!("the inventory has no row of {machine}"));
+        }
+        let crash = facts.dump.crash_time.and_then(unix_from_filetime);
+        let build = facts.system.build;
+        let mut other_system = None;
+        for module in facts.modules.iter_mut().filter(|m| m.version.is_none()) {
+            let identity = (module.time_date_stamp, module.size);
+            let Some(name) = module.name.as_deref() else {
+                continue;
+            };
+            let Some(v) = self.inventory.at_crash(machine, name, identity, crash) else {
+                continue;
+            };
+            // The files of the package carry the build of their Windows.
+            if KB943650.role(name).is_some() && build.is_some_and(|own| own != u32::from(v.build)) {
+                other_system = Some(format!(
+                    "the inventory's {} {v} of {machine} is of another Windows than the dump: it was \
+                     not used",
+                    name.to_ascii_lowercase()
+                ));
+                continue;
+            }
+            module.version = Some(VersionClaim {
+                version: [v.major, v.minor, v.build, v.revision],
+                branch_tag: None,
+                source: VersionSource::Inventory,
+            });
+        }
+        other_system.and_then(remark)
     }
 
     /// Everything seen in the dump.

@@ -44,7 +44,12 @@ fn check(items: &[&str]) -> (u8, Vec<Value>) {
     let Value::Array(records) = serde_json::from_str(&out).unwrap() else {
         panic!("no array")
     };
-    assert_eq!(records.len(), items.len(), "one object per argument");
+    let options = 2 * items.contains(&"--symbols") as usize + items.contains(&"--offline") as usize;
+    assert_eq!(
+        records.len(),
+        items.len() - options,
+        "one object per argument"
+    );
     (status, records)
 }
 
@@ -575,4 +580,56 @@ fn help_fits_80_columns() {
         assert_eq!(wide, Vec::<&str>::new());
         assert!(!help.is_empty());
     }
+}
+
+#[test]
+fn the_code_of_a_driver_with_symbols_says_whether_it_holds_the_fix() {
+    // A laboratory build compiled with the defect, version 6.0.6001.18311 (fixtures/corpus).
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus");
+    let image = find(&corpus.join("images"), "tcpip.sys").expect("a laboratory tcpip.sys");
+    let image = image.to_str().unwrap();
+    let symbols = corpus.join("symbols");
+    let arguments = [
+        "check",
+        "--offline",
+        "--symbols",
+        symbols.to_str().unwrap(),
+        image,
+    ];
+    let (status, out, _) = run(&arguments);
+    assert_eq!(status, 0);
+    assert!(out.contains("Code:     has the defect: "), "{out}");
+    let (_, out, _) = run(&["check", "--offline", image]);
+    assert!(out.contains("Code:     could not look: "), "{out}");
+    // The real builds of Windows 10 hold the fix; KB943650 does not apply to them all the same.
+    let Some(store) = shared("data/symbols") else {
+        return;
+    };
+    let image = find(&store.join("tcpip.sys"), "tcpip.sys").unwrap();
+    let (status, records) = check(&[
+        "--offline",
+        "--symbols",
+        store.to_str().unwrap(),
+        image.to_str().unwrap(),
+    ]);
+    assert_eq!(status, 0);
+    assert_eq!(records[0]["code"]["finding"], "write-lock", "{records:?}");
+    assert_eq!(records[0]["applicability"], "not-applicable");
+}
+
+/// The first file of that name below a directory, by path.
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    entries.sort();
+    entries.into_iter().find_map(|path| match path.is_dir() {
+        true => find(&path, name),
+        false => path
+            .file_name()
+            .is_some_and(|own| own == name)
+            .then_some(path),
+    })
 }

@@ -3,11 +3,17 @@
 //! The expected status of every combination of effects is worked out here a second time, from the
 //! words of the published rules, without the tables.
 
+#[path = "support/facts.rs"]
+mod facts;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use kbtriage::evidence::{Basis, Evidence, Strength};
+use kbtriage::evidence::{self, Basis, Context, Evidence, Strength};
+use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::matching::{self, Effect, MatchRule};
+use serde_json::json;
+
 use kbtriage::verdict::{Applicability, MatchStatus, Verdict, decide, verdict};
 
 fn piece(id: &str) -> Evidence {
@@ -420,4 +426,94 @@ fn confirmed_never_meets_an_unknown_applicability() {
             assert!(row.needs.contains(&Effect::Unfixed), "{}", row.rule);
         }
     }
+}
+
+/// A memory dump of an unlink in tcpip.sys that faulted, with these findings about forwarding entries.
+fn in_memory(kinds: &[&str], outstanding: u64) -> facts::Crash {
+    let findings: Vec<_> = kinds
+        .iter()
+        .map(|kind| json!({ "kind": kind, "address": 0xFA80_1000u64, "tag": "IPmf", "detail": kind }))
+        .collect();
+    let mut crash = facts::Crash::new()
+        .stack(&["tcpip"])
+        .set("/dump/format", json!("kernel-complete"))
+        .set("/fault/instruction", json!("mov [rax],rcx"))
+        .set("/fault/instruction_kind", json!("list-unlink"))
+        .set("/fault/effective_address", json!([8, true]));
+    crash.json["memory"] = json!({ "processors": [], "other_stacks": [], "findings": findings,
+        "pool_tags": [{ "tag": "IPmf", "outstanding": outstanding }] });
+    crash
+}
+
+/// Multicast forwarding in the registry as of the crash.
+fn registry(mut crash: facts::Crash, on: bool) -> facts::Crash {
+    crash.json["system"]["multicast_forwarding"] = json!({ "ipv4": on, "ipv6": null,
+        "any": null, "source": "registry-in-dump", "as_of": null, "at_crash": true, "remarks": [] });
+    crash
+}
+
+fn seen(crash: facts::Crash) -> Vec<Evidence> {
+    let builds = BuildTable::embedded();
+    evidence::evidence(&evidence::observe(
+        &crash.facts(),
+        &Context { builds: &builds },
+    ))
+}
+
+fn ids(crash: facts::Crash) -> Vec<&'static str> {
+    seen(crash).iter().map(|e| e.id).collect()
+}
+
+#[test]
+fn every_effect_is_reached_by_an_observer() {
+    let decisive = ["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"];
+    let crashes = [
+        facts::Crash::new().stack(&decisive),
+        facts::Crash::new().version("tcpip.sys", [6, 0, 6001, 18000]),
+        facts::Crash::new().build(6002),
+        facts::Crash::new().stack(&["tcpip!TcpIndicateData"]),
+        registry(in_memory(&["forwarding-entry"], 7), true),
+        in_memory(&["forwarding-entry", "shared-list-link", "torn-list"], 7),
+        in_memory(&["forwarding-entry", "unlinked-entry"], 7),
+    ];
+    let reached: BTreeSet<String> = crashes
+        .into_iter()
+        .flat_map(seen)
+        .map(|e| matching::match_rule(e.id).unwrap().effect.to_string())
+        .collect();
+    for effect in Effect::ALL {
+        assert!(
+            reached.contains(&effect.to_string()),
+            "no observer gave {effect}: {reached:?}"
+        );
+    }
+}
+
+#[test]
+fn a_pointer_into_forwarding_memory_that_is_not_the_operations_entry_is_no_evidence() {
+    let stray = ids(in_memory(&["pool-block", "shared-list-link"], 7));
+    assert!(
+        !stray.iter().any(|id| id.starts_with("memory.")),
+        "{stray:?}"
+    );
+    let entry = ids(in_memory(&["pool-block", "forwarding-entry"], 7));
+    assert!(entry.contains(&"memory.mfe-block"), "{entry:?}");
+    let linked = ids(in_memory(&["forwarding-entry", "shared-list-link"], 7));
+    assert!(linked.contains(&"memory.mfe-link"), "{linked:?}");
+}
+
+#[test]
+fn forwarding_off_at_the_crash_excludes_where_memory_agrees() {
+    // Nothing of forwarding exists in memory, and the registry says off.
+    let both = seen(registry(in_memory(&[], 0), false));
+    assert_eq!(decide(&both, true).status, MatchStatus::Excluded);
+    // The value alone: netsh keeps its setting elsewhere.
+    let sets_only = ids(registry(in_memory(&[], 2), false));
+    assert!(sets_only.contains(&"forwarding.off"), "{sets_only:?}");
+    assert!(!sets_only.contains(&"forwarding.off-at-crash"));
+    let evidence = seen(registry(in_memory(&[], 2), false));
+    assert_eq!(decide(&evidence, true).status, MatchStatus::Unlikely);
+    // Memory alone, and a value that says on.
+    assert!(!ids(in_memory(&[], 0)).contains(&"forwarding.off-at-crash"));
+    assert!(!ids(registry(in_memory(&[], 0), true)).contains(&"forwarding.off-at-crash"));
 }

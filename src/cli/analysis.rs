@@ -1,6 +1,7 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,6 +17,7 @@ use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
+use crate::modules::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::model::{Detail, ToolOptions};
 use crate::symbols::SymbolLibrary;
 
@@ -42,6 +44,14 @@ pub struct AnalysisArgs {
     /// parameters, or saved output of `netsh interface ipv4 show global`; may be repeated
     #[arg(long, value_name = "FILE")]
     pub registry: Vec<PathBuf>,
+    /// Versions of machines' files, as CSV (machine,file,version and optionally
+    /// as_of,time_date_stamp,size_of_image) or JSON lines: what they say and
+    /// when it counts: docs/inventory.md; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub inventory: Vec<PathBuf>,
+    /// The machine that every dump is of
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
     /// Compute the SHA-256 of each dump (reads all of it)
     #[arg(long)]
     pub sha256: bool,
@@ -94,6 +104,15 @@ impl AnalysisArgs {
             let state = registry(path).map_err(|e| format!("--registry: {e}"))?;
             engine.registry.push(state);
         }
+        let mut inventory = Inventory::default();
+        for path in &self.inventory {
+            let (text, name) =
+                kb::read_text(path, MAX_INVENTORY_FILE).map_err(|e| format!("--inventory: {e}"))?;
+            inventory
+                .read(&text, &name)
+                .map_err(|error| format!("--inventory: {}", visible(&error.to_string())))?;
+        }
+        engine.inventory = Arc::new(inventory);
         Ok(engine)
     }
 
@@ -102,8 +121,11 @@ impl AnalysisArgs {
         match self.open(path) {
             Ok(source) => {
                 // One bad dump never takes the others with it.
-                let triaged =
-                    contained(|| engine.explain(source.bytes(), &source.info, Detail::Full));
+                let triaged = contained(|| {
+                    let machine =
+                        |own: Option<&str>| self.machine.clone().or(own.map(str::to_owned));
+                    engine.explain_for(source.bytes(), &source.info, Detail::Full, &machine)
+                });
                 match triaged {
                     Ok(triaged) => changed(triaged, &source, engine),
                     Err(_) => engine.unreadable(&source.info, &defect()),

@@ -3,18 +3,20 @@
 //! Knows arguments, files and output; the facts and rules are the `knowledge` room's. Regular files
 //! only are opened, and only up to a limit. Text from a file is escaped before it is printed.
 
+mod code;
 mod image;
 mod inspect;
 mod text;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::cli::symbols::SymbolArgs;
 use crate::knowledge::asked::{Articles, Asked};
 use crate::knowledge::builds;
 use crate::knowledge::entry::{self, Entry};
@@ -59,6 +61,11 @@ Examples:
   kbtriage kb check 6.0.6001.18000
   kbtriage kb check tcpip.sys=6.0.6001.18311 netio.sys=6.0.6001.22497
   kbtriage kb check --format json drivers/tcpip.sys drivers/netio.sys
+  kbtriage kb check --symbols srv*C:\\symbols*https://SERVER drivers/tcpip.sys
+
+With the symbols of a tcpip.sys (--symbols, or its PDB beside it) its code is
+read too: is the write lock taken before a timer is restarted?
+
 
 All arguments of one command are taken as files of one machine. A version
 without a name is taken as the version of tcpip.sys, which alone decides.
@@ -76,6 +83,9 @@ pub struct CheckArgs {
     /// SizeOfImage, version, separated by tabs
     #[arg(long, value_name = "FILE")]
     pub builds: Option<PathBuf>,
+    /// Where symbols are.
+    #[command(flatten)]
+    pub symbols: SymbolArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -135,7 +145,8 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
                 None => builds::BuildTable::embedded(),
                 Some(path) => load_builds(path).map_err(KbError::Builds)?,
             };
-            let checks = check(&args.items, &table);
+            let code = |file: &Path, bytes: &[u8]| code::read(&args.symbols, file, bytes);
+            let checks = check(&args.items, &table, &code);
             match args.format {
                 Format::Text => {
                     for check in checks.iter().filter(|check| check.error.is_none()) {
@@ -164,14 +175,20 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
 /// The embedded table of known builds and the user's file. Errors are for a person: they name the
 /// file, the line and what was expected.
 pub fn load_builds(path: &std::path::Path) -> Result<builds::BuildTable, String> {
-    let name = visible(&path.to_string_lossy());
-    let bytes = inspect::read_regular(path, builds::MAX_BUILDS_FILE as u64)
-        .map_err(|error| format!("{name}: {}", error.message))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| format!("{name}: not UTF-8 text; expected lines of a builds table"))?;
+    let (text, name) = read_text(path, builds::MAX_BUILDS_FILE)?;
     let mut table = builds::BuildTable::embedded();
     table.extend(builds::parse(&text, &name).map_err(|error| visible(&error.to_string()))?);
     Ok(table)
+}
+
+/// The text of a regular file of at most `limit` bytes, and its name as it may be shown. Errors are for a
+/// person.
+pub fn read_text(path: &std::path::Path, limit: usize) -> Result<(String, String), String> {
+    let name = visible(&path.to_string_lossy());
+    let bytes = inspect::read_regular(path, limit as u64)
+        .map_err(|error| format!("{name}: {}", error.message))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))?;
+    Ok((text, name))
 }
 
 /// The rule files of a directory. Errors are for a person: they name the file, the line and what

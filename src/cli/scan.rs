@@ -180,7 +180,7 @@ fn machines(args: &ScanArgs) -> Result<MachineNamer, Refusal> {
         None => None,
     };
     Ok(MachineNamer {
-        fixed: args.machine.clone(),
+        fixed: args.analysis.machine.clone(),
         mapping,
         pattern,
     })
@@ -232,8 +232,9 @@ impl Prepared {
             catalogue,
             stop,
         });
-        let mut sink =
-            ScanSink::new(format, args, tool.clone(), keeper, &mut output)?.telling(tell);
+        let mut sink = ScanSink::new(format, args, tool.clone(), keeper, &mut output)?
+            .with(Arc::clone(&job.engine.inventory))
+            .telling(tell);
         let finished = match mode(args) {
             Mode::Once => scan::run(&job, &mut sink)?,
             #[cfg(feature = "store")]
@@ -256,6 +257,7 @@ impl Prepared {
                     let seen = sink.pause()?;
                     let keeper = stored::keeper(args, &job)?;
                     sink = ScanSink::new(format, args, tool.clone(), Some(keeper), &mut output)?
+                        .with(Arc::clone(&job.engine.inventory))
                         .telling(tell)
                         .only_new()
                         .after(seen);

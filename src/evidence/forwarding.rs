@@ -18,6 +18,9 @@ const TAG: &str = "IPmf";
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let mut found = Vec::new();
     found.extend(entries(facts).or_else(|| counted(facts)));
+    let none_exist = found
+        .iter()
+        .any(|e: &Evidence| e.id == "forwarding.no-entries");
     let state = &facts.system.multicast_forwarding;
     let place = state.source.clone();
     let before = state
@@ -44,8 +47,20 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
                     "the registry value that turns multicast forwarding on was 0; netsh keeps \
                      its setting elsewhere",
                 ),
-                place,
+                place.clone(),
             ));
+            if none_exist {
+                found.push(with_place(
+                    Evidence::contra(
+                        "forwarding.off-at-crash",
+                        Strength::Excluding,
+                        Basis::Article,
+                        "multicast forwarding was off at the crash: its registry value was 0, and no \
+                         forwarding entry or set existed in memory",
+                    ),
+                    place,
+                ));
+            }
         }
         _ => {}
     }

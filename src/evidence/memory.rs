@@ -49,10 +49,17 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         memory.findings.iter().find(of)
     };
     let mut found = Vec::new();
-    if let Some(finding) = tagged("shared-list-link") {
-        found.push(piece("memory.mfe-link", Strength::Decisive, finding));
-    } else if let Some(finding) = tagged("pool-block") {
-        found.push(piece("memory.mfe-block", Strength::Strong, finding));
+    // Any register may be left over from earlier code: only the entry the operation worked on counts.
+    if let Some(entry) = tagged("forwarding-entry") {
+        let link = memory.findings.iter().find(|finding| {
+            finding.kind == "shared-list-link"
+                && finding.tag.as_deref() == Some(TAG)
+                && finding.address == entry.address
+        });
+        found.push(match link {
+            Some(link) => piece("memory.mfe-link", Strength::Decisive, link),
+            None => piece("memory.mfe-block", Strength::Strong, entry),
+        });
     }
     if let Some(finding) = tagged("overwritten-list") {
         found.push(Evidence {

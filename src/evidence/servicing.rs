@@ -380,9 +380,12 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
 /// The lock that the forwarding code holds when it restarts a timer: the fix or the defect, seen.
 pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let outcome = match &facts.code.lock_check {
+        None if facts.system.build.is_some_and(|build| !may_lack_fix(build)) => {
+            Outcome::Neutral("the Windows build decides already".to_owned())
+        }
         None => Outcome::Blind(
-            "neither the symbols nor the code of tcpip.sys are at hand, or the Windows build decides \
-             already"
+            "function not located: only the symbols of tcpip.sys say where IppForwardMulticastPackets is \
+             (--symbols), no export or call shape does with certainty; or its code is not at hand"
                 .to_owned(),
         ),
         Some(check)
@@ -402,6 +405,11 @@ pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observati
         question: "Does the code take the write lock before it restarts a forwarding entry's timer?",
         outcome,
     }
+}
+
+/// Builds whose tcpip.sys is asked for the fix.
+fn may_lack_fix(build: u32) -> bool {
+    build == SERVICE_PACK_1 || judge_system(build).applicability == Applicability::NeedsServicePack
 }
 
 fn judge_code_check(check: &LockCheckFacts) -> Outcome {

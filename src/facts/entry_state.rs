@@ -5,9 +5,11 @@
 //! it, and its neighbours still lead to it. The neighbours are found from the timer table's heads.
 //! Source of the distinction: `docs/kb943650.md`.
 
+use std::collections::BTreeMap;
+
 use crate::bytes::Gva;
 use crate::kernel::locks::{self, FORWARDING, TIMERS};
-use crate::kernel::pool;
+use crate::kernel::pool::{self, PoolBlock};
 
 use super::findings::Scene;
 use super::{FaultFacts, Finding};
@@ -21,26 +23,146 @@ const MOST_HEADS: usize = 4096;
 /// Entries of all lists of a table that are walked.
 const MOST_ENTRIES: usize = 0x1_0000;
 
+/// Pages of a table that is a large allocation.
+const MOST_TABLE_PAGES: u64 = 16;
+
 /// What leads to the entries of a table's lists.
 struct Linked {
     /// (entry, where its list's forward walk comes from or leads).
     forward: Vec<(u64, u64)>,
     backward: Vec<(u64, u64)>,
-    /// Offset of the link in the blocks of forwarding entries.
+    /// Offset of the link in the blocks of forwarding entries: the one most entries have. An entry
+    /// that another table's list leads to by mistake must not decide it.
     offset: Option<u64>,
+    /// Tables whose lists lead to forwarding entries.
+    forwarding: Vec<u64>,
+    /// First address of each table's memory and the one past it.
+    tables: Vec<(u64, u64)>,
+}
+
+impl Linked {
+    /// A list head of a table, or the timer link of an entry: where an entry may lead to that nobody
+    /// wrote over, even if another processor has since changed what lies there.
+    fn is_place(&self, scene: &Scene<'_>, at: u64) -> bool {
+        let head = |(low, high): &(u64, u64)| (*low..*high).contains(&at);
+        let entry = || self.offset.is_some() && forwarding_offset(scene, at) == self.offset;
+        self.tables.iter().any(head) || entry()
+    }
+}
+
+/// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
+/// where no register points to one. `sets` are the tables that forwarding sets name, `seen` the tables
+/// that the crashed processor's pointers lead to.
+pub(super) fn at_entry(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    sets: &[u64],
+    seen: &[u64],
+) -> Vec<Finding> {
+    let list = fault
+        .instruction_kind
+        .as_deref()
+        .is_some_and(|kind| kind.starts_with("list-"));
+    if !list {
+        return Vec::new();
+    }
+    let mut tables: Vec<u64> = sets.iter().chain(seen).copied().collect();
+    tables.extend(
+        fault
+            .registers
+            .iter()
+            .map(|(_, value)| *value)
+            .filter(|value| {
+                value.is_multiple_of(PAGE)
+                    && scene.block(*value).is_none()
+                    && locks::is_kernel(*value, scene.machine)
+                    && holds_lists(scene, *value)
+            }),
+    );
+    tables.sort_unstable();
+    tables.dedup();
+    let linked = lists_of(scene, &tables);
+    let mut found: Vec<Finding> = worked_on(scene, fault, &linked, sets).into_iter().collect();
+    found.extend(entry_state(scene, fault, &linked));
+    found
+}
+
+fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {
+    let block_of = |at: u64| scene.block(at);
+    locks::holds_lists(scene.memory, page, scene.machine, &block_of, scene.budget)
+}
+
+/// The forwarding entry whose timer link the list operation worked on. A register that merely lies
+/// in memory with the entries' tag is a left-over of earlier code, and memory with that tag is freed and
+/// used again like any other, so both have to agree: where in the block the pointer leads, and whose table
+/// the operation worked on.
+fn worked_on(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    linked: &Linked,
+    sets: &[u64],
+) -> Option<Finding> {
+    let ours = |table: u64| sets.contains(&table) || linked.forwarding.contains(&table);
+    let values = || fault.registers.iter().map(|(_, value)| *value);
+    let foreign = |value: u64| {
+        let table = |block: &PoolBlock| block.tag == TIMERS && block.body == value;
+        !ours(value) && scene.block(value).as_ref().is_some_and(table)
+    };
+    let known = !sets.is_empty() || !linked.forwarding.is_empty();
+    if known && values().any(foreign) && !values().any(ours) {
+        return None;
+    }
+    fault.registers.iter().find_map(|(name, at)| {
+        let block = scene.block(*at).filter(|block| block.tag == FORWARDING)?;
+        let offset = block.offset(*at)?;
+        let link = match linked.offset {
+            Some(known) => offset == known,
+            None => is_operand(scene, fault, name, *at),
+        };
+        link.then(|| Finding {
+            kind: "forwarding-entry".to_owned(),
+            address: Some(*at),
+            tag: Some(FORWARDING.to_string()),
+            detail: format!(
+                "{name} points to the timer link of a forwarding entry: {offset:#x} bytes into the {} \
+                 pool block of {:#x} bytes tagged {FORWARDING}",
+                if block.allocated { "allocated" } else { "free" },
+                block.size,
+            ),
+        })
+    })
+}
+
+/// Where nothing says at which offset the link is: the instruction names the register, or works with
+/// pointers that the entry there holds.
+fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> bool {
+    let text = fault.instruction.as_deref().unwrap_or_default();
+    let named = |register: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == register)
+    };
+    if named(name) {
+        return true;
+    }
+    let mut operands = fault
+        .registers
+        .iter()
+        .filter(|(register, _)| named(register));
+    let held = [link(scene, at, false), link(scene, at, true)];
+    // One link of the entry may have changed since it was read; null links are anybody's.
+    let both = operands.clone().count() == 2
+        && operands
+            .clone()
+            .all(|(_, value)| held.contains(&Some(*value)));
+    both || operands.any(|(_, value)| *value != 0 && held.contains(&Some(*value)))
 }
 
 /// The state of the entry that the fault worked on; `None` where no register points to one.
-pub(super) fn entry_state(
-    scene: &Scene<'_>,
-    fault: &FaultFacts,
-    tables: &[u64],
-) -> Option<Finding> {
+fn entry_state(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
     let unlink = fault.instruction_kind.as_deref() == Some("list-unlink");
     if !unlink {
         return None;
     }
-    let linked = lists_of(scene, tables);
     let entry = |value: &u64| {
         scene.block(*value).is_some_and(|b| {
             let own = b.offset(*value);
@@ -60,7 +182,7 @@ pub(super) fn entry_state(
     entries.dedup();
     let found = entries
         .iter()
-        .filter_map(|at| state(scene, &linked, fault, *at));
+        .filter_map(|at| state(scene, linked, fault, *at));
     // An entry that says something before one that only stands beside it.
     let mut best: Option<(u8, Finding)> = None;
     for (rank, finding) in found {
@@ -77,34 +199,75 @@ fn link(scene: &Scene<'_>, at: u64, second: bool) -> Option<u64> {
     scene.memory.read_pointer(Gva(at), width).ok()
 }
 
-/// Walks the lists whose heads lie in the tables' blocks, both ways.
+/// Walks the lists whose heads lie in the tables, both ways.
 fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
     let mut linked = Linked {
         forward: Vec::new(),
         backward: Vec::new(),
         offset: None,
+        forwarding: Vec::new(),
+        tables: Vec::new(),
     };
-    let width = scene.machine.pointer_width() as u64;
+    let mut offsets: BTreeMap<u64, usize> = BTreeMap::new();
     for table in tables {
-        let Some(block) = scene.block(*table) else {
+        let Some(range) = extent(scene, *table) else {
             continue;
         };
-        let end = block.header.saturating_add(block.size);
-        let words = locks::words_on(scene.memory, (block.body, end), scene.machine);
-        for (at, value) in words.into_iter().take(MOST_HEADS) {
-            let inside = |address: u64| (block.body..end).contains(&address);
-            let pair = link(scene, at, true);
-            // A head: two kernel pointers, not into the table itself unless the list is empty.
-            let pointers = locks::is_kernel(value, scene.machine)
-                && pair.is_some_and(|p| locks::is_kernel(p, scene.machine));
-            if !pointers || value % width != 0 || inside(value) {
-                continue;
-            }
-            walk(scene, at, false, &mut linked);
-            walk(scene, at, true, &mut linked);
+        linked.tables.push(range);
+        let before = linked.forward.len();
+        heads(scene, range, &mut linked);
+        let entries = linked.forward.get(before..).unwrap_or_default().iter();
+        let mut found = false;
+        for offset in entries.filter_map(|(to, _)| forwarding_offset(scene, *to)) {
+            *offsets.entry(offset).or_default() += 1;
+            found = true;
+        }
+        if found {
+            linked.forwarding.push(*table);
         }
     }
+    let most = offsets.into_iter().max_by_key(|(_, count)| *count);
+    linked.offset = most.map(|(offset, _)| offset);
     linked
+}
+
+/// First address of a table's memory and the one past it: its block, or as many pages of list heads as
+/// follow each other.
+fn extent(scene: &Scene<'_>, table: u64) -> Option<(u64, u64)> {
+    if let Some(block) = scene.block(table) {
+        return Some((block.body, block.header.saturating_add(block.size)));
+    }
+    let page = |n: u64| table.checked_add(n * PAGE);
+    let pages = (0..MOST_TABLE_PAGES)
+        .take_while(|n| page(*n).is_some_and(|at| holds_lists(scene, at)))
+        .count() as u64;
+    (pages > 0).then(|| Some((table, page(pages)?)))?
+}
+
+/// Walks the lists whose heads lie in a range.
+fn heads(scene: &Scene<'_>, range: (u64, u64), linked: &mut Linked) {
+    let width = scene.machine.pointer_width() as u64;
+    let words = locks::words_on(scene.memory, range, scene.machine);
+    for (at, value) in words.into_iter().take(MOST_HEADS) {
+        let inside = |address: u64| (range.0..range.1).contains(&address);
+        let pair = link(scene, at, true);
+        // A head: two kernel pointers, not into the table itself unless the list is empty.
+        let pointers = locks::is_kernel(value, scene.machine)
+            && pair.is_some_and(|p| locks::is_kernel(p, scene.machine));
+        if !pointers || value % width != 0 || inside(value) {
+            continue;
+        }
+        walk(scene, at, false, linked);
+        walk(scene, at, true, linked);
+    }
+}
+
+/// The offset of an address in the allocated block of a forwarding entry.
+fn forwarding_offset(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    scene
+        .block(at)
+        .filter(|block| block.allocated && block.tag == FORWARDING)
+        .and_then(|block| block.offset(at))
 }
 
 fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
@@ -126,12 +289,6 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
             return;
         }
         seen.push((to, from));
-        if linked.offset.is_none() {
-            linked.offset = scene
-                .block(to)
-                .filter(|block| block.allocated && block.tag == FORWARDING)
-                .and_then(|block| block.offset(to));
-        }
         from = to;
     }
 }
@@ -189,7 +346,9 @@ fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Opt
         1 => (walked.0 || !walked.1, walked.1),
         _ => (true, true),
     };
-    let wild = |value: u64| value != 0 && value != at && !scene.is_linked(value);
+    let wild = |value: u64| {
+        value != 0 && value != at && !scene.is_linked(value) && !linked.is_place(scene, value)
+    };
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
     let finding = |kind: &str, words: String| Finding {
         kind: kind.to_owned(),

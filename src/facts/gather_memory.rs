@@ -16,7 +16,7 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, fr
 use crate::symbols::SymbolLibrary;
 
 use super::code;
-use super::entry_state::entry_state;
+use super::entry_state::at_entry;
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::Scene;
@@ -329,14 +329,14 @@ fn memory_facts(
     let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
     locks::add(&scene, &seats, session, &mut facts);
     if let Some(found) = found {
-        let mut tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+        let sets: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
         let crashed = facts.processors.iter().filter(|p| p.crashed);
-        tables.extend(crashed.flat_map(|p| &p.tables).map(|seen| seen.table));
-        tables.sort_unstable();
-        tables.dedup();
-        facts
-            .findings
-            .extend(entry_state(&scene, &found.fault, &tables));
+        let seen: Vec<u64> = crashed
+            .flat_map(|p| &p.tables)
+            .map(|table| table.table)
+            .collect();
+        let found = at_entry(&scene, &found.fault, &sets, &seen);
+        facts.findings.extend(found);
     }
     facts
 }

@@ -4,18 +4,21 @@
 //! every dump with the same file; a single report never changes because of its siblings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::crash::{self, Crash};
 use super::member::Member;
 use super::signs;
 use crate::knowledge::hotfix::KB943650;
-use crate::knowledge::versions::{FileVersion, judge_package};
-use crate::report::SCHEMA_VERSION;
+use crate::knowledge::versions::{FileVersion, judge, judge_package};
+use crate::modules::VersionSource;
+use crate::modules::inventory::{Inventory, Row};
 use crate::report::model::{ApplicabilityRecord, DecidedFrom};
 use crate::report::records::{
     DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, StopCode,
 };
 use crate::report::summary::Summary;
+use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
 use crate::verdict::{Applicability, MatchStatus, verdict};
 
 /// Machines and their dumps.
@@ -23,9 +26,18 @@ use crate::verdict::{Applicability, MatchStatus, verdict};
 pub struct Fleet {
     /// By name in upper case: Windows compares computer names so.
     machines: BTreeMap<String, RollUp>,
+    inventory: Arc<Inventory>,
 }
 
 impl Fleet {
+    /// Machines of which an inventory tells versions besides.
+    pub fn with(inventory: Arc<Inventory>) -> Fleet {
+        Fleet {
+            inventory,
+            ..Fleet::default()
+        }
+    }
+
     /// Counts one dump; one without a machine, or that was not analysed, counts for none.
     pub fn add(&mut self, summary: &Summary) {
         let (Some(machine), Some(member)) = (&summary.machine, Member::of(summary)) else {
@@ -43,12 +55,13 @@ impl Fleet {
     pub(super) fn keyed_records(&self) -> impl Iterator<Item = (String, MachineRecord)> {
         self.machines
             .iter()
-            .map(|(key, roll_up)| (key.clone(), roll_up.record()))
+            .map(|(key, roll_up)| (key.clone(), roll_up.record(&self.inventory)))
     }
 
     /// The record of one machine, which is forgotten.
     pub(super) fn take(&mut self, key: &str) -> Option<MachineRecord> {
-        self.machines.remove(key).map(|roll_up| roll_up.record())
+        let roll_up = self.machines.remove(key)?;
+        Some(roll_up.record(&self.inventory))
     }
 
     /// How many machines there are.
@@ -63,7 +76,8 @@ impl Fleet {
 
     /// A record for each machine, by name.
     pub fn records(&self) -> impl Iterator<Item = MachineRecord> {
-        self.merged().into_values().map(|roll_up| roll_up.record())
+        let merged = self.merged().into_values();
+        merged.map(|roll_up| roll_up.record(&self.inventory))
     }
 
     /// The machines, those joined that are one: a name that only a dump's place gave is that of the
@@ -120,7 +134,7 @@ struct RollUp {
 }
 
 impl RollUp {
-    fn record(&self) -> MachineRecord {
+    fn record(&self, inventory: &Inventory) -> MachineRecord {
         let mut members: Vec<&Member> = self.members.iter().collect();
         members.sort_by(|a, b| (&a.time, &a.path).cmp(&(&b.time, &b.path)));
         let known = crash::known(&members);
@@ -130,8 +144,19 @@ impl RollUp {
             .map(|crash| crash.status)
             .max()
             .unwrap_or(MatchStatus::InsufficientData);
-        let applicability = package(applicability(&members), &members);
         let times = || members.iter().filter_map(|m| m.time.clone());
+        let mut versions = versions(&members);
+        let last_build = members.iter().rev().find_map(|member| member.build);
+        let listed = listed(inventory, &self.name, times().max(), last_build, &versions);
+        for file in &listed {
+            versions.retain(|known| known.file != file.file);
+            versions.push(file.clone());
+        }
+        versions.sort_by(|a, b| a.file.cmp(&b.file));
+        let applicability = package(
+            applicability_now(applicability(&members), &listed, last_build),
+            &versions,
+        );
         MachineRecord {
             record_type: RecordKind::Machine,
             schema_version: SCHEMA_VERSION.to_owned(),
@@ -143,7 +168,7 @@ impl RollUp {
             first_crash: times().min(),
             last_crash: times().max(),
             stop_codes: stop_codes(&crashes),
-            versions: versions(&members),
+            versions,
             multicast_forwarding: members
                 .iter()
                 .rev()
@@ -215,9 +240,82 @@ fn applicability(members: &[&Member]) -> ApplicabilityRecord {
         )
 }
 
+/// What the inventory tells of the machine beyond its dumps: a file that no dump knows, or that it
+/// lists as of later than the last crash. Only files of the Windows that crashed: the inventory may be
+/// older or of another machine with the name.
+fn listed(
+    inventory: &Inventory,
+    machine: &str,
+    last_crash: Option<String>,
+    build: Option<u32>,
+    known: &[FileKnown],
+) -> Vec<FileKnown> {
+    let last_crash = last_crash.as_deref().and_then(unix_from_rfc3339);
+    let wanted = |file: &str, row: &Row| {
+        let later = row
+            .as_of
+            .zip(last_crash)
+            .is_some_and(|(at, crash)| at > crash);
+        let unknown = !known.iter().any(|known| known.file == file);
+        let ours = KB943650.role(file).is_some();
+        ours && (later || unknown)
+            && build.is_some_and(|build| build <= u32::from(row.version.build))
+    };
+    inventory
+        .latest(machine)
+        .into_iter()
+        .filter(|(file, row)| wanted(file, row))
+        .map(|(file, row)| FileKnown {
+            file: file.to_owned(),
+            version: row.version.to_string(),
+            source: Some(VersionSource::Inventory.as_str().to_owned()),
+            as_of: row.as_of.and_then(rfc3339_from_unix),
+        })
+        .collect()
+}
+
+/// The applicability by the deciding file's version in the inventory: later than every dump, or better
+/// founded than what the dumps tell.
+fn applicability_now(
+    record: ApplicabilityRecord,
+    listed: &[FileKnown],
+    build: Option<u32>,
+) -> ApplicabilityRecord {
+    let file = listed.iter().find(|file| file.file == KB943650.decides);
+    let version = file.and_then(|file| file.version.parse::<FileVersion>().ok());
+    let (Some(file), Some(version)) = (file, version) else {
+        return record;
+    };
+    let dated = file.as_of.is_some();
+    // Another Windows than the dumps', or none that the file could be of, is told by the system's rule.
+    let same_windows = build == Some(u32::from(version.build));
+    if !dated && (foundation(&record) == Foundation::Version || !same_windows) {
+        return record;
+    }
+    let judgement = judge(KB943650.decides, version);
+    let when = match &file.as_of {
+        Some(when) => format!(" as of {when}"),
+        None => String::new(),
+    };
+    ApplicabilityRecord {
+        status: judgement.applicability,
+        reason: format!(
+            "{} {version} by the inventory{when}: {}",
+            KB943650.decides, judgement.reason
+        ),
+        decided_from: vec![DecidedFrom {
+            file: KB943650.decides.to_owned(),
+            version: Some(version.to_string()),
+            fixed_in: Some(KB943650.fixed_version.to_string()),
+            source: VersionSource::Inventory.as_str().to_owned(),
+            basis: judgement.basis.as_str().to_owned(),
+        }],
+    }
+}
+
 /// The applicability with the other files of the package that any dump knows, a program's included:
 /// an unfixed tcpip.sys beside newer files of the package is partly serviced.
-fn package(mut record: ApplicabilityRecord, members: &[&Member]) -> ApplicabilityRecord {
+fn package(mut record: ApplicabilityRecord, known: &[FileKnown]) -> ApplicabilityRecord {
     let deciding = record
         .decided_from
         .iter()
@@ -226,7 +324,6 @@ fn package(mut record: ApplicabilityRecord, members: &[&Member]) -> Applicabilit
     let (Applicability::Applicable, Some(deciding)) = (record.status, deciding) else {
         return record;
     };
-    let known = versions(members);
     let others: Vec<(&FileKnown, FileVersion)> = known
         .iter()
         .filter(|file| file.file != KB943650.decides)

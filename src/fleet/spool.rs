@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
@@ -11,6 +12,7 @@ use flate2::write::DeflateEncoder;
 
 use super::Fleet;
 use super::machine::machine_key;
+use crate::modules::inventory::Inventory;
 use crate::report::records::MachineRecord;
 use crate::report::summary::Summary;
 
@@ -34,6 +36,14 @@ struct Spool {
 }
 
 impl Machines {
+    /// Machines of which an inventory tells versions besides.
+    pub fn with(inventory: Arc<Inventory>) -> Machines {
+        Machines {
+            fleet: Fleet::with(inventory),
+            ..Machines::default()
+        }
+    }
+
     /// Counts one dump.
     ///
     /// # Errors

@@ -227,7 +227,7 @@ pub fn set_in(
 
 /// A large allocation, whose tag only the kernel's symbols lead to, is the table when its first page holds
 /// the heads of lists: some empty, or one that leads to a forwarding entry.
-fn holds_lists(
+pub fn holds_lists(
     memory: &dyn Memory,
     table: u64,
     machine: Machine,

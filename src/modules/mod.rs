@@ -4,6 +4,7 @@
 //! Knows how to find the module of an address. Does not read images; versions are told to it.
 
 pub mod from_memory;
+pub mod inventory;
 mod packed;
 
 use base64::Engine as _;

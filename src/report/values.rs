@@ -73,13 +73,16 @@ impl JsonSchema for Code {
 /// A FILETIME (100 ns since 1601-01-01 UTC) as RFC 3339 UTC text to the second; `None` outside
 /// the years 1601 to 9999.
 pub fn rfc3339_from_filetime(filetime: u64) -> Option<String> {
+    rfc3339_from_unix(unix_from_filetime(filetime)?)
+}
+
+/// Seconds since 1970-01-01 UTC of a FILETIME.
+pub fn unix_from_filetime(filetime: u64) -> Option<i64> {
     /// Seconds from 1601-01-01 to 1970-01-01.
     const EPOCH: i64 = 11_644_473_600;
-    rfc3339_from_unix(
-        i64::try_from(filetime / 10_000_000)
-            .ok()?
-            .checked_sub(EPOCH)?,
-    )
+    i64::try_from(filetime / 10_000_000)
+        .ok()?
+        .checked_sub(EPOCH)
 }
 
 /// Seconds since 1970-01-01 UTC as RFC 3339 text.

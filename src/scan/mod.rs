@@ -307,3 +307,11 @@ pub struct Job {
     /// Set to end the run early.
     pub stop: Arc<std::sync::atomic::AtomicBool>,
 }
+
+impl Job {
+    /// The machine of a dump at `relative` whose own name for its machine is `own`.
+    fn machine(&self, relative: &Path, own: Option<&str>) -> Option<String> {
+        let named = self.options.machines.name(relative, own);
+        named.map(|machine| machine.name)
+    }
+}

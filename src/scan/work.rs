@@ -234,7 +234,8 @@ impl<'a> Worker<'a> {
         // One bad dump never takes the others with it.
         match contained(|| {
             let detail = self.job.options.detail;
-            self.job.engine.explain(bytes, info, detail)
+            let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
+            self.job.engine.explain_for(bytes, info, detail, &machine)
         }) {
             Ok(triaged) => self.record(item, triaged),
             Err(_) => self.unreadable(item, info, &defect()),
@@ -352,6 +353,7 @@ pub fn rejudge(
     facts: &[u8],
 ) -> Option<Record> {
     let facts = crate::facts::unpack(facts)?;
+    let machine = job.machine(relative, facts.system.machine.as_deref());
     let source = &summary.source;
     let info = SourceInfo {
         path: source.path.clone(),
@@ -380,7 +382,9 @@ pub fn rejudge(
         relative: relative.to_owned(),
         attempt: 0,
     };
-    let mut triaged = job.engine.judge(facts, input, job.options.detail);
+    let mut triaged = job
+        .engine
+        .judge_for(facts, input, job.options.detail, machine.as_deref());
     // The caller has them packed.
     triaged.facts = None;
     Some(record(job, &item, triaged))

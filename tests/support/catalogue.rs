@@ -1,6 +1,7 @@
 //! The committed fixtures: name, what each shows, and the crash it is written from.
 
 use super::bytes::utc;
+use super::published;
 use super::scenes::{self, NIC};
 use super::stack::Fault;
 use super::state::{CrashState, Driver, Machine, Unwritten, Writer};
@@ -14,7 +15,7 @@ pub struct Fixture {
     pub state: CrashState,
 }
 
-fn fixture(name: &'static str, shows: &'static str, state: CrashState) -> Fixture {
+pub(super) fn fixture(name: &'static str, shows: &'static str, state: CrashState) -> Fixture {
     Fixture { name, shows, state }
 }
 
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Fixture> {
     list.extend(other_builds_and_machines());
     list.extend(odd_files());
     list.extend(other_types());
+    list.extend(published::traces());
     list
 }
 

@@ -14,6 +14,7 @@ pub mod layouts;
 pub mod mdmp_fields;
 pub mod mutate;
 pub mod prng;
+pub mod published;
 pub mod run;
 pub mod scenes;
 pub mod shared;

@@ -36,13 +36,16 @@ impl Out {
     }
 }
 
-/// An x64 image of 0x4000 bytes with `.text` at 0x1000 and an RSDS record.
+/// An image of 0x4000 bytes, for x64 unless said, with `.text` at 0x1000 and an RSDS record.
 pub struct Pe {
     pub stamp: u32,
     pub size: u32,
     pub guid: [u8; 16],
     pub age: u32,
     pub pdb: Vec<u8>,
+    pub x86: bool,
+    /// Every byte of `.text`.
+    pub code: u8,
 }
 
 impl Pe {
@@ -53,6 +56,8 @@ impl Pe {
             guid,
             age,
             pdb: pdb.as_bytes().to_vec(),
+            x86: false,
+            code: 0xC3,
         }
     }
 
@@ -67,14 +72,18 @@ impl Pe {
             .u32(0x80)
             .fill(0x80)
             .bytes(b"PE\0\0");
-        o.u16(0x8664)
+        let (machine, optional, magic) = match self.x86 {
+            true => (0x014C, 224, 0x10b),
+            false => (0x8664, 240, 0x20b),
+        };
+        o.u16(machine)
             .u16(2)
             .u32(self.stamp)
             .u32(0)
             .u32(0)
-            .u16(240)
+            .u16(optional)
             .u16(0x2022);
-        o.u16(0x20b)
+        o.u16(magic)
             .u8(9)
             .u8(0)
             .u32(0x1000)
@@ -82,8 +91,11 @@ impl Pe {
             .u32(0)
             .u32(0x1000)
             .u32(0x1000);
-        o.u64(0x10000)
-            .u32(0x1000)
+        match self.x86 {
+            true => o.u32(0x2000).u32(0x10000),
+            false => o.u64(0x10000),
+        };
+        o.u32(0x1000)
             .u32(0x200)
             .u16(6)
             .u16(0)
@@ -93,12 +105,13 @@ impl Pe {
             .u16(0)
             .u32(0);
         o.u32(self.size).u32(0x400).u32(0x1234).u16(1).u16(0);
-        o.u64(0x40000)
-            .u64(0x1000)
-            .u64(0x100000)
-            .u64(0x1000)
-            .u32(0)
-            .u32(16);
+        for size in [0x40000, 0x1000, 0x100000, 0x1000] {
+            match self.x86 {
+                true => o.u32(size),
+                false => o.u64(size.into()),
+            };
+        }
+        o.u32(0).u32(16);
         for directory in 0..16 {
             match directory {
                 6 => o.u32(0x2000).u32(28),
@@ -119,7 +132,7 @@ impl Pe {
             .u32(raw)
             .u32(0x600);
         o.u32(0).u32(0).u32(0).u32(0x4000_0040);
-        o.fill(0x400).bytes(&[0xC3; 0x200]);
+        o.fill(0x400).bytes(&[self.code; 0x200]);
         o.u32(0)
             .u32(self.stamp)
             .u16(0)

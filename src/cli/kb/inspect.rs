@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::code::{CodeCheck, CodeReader, Finding};
 use super::image::{self, ImageIdentity};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{BuildTable, Identified};
@@ -119,6 +120,8 @@ pub struct FileCheck {
     pub reason: String,
     /// `false`: this file shows that the package is not installed; `null`: it shows nothing.
     pub package_installed: Option<bool>,
+    /// What the code of a tcpip.sys shows; `null` for anything else.
+    pub code: Option<CodeCheck>,
     /// Remarks, those on other arguments included.
     pub notes: Vec<CheckNote>,
     /// Why it could not be checked.
@@ -126,10 +129,10 @@ pub struct FileCheck {
 }
 
 /// Checks all arguments, in order, and then against each other as files of one machine.
-pub fn check(items: &[OsString], table: &BuildTable) -> Vec<FileCheck> {
+pub fn check(items: &[OsString], table: &BuildTable, code: &CodeReader<'_>) -> Vec<FileCheck> {
     let mut checks: Vec<FileCheck> = items
         .iter()
-        .map(|item| match subject(item, table) {
+        .map(|item| match subject(item, table, code) {
             Ok(subject) => judged(item, subject),
             Err(error) => failed(item, error),
         })
@@ -144,13 +147,14 @@ struct Subject {
     file_source: &'static str,
     version: Option<(FileVersion, &'static str)>,
     image: Option<ImageIdentity>,
+    code: Option<CodeCheck>,
     notes: Vec<CheckNote>,
 }
 
-fn subject(item: &OsStr, table: &BuildTable) -> Result<Subject, CheckError> {
+fn subject(item: &OsStr, table: &BuildTable, code: &CodeReader<'_>) -> Result<Subject, CheckError> {
     let path = Path::new(item);
     match std::fs::metadata(path) {
-        Ok(_) => subject_of_file(path, table),
+        Ok(_) => subject_of_file(path, table, code),
         Err(error) => match item.to_str().and_then(subject_of_version) {
             Some(subject) => Ok(subject),
             None if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
@@ -176,6 +180,7 @@ fn subject_of_version(text: &str) -> Option<Subject> {
         file_source,
         version: Some((version.parse().ok()?, "argument")),
         image: None,
+        code: None,
         notes: Vec::new(),
     })
 }
@@ -187,7 +192,11 @@ fn base_name(name: &str) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
-fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckError> {
+fn subject_of_file(
+    path: &Path,
+    table: &BuildTable,
+    code: &CodeReader<'_>,
+) -> Result<Subject, CheckError> {
     let bytes = read_regular(path, MAX_IMAGE)?;
     if bytes.is_empty() {
         return Err(CheckError::new("truncated", "the file is empty"));
@@ -233,11 +242,14 @@ fn subject_of_file(path: &Path, table: &BuildTable) -> Result<Subject, CheckErro
             Identified::Unknown => None,
         }
     });
+    let decides = KB943650.role(&file) == Some(FileRole::Decides);
+    let code = decides.then(|| code(path, &bytes));
     Ok(Subject {
         file,
         file_source,
         version,
         image: Some(image),
+        code,
         notes,
     })
 }
@@ -298,6 +310,7 @@ fn blank(item: &OsStr) -> FileCheck {
         file: None,
         file_source: None,
         version: None,
+        code: None,
         version_source: None,
         identity: None,
         state: FixState::Unknown,
@@ -336,18 +349,19 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
         version: subject.version.map(|(version, _)| version),
         version_source: subject.version.map(|(_, source)| source),
         identity,
+        code: subject.code,
         notes: subject.notes,
         ..blank(item)
     };
     let Some((version, _)) = subject.version else {
-        return FileCheck {
+        return by_code(FileCheck {
             file: Some(subject.file.clone()),
             reason: NO_VERSION.to_owned(),
             ..check
-        };
+        });
     };
     let judgement = versions::judge(&subject.file, version);
-    FileCheck {
+    by_code(FileCheck {
         file: Some(subject.file.clone()),
         state: judgement.state,
         applicability: judgement.applicability,
@@ -357,7 +371,43 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
         reason: judgement.reason.to_owned(),
         package_installed: judgement.package_installed,
         ..check
+    })
+}
+
+/// What the code shows goes before a version that leaves it open or infers it, and stands against one that
+/// says fixed: then nothing is certain. The same order as in a report (`evidence/servicing.rs`).
+fn by_code(mut check: FileCheck) -> FileCheck {
+    let Some((finding, reason)) = check.code.as_ref().map(|c| (c.finding, c.reason.clone())) else {
+        return check;
+    };
+    let state = match finding {
+        Finding::WriteLock => FixState::Fixed,
+        Finding::ReadLock => FixState::NotFixed,
+        Finding::Unknown => return check,
+    };
+    // Another Windows is not asked for this hotfix, whatever its code does.
+    let other = !matches!(
+        check.applicability,
+        Applicability::Applicable
+            | Applicability::AlreadyInstalled
+            | Applicability::IncludedInLaterUpdate
+            | Applicability::Unknown
+    );
+    if other || check.state == state {
+        return check;
     }
+    let contradicted = check.state == FixState::Fixed;
+    check.reason = match contradicted {
+        true => format!("the version says fixed, the code says not: {reason}"),
+        false => format!("the code shows it: {reason}"),
+    };
+    check.basis = Basis::PublicSymbol;
+    (check.state, check.applicability) = match (contradicted, state) {
+        (true, _) => (FixState::Unknown, Applicability::Unknown),
+        (_, FixState::Fixed) => (state, Applicability::IncludedInLaterUpdate),
+        _ => (state, Applicability::Applicable),
+    };
+    check
 }
 
 /// Adds what the files say together.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::code::Finding;
 use super::inspect::{ASSUMED, FileCheck};
 use crate::knowledge::Basis;
 use crate::knowledge::entry::{self, Entry};
@@ -85,6 +86,18 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
             out,
             "  Basis:    ",
             &format!("{}{certainty}", basis_words(check.basis)),
+        )?;
+    }
+    if let Some(code) = &check.code {
+        let means = match code.finding {
+            Finding::WriteLock => "has the fix: ",
+            Finding::ReadLock => "has the defect: ",
+            Finding::Unknown => "could not look: ",
+        };
+        paragraph(
+            out,
+            "  Code:     ",
+            &format!("{means}{}", visible(&code.reason)),
         )?;
     }
     paragraph(out, "  Hotfix:   ", advice(check.applicability))?;

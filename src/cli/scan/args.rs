@@ -110,9 +110,6 @@ pub struct ScanArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400), help_heading = "How it is scanned")]
     pub stuck: u64,
 
-    /// Count every dump for this machine
-    #[arg(long, value_name = "NAME", help_heading = "Machines")]
-    pub machine: Option<String>,
     /// Find the machine in the path below DIR, as the group `machine` or the
     /// first one [default: the first directory below DIR]
     #[arg(long, value_name = "REGEX", help_heading = "Machines")]

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::args::{ScanArgs, ScanFormat};
 use super::progress::Bar;
 use crate::fleet::Machines;
+use crate::modules::inventory::Inventory;
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::model::{Status, Tool};
@@ -105,6 +107,12 @@ impl<'a> ScanSink<'a> {
     #[cfg(feature = "store")]
     pub fn only_new(mut self) -> ScanSink<'a> {
         self.only_new = true;
+        self
+    }
+
+    /// Counts what an inventory tells of the machines.
+    pub fn with(mut self, inventory: Arc<Inventory>) -> ScanSink<'a> {
+        self.machines = Machines::with(inventory);
         self
     }
 

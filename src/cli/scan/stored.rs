@@ -55,6 +55,7 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
         engine.tool(),
         engine.sha256,
         engine.builds.len(),
+        engine.inventory.fingerprint(),
         engine.articles.names(),
         options.unpack.enabled,
         options.unpack.bytes,

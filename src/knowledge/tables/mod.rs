@@ -9,4 +9,4 @@ pub(super) mod entries;
 pub(super) mod matching;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:24888f37";
+pub(super) const VERSION: &str = "2026-11-22+sha256:0ce1a516";
