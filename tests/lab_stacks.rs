@@ -270,12 +270,8 @@ fn every_frame_is_the_true_one_in_its_place_and_no_candidate_passes_for_one() {
             };
             let real: Vec<u64> = truth.iter().map(|f| f.ip).collect();
             let said = ips(certain);
-            if case.double_fault() {
-                // A small dump without the task's state does not hold the fault; the report says that.
-                if !case.report["fault"]["instruction_pointer"].is_null() {
-                    assert_eq!(said[0], real[0], "{} {level:?}", case.file());
-                    frames += 1;
-                }
+            // A small dump without the task's state does not hold the fault; the report says that.
+            if case.double_fault() && case.report["fault"]["instruction_pointer"].is_null() {
                 continue;
             }
             let shared = said.len().min(real.len());
