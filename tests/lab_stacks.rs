@@ -493,7 +493,13 @@ fn the_other_processors_stacks_are_theirs() {
                 assert_eq!(stack["complete"], true, "{}", case.file());
                 let said: Vec<u64> = said.iter().map(ip).collect();
                 let truth: Vec<u64> = truth.iter().map(|f| f.ip).collect();
-                assert_eq!(said, truth, "{} {level:?} {}", case.file(), other["processor"]);
+                assert_eq!(
+                    said,
+                    truth,
+                    "{} {level:?} {}",
+                    case.file(),
+                    other["processor"]
+                );
                 same += 1;
             }
         }
