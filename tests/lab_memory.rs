@@ -26,10 +26,11 @@ fn judged() -> Vec<(Value, Value)> {
         .map(|line| serde_json::from_str(line).expect("a label is JSON"))
         .filter(|label: &Value| text(label, "/file").ends_with(".dmp.gz"))
         .collect();
-    // Where two runs gave one name, the file is the later run's. The sort is stable.
-    labels.reverse();
     labels.sort_by(|a, b| text(a, "/file").cmp(text(b, "/file")));
-    labels.dedup_by(|a, b| a["file"] == b["file"]);
+    assert!(
+        labels.windows(2).all(|w| w[0]["file"] != w[1]["file"]),
+        "two labels of one file"
+    );
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut files = Vec::new();
     for label in &labels {
@@ -177,9 +178,8 @@ fn two_processors_past_the_lock_are_seen_where_two_really_were() {
         }
         alone += usize::from(inside(&label).len() == 1);
     }
-    // The sample need not hold a stop that met both inside; one alone, which must not count as two, it does hold.
     println!("{seen} stops with two inside the restart, {alone} with one");
-    assert!(alone >= 5, "{alone}");
+    assert!(seen >= 1 && alone >= 5, "{seen} {alone}");
 }
 
 #[test]
@@ -206,7 +206,6 @@ fn a_processor_is_said_to_spin_only_where_it_did() {
                 .expect("that processor");
             let names: Vec<&str> = frames.iter().map(|f| text(f, "/function")).collect();
             if detail.contains("spin lock at") {
-                // The label's state is a few instructions older than the freeze.
                 let acquires = names.iter().take(2).any(|name| name.contains("Acquire"));
                 assert!(acquires, "{file} {detail}: {names:?}");
                 waits += 1;
