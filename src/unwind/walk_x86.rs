@@ -49,7 +49,13 @@ pub(super) fn step(
         root.root = true;
         return Ok(root);
     }
-    by_frame_pointer(walker, from)
+    let chained = by_frame_pointer(walker, from).map(|mut outward| {
+        if exact && outward.trap.is_none() && perhaps_without_frame(walker, from) {
+            outward.trust = Trust::Scan;
+        }
+        outward
+    });
+    chained
         .map(root_checked)
         .ok_or_else(|| Stuck(Stop::Step("no frame data and no frame pointer".to_owned())))
 }
@@ -339,8 +345,10 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     if ebp % 4 != 0 || !(near || goes_to_another_stack(walker, from, sp, ebp)) {
         return None;
     }
-    if let Some(crossed) = cross(walker, from, ebp) {
-        return Some(crossed);
+    if !stale_trap_frame(walker, ebp)
+        && let Some(crossed) = cross(walker, from, ebp)
+    {
+        return Some(handler_between(walker, from, ebp).unwrap_or(crossed));
     }
     let slot = ebp.checked_add(4)?;
     let back = walker.word(slot, Machine::X86).ok()?;
@@ -362,6 +370,74 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     let mut outward = Outward::new(registers, Trust::FramePointer);
     outward.switched = !near;
     Some(outward)
+}
+
+/// True where the code is not at hand and the stack pointer points at what an interrupted prologue would
+/// leave: the return address, or the caller's frame pointer below it. The chain then leaves one
+/// caller out.
+fn perhaps_without_frame(walker: &Walker<'_>, from: &Registers) -> bool {
+    let unseen = from.ip().is_some_and(|ip| {
+        walker.code.module_at(ip).is_some_and(|module| {
+            let rva = module.rva(ip);
+            !rva.is_some_and(|rva| walker.code.read_image(module, rva, &mut [0]))
+        })
+    });
+    let (true, Some(sp)) = (unseen, from.sp()) else {
+        return false;
+    };
+    let word = |at: u64| walker.word(at, Machine::X86).ok();
+    let returns = |at: u64| {
+        word(at).is_some_and(|back| {
+            scan::looks_like_return(walker.code, Machine::X86, back, at).is_some()
+        })
+    };
+    let pushed = word(sp).is_some() && word(sp) == from.get(r::EBP);
+    returns(sp) || pushed && returns(sp.saturating_add(4))
+}
+
+/// True when the selectors above `at` are what an earlier trap left behind: the first two words are a
+/// frame's link to its caller, and not the copy of the interrupted EBP and EIP (DbgEbp, DbgEip)
+/// that a trap puts there.
+fn stale_trap_frame(walker: &Walker<'_>, at: u64) -> bool {
+    let Some(trap) = trap_frame_at(walker, at) else {
+        return false;
+    };
+    let back_at = at.saturating_add(4);
+    let word = |at: u64| walker.word(at, Machine::X86).ok();
+    let (Some(above), Some(back)) = (word(at), word(back_at)) else {
+        return false;
+    };
+    let links = scan::looks_like_return(walker.code, Machine::X86, back, back_at)
+        == Some(Confirmed::Call)
+        && above > at
+        && continues_chain(walker, at, above);
+    links && trap.ip() != Some(back)
+}
+
+/// The trap handler itself, when `from` is a function without a frame of its own that the handler
+/// called: its return address lies right below the trap frame at `at`.
+fn handler_between(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
+    let slot = at.checked_sub(4).filter(|slot| Some(*slot) >= from.sp())?;
+    let back = walker.word(slot, Machine::X86).ok()?;
+    let confirmed = scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
+    let handles = match names::kernel_function(walker.code, back) {
+        Some(name) => names::handles_exceptions(&name) || names::handles_interrupts(&name),
+        None => walker
+            .code
+            .module_name(walker.code.module_at(back)?)
+            .is_some_and(|file| names::is_kernel(&file)),
+    };
+    let trust = match confirmed {
+        Confirmed::Call => Trust::FramePointer,
+        Confirmed::Place => Trust::Scan,
+    };
+    handles.then(|| {
+        let mut registers = Registers::new(Machine::X86);
+        registers.set_ip(back);
+        registers.set_sp(at);
+        registers.set(r::EBP, at);
+        Outward::new(registers, trust)
+    })
 }
 
 /// True when a frame pointer may leave the stack: in the function of the kernel that gave its caller
