@@ -32,14 +32,14 @@ pub struct Entry {
     pub would_settle: List<Text>,
 }
 
-/// A range of Windows builds, both ends included.
+/// What is said for a range, both ends included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SystemRow {
-    /// First build.
-    pub from: u32,
-    /// Last build.
-    pub to: u32,
-    /// What it says; `unknown` means: affected, and the version decides.
+pub struct RangeRow<T> {
+    /// First of the range.
+    pub from: T,
+    /// Last of the range.
+    pub to: T,
+    /// What it says; of a build `unknown` means: affected, and the version decides.
     pub applicability: Applicability,
     /// What the row rests on.
     pub basis: Basis,
@@ -47,20 +47,11 @@ pub struct SystemRow {
     pub reason: Text,
 }
 
-/// A range of versions of the deciding file, both ends included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VersionRow {
-    /// First version.
-    pub from: FileVersion,
-    /// Last version.
-    pub to: FileVersion,
-    /// What it says.
-    pub applicability: Applicability,
-    /// What the row rests on.
-    pub basis: Basis,
-    /// One sentence for a person.
-    pub reason: Text,
-}
+/// A range of Windows builds.
+pub type SystemRow = RangeRow<u32>;
+
+/// A range of versions of the deciding file.
+pub type VersionRow = RangeRow<FileVersion>;
 
 /// A sign and what it does.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! From a document to an article or to the look-alikes: keys, words, ranges.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use super::document::{Document, Item, LoadError, Result, Table};
 use crate::knowledge::Basis;
 use crate::knowledge::conditions::{Conditions, Function};
 use crate::knowledge::entry::{
-    ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow,
+    ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, RangeRow, SystemRow, VersionRow,
 };
 use crate::knowledge::matching::{Effect, MatchStatus, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
@@ -156,35 +157,28 @@ fn build(item: &Item<'_, '_>) -> Result<u32> {
 }
 
 fn system(item: &Item<'_, '_>) -> Result<SystemRow> {
-    let mut row = item.table("[[system]]")?;
-    let from = build(&row.required("from")?)?;
-    let to_item = row.required("to")?;
-    let to = build(&to_item)?;
-    if to < from {
-        return to_item.fail(&format!("a build from {from} on"));
-    }
-    let read = SystemRow {
-        from,
-        to,
-        applicability: row
-            .required("applicability")?
-            .word(Applicability::ALL, Applicability::as_str)?,
-        basis: basis(&row.required("basis")?)?,
-        reason: row.required("reason")?.text()?.into(),
-    };
-    row.finish()?;
-    Ok(read)
+    range(item, "[[system]]", "a build", build)
 }
 
 fn version_row(item: &Item<'_, '_>) -> Result<VersionRow> {
-    let mut row = item.table("[[version]]")?;
-    let from = version(&row.required("from")?)?;
+    range(item, "[[version]]", "a version", version)
+}
+
+/// A row for a range of what `read` reads, which is `what` in words.
+fn range<T: PartialOrd + Display>(
+    item: &Item<'_, '_>,
+    table: &str,
+    what: &str,
+    read: impl Fn(&Item<'_, '_>) -> Result<T>,
+) -> Result<RangeRow<T>> {
+    let mut row = item.table(table)?;
+    let from = read(&row.required("from")?)?;
     let to_item = row.required("to")?;
-    let to = version(&to_item)?;
+    let to = read(&to_item)?;
     if to < from {
-        return to_item.fail(&format!("a version from {from} on"));
+        return to_item.fail(&format!("{what} from {from} on"));
     }
-    let read = VersionRow {
+    let read = RangeRow {
         from,
         to,
         applicability: row
