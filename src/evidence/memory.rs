@@ -28,9 +28,6 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .instruction_kind
         .as_deref()
         .is_some_and(|kind| kind.starts_with("list-"));
-    if !list {
-        return Outcome::Neutral("the faulting instruction is no list operation".to_owned());
-    }
     let own = facts
         .fault
         .ip
@@ -39,7 +36,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .is_some_and(|name| QUEUE_MODULES.iter().any(|m| name.eq_ignore_ascii_case(m)));
     if !own {
         return Outcome::Neutral(
-            "the list operation is not the network stack's: the pool allocator keeps its own lists \
+            "the fault is not in the network stack: the pool allocator keeps its own lists \
              in free blocks"
                 .to_owned(),
         );
@@ -49,6 +46,16 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         memory.findings.iter().find(of)
     };
     let mut found = Vec::new();
+    if !list {
+        // A walk that an overwritten entry led astray faults on any instruction.
+        return match tagged("overwritten-entry") {
+            Some(finding) => Outcome::Found(vec![Evidence {
+                supports: false,
+                ..piece("memory.overwritten-entry", Strength::Strong, finding)
+            }]),
+            None => Outcome::Neutral("the faulting instruction is no list operation".to_owned()),
+        };
+    }
     // Any register may be left over from earlier code: only the entry the operation worked on counts.
     if let Some(entry) = tagged("forwarding-entry") {
         let link = memory.findings.iter().find(|finding| {
@@ -89,4 +96,47 @@ fn outcome(facts: &CrashFacts) -> Outcome {
 
 fn piece(id: &'static str, strength: Strength, finding: &Finding) -> Evidence {
     Evidence::pro(id, strength, Basis::PublicSource, finding.detail.clone()).at("memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::made;
+    use super::*;
+    use serde_json::json;
+
+    /// A fault at that offset of tcpip.sys by an instruction of that kind, with one finding.
+    fn seen(instruction: &str, ip: u64, finding: &str) -> Vec<(&'static str, bool)> {
+        let mut facts = made::crash(
+            &[("tcpip.sys", 0x10_0000), ("ndis.sys", 0x30_0000)],
+            json!({}),
+        );
+        facts.fault.ip = Some(ip);
+        facts.fault.instruction_kind = Some(instruction.to_owned());
+        facts.memory = Some(crate::facts::MemoryFacts {
+            findings: vec![Finding {
+                kind: finding.to_owned(),
+                address: Some(0x1000),
+                tag: Some(TAG.to_owned()),
+                detail: "what was seen".to_owned(),
+            }],
+            ..Default::default()
+        });
+        match outcome(&facts) {
+            Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_overwritten_entry_counts_against_whatever_instruction_met_it() {
+        let against = [("memory.overwritten-entry", false)];
+        assert_eq!(
+            seen("plain-access", 0x10_0100, "overwritten-entry"),
+            against
+        );
+        assert_eq!(seen("list-unlink", 0x10_0100, "overwritten-entry"), against);
+        // A walk only passes by other entries, and another driver's fault has nothing to do with them.
+        assert_eq!(seen("plain-access", 0x10_0100, "torn-list"), []);
+        assert_eq!(seen("plain-access", 0x30_0100, "overwritten-entry"), []);
+    }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::bytes::Gva;
 use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::{self, PoolBlock};
+use crate::memory::Absent;
 
 use super::findings::Scene;
 use super::{FaultFacts, Finding};
@@ -23,6 +24,8 @@ const MOST_HEADS: usize = 4096;
 /// Entries of all lists of a table that are walked.
 const MOST_ENTRIES: usize = 0x1_0000;
 
+/// Bytes from an entry's link in which a walk reads.
+const LINK_FIELDS: u64 = 0x20;
 /// Pages of a table that is a large allocation.
 const MOST_TABLE_PAGES: u64 = 16;
 
@@ -59,11 +62,9 @@ pub(super) fn at_entry(
     sets: &[u64],
     seen: &[u64],
 ) -> Vec<Finding> {
-    let list = fault
-        .instruction_kind
-        .as_deref()
-        .is_some_and(|kind| kind.starts_with("list-"));
-    if !list {
+    let kind = fault.instruction_kind.as_deref();
+    let list = kind.is_some_and(|kind| kind.starts_with("list-"));
+    if !list && kind != Some("plain-access") {
         return Vec::new();
     }
     let mut tables: Vec<u64> = sets.iter().chain(seen).copied().collect();
@@ -82,9 +83,58 @@ pub(super) fn at_entry(
     tables.sort_unstable();
     tables.dedup();
     let linked = lists_of(scene, &tables);
+    let met = met_on_the_way(scene, fault, &linked);
+    if !list {
+        return met.into_iter().collect();
+    }
     let mut found: Vec<Finding> = worked_on(scene, fault, &linked, sets).into_iter().collect();
-    found.extend(entry_state(scene, fault, &linked));
+    found.extend(entry_state(scene, fault, &linked).or(met));
     found
+}
+
+/// The entry whose link led a walk of its table's lists to where nothing is: one that the lists still
+/// hold, with a link that no entry, no list head and no removal leaves there.
+fn met_on_the_way(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
+    let address = fault.address;
+    let mut entries: Vec<u64> = linked
+        .forward
+        .iter()
+        .chain(&linked.backward)
+        .map(|(to, _)| *to)
+        .filter(|at| linked.offset.is_some() && forwarding_offset(scene, *at) == linked.offset)
+        .collect();
+    entries.sort_unstable();
+    entries.dedup();
+    entries.into_iter().find_map(|at| {
+        let links = [link(scene, at, false)?, link(scene, at, true)?];
+        let read = |value: u64| {
+            address.is_some_and(|read| read.checked_sub(value).is_some_and(|by| by < LINK_FIELDS))
+                || fault.registers.iter().any(|(_, held)| *held == value)
+        };
+        let nowhere = |value: &u64| {
+            *value != 0 && leads_nowhere(scene, *value) && !linked.is_place(scene, *value)
+        };
+        let bad = links.into_iter().find(nowhere)?;
+        links.into_iter().any(read).then(|| Finding {
+            kind: "overwritten-entry".to_owned(),
+            address: Some(at),
+            tag: Some(FORWARDING.to_string()),
+            detail: format!(
+                "the forwarding entry's timer link at {at:#x} is still on its list and holds {bad:#x}, \
+                 where nothing is"
+            ),
+        })
+    })
+}
+
+/// True when nothing can have been at an address: it is no kernel address, or its page is not mapped.
+fn leads_nowhere(scene: &Scene<'_>, at: u64) -> bool {
+    let width = scene.machine.pointer_width();
+    !locks::is_kernel(at, scene.machine)
+        || matches!(
+            scene.memory.read_pointer(Gva(at), width),
+            Err(Absent::NotMapped | Absent::NonCanonical)
+        )
 }
 
 fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {

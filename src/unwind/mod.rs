@@ -9,6 +9,7 @@ mod frame;
 mod memory_code;
 pub mod names;
 mod scan;
+mod traps_x86;
 mod walk;
 mod walk_x64;
 mod walk_x86;

@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use super::CodeInfo;
 use super::frame::{Boundary, Stop, Trust};
 use super::walk::{MOST_CANDIDATES, Outward, State, Walker};
-use super::{walk_x64, walk_x86};
+use super::{traps_x86, walk_x64};
 
 /// Bytes of stack searched for the next candidate: larger frames are rare in the kernel.
 const WINDOW: u64 = 0x2000;
@@ -198,10 +198,10 @@ fn trap_frame_at(
     match from.machine() {
         Machine::X64 => machine_frame_at(walker, from, at, words),
         Machine::X86 => {
-            let registers = walk_x86::trap_frame_at(walker, at)?;
+            let registers = traps_x86::trap_frame_at(walker, at)?;
             let mut outward = Outward::new(registers, Trust::Scan);
             outward.trap = Some(at);
-            outward.boundary = walk_x86::border(walker, from, &outward.registers);
+            outward.boundary = traps_x86::border(walker, from, &outward.registers);
             Some(outward)
         }
         _ => None,

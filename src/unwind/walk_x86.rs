@@ -1,12 +1,13 @@
 //! x86 steps of a walk, in this order: the DPC stack's way back, the PDB's frame data, the chain
 //! of frame pointers with trap frames on it. What none of them gives is left to the scan.
 
-use crate::bytes::{Gva, View};
-use crate::machine::x86::{registers as r, trap_frame};
+use crate::bytes::Gva;
+use crate::machine::x86::registers as r;
 use crate::machine::{Machine, Registers};
 
-use super::frame::{Boundary, Stop, Trust};
+use super::frame::{Stop, Trust};
 use super::scan::{self, Confirmed};
+use super::traps_x86::{cross, handler_between, stale_trap_frame, trap_frame_at};
 use super::walk::{Outward, StackKind, State, Stuck, Walker};
 use super::x86::{Inputs, evaluate};
 use super::{FrameData, FrameProgram, names};
@@ -123,16 +124,22 @@ fn leave_dpc_stack(
     let mut outward = match found {
         Some((n, back, confirmed)) => {
             let slot = slot_of(n);
-            let chain = words
+            let mut chains: Vec<u64> = words
                 .iter()
                 .take(n)
-                .find(|word| continues_chain(walker, slot, **word));
+                .copied()
+                .filter(|word| continues_chain(walker, slot, *word))
+                .collect();
+            chains.sort_unstable();
+            chains.dedup();
+            // Another register can hold an outer frame's address; the caller's own is the nearest.
+            let chain = chains.first().copied();
             let mut registers = Registers::new(Machine::X86);
             registers.set_ip(back);
             registers.set_sp(slot.saturating_add(4));
-            registers.assign(r::EBP, chain.copied());
-            let trust = match (confirmed, chain) {
-                (Confirmed::Call, Some(_)) => Trust::FramePointer,
+            registers.assign(r::EBP, chain);
+            let trust = match (confirmed, chains.len()) {
+                (Confirmed::Call, 1) => Trust::FramePointer,
                 _ => Trust::Scan,
             };
             Outward::new(registers, trust)
@@ -151,7 +158,7 @@ fn leave_dpc_stack(
 
 /// True when `ebp` can be the frame pointer of a frame above `slot`: a trap frame lies there, or a
 /// frame pointer further out and a return address.
-fn continues_chain(walker: &Walker<'_>, slot: u64, ebp: u64) -> bool {
+pub(super) fn continues_chain(walker: &Walker<'_>, slot: u64, ebp: u64) -> bool {
     if !ebp.is_multiple_of(4) || ebp <= slot || ebp - slot > WIDEST_FRAME {
         return false;
     }
@@ -345,7 +352,8 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     if ebp % 4 != 0 || !(near || goes_to_another_stack(walker, from, sp, ebp)) {
         return None;
     }
-    if !stale_trap_frame(walker, ebp)
+    let stale = stale_trap_frame(walker, ebp);
+    if stale.is_none()
         && let Some(crossed) = cross(walker, from, ebp)
     {
         return Some(handler_between(walker, from, ebp).unwrap_or(crossed));
@@ -367,7 +375,11 @@ fn by_frame_pointer(walker: &Walker<'_>, from: &Registers) -> Option<Outward> {
     registers.set_ip(back);
     registers.set_sp(ebp.checked_add(8)?);
     registers.set(r::EBP, above);
-    let mut outward = Outward::new(registers, Trust::FramePointer);
+    let trust = match stale {
+        Some(Confirmed::Place) => Trust::Scan,
+        _ => Trust::FramePointer,
+    };
+    let mut outward = Outward::new(registers, trust);
     outward.switched = !near;
     Some(outward)
 }
@@ -395,51 +407,6 @@ fn perhaps_without_frame(walker: &Walker<'_>, from: &Registers) -> bool {
     returns(sp) || pushed && returns(sp.saturating_add(4))
 }
 
-/// True when the selectors above `at` are what an earlier trap left behind: the first two words are a
-/// frame's link to its caller, and not the copy of the interrupted EBP and EIP (DbgEbp, DbgEip)
-/// that a trap puts there.
-fn stale_trap_frame(walker: &Walker<'_>, at: u64) -> bool {
-    let Some(trap) = trap_frame_at(walker, at) else {
-        return false;
-    };
-    let back_at = at.saturating_add(4);
-    let word = |at: u64| walker.word(at, Machine::X86).ok();
-    let (Some(above), Some(back)) = (word(at), word(back_at)) else {
-        return false;
-    };
-    let links = scan::looks_like_return(walker.code, Machine::X86, back, back_at)
-        == Some(Confirmed::Call)
-        && above > at
-        && continues_chain(walker, at, above);
-    links && trap.ip() != Some(back)
-}
-
-/// The trap handler itself, when `from` is a function without a frame of its own that the handler
-/// called: its return address lies right below the trap frame at `at`.
-fn handler_between(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
-    let slot = at.checked_sub(4).filter(|slot| Some(*slot) >= from.sp())?;
-    let back = walker.word(slot, Machine::X86).ok()?;
-    let confirmed = scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
-    let handles = match names::kernel_function(walker.code, back) {
-        Some(name) => names::handles_exceptions(&name) || names::handles_interrupts(&name),
-        None => walker
-            .code
-            .module_name(walker.code.module_at(back)?)
-            .is_some_and(|file| names::is_kernel(&file)),
-    };
-    let trust = match confirmed {
-        Confirmed::Call => Trust::FramePointer,
-        Confirmed::Place => Trust::Scan,
-    };
-    handles.then(|| {
-        let mut registers = Registers::new(Machine::X86);
-        registers.set_ip(back);
-        registers.set_sp(at);
-        registers.set(r::EBP, at);
-        Outward::new(registers, trust)
-    })
-}
-
 /// True when a frame pointer may leave the stack: in the function of the kernel that gave its caller
 /// a larger one, or towards a stack whose limits are known.
 fn goes_to_another_stack(walker: &Walker<'_>, from: &Registers, sp: u64, ebp: u64) -> bool {
@@ -452,62 +419,4 @@ fn goes_to_another_stack(walker: &Walker<'_>, from: &Registers, sp: u64, ebp: u6
 /// True in the function of the kernel that lets its caller go on on another stack.
 fn switches_stacks(walker: &Walker<'_>, ip: u64) -> bool {
     names::kernel_function(walker.code, ip).is_some_and(|name| names::switches_stacks(&name))
-}
-
-/// Crosses the trap frame at `at`, if there is one.
-fn cross(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
-    let registers = trap_frame_at(walker, at)?;
-    let mut outward = Outward::new(registers, Trust::TrapFrame);
-    outward.trap = Some(at);
-    outward.boundary = border(walker, from, &outward.registers);
-    Some(outward)
-}
-
-/// The registers of the trap frame at `at`, when its selectors, flags and instruction pointer are
-/// those of one.
-pub(super) fn trap_frame_at(walker: &Walker<'_>, at: u64) -> Option<Registers> {
-    let cs = walker.memory.read_u32(Gva(at.checked_add(0x6C)?)).ok()?;
-    let user = u64::from(cs & 0xFFFF) == trap_frame::USER_CS;
-    if !user && !scan::x86_kernel_segment(u64::from(cs)) {
-        return None;
-    }
-    let mut bytes = [0; trap_frame::USER_SIZE];
-    let size = match user {
-        true => trap_frame::USER_SIZE,
-        false => trap_frame::KERNEL_SIZE,
-    };
-    walker.memory.read(Gva(at), bytes.get_mut(..size)?).ok()?;
-    let view = View(&bytes);
-    let registers = trap_frame::read(view, at)?;
-    let genuine = match user {
-        true => {
-            trap_frame::flags_plausible(view.u32(0x70)?)
-                && view.u32(0x38)? & 0xFFFF == 0x23
-                && view.u32(0x34)? & 0xFFFF == 0x23
-        }
-        false => {
-            trap_frame::selectors_plausible(view)
-                && walker.code.module_at(registers.ip()?).is_some()
-        }
-    };
-    genuine.then_some(registers)
-}
-
-/// What kind of border the trap frame is that led from the handler `from` to `interrupted`.
-pub(super) fn border(
-    walker: &Walker<'_>,
-    from: &Registers,
-    interrupted: &Registers,
-) -> Option<Boundary> {
-    if interrupted.get(r::CS).is_some_and(|cs| cs & 3 == 3) {
-        return Some(Boundary::User);
-    }
-    let name = from
-        .ip()
-        .and_then(|ip| names::kernel_function(walker.code, ip));
-    match name.as_deref() {
-        Some(name) if names::enters_services(name) => None,
-        Some(name) if names::handles_exceptions(name) => Some(Boundary::Exception),
-        _ => Some(Boundary::Interrupt),
-    }
 }
