@@ -72,13 +72,7 @@ pub(super) fn at_entry(
         fault
             .registers
             .iter()
-            .map(|(_, value)| *value)
-            .filter(|value| {
-                value.is_multiple_of(PAGE)
-                    && scene.block(*value).is_none()
-                    && locks::is_kernel(*value, scene.machine)
-                    && holds_lists(scene, *value)
-            }),
+            .filter_map(|(_, value)| large_table(scene, *value)),
     );
     tables.sort_unstable();
     tables.dedup();
@@ -135,6 +129,27 @@ fn leads_nowhere(scene: &Scene<'_>, at: u64) -> bool {
             scene.memory.read_pointer(Gva(at), width),
             Err(Absent::NotMapped | Absent::NonCanonical)
         )
+}
+
+/// The first page of the table around an address that lies in no pool block: the lists' heads go on from
+/// page to page.
+fn large_table(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    let page = at & !(PAGE - 1);
+    // A page of stack can point to entries too: only one with empty lists is a table's.
+    let heads = |page: u64| {
+        scene.block(page).is_none() && locks::holds_empty_lists(scene.memory, page, scene.machine)
+    };
+    if !locks::is_kernel(at, scene.machine) || scene.block(at).is_some() {
+        return None;
+    }
+    if at == page && holds_lists(scene, page) {
+        return Some(page);
+    }
+    let before = (0..MOST_TABLE_PAGES)
+        .map_while(|n| page.checked_sub(n * PAGE))
+        .take_while(|page| heads(*page))
+        .last();
+    before
 }
 
 fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {

@@ -225,6 +225,13 @@ pub fn set_in(
     })
 }
 
+/// True for a page of list heads, as it is seen nowhere else: many lists are empty.
+pub fn holds_empty_lists(memory: &dyn Memory, page: u64, machine: Machine) -> bool {
+    const PAGE: u64 = 0x1000;
+    let words = words_on(memory, (page, page.saturating_add(PAGE)), machine);
+    words.iter().filter(|(at, value)| at == value).count() >= EMPTY_LISTS
+}
+
 /// A large allocation, whose tag only the kernel's symbols lead to, is the table when its first page holds
 /// the heads of lists: some empty, or one that leads to a forwarding entry.
 pub fn holds_lists(
@@ -239,14 +246,13 @@ pub fn holds_lists(
         return false;
     }
     let words = words_on(memory, (table, table.saturating_add(PAGE)), machine);
-    let empty = words.iter().filter(|(at, value)| at == value).count();
     let outside = |(at, value): &&(u64, u64)| {
         is_kernel(*value, machine) && value & !(PAGE - 1) != at & !(PAGE - 1)
     };
     let entry = |(_, value): &(u64, u64)| {
         block_of(*value).is_some_and(|block| block.tag == FORWARDING && block.allocated)
     };
-    empty >= EMPTY_LISTS
+    holds_empty_lists(memory, table, machine)
         || words
             .iter()
             .filter(outside)
