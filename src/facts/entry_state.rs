@@ -145,11 +145,10 @@ fn large_table(scene: &Scene<'_>, at: u64) -> Option<u64> {
     if at == page && holds_lists(scene, page) {
         return Some(page);
     }
-    let before = (0..MOST_TABLE_PAGES)
+    (0..MOST_TABLE_PAGES)
         .map_while(|n| page.checked_sub(n * PAGE))
         .take_while(|page| heads(*page))
-        .last();
-    before
+        .last()
 }
 
 fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {
