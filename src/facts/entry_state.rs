@@ -5,7 +5,7 @@
 //! it, and its neighbours still lead to it. The neighbours are found from the timer table's heads.
 //! Source of the distinction: `docs/kb943650.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bytes::Gva;
 use crate::kernel::locks::{self, FORWARDING, TIMERS};
@@ -34,6 +34,8 @@ struct Linked {
     /// (entry, where its list's forward walk comes from or leads).
     forward: Vec<(u64, u64)>,
     backward: Vec<(u64, u64)>,
+    /// Both again, backward ones marked: where a walk has been already.
+    walked: BTreeSet<(bool, u64, u64)>,
     /// Offset of the link in the blocks of forwarding entries: the one most entries have. An entry
     /// that another table's list leads to by mistake must not decide it.
     offset: Option<u64>,
@@ -268,6 +270,7 @@ fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
     let mut linked = Linked {
         forward: Vec::new(),
         backward: Vec::new(),
+        walked: BTreeSet::new(),
         offset: None,
         forwarding: Vec::new(),
         tables: Vec::new(),
@@ -347,7 +350,7 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
         if to == head
             || !locks::is_kernel(to, scene.machine)
             || seen.len() >= MOST_ENTRIES
-            || seen.contains(&(to, from))
+            || !linked.walked.insert((backward, to, from))
             || scene.budget.spend(1).is_err()
         {
             return;

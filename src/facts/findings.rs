@@ -56,7 +56,10 @@ impl<'a> Scene<'a> {
         let layout = structures::find(self.build, self.machine)?;
         let tags = [FORWARDING, TIMERS];
         let counts = pool::tracked(self.memory, table, layout, &tags, self.budget)?;
-        let facts = counts.iter().map(|count| PoolTagFacts {
+        let counted = tags
+            .iter()
+            .filter_map(|tag| counts.iter().find(|count| count.tag == *tag));
+        let facts = counted.map(|count| PoolTagFacts {
             tag: count.tag.to_string(),
             outstanding: count.outstanding,
         });

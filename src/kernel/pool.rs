@@ -201,7 +201,8 @@ pub struct TagCount {
 }
 
 /// Counts the outstanding allocations of `tags` in the table that the pointer at `table` leads to.
-/// The table has no length of its own: it ends where an entry is no tag or a page is absent.
+/// The table has no length of its own: it ends where an entry is no tag or a page is absent, so a tag
+/// that has no entry is left out: that says nothing about its allocations.
 /// `None` when not even its first page is there.
 pub fn tracked(
     memory: &dyn Memory,
@@ -216,13 +217,7 @@ pub fn tracked(
         .read_pointer(Gva(table), width)
         .ok()
         .filter(|at| *at != 0)?;
-    let mut counts: Vec<TagCount> = tags
-        .iter()
-        .map(|tag| TagCount {
-            tag: *tag,
-            outstanding: 0,
-        })
-        .collect();
+    let mut counts: Vec<TagCount> = Vec::new();
     let mut bytes = vec![0; layout.size];
     let most = MOST_TABLE_PAGES * PAGE / layout.size as u64;
     for index in 0..most {
@@ -243,9 +238,16 @@ pub fn tracked(
             let allocs = view.u32(allocs).unwrap_or(0);
             allocs.saturating_sub(view.u32(frees).unwrap_or(0))
         };
-        if let Some(count) = counts.iter_mut().find(|count| count.tag == tag) {
-            let sum = u64::from(left(layout.non_paged)) + u64::from(left(layout.paged));
-            count.outstanding = count.outstanding.saturating_add(sum);
+        if !tags.contains(&tag) {
+            continue;
+        }
+        let sum = u64::from(left(layout.non_paged)) + u64::from(left(layout.paged));
+        match counts.iter_mut().find(|count| count.tag == tag) {
+            Some(count) => count.outstanding = count.outstanding.saturating_add(sum),
+            None => counts.push(TagCount {
+                tag,
+                outstanding: sum,
+            }),
         }
     }
     Some(counts)

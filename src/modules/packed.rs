@@ -14,6 +14,9 @@ use crate::bytes::View;
 const FORM: u8 = 2;
 /// Stands for a length of its own in four bytes.
 const LONG: u8 = u8::MAX;
+/// Bytes of paths that are put together at most: a directory that is written once can be named often,
+/// and a store may come from elsewhere.
+const MOST_PATHS: usize = 16 << 20;
 /// The module has a name.
 const NAME: u8 = 1;
 /// It has a path: its directory is one of those seen, and its file name is the module's name.
@@ -138,6 +141,7 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Vec<Module>> {
     let mut reader = Reader {
         bytes: View(packed),
         at: 0,
+        paths: 0,
     };
     if reader.byte()? != FORM {
         return None;
@@ -153,6 +157,8 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Vec<Module>> {
 struct Reader<'a> {
     bytes: View<'a>,
     at: usize,
+    /// Bytes of paths put together so far.
+    paths: usize,
 }
 
 impl Reader<'_> {
@@ -181,6 +187,11 @@ impl Reader<'_> {
         String::from_utf8(self.bytes.bytes(at, len)?.to_vec()).ok()
     }
 
+    fn path(&mut self, directory: &str, file: &str) -> Option<String> {
+        self.paths = self.paths.checked_add(directory.len() + file.len())?;
+        (self.paths <= MOST_PATHS).then(|| format!("{directory}{file}"))
+    }
+
     fn module(&mut self, directories: &mut Vec<String>) -> Option<Module> {
         let flags = self.byte()?;
         let has = |flag| flags & flag != 0;
@@ -189,10 +200,10 @@ impl Reader<'_> {
             directories.push(self.text()?);
         }
         let path = if has(NEW) {
-            Some(format!("{}{}", directories.last()?, name.as_deref()?))
+            Some(self.path(directories.last()?, name.as_deref()?)?)
         } else if has(SEEN) {
             let directory = directories.get(usize::from(self.byte()?))?;
-            Some(format!("{directory}{}", name.as_deref()?))
+            Some(self.path(directory, name.as_deref()?)?)
         } else if has(PATH) {
             Some(self.text()?)
         } else {
@@ -282,6 +293,19 @@ mod tests {
         ];
         let packed = pack(&modules);
         assert_eq!(unpack(&packed), Some(modules));
+    }
+
+    #[test]
+    fn a_directory_that_is_named_again_and_again_does_not_grow_without_bound() {
+        let path = format!(r"{}\a.sys", "d".repeat(60_000));
+        let modules = vec![module(Some("a.sys"), Some(&path)); 300];
+        let packed = pack(&modules);
+        assert!(packed.len() < 100_000, "{}", packed.len());
+        assert_eq!(unpack(&packed), None);
+        assert_eq!(
+            unpack(&pack(&modules[..200])),
+            Some(modules[..200].to_vec())
+        );
     }
 
     #[test]

@@ -147,6 +147,20 @@ fn the_sets_alone_say_nothing_about_forwarding() {
 }
 
 #[test]
+fn no_entry_exists_only_where_the_tags_own_row_says_so() {
+    let evidence = |counts: &[(&[u8; 4], u32, u32)]| {
+        let mut state = State::new(Mode::X64, SMALL);
+        tracker(&mut state, counts);
+        reported(&state)["hotfix"]["match"]["evidence"].to_string()
+    };
+    // Whatever is in the dump of a table without the row may be cut off before it.
+    let none = "forwarding.no-entries";
+    assert!(!evidence(&[(b"Tcpt", 90, 3)]).contains(none));
+    assert!(!evidence(&[(b"IPmf", 17, 4)]).contains(none));
+    assert!(evidence(&[(b"IPmf", 17, 17)]).contains(none));
+}
+
+#[test]
 fn a_walk_reports_the_first_neighbours_that_disagree() {
     let mode = Mode::X64;
     let mut m = Machine::new(mode, 0x20, 1);
