@@ -500,6 +500,13 @@ fn a_pointer_into_forwarding_memory_that_is_not_the_operations_entry_is_no_evide
     assert!(entry.contains(&"memory.mfe-block"), "{entry:?}");
     let linked = ids(in_memory(&["forwarding-entry", "shared-list-link"], 7));
     assert!(linked.contains(&"memory.mfe-link"), "{linked:?}");
+    // A null link that no code explains takes the force of both.
+    let null = ids(in_memory(
+        &["forwarding-entry", "shared-list-link", "null-link"],
+        7,
+    ));
+    assert!(null.contains(&"memory.mfe-null-link"), "{null:?}");
+    assert!(!null.contains(&"memory.mfe-link"), "{null:?}");
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn starts(code: &dyn CodeSource, at: u32) -> bool {
     !code.names_at(at).is_empty()
 }
 
-fn decode(code: &dyn CodeSource, bits: u32, at: u32) -> Option<Instruction> {
+pub(super) fn decode(code: &dyn CodeSource, bits: u32, at: u32) -> Option<Instruction> {
     let mut bytes = [0; LONGEST];
     let n = code.read(at, &mut bytes);
     let ip = code.base().wrapping_add(u64::from(at));
@@ -212,7 +212,7 @@ fn decode(code: &dyn CodeSource, bits: u32, at: u32) -> Option<Instruction> {
 }
 
 /// Where a direct branch or call leads, as an RVA.
-fn branch(code: &dyn CodeSource, instruction: &Instruction) -> Option<u32> {
+pub(super) fn branch(code: &dyn CodeSource, instruction: &Instruction) -> Option<u32> {
     match instruction.op0_kind() {
         OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64 => {
             let to = instruction.near_branch_target().wrapping_sub(code.base());
@@ -259,7 +259,7 @@ fn thunk(code: &dyn CodeSource, bits: u32, at: u32) -> Option<u32> {
 }
 
 /// Number of a general register, whatever part of it is named.
-fn number(register: Register) -> Option<usize> {
+pub(super) fn number(register: Register) -> Option<usize> {
     register.is_gpr().then(|| register.full_register().number())
 }
 

@@ -1,5 +1,5 @@
-//! What a function does, read from its instructions: which functions it calls, and which lock it
-//! holds when it calls them.
+//! What a function does, read from its instructions: which functions it calls, which lock it
+//! holds when it calls them, and what it leaves in an entry that it takes off a list.
 //!
 //! Knows no dump and no verdict. Bytes, names and imports come through [`CodeSource`], so that one
 //! reading serves an image file, an image in a dump's memory and a test. Decoding is iced-x86's.
@@ -7,10 +7,12 @@
 mod calls;
 mod flow;
 mod lock_check;
+mod removal;
 
 pub use calls::{only_calls, reaches};
 pub use flow::Target;
 pub use lock_check::{LockCheck, LockFinding, check};
+pub use removal::{LeftBehind, left_behind};
 
 use std::collections::BTreeMap;
 

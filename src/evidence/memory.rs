@@ -63,9 +63,11 @@ fn outcome(facts: &CrashFacts) -> Outcome {
                 && finding.tag.as_deref() == Some(TAG)
                 && finding.address == entry.address
         });
-        found.push(match link {
-            Some(link) => piece("memory.mfe-link", Strength::Decisive, link),
-            None => piece("memory.mfe-block", Strength::Strong, entry),
+        let null = tagged("null-link").filter(|null| null.address == entry.address);
+        found.push(match (null, link) {
+            (Some(null), _) => piece("memory.mfe-null-link", Strength::Weak, null),
+            (None, Some(link)) => piece("memory.mfe-link", Strength::Decisive, link),
+            (None, None) => piece("memory.mfe-block", Strength::Strong, entry),
         });
     }
     if let Some(finding) = tagged("overwritten-list") {

@@ -12,9 +12,10 @@ use super::session::Session;
 use super::{NameFact, StackFacts};
 use crate::bytes::{Budget, Gva};
 use crate::code::{self, CodeSource, LockFinding};
+use crate::image::Image;
 use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
-use crate::symbols::Resolved;
+use crate::symbols::{ModuleSymbols, Resolved};
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 /// `call rel32`.
@@ -173,7 +174,7 @@ fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) 
 }
 
 /// The address that the call before a return address leads to.
-fn called(session: &Session<'_>, back: u64) -> Option<u64> {
+pub(super) fn called(session: &Session<'_>, back: u64) -> Option<u64> {
     let span = session.module_at(back)?;
     let at = span.rva(back)?.checked_sub(CALL_LENGTH)?;
     let mut bytes = [0; CALL_LENGTH as usize];
@@ -191,25 +192,37 @@ fn called(session: &Session<'_>, back: u64) -> Option<u64> {
 pub(super) struct ModuleCode<'a> {
     session: &'a Session<'a>,
     span: ModuleSpan,
-    resolved: Arc<Resolved>,
+    resolved: Option<Arc<Resolved>>,
     imports: OnceCell<BTreeMap<u32, String>>,
 }
 
 impl<'a> ModuleCode<'a> {
     /// `None` where no symbols name anything in the module.
     pub fn new(session: &'a Session<'a>, span: ModuleSpan) -> Option<ModuleCode<'a>> {
-        let resolved = session.resolve(span.id)?;
-        resolved.symbols.found()?;
-        Some(ModuleCode {
+        let code = ModuleCode::unnamed(session, span);
+        code.symbols().is_some().then_some(code)
+    }
+
+    /// The same whether or not there are symbols.
+    pub fn unnamed(session: &'a Session<'a>, span: ModuleSpan) -> ModuleCode<'a> {
+        ModuleCode {
             session,
             span,
-            resolved,
+            resolved: session.resolve(span.id),
             imports: OnceCell::new(),
-        })
+        }
+    }
+
+    fn image(&self) -> Option<&Arc<Image>> {
+        self.resolved.as_ref()?.image.found()
+    }
+
+    fn symbols(&self) -> Option<&Arc<ModuleSymbols>> {
+        self.resolved.as_ref()?.symbols.found()
     }
 
     fn source(&self) -> &'static str {
-        match self.resolved.image.found() {
+        match self.image() {
             Some(_) => "image",
             None => "memory",
         }
@@ -233,14 +246,14 @@ impl CodeSource for ModuleCode<'_> {
     }
 
     fn base(&self) -> u64 {
-        match self.resolved.image.found() {
+        match self.image() {
             Some(image) => image.image_base(),
             None => self.span.base,
         }
     }
 
     fn read(&self, rva: u32, buf: &mut [u8]) -> usize {
-        if let Some(image) = self.resolved.image.found() {
+        if let Some(image) = self.image() {
             return image.read_up_to(rva, buf);
         }
         (1..=buf.len())
@@ -253,19 +266,17 @@ impl CodeSource for ModuleCode<'_> {
     }
 
     fn names_at(&self, rva: u32) -> Vec<String> {
-        self.resolved
-            .symbols
-            .found()
+        self.symbols()
             .map(|symbols| code::names_of(symbols, rva))
             .unwrap_or_default()
     }
 
     fn address_of(&self, name: &str) -> Option<u32> {
-        self.resolved.symbols.found()?.address_of(name)
+        self.symbols()?.address_of(name)
     }
 
     fn import_at(&self, rva: u32) -> Option<String> {
-        let Some(image) = self.resolved.image.found() else {
+        let Some(image) = self.image() else {
             return self.bound(rva);
         };
         let imports = self.imports.get_or_init(|| {

@@ -3,6 +3,7 @@
 //! Two processors that unlink and relink leave an entry that another one has taken off already, or
 //! lists of real entries that disagree. Whoever writes over a linked entry leaves something else in
 //! it, and its neighbours still lead to it. The neighbours are found from the timer table's heads.
+//! A null link is either's work, unless the build's own code is known not to leave one.
 //! Source of the distinction: `docs/kb943650.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use crate::kernel::pool::{self, PoolBlock};
 use crate::memory::Absent;
 
 use super::findings::Scene;
+use super::removal::Removal;
 use super::{FaultFacts, Finding};
 
 /// Bytes of a page.
@@ -57,12 +59,13 @@ impl Linked {
 
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
 /// where no register points to one. `sets` are the tables that forwarding sets name, `seen` the tables
-/// that the crashed processor's pointers lead to.
+/// that the crashed processor's pointers lead to. `removal` is what this build leaves in a stopped timer.
 pub(super) fn at_entry(
     scene: &Scene<'_>,
     fault: &FaultFacts,
     sets: &[u64],
     seen: &[u64],
+    removal: Option<&Removal>,
 ) -> Vec<Finding> {
     let kind = fault.instruction_kind.as_deref();
     let list = kind.is_some_and(|kind| kind.starts_with("list-"));
@@ -74,23 +77,52 @@ pub(super) fn at_entry(
         fault
             .registers
             .iter()
-            .filter_map(|(_, value)| large_table(scene, *value)),
+            .filter_map(|(_, value)| table_block(scene, *value).or(large_table(scene, *value))),
     );
     tables.sort_unstable();
     tables.dedup();
     let linked = lists_of(scene, &tables);
-    let met = met_on_the_way(scene, fault, &linked);
+    let met = overwritten_on_list(scene, fault, &linked, removal);
     if !list {
         return met.into_iter().collect();
     }
-    let mut found: Vec<Finding> = worked_on(scene, fault, &linked, sets).into_iter().collect();
-    found.extend(entry_state(scene, fault, &linked).or(met));
-    found
+    let worked_on = worked_on(scene, fault, &linked, sets);
+    let null = worked_on
+        .as_ref()
+        .filter(|_| removal.is_none())
+        .and_then(|entry| null_link(scene, fault, entry.address?));
+    let state = entry_state(scene, fault, &linked, removal).or(met);
+    worked_on.into_iter().chain(null).chain(state).collect()
 }
 
-/// The entry whose link led a walk of its table's lists to where nothing is: one that the lists still
-/// hold, with a link that no entry, no list head and no removal leaves there.
-fn met_on_the_way(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
+/// True when the fault's address is what an access through a null link gives.
+fn through_null(fault: &FaultFacts) -> bool {
+    fault.address.is_some_and(|at| at < LINK_FIELDS)
+}
+
+/// The null link of the entry at `at` that the fault went through, where nothing says whose work it is.
+fn null_link(scene: &Scene<'_>, fault: &FaultFacts, at: u64) -> Option<Finding> {
+    let links = [link(scene, at, false)?, link(scene, at, true)?];
+    (through_null(fault) && links.contains(&0)).then(|| Finding {
+        kind: "null-link".to_owned(),
+        address: Some(at),
+        tag: Some(FORWARDING.to_string()),
+        detail: format!(
+            "the forwarding entry's timer link at {at:#x} is null: stopping a timer leaves that in some \
+             builds, and so does whoever clears memory; this build's code was not read"
+        ),
+    })
+}
+
+/// An entry that its table's lists still hold, with a link that no entry, no list head and no removal
+/// leaves there: the one that led the fault astray where there is one, else any.
+fn overwritten_on_list(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    linked: &Linked,
+    removal: Option<&Removal>,
+) -> Option<Finding> {
+    let foreign_null = removal.filter(|removal| !removal.leaves_null());
     let address = fault.address;
     let mut entries: Vec<u64> = linked
         .forward
@@ -101,25 +133,39 @@ fn met_on_the_way(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Opt
         .collect();
     entries.sort_unstable();
     entries.dedup();
-    entries.into_iter().find_map(|at| {
-        let links = [link(scene, at, false)?, link(scene, at, true)?];
-        let read = |value: u64| {
+    let read = |value: u64| match value {
+        0 => through_null(fault),
+        _ => {
             address.is_some_and(|read| read.checked_sub(value).is_some_and(|by| by < LINK_FIELDS))
                 || fault.registers.iter().any(|(_, held)| *held == value)
+        }
+    };
+    let bad = |value: &u64| match *value {
+        0 => foreign_null.is_some(),
+        value => leads_nowhere(scene, value) && !linked.is_place(scene, value),
+    };
+    let overwritten = entries.into_iter().filter_map(|at| {
+        let links = [link(scene, at, false)?, link(scene, at, true)?];
+        let bad = links.into_iter().find(bad)?;
+        Some((at, bad, read(bad)))
+    });
+    let mut overwritten: Vec<_> = overwritten.collect();
+    // The first of those that the fault met, else the first.
+    overwritten.sort_by_key(|(_, _, met)| !met);
+    overwritten.first().map(|(at, bad, met)| {
+        let what = match (bad, foreign_null) {
+            (0, Some(removal)) => format!("a null pointer, and {}", removal.habit()),
+            _ => format!("{bad:#x}, where nothing is"),
         };
-        let nowhere = |value: &u64| {
-            *value != 0 && leads_nowhere(scene, *value) && !linked.is_place(scene, *value)
-        };
-        let bad = links.into_iter().find(nowhere)?;
-        links.into_iter().any(read).then(|| Finding {
+        let whose = if *met { "" } else { "; the fault was at another one" };
+        Finding {
             kind: "overwritten-entry".to_owned(),
-            address: Some(at),
+            address: Some(*at),
             tag: Some(FORWARDING.to_string()),
             detail: format!(
-                "the forwarding entry's timer link at {at:#x} is still on its list and holds {bad:#x}, \
-                 where nothing is"
+                "the forwarding entry's timer link at {at:#x} is still on its list and holds {what}{whose}"
             ),
-        })
+        }
     })
 }
 
@@ -131,6 +177,12 @@ fn leads_nowhere(scene: &Scene<'_>, at: u64) -> bool {
             scene.memory.read_pointer(Gva(at), width),
             Err(Absent::NotMapped | Absent::NonCanonical)
         )
+}
+
+/// The timer table whose block an address lies in.
+fn table_block(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    let block = scene.block(at)?;
+    (block.allocated && block.tag == TIMERS).then_some(block.body)
 }
 
 /// The first page of the table around an address that lies in no pool block: the lists' heads go on from
@@ -224,7 +276,12 @@ fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> boo
 }
 
 /// The state of the entry that the fault worked on; `None` where no register points to one.
-fn entry_state(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
+fn entry_state(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    linked: &Linked,
+    removal: Option<&Removal>,
+) -> Option<Finding> {
     let unlink = fault.instruction_kind.as_deref() == Some("list-unlink");
     if !unlink {
         return None;
@@ -248,7 +305,7 @@ fn entry_state(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option
     entries.dedup();
     let found = entries
         .iter()
-        .filter_map(|at| state(scene, linked, fault, *at));
+        .filter_map(|at| state(scene, linked, fault, removal, *at));
     // An entry that says something before one that only stands beside it.
     let mut best: Option<(u8, Finding)> = None;
     for (rank, finding) in found {
@@ -400,7 +457,13 @@ fn near(scene: &Scene<'_>, at: u64) -> usize {
 }
 
 /// The state of one entry, with how much it says.
-fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Option<(u8, Finding)> {
+fn state(
+    scene: &Scene<'_>,
+    linked: &Linked,
+    fault: &FaultFacts,
+    removal: Option<&Removal>,
+    at: u64,
+) -> Option<(u8, Finding)> {
     let (next, previous) = (link(scene, at, false)?, link(scene, at, true)?);
     let led_to = |list: &[(u64, u64)]| list.iter().any(|(to, _)| *to == at);
     let walked = (led_to(&linked.forward), led_to(&linked.backward));
@@ -423,24 +486,23 @@ fn state(scene: &Scene<'_>, linked: &Linked, fault: &FaultFacts, at: u64) -> Opt
         tag: Some(FORWARDING.to_string()),
         detail: format!("the forwarding entry's timer link at {at:#x} {words}"),
     };
-    let nulls = [next, previous].iter().filter(|value| **value == 0).count();
+    let overwritten = |words: String| Some((3, finding("overwritten-entry", words)));
     if wild(next) && used(next) || wild(previous) && used(previous) {
-        return Some((
-            3,
-            finding(
-                "overwritten-entry",
-                format!("holds {next:#x} and {previous:#x}, which are no list entries"),
-            ),
-        ));
+        let words = format!("holds {next:#x} and {previous:#x}, which are no list entries");
+        return overwritten(words);
+    }
+    let nulls = [next, previous].iter().filter(|value| **value == 0).count();
+    if let Some(removal) = removal.filter(|removal| !removal.leaves_null()) {
+        let habit = removal.habit();
+        return match nulls > 0 && through_null(fault) {
+            true => overwritten(format!("holds {next:#x} and {previous:#x}, and {habit}")),
+            false => None,
+        };
     }
     match (nulls, sides) {
         // One null link is a state of the race itself: it says nothing.
-        (2, (true, true)) => Some((
-            3,
-            finding(
-                "overwritten-entry",
-                format!("holds {next:#x} and {previous:#x} while its neighbours still lead to it"),
-            ),
+        (2, (true, true)) => overwritten(format!(
+            "holds {next:#x} and {previous:#x} while its neighbours still lead to it"
         )),
         (2, (false, false)) => Some((
             2,

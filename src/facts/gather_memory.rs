@@ -22,6 +22,7 @@ use super::fault::{Found, found};
 use super::findings::Scene;
 use super::locks;
 use super::processors;
+use super::removal::removal;
 use super::session::{self, Session};
 use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
@@ -335,7 +336,8 @@ fn memory_facts(
             .flat_map(|p| &p.tables)
             .map(|table| table.table)
             .collect();
-        let found = at_entry(&scene, &found.fault, &sets, &seen);
+        let removal = removal(session, found, budget);
+        let found = at_entry(&scene, &found.fault, &sets, &seen, removal.as_ref());
         facts.findings.extend(found);
     }
     facts

@@ -15,6 +15,7 @@ mod locks;
 mod memory;
 mod packed;
 mod processors;
+mod removal;
 mod session;
 mod user;
 

@@ -14,6 +14,7 @@ mod memory_state;
 mod symbols_support;
 
 mod emulated;
+mod entries;
 mod kernel;
 mod locks;
 mod physical;

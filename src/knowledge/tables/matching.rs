@@ -58,6 +58,7 @@ pub(in crate::knowledge) static MATCH_RULES: &[MatchRule] = &[
     MatchRule { id: "machine.too-early-for-expiry", supports: false, effect: Effect::Listed, unless: &[], why: "an entry may have a shorter lifetime of its own" },
     MatchRule { id: "memory.mfe-block", supports: true, effect: Effect::MemoryBlock, unless: &[], why: "the faulting pointer lies where forwarding entries have their timer link, and the table is not another one" },
     MatchRule { id: "memory.mfe-link", supports: true, effect: Effect::DecisiveLink, unless: &[], why: "the faulting pointer is the timer link of a forwarding entry, and a neighbour's" },
+    MatchRule { id: "memory.mfe-null-link", supports: true, effect: Effect::Listed, unless: &[], why: "stopping a timer leaves a null link in some builds, and so does an overrun: which one it is, the build's code says" },
     MatchRule { id: "memory.overwritten-entry", supports: false, effect: Effect::Counters, unless: &[Effect::Proof, Effect::TornList], why: "somebody wrote over a linked entry: a race leaves real list entries" },
     MatchRule { id: "memory.overwritten-list", supports: false, effect: Effect::Counters, unless: &[Effect::Proof, Effect::TornList], why: "an allocated entry of the list holds no list entry: somebody wrote over it" },
     MatchRule { id: "memory.torn-list", supports: true, effect: Effect::TornList, unless: &[], why: "valid entries that disagree: what a race leaves" },

@@ -9,4 +9,4 @@ pub(super) mod entries;
 pub(super) mod matching;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:0ce1a516";
+pub(super) const VERSION: &str = "2026-11-22+sha256:f3029291";
