@@ -63,7 +63,8 @@ fn outcome(facts: &CrashFacts) -> Outcome {
                 && finding.tag.as_deref() == Some(TAG)
                 && finding.address == entry.address
         });
-        let null = tagged("null-link").filter(|null| null.address == entry.address);
+        // A list torn as a race tears it explains a null link, too.
+        let null = tagged("null-link").filter(|_| tagged("torn-list").is_none());
         found.push(match (null, link) {
             (Some(null), _) => piece("memory.mfe-null-link", Strength::Weak, null),
             (None, Some(link)) => piece("memory.mfe-link", Strength::Decisive, link),

@@ -16,7 +16,7 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, fr
 use crate::symbols::SymbolLibrary;
 
 use super::code;
-use super::entry_state::at_entry;
+use super::entry_state::{Known, at_entry};
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::Scene;
@@ -330,14 +330,20 @@ fn memory_facts(
     let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
     locks::add(&scene, &seats, session, &mut facts);
     if let Some(found) = found {
-        let sets: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+        let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
+        let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
         let crashed = facts.processors.iter().filter(|p| p.crashed);
         let seen: Vec<u64> = crashed
             .flat_map(|p| &p.tables)
             .map(|table| table.table)
             .collect();
+        let known = Known {
+            sets: &sets,
+            tables: &tables,
+            seen: &seen,
+        };
         let removal = removal(session, found, budget);
-        let found = at_entry(&scene, &found.fault, &sets, &seen, removal.as_ref());
+        let found = at_entry(&scene, &found.fault, &known, removal.as_ref());
         facts.findings.extend(found);
     }
     facts

@@ -13,10 +13,12 @@ mod gather;
 mod gather_memory;
 mod locks;
 mod memory;
+mod overwritten;
 mod packed;
 mod processors;
 mod removal;
 mod session;
+mod timer_lists;
 mod user;
 
 pub use code::{CodeFacts, LockCheckFacts, LockFact};

@@ -30,6 +30,7 @@ const NAMED: u64 = 0x400;
 /// faulting routine ends as `end` says.
 struct Torn {
     state: State,
+    first: u64,
     second: u64,
 }
 
@@ -71,7 +72,11 @@ impl Torn {
         m.put_u64(state.trap_frame + 0xD0, 0);
         state.header.parameters = [0, 2, 1, state.fault_ip];
         state.refresh();
-        Torn { state, second }
+        Torn {
+            state,
+            first,
+            second,
+        }
     }
 
     fn report(&self, engine: &Engine) -> Value {
@@ -166,4 +171,32 @@ fn an_entry_of_the_table_that_somebody_wrote_over_counts_wherever_the_fault_was(
     let detail = detail(&got, "overwritten-entry");
     assert!(detail.contains("the fault was at another one"), "{detail}");
     assert!(detail.contains(&format!("{second:#x}")), "{detail}");
+}
+
+#[test]
+fn where_no_table_is_known_the_pointer_that_was_followed_leads_to_the_entry() {
+    // Nothing is there; the other half of the entry leads to its neighbour, or makes no sense either.
+    let nowhere = 0xFFFF_FA80_7777_0000;
+    for (other, expected) in [(None, true), (Some(0x1234_5678), false)] {
+        let mut torn = Torn::new(TO_ANOTHER_LIST);
+        let (first, second) = (torn.first, torn.second);
+        let m = &mut torn.state.machine;
+        // A walk: mov r10,[rax]; mov esi,[rax+10h]; ret
+        m.put(torn.state.fault_ip, b"\x4C\x8B\x10\x8B\x70\x10\xC3");
+        m.put_u64(first, other.unwrap_or(second));
+        m.put_u64(first + 8, nowhere);
+        // rax, rcx: no register leads to the table.
+        m.put_u64(torn.state.trap_frame + 0x30, nowhere);
+        m.put_u64(torn.state.trap_frame + 0x38, 0);
+        m.put_u64(torn.state.trap_frame + 0xD0, nowhere);
+        torn.state.header.parameters = [nowhere, 2, 0, torn.state.fault_ip];
+        torn.state.refresh();
+        let got = torn.report(&Engine::default());
+        let found = ids(&got).contains(&"memory.overwritten-entry".to_owned());
+        assert_eq!(found, expected, "{got:#}");
+        if expected {
+            let detail = detail(&got, "overwritten-entry");
+            assert!(detail.contains(&format!("{first:#x}")), "{detail}");
+        }
+    }
 }

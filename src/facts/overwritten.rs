@@ -1,0 +1,178 @@
+//! Forwarding entries that somebody wrote over: their timer link holds what no entry, no list head and no
+//! removal leaves there.
+//!
+//! They are found on the lists of their table; where its heads cannot be read, by the pointer that led the
+//! fault astray. Source of the distinction: `docs/kb943650.md`.
+
+use crate::bytes::Gva;
+use crate::kernel::locks::{self, FORWARDING, TIMERS};
+use crate::kernel::pool::PoolBlock;
+use crate::memory::Absent;
+
+use super::findings::Scene;
+use super::removal::Removal;
+use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
+use super::{FaultFacts, Finding};
+
+/// Bytes from an entry's link in which a walk reads.
+const LINK_FIELDS: u64 = 0x20;
+/// Below this, values are counts and flags rather than pointers.
+const SMALL: u64 = 0x1_0000;
+
+/// An entry that somebody wrote over: of the table's lists, else of the pool around the `sets` and what the
+/// registers point to.
+pub(super) fn overwritten(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    linked: &Linked,
+    sets: &[u64],
+    removal: Option<&Removal>,
+) -> Option<Finding> {
+    match linked.offset {
+        Some(offset) => on_list(scene, fault, (linked, offset), removal),
+        None => in_pool(scene, fault, sets),
+    }
+}
+
+/// True when the fault's address is what an access through a null link gives.
+pub(super) fn through_null(fault: &FaultFacts) -> bool {
+    fault.address.is_some_and(|at| at < LINK_FIELDS)
+}
+
+/// An entry that its table's lists still hold, with a link that no entry, no list head and no removal
+/// leaves there: the one that led the fault astray where there is one, else any.
+fn on_list(
+    scene: &Scene<'_>,
+    fault: &FaultFacts,
+    (linked, offset): (&Linked, u64),
+    removal: Option<&Removal>,
+) -> Option<Finding> {
+    let foreign_null = removal.filter(|removal| !removal.leaves_null());
+    let address = fault.address;
+    let mut entries: Vec<u64> = linked
+        .forward
+        .iter()
+        .chain(&linked.backward)
+        .map(|(to, _)| *to)
+        .filter(|at| forwarding_offset(scene, *at) == Some(offset))
+        .collect();
+    entries.sort_unstable();
+    entries.dedup();
+    let read = |value: u64| match value {
+        0 => through_null(fault),
+        _ => {
+            address.is_some_and(|read| read.checked_sub(value).is_some_and(|by| by < LINK_FIELDS))
+                || fault.registers.iter().any(|(_, held)| *held == value)
+        }
+    };
+    let bad = |value: &u64| match *value {
+        0 => foreign_null.is_some(),
+        value => leads_nowhere(scene, value) && !linked.is_place(scene, value),
+    };
+    let overwritten = entries.into_iter().filter_map(|at| {
+        let links = [link(scene, at, false)?, link(scene, at, true)?];
+        let bad = links.into_iter().find(bad)?;
+        Some((at, bad, read(bad)))
+    });
+    let mut overwritten: Vec<_> = overwritten.collect();
+    // The first of those that the fault met, else the first.
+    overwritten.sort_by_key(|(_, _, met)| !met);
+    overwritten.first().map(|(at, bad, met)| {
+        let what = match (bad, foreign_null) {
+            (0, Some(removal)) => format!("a null pointer, and {}", removal.habit()),
+            _ => format!("{bad:#x}, where nothing is"),
+        };
+        let whose = if *met { "" } else { "; the fault was at another one" };
+        Finding {
+            kind: "overwritten-entry".to_owned(),
+            address: Some(*at),
+            tag: Some(FORWARDING.to_string()),
+            detail: format!(
+                "the forwarding entry's timer link at {at:#x} is still on its list and holds {what}{whose}"
+            ),
+        }
+    })
+}
+
+/// True when nothing can have been at an address: it is no kernel address, or its page is not mapped.
+fn leads_nowhere(scene: &Scene<'_>, at: u64) -> bool {
+    let width = scene.machine.pointer_width();
+    !locks::is_kernel(at, scene.machine)
+        || matches!(
+            scene.memory.read_pointer(Gva(at), width),
+            Err(Absent::NotMapped | Absent::NonCanonical)
+        )
+}
+
+/// The forwarding entry that holds the pointer to nowhere which the fault went through, beside one that is in
+/// order: half of a list entry.
+fn in_pool(scene: &Scene<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Finding> {
+    let bad: Vec<u64> = went_through(fault)
+        .filter(|value| *value >= SMALL && leads_nowhere(scene, *value))
+        .collect();
+    if bad.is_empty() {
+        return None;
+    }
+    let registers = fault.registers.iter().map(|(_, value)| *value);
+    let forwarding = registers.filter(|at| forwarding_offset(scene, *at).is_some());
+    let mut around: Vec<u64> = sets.iter().copied().chain(forwarding).collect();
+    around.sort_unstable();
+    // What lies in one stretch of pool is looked at once.
+    around.dedup_by_key(|at| *at >> 17);
+    let mut entries = around
+        .into_iter()
+        .flat_map(|at| blocks_near(scene, at))
+        .filter(|block| block.tag == FORWARDING);
+    let (at, value) = entries.find_map(|block| half_link(scene, &block, &bad))?;
+    Some(Finding {
+        kind: "overwritten-entry".to_owned(),
+        address: Some(at),
+        tag: Some(FORWARDING.to_string()),
+        detail: format!(
+            "the forwarding entry's timer link at {at:#x} holds {value:#x}, where nothing is and the fault went"
+        ),
+    })
+}
+
+/// Registers that the faulting access went through: near its address; where no address is reported, those
+/// that the instruction names.
+fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
+    let text = fault.instruction.as_deref().unwrap_or_default();
+    let named = move |name: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == name)
+    };
+    let registers = fault.registers.iter();
+    registers
+        .filter(move |(name, value)| match fault.address {
+            Some(at) => at.checked_sub(*value).is_some_and(|by| by < LINK_FIELDS),
+            None => named(name),
+        })
+        .map(|(_, value)| *value)
+}
+
+/// Where a block holds a link one half of which is `bad` and the other leads to a table or to another
+/// forwarding entry at the same offset.
+fn half_link(scene: &Scene<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
+    let width = scene.machine.pointer_width() as u64;
+    let end = block.header.saturating_add(block.size);
+    let words = locks::words_on(scene.memory, (block.body, end), scene.machine);
+    words.windows(2).find_map(|pair| {
+        let [(at, first), (next, second)] = pair else {
+            return None;
+        };
+        let in_order = |value: u64| {
+            let table = scene
+                .block(value)
+                .is_some_and(|b| b.allocated && b.tag == TIMERS);
+            table || forwarding_offset(scene, value) == Some(at.saturating_sub(block.body))
+        };
+        let adjacent = *next == at.saturating_add(width);
+        let value = match (bad.contains(first), bad.contains(second)) {
+            (true, false) if in_order(*second) => first,
+            (false, true) if in_order(*first) => second,
+            _ => return None,
+        };
+        adjacent.then_some((*at, *value))
+    })
+}

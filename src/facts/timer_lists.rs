@@ -1,0 +1,194 @@
+//! The lists of timer tables: which entries they lead to, from their heads on, both ways.
+//!
+//! Where a table is comes from sets and registers; which block is a forwarding entry, and at which offset
+//! of it the timer's link lies, from pool tags and from most entries of the lists themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bytes::Gva;
+use crate::kernel::locks::{self, FORWARDING, TIMERS};
+use crate::kernel::pool::{self, PoolBlock};
+
+use super::findings::Scene;
+
+/// Bytes of a page.
+const PAGE: u64 = 0x1000;
+/// Pages before and after an address in which other entries are looked for.
+const NEAR_PAGES: u64 = 48;
+/// Words of a timer table's block that are taken for list heads.
+const MOST_HEADS: usize = 4096;
+/// Entries of all lists of a table that are walked.
+const MOST_ENTRIES: usize = 0x1_0000;
+/// Pages of a table that is a large allocation.
+const MOST_TABLE_PAGES: u64 = 16;
+
+/// What leads to the entries of a table's lists.
+pub(super) struct Linked {
+    /// (entry, where its list's forward walk comes from or leads).
+    pub forward: Vec<(u64, u64)>,
+    pub backward: Vec<(u64, u64)>,
+    /// Both again, backward ones marked: where a walk has been already.
+    walked: BTreeSet<(bool, u64, u64)>,
+    /// Offset of the link in the blocks of forwarding entries: the one most entries have. An entry
+    /// that another table's list leads to by mistake must not decide it.
+    pub offset: Option<u64>,
+    /// Tables whose lists lead to forwarding entries.
+    pub forwarding: Vec<u64>,
+    /// First address of each table's memory and the one past it.
+    tables: Vec<(u64, u64)>,
+}
+
+impl Linked {
+    /// A list head of a table, or the timer link of an entry: where an entry may lead to that nobody
+    /// wrote over, even if another processor has since changed what lies there.
+    pub fn is_place(&self, scene: &Scene<'_>, at: u64) -> bool {
+        let head = |(low, high): &(u64, u64)| (*low..*high).contains(&at);
+        let entry = || self.offset.is_some() && forwarding_offset(scene, at) == self.offset;
+        self.tables.iter().any(head) || entry()
+    }
+}
+
+/// The timer table whose block an address lies in.
+pub(super) fn table_block(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    let block = scene.block(at)?;
+    (block.allocated && block.tag == TIMERS).then_some(block.body)
+}
+
+/// The first page of the table around an address that lies in no pool block: the lists' heads go on from
+/// page to page.
+pub(super) fn large_table(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    let page = at & !(PAGE - 1);
+    // A page of stack can point to entries too: only one with empty lists is a table's.
+    let heads = |page: u64| {
+        scene.block(page).is_none() && locks::holds_empty_lists(scene.memory, page, scene.machine)
+    };
+    if !locks::is_kernel(at, scene.machine) || scene.block(at).is_some() {
+        return None;
+    }
+    if at == page && holds_lists(scene, page) {
+        return Some(page);
+    }
+    (0..MOST_TABLE_PAGES)
+        .map_while(|n| page.checked_sub(n * PAGE))
+        .take_while(|page| heads(*page))
+        .last()
+}
+
+fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {
+    let block_of = |at: u64| scene.block(at);
+    locks::holds_lists(scene.memory, page, scene.machine, &block_of, scene.budget)
+}
+
+/// One of the two links of an entry or a head.
+pub(super) fn link(scene: &Scene<'_>, at: u64, second: bool) -> Option<u64> {
+    let width = scene.machine.pointer_width();
+    let at = at.checked_add(if second { width as u64 } else { 0 })?;
+    scene.memory.read_pointer(Gva(at), width).ok()
+}
+
+/// Walks the lists whose heads lie in the tables, both ways.
+pub(super) fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
+    let mut linked = Linked {
+        forward: Vec::new(),
+        backward: Vec::new(),
+        walked: BTreeSet::new(),
+        offset: None,
+        forwarding: Vec::new(),
+        tables: Vec::new(),
+    };
+    let mut offsets: BTreeMap<u64, usize> = BTreeMap::new();
+    for table in tables {
+        let Some(range) = extent(scene, *table) else {
+            continue;
+        };
+        linked.tables.push(range);
+        let before = linked.forward.len();
+        heads(scene, range, &mut linked);
+        let entries = linked.forward.get(before..).unwrap_or_default().iter();
+        let mut found = false;
+        for offset in entries.filter_map(|(to, _)| forwarding_offset(scene, *to)) {
+            *offsets.entry(offset).or_default() += 1;
+            found = true;
+        }
+        if found {
+            linked.forwarding.push(*table);
+        }
+    }
+    let most = offsets.into_iter().max_by_key(|(_, count)| *count);
+    linked.offset = most.map(|(offset, _)| offset);
+    linked
+}
+
+/// First address of a table's memory and the one past it: its block, or as many pages of list heads as
+/// follow each other.
+fn extent(scene: &Scene<'_>, table: u64) -> Option<(u64, u64)> {
+    if let Some(block) = scene.block(table) {
+        return Some((block.body, block.header.saturating_add(block.size)));
+    }
+    let page = |n: u64| table.checked_add(n * PAGE);
+    let pages = (0..MOST_TABLE_PAGES)
+        .take_while(|n| page(*n).is_some_and(|at| holds_lists(scene, at)))
+        .count() as u64;
+    (pages > 0).then(|| Some((table, page(pages)?)))?
+}
+
+/// Walks the lists whose heads lie in a range.
+fn heads(scene: &Scene<'_>, range: (u64, u64), linked: &mut Linked) {
+    let width = scene.machine.pointer_width() as u64;
+    let words = locks::words_on(scene.memory, range, scene.machine);
+    for (at, value) in words.into_iter().take(MOST_HEADS) {
+        let inside = |address: u64| (range.0..range.1).contains(&address);
+        let pair = link(scene, at, true);
+        // A head: two kernel pointers, not into the table itself unless the list is empty.
+        let pointers = locks::is_kernel(value, scene.machine)
+            && pair.is_some_and(|p| locks::is_kernel(p, scene.machine));
+        if !pointers || value % width != 0 || inside(value) {
+            continue;
+        }
+        walk(scene, at, false, linked);
+        walk(scene, at, true, linked);
+    }
+}
+
+/// The offset of an address in the allocated block of a forwarding entry.
+pub(super) fn forwarding_offset(scene: &Scene<'_>, at: u64) -> Option<u64> {
+    scene
+        .block(at)
+        .filter(|block| block.allocated && block.tag == FORWARDING)
+        .and_then(|block| block.offset(at))
+}
+
+fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
+    let mut from = head;
+    for _ in 0..MOST_ENTRIES {
+        let Some(to) = link(scene, from, backward) else {
+            return;
+        };
+        let seen = match backward {
+            true => &mut linked.backward,
+            false => &mut linked.forward,
+        };
+        if to == head
+            || !locks::is_kernel(to, scene.machine)
+            || seen.len() >= MOST_ENTRIES
+            || !linked.walked.insert((backward, to, from))
+            || scene.budget.spend(1).is_err()
+        {
+            return;
+        }
+        seen.push((to, from));
+        from = to;
+    }
+}
+
+/// The allocated pool blocks in the pages around an address, as far as the budget goes.
+pub(super) fn blocks_near(scene: &Scene<'_>, at: u64) -> Vec<PoolBlock> {
+    let first = (at & !(PAGE - 1)).saturating_sub(NEAR_PAGES * PAGE);
+    let pages = (0..=2 * NEAR_PAGES).filter_map(|n| first.checked_add(n * PAGE));
+    pages
+        .take_while(|_| scene.budget.spend(1).is_ok())
+        .filter_map(|page| pool::blocks_of_page(scene.memory, page, scene.machine, scene.build))
+        .flatten()
+        .filter(|block| block.allocated)
+        .collect()
+}
