@@ -142,3 +142,33 @@ fn forks_without_end_stop_at_the_limit() {
         "too many paths"
     );
 }
+
+#[test]
+fn any_bytes_are_read_within_the_limits() {
+    let mut seed = 0x9E37_79B9_7F4A_7C15u64;
+    for round in 0..4000 {
+        let mut code: Vec<u8> = std::iter::repeat_with(|| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed >> 32) as u8
+        })
+        .take(96)
+        .collect();
+        // Every other one starts as a removal does.
+        if round % 2 == 0 {
+            code.splice(
+                ..14,
+                *b"\x48\x8B\x02\x48\x8B\x4A\x08\x48\x89\x01\x48\x89\x48\x08",
+            );
+        }
+        let code: &'static [u8] = code.leak();
+        for bits in [32, 64] {
+            let budget = Budget::default();
+            let before = budget.steps_left();
+            left_behind(&Bytes(bits, code), START, &budget);
+            let most = (MOST_PATHS as u64 + 1) * u64::from(MOST_STEPS);
+            assert!(before - budget.steps_left() <= most, "{code:X?}");
+        }
+    }
+}
