@@ -171,6 +171,30 @@ fn a_trap_frame_on_the_chain_is_crossed_with_all_its_registers() {
 }
 
 #[test]
+fn a_handler_is_found_below_its_trap_frame_under_the_arguments_it_gave() {
+    // A has no frame of its own: the frame pointer is the handler's, which leads to the trap frame.
+    for arguments in 0..=4 {
+        let trap = STACK + 4 + arguments * 4;
+        let mut words = vec![NT + 0x1020];
+        words.extend(std::iter::repeat_n(0x1234, arguments as usize));
+        let fake = fake(driver())
+            .words(STACK, &words)
+            .words(STACK + 0x100, &[0, 0]);
+        let fake = trap_frame(fake, trap, DRIVER + 0x1210, STACK + 0x100, false);
+        let walk = fake.walk(&start(DRIVER + 0x1010, STACK, trap));
+        assert_eq!(
+            fake.show(&walk),
+            [
+                "A context",
+                "KiTrap0E frame-pointer",
+                "C trap-frame exception"
+            ],
+            "{arguments} arguments"
+        );
+    }
+}
+
+#[test]
 fn a_walk_ends_where_user_mode_called_the_kernel() {
     let trap = STACK + 0x40;
     let mut fake = fake(driver()).words(STACK + 0x20, &[trap, NT + 0x1320]);

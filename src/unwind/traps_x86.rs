@@ -13,6 +13,9 @@ use super::scan::{self, Confirmed};
 use super::walk::{Outward, Walker};
 use super::walk_x86::continues_chain;
 
+/// Arguments that a trap handler gives to what it calls, in words.
+const MOST_ARGUMENTS: u64 = 4;
+
 /// Crosses the trap frame at `at`, if there is one.
 pub(super) fn cross(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
     let registers = trap_frame_at(walker, at)?;
@@ -85,21 +88,36 @@ pub(super) fn stale_trap_frame(walker: &Walker<'_>, at: u64) -> Option<Confirmed
 }
 
 /// The trap handler itself, when `from` is a function without a frame of its own that the handler
-/// called: its return address lies right below the trap frame at `at`.
+/// called: its return address lies right below the trap frame at `at`, or below the arguments it was given.
 pub(super) fn handler_between(walker: &Walker<'_>, from: &Registers, at: u64) -> Option<Outward> {
-    let slot = at.checked_sub(4).filter(|slot| Some(*slot) >= from.sp())?;
-    let back = walker.word(slot, Machine::X86).ok()?;
-    let confirmed = scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
-    let file = walker.code.module_name(walker.code.module_at(back)?)?;
+    // What lies below the handler's own frame is its locals, not arguments.
+    let arguments = match from.ip().is_some_and(|ip| in_kernel(walker, ip)) {
+        true => 0,
+        false => MOST_ARGUMENTS,
+    };
+    let slots = (0..=arguments).map_while(|n| at.checked_sub(4 * (n + 1)));
+    let found = slots
+        .take_while(|slot| Some(*slot) >= from.sp())
+        .find_map(|slot| {
+            let back = walker.word(slot, Machine::X86).ok()?;
+            let confirmed = scan::looks_like_return(walker.code, Machine::X86, back, slot)?;
+            in_kernel(walker, back).then_some((back, confirmed))
+        });
+    let (back, confirmed) = found?;
+    let mut registers = Registers::new(Machine::X86);
+    registers.set_ip(back);
+    registers.set_sp(at);
+    registers.set(r::EBP, at);
     let trust = match confirmed {
         Confirmed::Call => Trust::FramePointer,
         Confirmed::Place => Trust::Scan,
     };
-    names::is_kernel(&file).then(|| {
-        let mut registers = Registers::new(Machine::X86);
-        registers.set_ip(back);
-        registers.set_sp(at);
-        registers.set(r::EBP, at);
-        Outward::new(registers, trust)
-    })
+    Some(Outward::new(registers, trust))
+}
+
+/// True for an address in the kernel's image.
+fn in_kernel(walker: &Walker<'_>, at: u64) -> bool {
+    let module = walker.code.module_at(at);
+    let file = module.and_then(|module| walker.code.module_name(module));
+    file.is_some_and(|file| names::is_kernel(&file))
 }
