@@ -27,7 +27,7 @@ fn machines(summaries: &[Value]) -> Vec<Value> {
     let mut fleet = Fleet::default();
     for summary in summaries {
         let summary: Summary = serde_json::from_value(summary.clone()).unwrap();
-        fleet.add(&summary);
+        fleet.add(summary);
     }
     fleet.records().map(|record| json!(record)).collect()
 }

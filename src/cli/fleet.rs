@@ -124,7 +124,7 @@ impl SelectArgs {
     ///
     /// # Errors
     /// A line for a person.
-    pub fn each(&self, mut take: impl FnMut(&Summary)) -> Result<(), String> {
+    pub fn each(&self, mut take: impl FnMut(Summary)) -> Result<(), String> {
         let failed =
             |error: StoreError| format!("--db: {}: {error}", visible(&self.db.to_string_lossy()));
         let store = Store::open(&self.db).map_err(failed)?;
@@ -132,7 +132,7 @@ impl SelectArgs {
             .each_summary::<StoreError>(|summary| {
                 let time = summary.dump.as_ref().and_then(|d| d.crash_time.as_ref());
                 if self.since.is_none() || time >= self.since.as_ref() {
-                    take(&summary);
+                    take(summary);
                 }
                 Ok(())
             })
@@ -231,7 +231,7 @@ fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut buckets = Buckets::default();
     let read = args.select.each(|summary| {
         if summary.verdict().is_some_and(|v| args.select.wants(v)) {
-            buckets.add(summary);
+            buckets.add(&summary);
         }
     });
     if let Err(message) = read {

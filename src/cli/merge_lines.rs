@@ -99,7 +99,7 @@ fn index(
             ("report", Some(source)) => {
                 // A skipped file's record counts for no machine.
                 if let Ok(summary) = serde_json::from_str::<Summary>(&line) {
-                    fleet.add(&summary);
+                    fleet.add(summary);
                 }
                 places.push(Place {
                     key: key(source),

@@ -10,7 +10,6 @@ use crate::fleet::template::Template;
 use crate::fleet::ticket::{Target, Ticket};
 use crate::knowledge::hotfix::KB943650;
 use crate::report::json;
-use crate::report::summary::Summary;
 use crate::verdict::Verdict;
 
 use super::fleet::SelectArgs;
@@ -135,9 +134,9 @@ impl TicketArgs {
             }
             Per::Bucket => {
                 let mut buckets = Buckets::default();
-                self.select.each(|summary: &Summary| {
+                self.select.each(|summary| {
                     if summary.verdict().is_some_and(|verdict| self.wants(verdict)) {
-                        buckets.add(summary);
+                        buckets.add(&summary);
                     }
                 })?;
                 for row in buckets.rows() {

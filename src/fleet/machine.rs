@@ -25,7 +25,7 @@ use crate::verdict::{Applicability, MatchStatus, verdict};
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
     /// By name in upper case: Windows compares computer names so.
-    machines: BTreeMap<String, RollUp>,
+    machines: BTreeMap<String, Dumps>,
     inventory: Arc<Inventory>,
 }
 
@@ -39,29 +39,29 @@ impl Fleet {
     }
 
     /// Counts one dump; one without a machine, or that was not analysed, counts for none.
-    pub fn add(&mut self, summary: &Summary) {
-        let (Some(machine), Some(member)) = (&summary.machine, Member::of(summary)) else {
+    pub fn add(&mut self, summary: Summary) {
+        let Some((machine, member)) = Member::of(summary) else {
             return;
         };
-        let roll_up = self.machines.entry(machine_key(&machine.name)).or_default();
+        let dumps = self.machines.entry(machine_key(&machine)).or_default();
         // Of several spellings one is shown, always the same.
-        if roll_up.name.is_empty() || machine.name < roll_up.name {
-            roll_up.name.clone_from(&machine.name);
+        if dumps.name.is_empty() || machine < dumps.name {
+            dumps.name = machine;
         }
-        roll_up.members.push(member);
+        dumps.members.push(member);
     }
 
     /// A record for each machine with the key it is sorted by.
     pub(super) fn keyed_records(&self) -> impl Iterator<Item = (String, MachineRecord)> {
         self.machines
             .iter()
-            .map(|(key, roll_up)| (key.clone(), roll_up.record(&self.inventory)))
+            .map(|(key, dumps)| (key.clone(), dumps.roll_up().record(&self.inventory)))
     }
 
     /// The record of one machine, which is forgotten.
     pub(super) fn take(&mut self, key: &str) -> Option<MachineRecord> {
-        let roll_up = self.machines.remove(key)?;
-        Some(roll_up.record(&self.inventory))
+        let dumps = self.machines.remove(key)?;
+        Some(dumps.roll_up().record(&self.inventory))
     }
 
     /// How many machines there are.
@@ -82,19 +82,19 @@ impl Fleet {
 
     /// The machines, those joined that are one: a name that only a dump's place gave is that of the
     /// machine whose own name another dump of the very same crash holds.
-    fn merged(&self) -> BTreeMap<&str, RollUp> {
-        let guessed = |roll_up: &RollUp| roll_up.members.iter().all(|member| !member.named);
+    fn merged(&self) -> BTreeMap<&str, RollUp<'_>> {
+        let guessed = |dumps: &Dumps| dumps.members.iter().all(|member| !member.named);
         let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (key, roll_up) in self.machines.iter().filter(|(_, own)| !guessed(own)) {
-            for member in &roll_up.members {
+        for (key, dumps) in self.machines.iter().filter(|(_, own)| !guessed(own)) {
+            for member in &dumps.members {
                 owners.entry(&member.crash).or_default().insert(key);
             }
         }
-        let mut merged: BTreeMap<&str, RollUp> = BTreeMap::new();
-        for (key, roll_up) in &self.machines {
-            let named: BTreeSet<&str> = match guessed(roll_up) {
+        let mut merged: BTreeMap<&str, RollUp<'_>> = BTreeMap::new();
+        for (key, dumps) in &self.machines {
+            let named: BTreeSet<&str> = match guessed(dumps) {
                 true => {
-                    let crashes = roll_up.members.iter().map(|member| member.crash.as_str());
+                    let crashes = dumps.members.iter().map(|member| member.crash.as_str());
                     crashes
                         .filter_map(|crash| owners.get(crash))
                         .flatten()
@@ -110,12 +110,9 @@ impl Fleet {
             };
             let into = merged.entry(owner).or_default();
             if owner == key || into.name.is_empty() {
-                into.name = self
-                    .machines
-                    .get(owner)
-                    .map_or_else(String::new, |own| own.name.clone());
+                into.name = self.machines.get(owner).map_or("", |own| &own.name);
             }
-            into.members.extend(roll_up.members.iter().cloned());
+            into.members.extend(&dumps.members);
         }
         merged
     }
@@ -126,16 +123,33 @@ pub(super) fn machine_key(name: &str) -> String {
     name.to_uppercase()
 }
 
-/// The dumps of one machine.
+/// The dumps counted under one name.
 #[derive(Clone, Debug, Default)]
-struct RollUp {
+struct Dumps {
     name: String,
     members: Vec<Member>,
 }
 
-impl RollUp {
-    fn record(&self, inventory: &Inventory) -> MachineRecord {
-        let mut members: Vec<&Member> = self.members.iter().collect();
+impl Dumps {
+    /// The machine, when no other has dumps of it.
+    fn roll_up(&self) -> RollUp<'_> {
+        RollUp {
+            name: &self.name,
+            members: self.members.iter().collect(),
+        }
+    }
+}
+
+/// The dumps of one machine.
+#[derive(Default)]
+struct RollUp<'a> {
+    name: &'a str,
+    members: Vec<&'a Member>,
+}
+
+impl RollUp<'_> {
+    fn record(self, inventory: &Inventory) -> MachineRecord {
+        let mut members = self.members;
         members.sort_by(|a, b| (&a.time, &a.path).cmp(&(&b.time, &b.path)));
         let known = crash::known(&members);
         let crashes = crash::crashes(&members, &known);
@@ -147,7 +161,7 @@ impl RollUp {
         let times = || members.iter().filter_map(|m| m.time.clone());
         let mut versions = versions(&members);
         let last_build = members.iter().rev().find_map(|member| member.build);
-        let listed = listed(inventory, &self.name, times().max(), last_build, &versions);
+        let listed = listed(inventory, self.name, times().max(), last_build, &versions);
         for file in &listed {
             versions.retain(|known| known.file != file.file);
             versions.push(file.clone());
@@ -160,7 +174,7 @@ impl RollUp {
         MachineRecord {
             record_type: RecordKind::Machine,
             schema_version: SCHEMA_VERSION.to_owned(),
-            machine: self.name.clone(),
+            machine: self.name.to_owned(),
             dumps: DumpCount {
                 count: members.len() as u64,
                 crashes: crashes.len() as u64,

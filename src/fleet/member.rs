@@ -39,51 +39,44 @@ pub(super) struct File {
 }
 
 impl Member {
-    pub fn of(summary: &Summary) -> Option<Member> {
-        let answers = summary.hotfix.iter().chain(&summary.other_articles);
+    /// The machine's name and what counts of the dump; `None` for one without a machine, or that was not
+    /// analysed.
+    pub fn of(summary: Summary) -> Option<(String, Member)> {
+        let machine = summary.machine?;
         // With --kb another article may be the main one.
-        let hotfix = answers
-            .into_iter()
-            .find(|answer| answer.kb == KB943650.kb)?;
-        let path = summary.source.path.clone();
-        Some(Member {
-            crash: summary.crash_id.clone().unwrap_or_else(|| path.clone()),
+        let mut answers = summary.hotfix.into_iter().chain(summary.other_articles);
+        let hotfix = answers.find(|answer| answer.kb == KB943650.kb)?;
+        let path = summary.source.path;
+        let (format, time) = summary
+            .dump
+            .map_or((String::new(), None), |dump| (dump.format, dump.crash_time));
+        let (build, forwarding) = summary.system.map_or_else(Default::default, |system| {
+            (system.build, system.multicast_forwarding)
+        });
+        let member = Member {
+            crash: summary.crash_id.unwrap_or_else(|| path.clone()),
             path,
-            time: summary.dump.as_ref().and_then(|d| d.crash_time.clone()),
-            code: summary
-                .bugcheck
-                .as_ref()
-                .map(|b| (b.code.clone(), b.name.clone())),
-            build: summary.system.as_ref().and_then(|s| s.build),
+            time,
+            code: summary.bugcheck.map(|b| (b.code, b.name)),
+            build,
             status: hotfix.matching.status,
             evidence: hotfix
                 .matching
                 .evidence
-                .iter()
-                .map(|e| (e.id.clone(), e.supports, e.strength, e.summary.clone()))
+                .into_iter()
+                .map(|e| (e.id, e.supports, e.strength, e.summary))
                 .collect(),
-            applicability: hotfix.applicability.clone(),
-            files: summary.modules.iter().filter_map(File::of).collect(),
+            applicability: hotfix.applicability,
+            files: summary.modules.into_iter().filter_map(File::of).collect(),
             module: summary
                 .fault
-                .as_ref()
-                .and_then(|fault| fault.location.as_ref())
-                .and_then(|location| location.module.as_deref())
-                .map(str::to_ascii_lowercase),
-            user_mode: summary
-                .dump
-                .as_ref()
-                .is_some_and(|dump| dump.format == "user-minidump"),
-            named: summary
-                .machine
-                .as_ref()
-                .is_some_and(|machine| matches!(machine.source.as_str(), "dump" | "option")),
-            forwarding: summary
-                .system
-                .as_ref()
-                .map(|s| s.multicast_forwarding.clone())
-                .unwrap_or_default(),
-        })
+                .and_then(|fault| fault.location?.module)
+                .map(|module| module.to_ascii_lowercase()),
+            user_mode: format == "user-minidump",
+            named: matches!(machine.source.as_str(), "dump" | "option"),
+            forwarding,
+        };
+        Some((machine.name, member))
     }
 
     /// The file that decides about the hotfix.
@@ -93,14 +86,15 @@ impl Member {
 }
 
 impl File {
-    pub fn of(module: &Module) -> Option<File> {
+    pub fn of(module: Module) -> Option<File> {
+        let mut name = module.name?;
+        name.make_ascii_lowercase();
         Some(File {
-            name: module.name.as_ref()?.to_ascii_lowercase(),
-            identity: (module.time_date_stamp.0.clone(), module.size),
+            name,
+            identity: (module.time_date_stamp.0, module.size),
             version: module
                 .version
-                .clone()
-                .map(|version| (version, module.version_source.clone())),
+                .map(|version| (version, module.version_source)),
         })
     }
 }

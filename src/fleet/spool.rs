@@ -48,11 +48,11 @@ impl Machines {
     ///
     /// # Errors
     /// Those of the temporary file.
-    pub fn add(&mut self, summary: &Summary) -> io::Result<()> {
+    pub fn add(&mut self, summary: Summary) -> io::Result<()> {
         self.add_beyond(summary, HELD)
     }
 
-    fn add_beyond(&mut self, summary: &Summary, held: u64) -> io::Result<()> {
+    fn add_beyond(&mut self, summary: Summary, held: u64) -> io::Result<()> {
         let Some(machine) = &summary.machine else {
             return Ok(());
         };
@@ -69,7 +69,7 @@ impl Machines {
                 places: BTreeMap::new(),
             }),
         };
-        spool.push(machine_key(&machine.name), summary)
+        spool.push(machine_key(&machine.name), &summary)
     }
 
     /// Gives each machine's record, by name.
@@ -85,7 +85,7 @@ impl Machines {
         let mut records: Vec<(String, MachineRecord)> = Vec::new();
         for (machine, places) in &spool.places {
             for place in places {
-                fleet.add(&read(spool.file.get_mut(), *place)?);
+                fleet.add(read(spool.file.get_mut(), *place)?);
             }
             records.extend(fleet.take(machine).map(|record| (machine.clone(), record)));
         }
@@ -158,7 +158,7 @@ mod tests {
         let records = |held: u64| {
             let mut machines = Machines::default();
             for summary in &all {
-                machines.add_beyond(summary, held).unwrap();
+                machines.add_beyond(summary.clone(), held).unwrap();
             }
             machines.into_records().unwrap()
         };

@@ -192,8 +192,8 @@ mod tests {
             assert_eq!(outline.error, summary.error);
             assert_eq!(outline.crash_id, summary.crash_id);
             assert_eq!(outline.bucket, summary.bucket);
-            all.add(summary).unwrap();
-            read.add(&outline).unwrap();
+            all.add(summary.clone()).unwrap();
+            read.add(outline).unwrap();
         }
         assert_eq!(read.into_records().unwrap(), all.into_records().unwrap());
     }

@@ -139,6 +139,22 @@ impl<'a> ScanSink<'a> {
         Ok(self.machines)
     }
 
+    /// One record of a file, which the store knew already or not: written, told, and counted.
+    fn one_of(&mut self, record: Record, known: bool) -> io::Result<()> {
+        if !(known && self.only_new) {
+            self.record(&record)?;
+        }
+        if let Some(tell) = self.tell.filter(|_| !known)
+            && record.summary.verdict().is_some_and(calls_for_action)
+        {
+            tell(&record.summary);
+        }
+        if let Some(earlier) = self.earlier.as_mut().filter(|_| !known) {
+            earlier.add(record.summary.clone())?;
+        }
+        self.machines.add(record.summary)
+    }
+
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match &mut self.writer {
             Writer::Lines(_) | Writer::Array(..) => self.line(&record.line),
@@ -166,8 +182,8 @@ impl<'a> ScanSink<'a> {
         }
     }
 
-    fn skipped(&mut self, done: &Done, skip: &Skip) -> io::Result<()> {
-        let line = skipped_line(self.tool.clone(), &done.path, skip)?;
+    fn skipped(&mut self, path: &Path, skip: &Skip) -> io::Result<()> {
+        let line = skipped_line(self.tool.clone(), path, skip)?;
         self.line(&line)
     }
 
@@ -224,30 +240,18 @@ impl Sink for ScanSink<'_> {
         {
             keeper.keep(&done)?;
         }
-        match &done.outcome {
+        match done.outcome {
             Outcome::Records(records) => {
                 for record in records {
-                    self.machines.add(&record.summary)?;
-                    if let Some(earlier) = self.earlier.as_mut().filter(|_| !done.known) {
-                        earlier.add(&record.summary)?;
-                    }
-                    if done.known && self.only_new {
-                        continue;
-                    }
-                    self.record(record)?;
-                    if let Some(tell) = self.tell.filter(|_| !done.known)
-                        && record.summary.verdict().is_some_and(calls_for_action)
-                    {
-                        tell(&record.summary);
-                    }
+                    self.one_of(record, done.known)?;
                 }
             }
-            Outcome::Skipped(skip) if self.all_files => self.skipped(&done, skip)?,
+            Outcome::Skipped(skip) if self.all_files => self.skipped(&done.path, &skip)?,
             Outcome::Unreadable(message) => {
                 let line = format!(
                     "kbtriage: {}: {}",
                     visible(&done.path.to_string_lossy()),
-                    visible(message)
+                    visible(&message)
                 );
                 self.bar.hide(|| writeln!(io::stderr(), "{line}"))?;
             }
