@@ -8,7 +8,7 @@ pub mod escape;
 pub mod json;
 mod memory;
 pub mod model;
-mod outline;
+pub mod outline;
 pub mod records;
 pub mod summary;
 pub mod table;
@@ -17,7 +17,6 @@ mod values;
 
 pub use build::{Answer, AnswerOf, Input, build, failed, format_name};
 pub use model::{Report, SCHEMA_VERSION, Status};
-pub use outline::outline;
 pub use values::{
     Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_filetime, unix_from_rfc3339,
 };

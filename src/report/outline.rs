@@ -1,7 +1,10 @@
-//! What counts, tables and machine records need of a stored summary, read from its line without the
-//! rest: an unchanged share's lines are written through as they are. Knows the names of the contract.
+//! What counts, tables and machine records need of a summary, as a few hundred bytes that a store keeps beside
+//! its line: an unchanged share's lines are written through as they are, and reading one took longer than
+//! all else that a rescan does. Not for other programs, nor for other versions of this one.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::model::{
     Bucket, BugCheck, Detail, Dump, ErrorRecord, Location, Module, MulticastForwarding, RecordType,
@@ -10,144 +13,196 @@ use super::model::{
 use super::summary::{MachineName, Summary, SummaryFault, SummaryHotfix};
 use super::values::{Code, Hex};
 
-/// The part of a summary that is read. What is not named here is passed over.
-#[derive(Deserialize)]
-struct Outline {
+/// Version of the form: raised when a field of it changes, one of the contract's structures included.
+const FORM: u8 = 1;
+
+/// The part of a summary that is kept.
+#[derive(Serialize, Deserialize)]
+struct Outline<'a> {
     status: Status,
-    error: Option<ErrorRecord>,
-    source: OutlineSource,
-    machine: Option<MachineName>,
-    crash_id: Option<String>,
-    dump: Option<OutlineDump>,
-    system: Option<OutlineSystem>,
-    bugcheck: Option<OutlineBugCheck>,
-    fault: Option<OutlineFault>,
-    #[serde(default)]
-    modules: Vec<OutlineModule>,
-    bucket: Option<Bucket>,
-    hotfix: Option<SummaryHotfix>,
-    #[serde(default)]
-    other_articles: Vec<SummaryHotfix>,
+    error: Option<Cow<'a, ErrorRecord>>,
+    path: Cow<'a, str>,
+    machine: Option<Cow<'a, MachineName>>,
+    crash_id: Option<Cow<'a, str>>,
+    dump: Option<OutlineDump<'a>>,
+    system: Option<OutlineSystem<'a>>,
+    bugcheck: Option<OutlineBugCheck<'a>>,
+    /// The module of the fault's location.
+    fault_module: Option<Cow<'a, str>>,
+    modules: Vec<OutlineModule<'a>>,
+    bucket: Option<Cow<'a, Bucket>>,
+    hotfix: Option<Cow<'a, SummaryHotfix>>,
+    other_articles: Cow<'a, [SummaryHotfix]>,
 }
 
-#[derive(Deserialize)]
-struct OutlineSource {
-    path: String,
+#[derive(Serialize, Deserialize)]
+struct OutlineDump<'a> {
+    format: Cow<'a, str>,
+    crash_time: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct OutlineDump {
-    format: String,
-    crash_time: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct OutlineSystem {
+#[derive(Serialize, Deserialize)]
+struct OutlineSystem<'a> {
     build: Option<u32>,
-    multicast_forwarding: MulticastForwarding,
+    multicast_forwarding: Cow<'a, MulticastForwarding>,
 }
 
-#[derive(Deserialize)]
-struct OutlineBugCheck {
-    code: Code,
-    name: Option<String>,
+#[derive(Serialize, Deserialize)]
+struct OutlineBugCheck<'a> {
+    code: Cow<'a, Code>,
+    name: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct OutlineFault {
-    location: Option<OutlineLocation>,
-}
-
-#[derive(Deserialize)]
-struct OutlineLocation {
-    module: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct OutlineModule {
-    name: Option<String>,
+#[derive(Serialize, Deserialize)]
+struct OutlineModule<'a> {
+    name: Option<Cow<'a, str>>,
     size: u32,
-    time_date_stamp: Hex,
-    version: Option<String>,
-    version_source: Option<String>,
+    time_date_stamp: Cow<'a, Hex>,
+    version: Option<Cow<'a, str>>,
+    version_source: Option<Cow<'a, str>>,
 }
 
-/// A summary of what the `line` of one says, with nothing in the fields that only readers of the line
-/// need: the tool, notes, the stack, registers, parameters, findings. Not to be written or judged.
-///
-/// # Errors
-/// A line that is no summary.
-pub fn outline(line: &str) -> serde_json::Result<Summary> {
-    let outline: Outline = serde_json::from_str(line)?;
-    Ok(Summary {
-        record_type: RecordType::Report,
-        schema_version: String::new(),
-        detail: Detail::Summary,
-        tool: Tool {
-            name: String::new(),
-            version: String::new(),
-            knowledge: String::new(),
-            options: ToolOptions {
-                offline: true,
-                symbols: false,
-                deep: false,
-            },
-        },
-        status: outline.status,
-        error: outline.error,
-        notes: Vec::new(),
-        source: Source {
-            path: outline.source.path,
-            ..Source::default()
-        },
-        machine: outline.machine,
-        crash_id: outline.crash_id,
-        dump: outline.dump.map(|dump| Dump {
-            format: dump.format,
-            crash_time: dump.crash_time,
-            ..Dump::default()
-        }),
-        system: outline.system.map(|system| System {
-            build: system.build,
-            multicast_forwarding: system.multicast_forwarding,
-            ..System::default()
-        }),
-        process: None,
-        bugcheck: outline.bugcheck.map(|bugcheck| BugCheck {
-            code: bugcheck.code,
-            name: bugcheck.name,
-            ..BugCheck::default()
-        }),
-        exception: None,
-        fault: outline.fault.map(|fault| SummaryFault {
-            location: fault.location.map(|location| Location {
-                module: location.module,
-                ..Location::default()
+/// The outline of `summary` as bytes: the version of the form, and the fields in Postcard's notation.
+pub fn pack(summary: &Summary) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    out.push(FORM);
+    // Plain structures of text and numbers always have a form; nothing at all would be read as no outline.
+    postcard::to_extend(&Outline::of(summary), out).unwrap_or_default()
+}
+
+/// The summary that `packed` was made from, with nothing in the fields that only readers of the line need: the
+/// tool, notes, the stack, registers, parameters, findings. Not to be written or judged.
+/// `None` for bytes of another form.
+pub fn unpack(packed: &[u8]) -> Option<Summary> {
+    let fields = packed.strip_prefix(&[FORM])?;
+    let outline: Outline<'_> = postcard::from_bytes(fields).ok()?;
+    Some(outline.into_summary())
+}
+
+fn borrowed(text: &Option<String>) -> Option<Cow<'_, str>> {
+    text.as_deref().map(Cow::Borrowed)
+}
+
+fn owned(text: Option<Cow<'_, str>>) -> Option<String> {
+    text.map(Cow::into_owned)
+}
+
+impl<'a> Outline<'a> {
+    fn of(summary: &'a Summary) -> Outline<'a> {
+        Outline {
+            status: summary.status,
+            error: summary.error.as_ref().map(Cow::Borrowed),
+            path: Cow::Borrowed(&summary.source.path),
+            machine: summary.machine.as_ref().map(Cow::Borrowed),
+            crash_id: borrowed(&summary.crash_id),
+            dump: summary.dump.as_ref().map(|dump| OutlineDump {
+                format: Cow::Borrowed(&dump.format),
+                crash_time: borrowed(&dump.crash_time),
             }),
-            ..SummaryFault::default()
-        }),
-        stack: None,
-        memory_findings: Vec::new(),
-        modules: outline.modules.into_iter().map(module).collect(),
-        bucket: outline.bucket,
-        hotfix: outline.hotfix,
-        other_articles: outline.other_articles,
-    })
+            system: summary.system.as_ref().map(|system| OutlineSystem {
+                build: system.build,
+                multicast_forwarding: Cow::Borrowed(&system.multicast_forwarding),
+            }),
+            bugcheck: summary.bugcheck.as_ref().map(|bugcheck| OutlineBugCheck {
+                code: Cow::Borrowed(&bugcheck.code),
+                name: borrowed(&bugcheck.name),
+            }),
+            fault_module: summary
+                .fault
+                .as_ref()
+                .and_then(|fault| borrowed(&fault.location.as_ref()?.module)),
+            modules: summary.modules.iter().map(OutlineModule::of).collect(),
+            bucket: summary.bucket.as_ref().map(Cow::Borrowed),
+            hotfix: summary.hotfix.as_ref().map(Cow::Borrowed),
+            other_articles: Cow::Borrowed(&summary.other_articles),
+        }
+    }
+
+    fn into_summary(self) -> Summary {
+        Summary {
+            record_type: RecordType::Report,
+            schema_version: String::new(),
+            detail: Detail::Summary,
+            tool: Tool {
+                name: String::new(),
+                version: String::new(),
+                knowledge: String::new(),
+                options: ToolOptions {
+                    offline: true,
+                    symbols: false,
+                    deep: false,
+                },
+            },
+            status: self.status,
+            error: self.error.map(Cow::into_owned),
+            notes: Vec::new(),
+            source: Source {
+                path: self.path.into_owned(),
+                ..Source::default()
+            },
+            machine: self.machine.map(Cow::into_owned),
+            crash_id: owned(self.crash_id),
+            dump: self.dump.map(|dump| Dump {
+                format: dump.format.into_owned(),
+                crash_time: owned(dump.crash_time),
+                ..Dump::default()
+            }),
+            system: self.system.map(|system| System {
+                build: system.build,
+                multicast_forwarding: system.multicast_forwarding.into_owned(),
+                ..System::default()
+            }),
+            process: None,
+            bugcheck: self.bugcheck.map(|bugcheck| BugCheck {
+                code: bugcheck.code.into_owned(),
+                name: owned(bugcheck.name),
+                ..BugCheck::default()
+            }),
+            exception: None,
+            fault: self.fault_module.map(|module| SummaryFault {
+                location: Some(Location {
+                    module: Some(module.into_owned()),
+                    ..Location::default()
+                }),
+                ..SummaryFault::default()
+            }),
+            stack: None,
+            memory_findings: Vec::new(),
+            modules: self.modules.into_iter().map(OutlineModule::into).collect(),
+            bucket: self.bucket.map(Cow::into_owned),
+            hotfix: self.hotfix.map(Cow::into_owned),
+            other_articles: self.other_articles.into_owned(),
+        }
+    }
 }
 
-fn module(module: OutlineModule) -> Module {
-    Module {
-        name: module.name,
-        path: None,
-        base: Hex::default(),
-        size: module.size,
-        time_date_stamp: module.time_date_stamp,
-        checksum: None,
-        version: module.version,
-        version_source: module.version_source,
-        branch: None,
-        pdb: None,
-        symbols: String::new(),
+impl<'a> OutlineModule<'a> {
+    fn of(module: &'a Module) -> OutlineModule<'a> {
+        OutlineModule {
+            name: borrowed(&module.name),
+            size: module.size,
+            time_date_stamp: Cow::Borrowed(&module.time_date_stamp),
+            version: borrowed(&module.version),
+            version_source: borrowed(&module.version_source),
+        }
+    }
+}
+
+impl From<OutlineModule<'_>> for Module {
+    fn from(module: OutlineModule<'_>) -> Module {
+        Module {
+            name: owned(module.name),
+            path: None,
+            base: Hex::default(),
+            size: module.size,
+            time_date_stamp: module.time_date_stamp.into_owned(),
+            checksum: None,
+            version: owned(module.version),
+            version_source: owned(module.version_source),
+            branch: None,
+            pdb: None,
+            symbols: String::new(),
+        }
     }
 }
 
@@ -185,8 +240,7 @@ mod tests {
         assert!(whole.len() > 10);
         let (mut all, mut read) = (Machines::default(), Machines::default());
         for summary in &whole {
-            let line = serde_json::to_string(summary).unwrap();
-            let outline = outline(&line).unwrap();
+            let outline = unpack(&pack(summary)).unwrap();
             assert_eq!(outline.verdict(), summary.verdict());
             assert_eq!(outline.status, summary.status);
             assert_eq!(outline.error, summary.error);
@@ -199,8 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_summary_is_an_error() {
-        assert!(outline("{}").is_err());
-        assert!(outline("").is_err());
+    fn what_is_cut_or_of_another_form_is_refused() {
+        let packed = pack(&summaries()[0]);
+        assert!(packed.len() < 4096, "{}", packed.len());
+        for cut in 0..packed.len() {
+            assert!(unpack(&packed[..cut]).is_none(), "{cut}");
+        }
+        let mut other = packed;
+        other[0] = FORM + 1;
+        assert!(unpack(&other).is_none());
+        assert!(unpack(b"{}").is_none());
     }
 }

@@ -284,10 +284,19 @@ pub struct Stored {
 /// What a store holds of a file.
 #[derive(Clone, Debug)]
 pub enum StoredOutcome {
-    /// Summary lines, in the order of an archive's members.
-    Records(Vec<String>),
+    /// Records, in the order of an archive's members.
+    Records(Vec<StoredRecord>),
     /// Why it was skipped.
     Skipped(Skip),
+}
+
+/// One stored record.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// The line of the summary.
+    pub line: String,
+    /// What the outline of the summary holds; `None` when another version of this program wrote it.
+    pub outline: Option<Summary>,
 }
 
 /// Gives each worker its own lookup.

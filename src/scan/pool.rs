@@ -136,7 +136,7 @@ fn work(
             continue;
         }
         slot.set(Some(item.clone()));
-        let done = worker.handle(&item);
+        let done = worker.handle(item);
         slot.set(None);
         if slot.abandoned.load(Ordering::Acquire) {
             return;

@@ -1,6 +1,7 @@
 //! One worker's work on one file: is it known, is it a dump, what do the engine or the archive say.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -9,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::archive::{self, Allowance, ArchiveKind};
 use super::platform::{self, FileStat};
 use super::pulse::{Pulse, Watched};
-use super::{Done, Item, Job, Lookup, Outcome, Record, Skip, Stored, StoredOutcome};
+use super::{Done, Item, Job, Lookup, Outcome, Record, Skip, Stored, StoredOutcome, StoredRecord};
 use crate::bytes::{ReadAt, contained};
 use crate::report::json;
 use crate::report::model::{Detail, Status};
@@ -44,18 +45,28 @@ impl<'a> Worker<'a> {
     }
 
     /// Analyses one file. Whatever goes wrong is part of the result.
-    pub fn handle(&mut self, item: &Item) -> Done {
+    pub fn handle(&mut self, item: Item) -> Done {
         let found = self.pulse.during(|| fs::metadata(&item.path));
         let stat = found.as_ref().ok().map(FileStat::of);
-        let mut done = Done {
+        let (outcome, known) = self.outcome(&item, &found, stat);
+        Done {
             number: item.number,
-            path: item.path.clone(),
-            relative: item.relative.clone(),
+            path: item.path,
+            relative: item.relative,
             stat,
-            outcome: Outcome::Later,
-            known: false,
-        };
-        done.outcome = match (&found, stat) {
+            outcome,
+            known,
+        }
+    }
+
+    /// What becomes of one file, and whether the store holds it just so.
+    fn outcome(
+        &mut self,
+        item: &Item,
+        found: &io::Result<Metadata>,
+        stat: Option<FileStat>,
+    ) -> (Outcome, bool) {
+        let outcome = match (found, stat) {
             (Ok(found), _) if platform::is_offline(found) && !self.job.options.offline_files => {
                 Outcome::Skipped(Skip::new(
                     "offline",
@@ -64,59 +75,60 @@ impl<'a> Worker<'a> {
             }
             (Ok(found), Some(stat)) => {
                 let recent = is_recent(found, self.job);
-                let stored = self
+                let mut stored = self
                     .lookup
                     .as_mut()
                     .filter(|_| !self.job.options.verify)
                     .and_then(|lookup| lookup.find(&item.path));
-                let same = stored.as_ref().filter(|stored| stored.stat == stat);
-                if let Some((outcome, current)) = same.and_then(|s| self.unchanged(item, s)) {
-                    done.known = current;
-                    outcome
-                } else {
-                    self.read(item, recent, stored.as_ref())
+                let same = stored.as_mut().filter(|stored| stored.stat == stat);
+                match same.and_then(|stored| self.unchanged(item, stored)) {
+                    Some(answer) => return answer,
+                    None => self.read(item, recent, stored.as_ref()),
                 }
             }
             // Opening it gives the reason in the words that every command uses.
             _ => self.read(item, false, None),
         };
-        done
+        (outcome, false)
     }
 
     /// The stored outcome of a file that did not change, and whether the store holds it just so;
-    /// `None` when the file has to be read again.
-    fn unchanged(&mut self, item: &Item, stored: &Stored) -> Option<(Outcome, bool)> {
-        let lines = match &stored.outcome {
+    /// `None` when the file has to be read again. What is answered with is taken out of `stored`.
+    fn unchanged(&mut self, item: &Item, stored: &mut Stored) -> Option<(Outcome, bool)> {
+        let records = match &mut stored.outcome {
             StoredOutcome::Skipped(skip) if stored.current => {
                 return Some((Outcome::Skipped(skip.clone()), true));
             }
             StoredOutcome::Skipped(_) => return None,
-            StoredOutcome::Records(lines) => lines,
+            StoredOutcome::Records(records) => records,
         };
         let as_stored = stored.current && self.job.options.detail == Detail::Summary;
-        let mut records = Vec::with_capacity(lines.len());
-        for (position, line) in lines.iter().enumerate() {
-            let outline = crate::report::outline(line).ok()?;
-            if outline.error.as_ref().is_some_and(|e| may_pass(e.kind)) {
+        let records = match as_stored {
+            true => as_stored_before(records),
+            false => self.judged_again(item, stored.id, records),
+        };
+        Some((Outcome::Records(records?), as_stored))
+    }
+
+    /// The records by the facts of stored ones: knowledge or options changed, not the dump.
+    fn judged_again(
+        &mut self,
+        item: &Item,
+        id: i64,
+        stored: &[StoredRecord],
+    ) -> Option<Vec<Record>> {
+        let lookup = self.lookup.as_mut()?;
+        let judged = stored.iter().enumerate().map(|(position, stored)| {
+            let summary: Summary = serde_json::from_str(&stored.line).ok()?;
+            if has_passed(&summary) {
                 return None;
             }
-            records.push(if as_stored {
-                Record {
-                    summary: outline,
-                    line: line.clone(),
-                    is_full: false,
-                    facts: None,
-                }
-            } else {
-                // Knowledge or options changed, not the dump: its facts are judged again.
-                let summary: Summary = serde_json::from_str(line).ok()?;
-                let facts = self.lookup.as_mut()?.facts(stored.id, position)?;
-                let mut record = rejudge(self.job, &item.relative, &summary, &facts)?;
-                record.facts = Some(facts);
-                record
-            });
-        }
-        Some((Outcome::Records(records), as_stored))
+            let facts = lookup.facts(id, position)?;
+            let mut record = rejudge(self.job, &item.relative, &summary, &facts)?;
+            record.facts = Some(facts);
+            Some(record)
+        });
+        judged.collect()
     }
 
     /// The stored record of a dump whose size and fingerprint are still those that were stored:
@@ -128,13 +140,13 @@ impl<'a> Worker<'a> {
         info: &SourceInfo,
         stored: &Stored,
     ) -> Option<Record> {
-        let StoredOutcome::Records(lines) = &stored.outcome else {
+        let StoredOutcome::Records(records) = &stored.outcome else {
             return None;
         };
-        let [line] = lines.as_slice() else {
+        let [record] = records.as_slice() else {
             return None;
         };
-        let mut summary: Summary = serde_json::from_str(line).ok()?;
+        let mut summary: Summary = serde_json::from_str(&record.line).ok()?;
         if stored.stat.size != bytes.len() || summary.source.fingerprint.is_none() {
             return None;
         }
@@ -388,6 +400,32 @@ pub fn rejudge(
     // The caller has them packed.
     triaged.facts = None;
     Some(record(job, &item, triaged))
+}
+
+/// Stored records as they are, taken out of `stored`; `None`, and nothing taken, when one of them is not to be
+/// answered with.
+fn as_stored_before(stored: &mut [StoredRecord]) -> Option<Vec<Record>> {
+    let usable = |record: &StoredRecord| record.outline.as_ref().is_some_and(|o| !has_passed(o));
+    if !stored.iter().all(usable) {
+        return None;
+    }
+    let taken = stored.iter_mut().map(|stored| {
+        Some(Record {
+            summary: stored.outline.take()?,
+            line: std::mem::take(&mut stored.line),
+            is_full: false,
+            facts: None,
+        })
+    });
+    taken.collect()
+}
+
+/// True for a stored failure that may have passed since.
+fn has_passed(summary: &Summary) -> bool {
+    summary
+        .error
+        .as_ref()
+        .is_some_and(|error| may_pass(error.kind))
 }
 
 /// Failures that say nothing about the content: the next run tries again.

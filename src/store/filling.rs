@@ -1,10 +1,12 @@
-//! The first fill of a new store. SQLite waits for the disk twice for every piece of its log, once for the
-//! log and once for the file, and a scan stood still meanwhile for half of its time.
+//! The first fill of a new store. SQLite writes every page twice, to its log and to the file, and waits for
+//! the disk after each piece of both: a scan stood still for half of its time.
 //!
-//! A new store holds nothing that could be lost, so SQLite waits for nothing; a thread moves what
-//! is written to the disk beside the scan, and at the end everything is waited for. A killed program leaves
-//! a whole store all the same: what was written is the system's. Only a system that fails before the
-//! end can leave a damaged one, which opening it tells (`Store::create`).
+//! A new store holds nothing that could be lost and grows at its end. So SQLite keeps a rollback journal,
+//! which holds only the few pages that change, and waits for nothing; a thread moves what is written to
+//! the disk beside the scan, and at the end everything is waited for. A killed program leaves a whole
+//! store all the same: what was written is the system's, and a transaction that was cut off is taken back.
+//! Only a system that fails before the end can leave a damaged one, which opening it tells
+//! (`Store::create`).
 
 use std::fs::File;
 use std::io;
@@ -12,9 +14,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use super::{Store, StoreError};
-
-/// Pages in the log before they are moved to the file.
-const LOG_PAGES: u32 = 1024;
 
 /// A first fill that goes on.
 pub(super) struct Filling {
@@ -41,12 +40,12 @@ impl Filling {
             running: None,
             settled: false,
         };
-        let pragmas = format!("PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = {LOG_PAGES};");
+        let pragmas = "PRAGMA synchronous = OFF; PRAGMA journal_mode = DELETE;";
         let begun = store
             .mark_filling(true)
             // The mark itself is on the disk before anything else may be.
             .and_then(|()| store.checkpoint())
-            .and_then(|()| Ok(store.connection.execute_batch(&pragmas)?));
+            .and_then(|()| Ok(store.connection.execute_batch(pragmas)?));
         // With an error the store is written like any other; the file stays open all the same.
         Some(Filling {
             settled: begun.is_err(),
@@ -80,6 +79,8 @@ impl Filling {
         if self.settled {
             return Ok(());
         }
+        // Before the disk is waited for, once for all; while another process reads, it stays as it is.
+        let _ = store.log();
         store.checkpoint()?;
         self.wait()?;
         self.file.sync_all()?;

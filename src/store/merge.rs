@@ -113,9 +113,17 @@ fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
              SELECT path, relative, size, modified, number, made_by, skipped, message
              FROM part.file;
          INSERT INTO main.record
-             SELECT mine.id, position, machine, crash_id, crash_time, verdict, bucket, summary, facts
+             (file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
+             SELECT mine.id, position, machine, crash_id, crash_time, verdict, bucket, outline, summary
              FROM part.record JOIN part.file AS theirs ON theirs.id = part.record.file
              JOIN main.file AS mine ON mine.path = theirs.path;
+         INSERT INTO main.facts (record, facts)
+             SELECT mine.id, facts
+             FROM part.facts JOIN part.record AS their_record ON their_record.id = part.facts.record
+             JOIN part.file AS theirs ON theirs.id = their_record.file
+             JOIN main.file ON main.file.path = theirs.path
+             JOIN main.record AS mine
+                 ON mine.file = main.file.id AND mine.position = their_record.position;
          INSERT INTO main.run (scan) SELECT scan FROM part.run ORDER BY id;
          COMMIT;",
     );

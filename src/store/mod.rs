@@ -11,7 +11,8 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use merge::{MergeError, Part, check, merge};
 pub use read::{StoreCatalogue, StoredFile};
@@ -20,15 +21,19 @@ pub use write::StoreWriter;
 /// `PRAGMA application_id`: "KBTR".
 const APPLICATION: i32 = 0x4B42_5452;
 /// `PRAGMA user_version`: raised when a table changes.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Bit of `user_version`: the first fill has not ended, and what was written may not be on the disk.
 const FILLING: i32 = 1 << 16;
-/// Bytes of a page: summary and facts of a small dump lie in two or three.
-const PAGE: u32 = 16 * 1024;
+/// Bytes of a page: it holds the facts of five small dumps, or twelve summaries. With smaller ones a quarter of the
+/// file was the ends of pages that the next facts did not fit in.
+const PAGE: u32 = 64 * 1024;
 /// Pages kept in memory, in KiB: about one transaction's.
 const CACHE: u32 = 16 * 1024;
 /// Pages in the log before they are moved to the file, each time with two waits for the disk.
-const LOG_PAGES: u32 = 4096;
+const LOG_PAGES: u32 = 1024;
+/// A statement keeps its plan whatever is bound to it: with the statistics of a large store SQLite planned
+/// every look-up anew (sqlite.org/queryplanner-ng.html, section 3.1).
+const STABLE_PLANS: DbConfig = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -45,6 +50,7 @@ CREATE TABLE file (
     message  TEXT                   -- the reason for a person
 );
 CREATE TABLE record (
+    id         INTEGER PRIMARY KEY,
     file       INTEGER NOT NULL REFERENCES file(id) ON DELETE CASCADE,
     position   INTEGER NOT NULL,    -- in an archive
     machine    TEXT,
@@ -52,12 +58,15 @@ CREATE TABLE record (
     crash_time TEXT,                -- RFC 3339 UTC
     verdict    TEXT,
     bucket     TEXT,
+    outline    BLOB NOT NULL,       -- what counts and machine records need of the summary
     summary    TEXT NOT NULL,       -- the summary record, JSON
-    facts      BLOB,                -- deflated JSON
     UNIQUE (file, position)
 );
-CREATE INDEX record_by_machine ON record(machine);
-CREATE INDEX record_by_time ON record(crash_time);
+-- Apart from the records, which every rescan and every question about the fleet reads.
+CREATE TABLE facts (
+    record INTEGER PRIMARY KEY REFERENCES record(id) ON DELETE CASCADE,
+    facts  BLOB NOT NULL            -- packed, see src/facts/packed.rs
+);
 CREATE TABLE run (
     id   INTEGER PRIMARY KEY,
     scan TEXT NOT NULL              -- the scan record, JSON
@@ -82,7 +91,9 @@ pub enum StoreError {
     )]
     Damaged(String),
     /// A store of another version of this program.
-    #[error("a result store of version {0}: this program knows version {VERSION}")]
+    #[error(
+        "a result store of version {0}; this program knows version {VERSION}: scan into a new one"
+    )]
     Version(i32),
 }
 
@@ -108,6 +119,7 @@ impl Store {
     pub fn create(path: &Path) -> Result<Store, StoreError> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
+        connection.set_db_config(STABLE_PLANS, true)?;
         let empty: bool = connection.query_row(
             "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",
             [],
@@ -133,6 +145,8 @@ impl Store {
         if !empty {
             store.check_first_fill()?;
         }
+        // A first fill that was cut off wrote without a log; while another process reads, that stays so.
+        let _ = store.log();
         store.connection.execute_batch(&format!(
             "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -{CACHE};
              PRAGMA wal_autocheckpoint = {LOG_PAGES};"
@@ -145,9 +159,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; one that does not exist is not made.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
+        match Store::open_as_it_is(path) {
+            Err(StoreError::Sqlite(error)) if is_cut_off(&error) => {
+                roll_back(path)?;
+                Store::open_as_it_is(path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_as_it_is(path: &Path) -> Result<Store, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
+        connection.set_db_config(STABLE_PLANS, true)?;
         let store = Store {
             connection,
             path: path.to_owned(),
@@ -170,6 +195,11 @@ impl Store {
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         Ok(())
+    }
+
+    /// Writes through a log from here on: others read while this process writes.
+    fn log(&self) -> Result<(), StoreError> {
+        Ok(self.connection.execute_batch("PRAGMA journal_mode = WAL")?)
     }
 
     fn is_filling(&self) -> Result<bool, StoreError> {
@@ -205,6 +235,22 @@ impl Store {
             other => Err(StoreError::Version(other)),
         }
     }
+}
+
+/// True when a killed program left a transaction half written, which only a writer takes back.
+fn is_cut_off(error: &rusqlite::Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+/// Takes back the transaction that a killed program left half written.
+fn roll_back(path: &Path) -> Result<(), StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    // Any read does it.
+    Ok(connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
 }
 
 /// The bytes of a path, as they are kept.

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::filling::Filling;
 use super::{Store, StoreError, path_bytes};
+use crate::report::outline;
 use crate::report::records::ScanRecord;
 use crate::scan::{Done, FileStat, Keeper, Outcome, Record, Skip};
 
@@ -56,9 +57,13 @@ impl StoreWriter {
         let file = self.file(done, &stat, skip)?;
         let mut insert = self.store.connection.prepare_cached(
             "INSERT INTO record
-             (file, position, machine, crash_id, crash_time, verdict, bucket, summary, facts)
+             (file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?;
+        let mut insert_facts = self
+            .store
+            .connection
+            .prepare_cached("INSERT INTO facts (record, facts) VALUES (?1, ?2)")?;
         for (record, position) in records.iter().zip(0i64..) {
             let summary = &record.summary;
             let whole;
@@ -69,7 +74,7 @@ impl StoreWriter {
             } else {
                 &record.line
             };
-            insert.execute(params![
+            let record_id = insert.insert(params![
                 file,
                 position,
                 summary.machine.as_ref().map(|machine| &machine.name),
@@ -77,11 +82,14 @@ impl StoreWriter {
                 summary.dump.as_ref().and_then(|d| d.crash_time.as_ref()),
                 summary.verdict().map(|verdict| verdict.as_str()),
                 summary.bucket.as_ref().map(|bucket| &bucket.key),
+                outline::pack(summary),
                 line,
-                record.facts,
             ])?;
+            if let Some(facts) = &record.facts {
+                insert_facts.execute(params![record_id, facts])?;
+            }
         }
-        drop(insert);
+        drop((insert, insert_facts));
         self.pending += 1;
         if self.pending >= BATCH || self.since.elapsed() >= INTERVAL {
             self.commit()?;
