@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Sender, TrySendError, bounded, never, select, unbounded,
+};
 
 use super::discover::{What, discover};
 use super::order::Order;
@@ -27,6 +29,10 @@ const QUEUE: usize = 256;
 const WINDOW: usize = 4096;
 /// How often the state of the threads is looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// How long results may gather before they are taken, and files be worked off before more are handed out. Known
+/// files come by the ten thousand a second: waking a thread for each one took longer than the look at it.
+/// [`QUEUE`] is not worked off in that time.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long files in work may take after the run was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -221,14 +227,15 @@ fn find(
             What::Unreadable(message) => Some(Outcome::Unreadable(message)),
         };
         let sent = match outcome {
-            None => items
-                .send(Item {
+            None => hand_out(
+                items,
+                Item {
                     number,
                     path: found.path,
                     relative: found.relative,
                     attempt: 0,
-                })
-                .is_ok(),
+                },
+            ),
             Some(outcome) => results
                 .send(Message::Found(Done {
                     number,
@@ -247,6 +254,18 @@ fn find(
         }
     });
     let _ = results.send(Message::Listed(number));
+}
+
+/// Queues a file for the workers, many at once where they are slower; false when there are none any more.
+fn hand_out(items: &Sender<Item>, item: Item) -> bool {
+    match items.try_send(item) {
+        Ok(()) => true,
+        Err(TrySendError::Full(item)) => {
+            thread::sleep(GATHER);
+            items.send(item).is_ok()
+        }
+        Err(TrySendError::Disconnected(_)) => false,
+    }
 }
 
 struct Run<'a> {
@@ -271,7 +290,12 @@ impl Run<'_> {
         let mut ticked = Instant::now();
         loop {
             match results.recv_timeout(TICK) {
-                Ok(message) => self.take(message)?,
+                Ok(message) => {
+                    self.take(message)?;
+                    for message in results.try_iter().take(QUEUE) {
+                        self.take(message)?;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -289,6 +313,7 @@ impl Run<'_> {
             if self.stopped.is_some_and(|since| self.is_over(since)) {
                 break;
             }
+            thread::sleep(GATHER);
         }
         for done in self.order.rest() {
             self.sink.take(done)?;
