@@ -387,24 +387,20 @@ pub fn address_space<'a>(
     };
     let thread = current_thread(reader, header, triage);
     let process = thread.and_then(|_| process_of_thread(reader, header, triage));
-    let mut blocks = triage.blocks.clone();
-    blocks.extend(
-        [
-            placed(
-                header.kd_debugger_data_block,
-                triage.debugger_data,
-                BlockKind::DebuggerData,
-            ),
-            placed(thread, triage.thread, BlockKind::Thread),
-            placed(process, triage.process, BlockKind::Process),
-        ]
-        .into_iter()
-        .flatten(),
-    );
+    let structures = [
+        placed(
+            header.kd_debugger_data_block,
+            triage.debugger_data,
+            BlockKind::DebuggerData,
+        ),
+        placed(thread, triage.thread, BlockKind::Thread),
+        placed(process, triage.process, BlockKind::Process),
+    ];
+    let mut structures: Vec<Block> = structures.into_iter().flatten().collect();
     // Where the processor block belongs is known only where the array that leads to it is held.
-    let prcb = prcb_address(reader, header, triage, &blocks);
-    blocks.extend(placed(prcb, triage.prcb, BlockKind::Prcb));
-    Sparse::new(reader, &blocks)
+    let prcb = prcb_address(reader, header, triage, &[&triage.blocks, &structures]);
+    structures.extend(placed(prcb, triage.prcb, BlockKind::Prcb));
+    Sparse::new(reader, &[&triage.blocks, &structures])
 }
 
 /// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
@@ -472,7 +468,7 @@ fn prcb_address(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    blocks: &[Block],
+    blocks: &[&[Block]],
 ) -> Option<u64> {
     let kdbg = debugger_data(reader, triage)?;
     let copy = triage.prcb?;

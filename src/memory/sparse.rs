@@ -72,15 +72,21 @@ pub struct Sparse<'a> {
 }
 
 impl<'a> Sparse<'a> {
-    /// Builds the space. Empty and wrapping blocks are dropped; a block that reaches past the
-    /// end of the file is kept as far as it is there, the rest reads as [`Absent::Truncated`].
-    pub fn new(reader: &'a PagedReader<'a>, blocks: &[Block]) -> Sparse<'a> {
+    /// Builds the space of the blocks in several lists, one after the other. Empty and wrapping blocks are
+    /// dropped; a block that reaches past the end of the file is kept as far as it is there, the rest reads as
+    /// [`Absent::Truncated`].
+    pub fn new(reader: &'a PagedReader<'a>, blocks: &[&[Block]]) -> Sparse<'a> {
         Sparse::of(reader, blocks, |_| true)
     }
 
     /// The space of the blocks that hold any of the `len` bytes at `at`: those bytes read as in the space
     /// of all blocks. For one question, where building that is not worth while.
-    pub fn around(reader: &'a PagedReader<'a>, blocks: &[Block], at: Gva, len: u64) -> Sparse<'a> {
+    pub fn around(
+        reader: &'a PagedReader<'a>,
+        blocks: &[&[Block]],
+        at: Gva,
+        len: u64,
+    ) -> Sparse<'a> {
         let past = at.0.saturating_add(len);
         Sparse::of(reader, blocks, |b| {
             b.start.0 < past && at.0.saturating_sub(b.start.0) < b.len
@@ -89,11 +95,12 @@ impl<'a> Sparse<'a> {
 
     fn of(
         reader: &'a PagedReader<'a>,
-        blocks: &[Block],
+        blocks: &[&[Block]],
         wanted: impl Fn(&Block) -> bool,
     ) -> Sparse<'a> {
-        let mut starts: Vec<(u64, u64)> = Vec::with_capacity(blocks.len());
-        for (block, index) in blocks.iter().zip(0..) {
+        let count = blocks.iter().map(|list| list.len()).sum();
+        let mut starts: Vec<(u64, u64)> = Vec::with_capacity(count);
+        for (block, index) in blocks.iter().copied().flatten().zip(0..) {
             let end = block.start.0.checked_add(block.len);
             let last = block.offset.checked_add(block.len);
             if wanted(block) && block.len > 0 && end.is_some() && last.is_some() {
@@ -103,7 +110,7 @@ impl<'a> Sparse<'a> {
         let order = ordered(starts);
         let ordered = order
             .iter()
-            .filter_map(|index| blocks.get(usize::try_from(*index).ok()?));
+            .filter_map(|index| nth(blocks, usize::try_from(*index).ok()?));
         Sparse {
             reader,
             segments: disjoint(ordered, order.len()),
@@ -130,6 +137,17 @@ impl<'a> Sparse<'a> {
         self.last.set(index);
         Some(found)
     }
+}
+
+/// The block with that index in all lists together.
+fn nth<'b>(lists: &[&'b [Block]], mut index: usize) -> Option<&'b Block> {
+    for list in lists {
+        match list.get(index) {
+            None => index -= list.len(),
+            found => return found,
+        }
+    }
+    None
 }
 
 /// The indices of blocks, given with their starts, by ascending start; the order of those with one start does
@@ -278,11 +296,12 @@ mod tests {
             let blocks: Vec<Block> = (0..next(12))
                 .map(|_| block(100 + next(60), next(20), next(900)))
                 .collect();
-            let space = Sparse::new(&reader, &blocks);
+            let (some, others) = blocks.split_at(blocks.len() / 2);
+            let space = Sparse::new(&reader, &[some, others]);
             for address in 90..190 {
                 let expected = by_rule(&blocks, &file, address);
                 assert_eq!(space.read_u8(Gva(address)).ok(), expected, "{blocks:?}");
-                let near = Sparse::around(&reader, &blocks, Gva(address), 2);
+                let near = Sparse::around(&reader, &[&blocks], Gva(address), 2);
                 assert_eq!(near.read_u16(Gva(address)), space.read_u16(Gva(address)));
             }
             let ranges: Vec<_> = space.ranges().collect();
@@ -309,7 +328,7 @@ mod tests {
             block(0x1010, 16, 0x40),
             block(0x1004, 4, 0x80),
         ];
-        let space = Sparse::new(&reader, &blocks);
+        let space = Sparse::new(&reader, &[&blocks]);
         let mut buf = [0; 32];
         space.read(Gva(0x1000), &mut buf).unwrap();
         assert_eq!(buf[..16], file[..16]);
@@ -327,7 +346,7 @@ mod tests {
             block(0x0F0, 40, 0x80),
             block(0x130, 40, 0xC0),
         ];
-        let space = Sparse::new(&reader, &blocks);
+        let space = Sparse::new(&reader, &[&blocks]);
         let ranges: Vec<_> = space.ranges().collect();
         assert_eq!(ranges.iter().map(|r| r.1).sum::<u64>(), 0x158 - 0xF0);
         assert_eq!(space.read_u8(Gva(0x0F0)), Ok(0x80));
@@ -339,7 +358,7 @@ mod tests {
     fn a_block_past_the_end_of_the_file_is_truncated_not_zero() {
         let file = vec![7; 32];
         let reader = PagedReader::open(&file).unwrap();
-        let space = Sparse::new(&reader, &[block(0x1000, 64, 16)]);
+        let space = Sparse::new(&reader, &[&[block(0x1000, 64, 16)]]);
         assert_eq!(space.read_u8(Gva(0x100F)), Ok(7));
         assert_eq!(space.read_u8(Gva(0x1010)), Err(Absent::Truncated));
     }
@@ -348,7 +367,7 @@ mod tests {
     fn a_block_that_wraps_the_address_space_is_dropped() {
         let file = vec![7; 32];
         let reader = PagedReader::open(&file).unwrap();
-        let space = Sparse::new(&reader, &[block(u64::MAX - 3, 16, 0), block(5, 0, 0)]);
+        let space = Sparse::new(&reader, &[&[block(u64::MAX - 3, 16, 0), block(5, 0, 0)]]);
         assert_eq!(space.ranges().count(), 0);
     }
 }
