@@ -117,28 +117,22 @@ fn driver(
 /// A `DUMP_STRING`: its length counts UTF-16 units; some sources say bytes, so the terminating
 /// NUL decides.
 fn name(reader: &PagedReader<'_>, at: u64) -> Option<String> {
-    let mut length = [0; 4];
-    reader.read_exact_at(at, &mut length).ok()?;
-    let length = u32::from_le_bytes(length);
+    let length = View(&reader.bytes(at, 4).ok()?).u32(0)?;
     if length == 0 || length > LONGEST_NAME * 2 {
         return None;
     }
     let text = at.checked_add(4)?;
-    let units = [length, length / 2]
+    [length, length / 2]
         .into_iter()
-        .find(|units| *units > 0 && *units <= LONGEST_NAME && ends_at(reader, text, *units))?;
-    if let Some(bytes) = reader.held(text, units as usize * 2) {
-        return View(bytes).utf16(0, units as usize);
-    }
-    let bytes = reader.bytes(text, u64::from(units) * 2).ok()?;
-    View(&bytes).utf16(0, units as usize)
+        .filter(|units| *units > 0 && *units <= LONGEST_NAME)
+        .find_map(|units| terminated(reader, text, units))
 }
 
-fn ends_at(reader: &PagedReader<'_>, text: u64, units: u32) -> bool {
-    let mut terminator = [0xFF; 2];
-    text.checked_add(u64::from(units) * 2)
-        .is_some_and(|at| reader.read_exact_at(at, &mut terminator).is_ok())
-        && terminator == [0, 0]
+/// The text of `units` code units at `text`, when a NUL follows it.
+fn terminated(reader: &PagedReader<'_>, text: u64, units: u32) -> Option<String> {
+    let bytes = reader.bytes(text, u64::from(units) * 2 + 2).ok()?;
+    let (text, terminator) = bytes.split_last_chunk::<2>()?;
+    (*terminator == [0, 0]).then(|| View(text).utf16(0, units as usize))?
 }
 
 /// Entry 0 is the kernel: the header's kernel addresses lie inside it in every sound dump.
