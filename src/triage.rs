@@ -115,13 +115,13 @@ impl Engine {
         detail: Detail,
         machine: &dyn Fn(Option<&str>) -> Option<String>,
     ) -> Triaged {
-        let reader = match PagedReader::open(bytes) {
+        let mut reader = match PagedReader::open(bytes) {
             Ok(reader) => reader,
             Err(error) => return self.unreadable(info, &read_failed(&error)),
         };
         let input = Input {
             info,
-            fingerprint: source::fingerprint_with(bytes, reader.prefix()).ok(),
+            fingerprint: source::fingerprint_read(bytes, &mut reader).ok(),
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
         match self.facts(&reader) {

@@ -9,7 +9,9 @@ use std::cell::{Cell, RefCell};
 use super::{ReadAt, ReadError};
 
 /// Bytes of the prefix.
-const PREFIX: usize = 192 * 1024;
+const PREFIX: usize = PagedReader::PREFIX;
+/// Bytes kept free ahead of the prefix.
+const ROOM: usize = 8;
 /// Bytes of a cached page.
 const PAGE: usize = 4096;
 /// Pages kept.
@@ -18,19 +20,20 @@ const PAGES: usize = 64;
 /// A reader for one dump on one thread. Reads past the end are errors; nothing is ever padded.
 pub struct PagedReader<'a> {
     source: &'a dyn ReadAt,
-    prefix: Vec<u8>,
+    /// [`ROOM`] bytes, and the prefix.
+    head: Vec<u8>,
     cache: RefCell<Cache>,
 }
 
 thread_local! {
-    /// The prefix of the last dump read on this thread: a scan reads thousands, one after the other.
-    static PREFIXES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// The head of the last dump read on this thread: a scan reads thousands, one after the other.
+    static HEADS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 impl Drop for PagedReader<'_> {
     fn drop(&mut self) {
         // A thread that ends has no more dumps to read.
-        let _ = PREFIXES.try_with(|kept| kept.set(std::mem::take(&mut self.prefix)));
+        let _ = HEADS.try_with(|kept| kept.set(std::mem::take(&mut self.head)));
     }
 }
 
@@ -47,20 +50,23 @@ struct CachedPage {
 }
 
 impl<'a> PagedReader<'a> {
+    /// Bytes read when a source is opened.
+    pub const PREFIX: usize = 192 * 1024;
+
     /// Opens `source` by reading its first 192 KiB (or all of it when it is shorter).
     ///
     /// # Errors
     /// [`ReadError::Io`] when the first read fails.
     pub fn open(source: &'a dyn ReadAt) -> Result<PagedReader<'a>, ReadError> {
         let len = usize::try_from(source.len()).unwrap_or(PREFIX).min(PREFIX);
-        let mut prefix = PREFIXES.take();
+        let mut head = HEADS.take();
         // What an earlier dump left is overwritten or cut off.
-        prefix.resize(len, 0);
-        let read = source.read_up_to(0, &mut prefix)?;
-        prefix.truncate(read);
+        head.resize(ROOM + len, 0);
+        let read = source.read_up_to(0, head.get_mut(ROOM..).unwrap_or_default())?;
+        head.truncate(ROOM + read);
         Ok(PagedReader {
             source,
-            prefix,
+            head,
             cache: RefCell::default(),
         })
     }
@@ -68,8 +74,8 @@ impl<'a> PagedReader<'a> {
     /// Length of the source in bytes.
     pub fn len(&self) -> u64 {
         // A file that shrank below its prefix since it was opened has what was read.
-        if self.prefix.len() < PREFIX {
-            self.prefix.len() as u64
+        if self.prefix().len() < PREFIX {
+            self.prefix().len() as u64
         } else {
             self.source.len()
         }
@@ -82,7 +88,25 @@ impl<'a> PagedReader<'a> {
 
     /// The bytes read when the source was opened, from offset 0.
     pub fn prefix(&self) -> &[u8] {
-        &self.prefix
+        self.head.get(ROOM..).unwrap_or_default()
+    }
+
+    /// Gives `take` the prefix with `before` ahead of it and `after` behind it in one piece: hashing one piece
+    /// takes a sixth less time than hashing three.
+    pub fn enclosed<T>(
+        &mut self,
+        before: [u8; ROOM],
+        after: &[u8],
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        if let Some(room) = self.head.first_chunk_mut() {
+            *room = before;
+        }
+        let len = self.head.len();
+        self.head.extend_from_slice(after);
+        let taken = take(&self.head);
+        self.head.truncate(len);
+        taken
     }
 
     /// Fills `buf` from offset `at`.
@@ -101,7 +125,7 @@ impl<'a> PagedReader<'a> {
         }
         if let Some(from) = usize::try_from(at)
             .ok()
-            .and_then(|start| self.prefix.get(start..start.checked_add(buf.len())?))
+            .and_then(|start| self.prefix().get(start..start.checked_add(buf.len())?))
         {
             buf.copy_from_slice(from);
             return Ok(());
@@ -158,7 +182,7 @@ impl<'a> PagedReader<'a> {
     /// The `len` bytes at `at` where the prefix holds them: no copy, no read.
     pub fn held(&self, at: u64, len: usize) -> Option<&[u8]> {
         let start = usize::try_from(at).ok()?;
-        self.prefix.get(start..start.checked_add(len)?)
+        self.prefix().get(start..start.checked_add(len)?)
     }
 
     /// Reads what there is at `at` in one read past this reader's own pages and returns how many
@@ -168,7 +192,7 @@ impl<'a> PagedReader<'a> {
     /// [`ReadError::Io`] when the system fails.
     pub fn read_uncached(&self, at: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
         let end = at.saturating_add(buf.len() as u64);
-        if end <= self.prefix.len() as u64 {
+        if end <= self.prefix().len() as u64 {
             return self.read_exact_at(at, buf).map(|()| buf.len());
         }
         let room = usize::try_from(self.len().saturating_sub(at)).unwrap_or(usize::MAX);

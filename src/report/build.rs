@@ -9,6 +9,7 @@ use super::answers;
 use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+use crate::bytes::hex;
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
@@ -213,8 +214,8 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
     add(&facts.dump.crash_time.unwrap_or(0).to_le_bytes());
     add(&facts.dump.uptime.unwrap_or(0).to_le_bytes());
     let digest = hash.finalize();
-    let hex: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-    Some(format!("c1:{hex}"))
+    let kept = digest.get(..16).unwrap_or_default();
+    Some(format!("c1:{}", hex::bytes(kept)))
 }
 
 fn dump(facts: &CrashFacts) -> m::Dump {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::hex;
+
 /// An address or a register value: `0x` and lower-case hex, padded to the dump's pointer width.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -13,20 +15,17 @@ pub struct Hex(pub String);
 impl Hex {
     /// An address of a machine whose pointers are `pointer` bytes wide.
     pub fn address(value: u64, pointer: usize) -> Hex {
-        match pointer {
-            4 => Hex(format!("0x{value:08x}")),
-            _ => Hex(format!("0x{value:016x}")),
-        }
+        Hex(hex::number(value, if pointer == 4 { 8 } else { 16 }))
     }
 
     /// An offset or a 64-bit quantity, not padded.
     pub fn plain(value: u64) -> Hex {
-        Hex(format!("0x{value:x}"))
+        Hex(hex::number(value, 1))
     }
 
     /// A 32-bit quantity that is usually written with eight digits.
     pub fn word(value: u32) -> Hex {
-        Hex(format!("0x{value:08x}"))
+        Hex(hex::number(value.into(), 8))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::bytes::{ReadAt, ReadError};
+use crate::bytes::{PagedReader, ReadAt, ReadError, hex};
 
 /// Bytes at the start that a fingerprint covers.
 pub const FINGERPRINT_HEAD: usize = 192 * 1024;
@@ -29,31 +29,56 @@ pub fn fingerprint(source: &dyn ReadAt) -> Result<String, ReadError> {
     fingerprint_with(source, &prefix)
 }
 
-/// [`fingerprint`] where the start of the source was read already: `prefix` holds at least its first
-/// 192 KiB, or all of it.
+/// [`fingerprint`] of a source whose start is in `reader`: that is neither read nor copied again.
 ///
 /// # Errors
 /// As [`fingerprint`].
-pub fn fingerprint_with(source: &dyn ReadAt, prefix: &[u8]) -> Result<String, ReadError> {
+pub fn fingerprint_read(
+    source: &dyn ReadAt,
+    reader: &mut PagedReader<'_>,
+) -> Result<String, ReadError> {
+    const { assert!(PagedReader::PREFIX == FINGERPRINT_HEAD) };
+    let mut tail = [0; FINGERPRINT_TAIL];
+    let tail = read_tail(source, reader.prefix(), &mut tail)?;
+    let size = source.len().to_le_bytes();
+    Ok(reader.enclosed(size, tail, |all| named(&blake3::hash(all))))
+}
+
+fn fingerprint_with(source: &dyn ReadAt, head: &[u8]) -> Result<String, ReadError> {
+    let mut tail = [0; FINGERPRINT_TAIL];
+    let tail = read_tail(source, head, &mut tail)?;
+    let mut hash = blake3::Hasher::new();
+    let size = source.len().to_le_bytes();
+    hash.update(&size).update(head).update(tail);
+    Ok(named(&hash.finalize()))
+}
+
+/// The last bytes of `source`, or all of a shorter one. `head` is how it begins.
+fn read_tail<'t>(
+    source: &dyn ReadAt,
+    head: &[u8],
+    tail: &'t mut [u8; FINGERPRINT_TAIL],
+) -> Result<&'t [u8], ReadError> {
     let size = source.len();
-    let head = prefix.get(..FINGERPRINT_HEAD).unwrap_or(prefix);
-    let mut tail = vec![0; FINGERPRINT_TAIL.min(usize::try_from(size).unwrap_or(usize::MAX))];
-    let start = size.saturating_sub(tail.len() as u64);
-    let read = match usize::try_from(start)
+    let len = usize::try_from(size).map_or(FINGERPRINT_TAIL, |size| size.min(FINGERPRINT_TAIL));
+    let tail = tail.get_mut(..len).unwrap_or_default();
+    let start = size.saturating_sub(len as u64);
+    let known = usize::try_from(start)
         .ok()
-        .and_then(|start| prefix.get(start..start.checked_add(tail.len())?))
-    {
+        .and_then(|start| head.get(start..start.checked_add(len)?));
+    let read = match known {
         Some(known) => {
             tail.copy_from_slice(known);
-            known.len()
+            len
         }
-        None => source.read_up_to(start, &mut tail)?,
+        None => source.read_up_to(start, tail)?,
     };
-    tail.truncate(read);
-    let mut hash = blake3::Hasher::new();
-    hash.update(&size.to_le_bytes()).update(head).update(&tail);
-    let digest = hash.finalize();
-    Ok(format!("f1:{}", hex(digest.as_bytes().iter().take(KEPT))))
+    Ok(tail.get(..read).unwrap_or_default())
+}
+
+fn named(digest: &blake3::Hash) -> String {
+    let kept = digest.as_bytes().get(..KEPT).unwrap_or_default();
+    format!("f1:{}", hex::bytes(kept))
 }
 
 /// The SHA-256 of all bytes in lower-case hex, read in pieces.
@@ -75,11 +100,7 @@ pub fn sha256(source: &dyn ReadAt) -> Result<String, ReadError> {
         hasher.update(room.get(..read).unwrap_or_default());
         at = at.saturating_add(read as u64);
     }
-    Ok(hex(hasher.finalize().iter()))
-}
-
-fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex::bytes(&hasher.finalize()))
 }
 
 #[cfg(test)]
@@ -100,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_is_the_same_with_and_without_a_known_prefix() {
+    fn a_fingerprint_is_the_same_with_and_without_a_reader() {
         for len in [
             0,
             1,
@@ -112,9 +133,9 @@ mod tests {
         ] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 253) as u8).collect();
             let whole = fingerprint(&bytes).unwrap();
-            assert_eq!(fingerprint_with(&bytes, &bytes).unwrap(), whole);
-            let head = &bytes[..len.min(FINGERPRINT_HEAD)];
-            assert_eq!(fingerprint_with(&bytes, head).unwrap(), whole);
+            let mut reader = PagedReader::open(&bytes).unwrap();
+            assert_eq!(fingerprint_read(&bytes, &mut reader).unwrap(), whole);
+            assert_eq!(reader.prefix(), &bytes[..len.min(FINGERPRINT_HEAD)]);
             assert_eq!(whole.len(), 3 + 32);
         }
     }

@@ -13,7 +13,7 @@ mod platform;
 mod stdin;
 
 pub use error::{ErrorKind, SourceError};
-pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_with, sha256};
+pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_read, sha256};
 pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
 pub use list::{expand, files_from, read_list};
