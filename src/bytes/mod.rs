@@ -5,6 +5,7 @@
 //! so a hostile count or offset is stopped here.
 
 mod address;
+mod ascending;
 mod budget;
 mod contain;
 pub mod hex;
@@ -13,6 +14,7 @@ mod read_at;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
+pub use ascending::ascending;
 pub use budget::{Budget, Exhausted};
 pub use contain::{Panicked, contained};
 pub use paged::PagedReader;

@@ -58,8 +58,10 @@ impl<'a> View<'a> {
             .iter()
             .fold(0, |all, pair| all | u16::from_le_bytes(*pair));
         if wide < 0x80 {
-            let mut text = Vec::with_capacity(pairs.len());
-            text.extend(pairs.iter().map(|[low, _]| *low));
+            let mut text = vec![0; pairs.len()];
+            for (to, [low, _]) in text.iter_mut().zip(pairs) {
+                *to = *low;
+            }
             return String::from_utf8(text).ok();
         }
         let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));

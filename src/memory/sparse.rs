@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::bytes::{Gva, PagedReader, ReadError};
+use crate::bytes::{Gva, PagedReader, ReadError, ascending};
 
 use super::{Absent, Memory};
 
@@ -60,9 +60,6 @@ struct Segment {
     block: Gva,
 }
 
-/// Bits of a block's index: more blocks than any triage dump has.
-const INDEX: u32 = 15;
-
 /// The blocks of one triage dump as one address space.
 pub struct Sparse<'a> {
     reader: &'a PagedReader<'a>,
@@ -107,7 +104,7 @@ impl<'a> Sparse<'a> {
                 starts.push((block.start.0, index));
             }
         }
-        let order = ordered(starts);
+        let order = ascending(starts);
         let ordered = order
             .iter()
             .filter_map(|index| nth(blocks, usize::try_from(*index).ok()?));
@@ -148,30 +145,6 @@ fn nth<'b>(lists: &[&'b [Block]], mut index: usize) -> Option<&'b Block> {
         }
     }
     None
-}
-
-/// The indices of blocks, given with their starts, by ascending start; the order of those with one start does
-/// not matter.
-///
-/// There are thousands in no order. Those of a kernel lie within 2^48 bytes, and one word holds start and index:
-/// that sorts twice as fast.
-fn ordered(mut starts: Vec<(u64, u64)>) -> Vec<u64> {
-    let (low, high, last) = starts
-        .iter()
-        .fold((u64::MAX, 0, 0), |(low, high, _), (start, index)| {
-            (low.min(*start), high.max(*start), *index)
-        });
-    if high.saturating_sub(low) >> (64 - INDEX) == 0 && last >> INDEX == 0 {
-        let key = |(start, index): &(u64, u64)| (start - low) << INDEX | index;
-        let mut keys: Vec<u64> = starts.iter().map(key).collect();
-        keys.sort_unstable();
-        for key in &mut keys {
-            *key &= (1 << INDEX) - 1;
-        }
-        return keys;
-    }
-    starts.sort_unstable();
-    starts.into_iter().map(|(_, index)| index).collect()
 }
 
 /// Cuts blocks, given by ascending start, into segments that do not overlap. At each address the
@@ -267,20 +240,6 @@ mod tests {
             .min_by_key(|b| (Reverse(b.len), b.start, b.offset))?;
         file.get((best.offset + address - best.start.0) as usize)
             .copied()
-    }
-
-    #[test]
-    fn blocks_near_and_far_apart_come_by_ascending_start() {
-        for far in [0, u64::MAX - 5000] {
-            let mut starts: Vec<(u64, u64)> = (0..200)
-                .map(|n| (n * 7919 % 4001 + if n % 3 == 0 { far } else { 0 }, n))
-                .collect();
-            let found = ordered(starts.clone());
-            starts.sort_unstable();
-            let expected: Vec<u64> = starts.iter().map(|(_, index)| *index).collect();
-            assert_eq!(found, expected);
-        }
-        assert!(ordered(Vec::new()).is_empty());
     }
 
     #[test]

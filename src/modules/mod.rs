@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::bytes::ModuleId;
+use crate::bytes::{ModuleId, ascending};
 
 /// Where a module's version was learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -165,12 +165,13 @@ pub struct Modules {
 
 impl From<Vec<Module>> for Modules {
     fn from(list: Vec<Module>) -> Modules {
-        let mut by_base: Vec<(u64, u16)> = list
-            .iter()
-            .zip(0u16..)
-            .map(|(module, id)| (module.base, id))
-            .collect();
-        by_base.sort_unstable();
+        let bases = list.iter().zip(0u16..);
+        let order = ascending(bases.map(|(m, id)| (m.base, id.into())).collect());
+        let by_base = order.into_iter().filter_map(|id| {
+            let id = u16::try_from(id).ok()?;
+            Some((list.get(usize::from(id))?.base, id))
+        });
+        let by_base = by_base.collect();
         let last = list
             .iter()
             .map(|module| module.base.saturating_add(module.size.into()))

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Module, PdbIdentity, SymbolState, VersionClaim, WrongFile, file_name};
+use super::{Module, PdbIdentity, SymbolState, VersionClaim, WrongFile};
 use crate::bytes::View;
 
 /// Version of the form.
@@ -19,9 +19,9 @@ const LONG: u8 = u8::MAX;
 const MOST_PATHS: usize = 16 << 20;
 /// The module has a name.
 const NAME: u8 = 1;
-/// It has a path: its directory is one of those seen, and its file name is the module's name.
+/// It has a path: its directory is one of those seen, and the rest of it is the module's name.
 const SEEN: u8 = 2;
-/// It has a path whose directory is new, and whose file name is the module's name.
+/// It has a path whose directory is new, and the rest of which is the module's name.
 const NEW: u8 = 4;
 /// It has a path of another form.
 const PATH: u8 = 8;
@@ -71,21 +71,19 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
         text(name, out);
     }
     if let Some(path) = path {
-        let file = file_name(path);
-        let directory = path.strip_suffix(file).unwrap_or(path);
-        let usual = name.as_deref() == Some(file);
-        let seen = directories.iter().position(|seen| *seen == directory);
-        match seen.and_then(|index| u8::try_from(index).ok()) {
-            Some(index) if usual => {
+        let directory = name.as_deref().and_then(|name| path.strip_suffix(name));
+        let seen = directories.iter().position(|seen| Some(*seen) == directory);
+        match (directory, seen.map(u8::try_from)) {
+            (Some(_), Some(Ok(index))) => {
                 flags |= SEEN;
                 out.push(index);
             }
-            _ if usual => {
+            (Some(directory), _) => {
                 flags |= NEW;
                 text(directory, out);
                 directories.push(directory);
             }
-            _ => {
+            (None, _) => {
                 flags |= PATH;
                 text(path, out);
             }
