@@ -45,6 +45,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// True when it holds something, and neither its addresses nor its offsets wrap.
+    fn is_sound(&self) -> bool {
+        self.len > 0 && self.end().is_some() && self.offset.checked_add(self.len).is_some()
+    }
+
     /// First address past the block; `None` when it would wrap.
     fn end(&self) -> Option<u64> {
         self.start.0.checked_add(self.len)
@@ -73,7 +78,8 @@ impl<'a> Sparse<'a> {
     /// dropped; a block that reaches past the end of the file is kept as far as it is there, the rest reads as
     /// [`Absent::Truncated`].
     pub fn new(reader: &'a PagedReader<'a>, blocks: &[&[Block]]) -> Sparse<'a> {
-        Sparse::of(reader, blocks, |_| true)
+        let count = blocks.iter().map(|list| list.len()).sum();
+        Sparse::of(reader, blocks, count, |_| true)
     }
 
     /// The space of the blocks that hold any of the `len` bytes at `at`: those bytes read as in the space
@@ -85,7 +91,7 @@ impl<'a> Sparse<'a> {
         len: u64,
     ) -> Sparse<'a> {
         let past = at.0.saturating_add(len);
-        Sparse::of(reader, blocks, |b| {
+        Sparse::of(reader, blocks, 0, |b| {
             b.start.0 < past && at.0.saturating_sub(b.start.0) < b.len
         })
     }
@@ -93,24 +99,24 @@ impl<'a> Sparse<'a> {
     fn of(
         reader: &'a PagedReader<'a>,
         blocks: &[&[Block]],
+        expected: usize,
         wanted: impl Fn(&Block) -> bool,
     ) -> Sparse<'a> {
-        let count = blocks.iter().map(|list| list.len()).sum();
-        let mut starts: Vec<(u64, u64)> = Vec::with_capacity(count);
+        let mut starts: Vec<(u64, u64)> = Vec::with_capacity(expected);
         for (block, index) in blocks.iter().copied().flatten().zip(0..) {
-            let end = block.start.0.checked_add(block.len);
-            let last = block.offset.checked_add(block.len);
-            if wanted(block) && block.len > 0 && end.is_some() && last.is_some() {
+            if wanted(block) && block.is_sound() {
                 starts.push((block.start.0, index));
             }
         }
         let order = ascending(starts);
-        let ordered = order
-            .iter()
-            .filter_map(|index| nth(blocks, usize::try_from(*index).ok()?));
+        let ordered = order.iter().filter_map(|index| {
+            let index = usize::try_from(*index).ok()?;
+            nth(blocks, index)
+        });
+        let ordered: Vec<&Block> = ordered.collect();
         Sparse {
             reader,
-            segments: disjoint(ordered, order.len()),
+            segments: segments(&ordered),
             last: Cell::new(0),
         }
     }
@@ -147,30 +153,49 @@ fn nth<'b>(lists: &[&'b [Block]], mut index: usize) -> Option<&'b Block> {
     None
 }
 
+/// The segments of blocks, given by ascending start. Few of thousands overlap others: those are cut.
+fn segments(blocks: &[&Block]) -> Vec<Segment> {
+    let mut segments = Vec::with_capacity(blocks.len());
+    let mut rest = blocks;
+    while !rest.is_empty() {
+        let (together, after) = rest.split_at(overlapping(rest));
+        match together {
+            [alone] => segments.push(Segment {
+                start: alone.start.0,
+                end: alone.start.0.saturating_add(alone.len),
+                offset: alone.offset,
+                block: alone.start,
+            }),
+            several => disjoint(several, &mut segments),
+        }
+        rest = after;
+    }
+    segments
+}
+
+/// How many of the blocks, from the first on, each begin before all those ahead of it end; one at least.
+fn overlapping(blocks: &[&Block]) -> usize {
+    let mut past = 0;
+    let begins_behind = |block: &&Block| {
+        let behind = past > 0 && block.start.0 >= past;
+        past = past.max(block.start.0.saturating_add(block.len));
+        behind
+    };
+    let found = blocks.iter().position(begins_behind);
+    found.unwrap_or(blocks.len())
+}
+
 /// Cuts blocks, given by ascending start, into segments that do not overlap. At each address the
 /// largest block wins, then the one that starts first, then the one that comes first in the file.
-fn disjoint<'b>(ordered: impl Iterator<Item = &'b Block>, most: usize) -> Vec<Segment> {
+fn disjoint(ordered: &[&Block], segments: &mut Vec<Segment>) {
     let rank = |b: &Block| (b.len, Reverse(b.start), Reverse(b.offset));
-    let mut segments: Vec<Segment> = Vec::with_capacity(most);
-    let mut blocks = ordered.peekable();
+    let mut blocks = ordered.iter().copied().peekable();
     // Blocks that reach past `at`, the best on top; those that ended are dropped when they come up.
     let mut open = BinaryHeap::new();
     let mut at = 0;
     loop {
         while let Some(block) = blocks.next_if(|block| block.start.0 <= at) {
-            let end = block.end().unwrap_or(at);
-            let alone = blocks.peek().is_none_or(|next| next.start.0 >= end);
-            if alone && open.is_empty() && block.start.0 == at {
-                segments.push(Segment {
-                    start: at,
-                    end,
-                    offset: block.offset,
-                    block: block.start,
-                });
-                at = end;
-                continue;
-            }
-            open.push((rank(block), end));
+            open.push((rank(block), block.end().unwrap_or(at)));
         }
         let Some(((_, Reverse(start), Reverse(offset)), end)) = open.peek().copied() else {
             match blocks.peek() {
@@ -204,7 +229,6 @@ fn disjoint<'b>(ordered: impl Iterator<Item = &'b Block>, most: usize) -> Vec<Se
         }
         at = stop;
     }
-    segments
 }
 
 impl Memory for Sparse<'_> {

@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long results may gather before they are taken, and files be worked off before more are handed out. Known
 /// files come by the ten thousand a second: waking a thread for each one took longer than the look at it.
 /// [`QUEUE`] is not worked off in that time.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(1);
 /// How long files in work may take after the run was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
