@@ -16,6 +16,7 @@ mod pulse;
 mod roots;
 mod tally;
 mod work;
+mod writeback;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub use pulse::Pulse;
 pub use roots::{Roots, inside};
 pub use tally::Tally;
 pub use work::{line as summary_line, rejudge};
+pub use writeback::Writeback;
 
 use crate::report::model::Detail;
 use crate::report::records::ScanRecord;

@@ -11,16 +11,15 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use super::{Store, StoreError};
+use crate::scan::Writeback;
 
 /// A first fill that goes on.
 pub(super) struct Filling {
-    /// The store's file. Closing it would take SQLite's own locks with it (POSIX locks are a process's, not
-    /// a handle's): it has to outlive the connection.
-    file: Arc<File>,
-    running: Option<JoinHandle<io::Result<()>>>,
+    /// Of the store's file. Closing that would take SQLite's own locks with it (POSIX locks are a process's,
+    /// not a handle's): it has to outlive the connection.
+    writeback: Writeback,
     settled: bool,
 }
 
@@ -36,11 +35,10 @@ impl Filling {
             .open(&store.path)
             .ok()?;
         let filling = Filling {
-            file: Arc::new(file),
-            running: None,
+            writeback: Writeback::new(Arc::new(file)),
             settled: false,
         };
-        let pragmas = "PRAGMA synchronous = OFF; PRAGMA journal_mode = DELETE;";
+        let pragmas = "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;";
         let begun = store
             .mark_filling(true)
             // The mark itself is on the disk before anything else may be.
@@ -58,17 +56,10 @@ impl Filling {
     /// # Errors
     /// What the system said to the last try.
     pub fn push(&mut self) -> io::Result<()> {
-        if self.settled || self.running.as_ref().is_some_and(|run| !run.is_finished()) {
-            return Ok(());
+        match self.settled {
+            true => Ok(()),
+            false => self.writeback.push(),
         }
-        self.wait()?;
-        let file = Arc::clone(&self.file);
-        // Without a thread it is done at the end.
-        self.running = thread::Builder::new()
-            .name("store-sync".to_owned())
-            .spawn(move || file.sync_data())
-            .ok();
-        Ok(())
     }
 
     /// Waits until everything is on the disk. From here on the store is written like any other.
@@ -82,20 +73,11 @@ impl Filling {
         // Before the disk is waited for, once for all; while another process reads, it stays as it is.
         let _ = store.log();
         store.checkpoint()?;
-        self.wait()?;
-        self.file.sync_all()?;
+        self.writeback.finish()?;
         store
             .connection
             .execute_batch("PRAGMA synchronous = NORMAL;")?;
         self.settled = true;
         Ok(())
-    }
-
-    fn wait(&mut self) -> io::Result<()> {
-        match self.running.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            // A panic of the thread: the last wait is the one that counts.
-            Some(Err(_)) | None => Ok(()),
-        }
     }
 }

@@ -3,6 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::scan::Writeback;
+
+/// Bytes after which what was written is moved to the disk.
+const PIECE: usize = 8 << 20;
 
 /// A place for records.
 pub enum Output<'a> {
@@ -11,7 +17,7 @@ pub enum Output<'a> {
     /// A file, under a temporary name beside it.
     File {
         /// The open file.
-        file: BufWriter<File>,
+        file: BufWriter<Pushed>,
         /// Its name until it is complete.
         temporary: PathBuf,
         /// Its name afterwards.
@@ -35,7 +41,7 @@ impl<'a> Output<'a> {
         name.push(".partial");
         let temporary = path.with_file_name(name);
         Ok(Output::File {
-            file: BufWriter::with_capacity(1 << 16, File::create(&temporary)?),
+            file: BufWriter::with_capacity(1 << 16, Pushed::new(File::create(&temporary)?)),
             temporary,
             path: path.to_owned(),
         })
@@ -53,10 +59,47 @@ impl<'a> Output<'a> {
             path,
         } = self
         {
-            file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+            let mut file = file.into_inner().map_err(|e| e.into_error())?;
+            file.writeback.finish()?;
+            drop(file);
             fs::rename(temporary, path)?;
         }
         Ok(())
+    }
+}
+
+/// A file whose content goes to the disk piece by piece while more is written.
+pub struct Pushed {
+    file: Arc<File>,
+    writeback: Writeback,
+    /// Bytes written since the last piece.
+    written: usize,
+}
+
+impl Pushed {
+    fn new(file: File) -> Pushed {
+        let file = Arc::new(file);
+        Pushed {
+            writeback: Writeback::new(Arc::clone(&file)),
+            file,
+            written: 0,
+        }
+    }
+}
+
+impl Write for Pushed {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.written = self.written.saturating_add(written);
+        if self.written >= PIECE {
+            self.written = 0;
+            self.writeback.push()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
