@@ -195,7 +195,7 @@ impl StoreWriter {
         let _ = self
             .store
             .connection
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
+            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
         Ok(())
     }
 }
