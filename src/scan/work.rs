@@ -352,7 +352,7 @@ pub fn line(summary: &Summary) -> String {
 }
 
 fn compact<T: serde::Serialize>(value: &T) -> Option<String> {
-    let mut out = Vec::with_capacity(4096);
+    let mut out = Vec::with_capacity(8192);
     json::write_compact(&mut out, value).ok()?;
     String::from_utf8(out).ok()
 }
