@@ -27,6 +27,16 @@ pub(super) struct Known<'a> {
     pub seen: &'a [u64],
 }
 
+fn is_list_operation(fault: &FaultFacts) -> bool {
+    let kind = fault.instruction_kind.as_deref();
+    kind.is_some_and(|kind| kind.starts_with("list-"))
+}
+
+/// True for a fault that an entry can have led to: a list operation, or an access on the way along a list.
+pub(super) fn may_concern(fault: &FaultFacts) -> bool {
+    is_list_operation(fault) || fault.instruction_kind.as_deref() == Some("plain-access")
+}
+
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
 /// where no register points to one. `removal` is what this build leaves in a stopped timer.
 pub(super) fn at_entry(
@@ -35,11 +45,6 @@ pub(super) fn at_entry(
     known: &Known<'_>,
     removal: Option<&Removal>,
 ) -> Vec<Finding> {
-    let kind = fault.instruction_kind.as_deref();
-    let list = kind.is_some_and(|kind| kind.starts_with("list-"));
-    if !list && kind != Some("plain-access") {
-        return Vec::new();
-    }
     let mut tables: Vec<u64> = known.tables.iter().chain(known.seen).copied().collect();
     tables.extend(
         fault
@@ -51,7 +56,7 @@ pub(super) fn at_entry(
     tables.dedup();
     let linked = lists_of(scene, &tables);
     let met = overwritten(scene, fault, &linked, known.sets, removal);
-    if !list {
+    if !is_list_operation(fault) {
         return met.into_iter().collect();
     }
     let worked_on = worked_on(scene, fault, &linked, known.tables);
@@ -79,7 +84,7 @@ fn null_link(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<F
         tag: Some(FORWARDING.to_string()),
         detail: format!(
             "the forwarding entry's timer link at {at:#x} is null: stopping a timer leaves that in some \
-             builds, and so does whoever clears memory; this build's code was not read"
+             builds, and so does whoever clears memory; this build's code does not say which"
         ),
     })
 }
@@ -128,18 +133,13 @@ fn worked_on(
 /// Where nothing says at which offset the link is: the instruction names the register, or works with
 /// pointers that the entry there holds.
 fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> bool {
-    let text = fault.instruction.as_deref().unwrap_or_default();
-    let named = |register: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == register)
-    };
-    if named(name) {
+    if fault.names_register(name) {
         return true;
     }
     let mut operands = fault
         .registers
         .iter()
-        .filter(|(register, _)| named(register));
+        .filter(|(register, _)| fault.names_register(register));
     let held = [link(scene, at, false), link(scene, at, true)];
     // One link of the entry may have changed since it was read; null links are anybody's.
     let both = operands.clone().count() == 2
@@ -199,7 +199,7 @@ fn near(scene: &Scene<'_>, at: u64) -> usize {
     };
     let mut count = 0;
     for block in blocks_near(scene, at) {
-        let end = block.header.saturating_add(block.size);
+        let end = block.end();
         let range = match block.tag {
             FORWARDING => {
                 let link = block.body.saturating_add(offset);

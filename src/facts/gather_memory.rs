@@ -16,7 +16,7 @@ use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, fr
 use crate::symbols::SymbolLibrary;
 
 use super::code;
-use super::entry_state::{Known, at_entry};
+use super::entry_state::{Known, at_entry, may_concern};
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::Scene;
@@ -329,7 +329,7 @@ fn memory_facts(
     let stack = found.and_then(|found| found.stack.as_ref());
     let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
     locks::add(&scene, &seats, session, &mut facts);
-    if let Some(found) = found {
+    if let Some(found) = found.filter(|found| may_concern(&found.fault)) {
         let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
         let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
         let crashed = facts.processors.iter().filter(|p| p.crashed);

@@ -251,6 +251,15 @@ pub struct FaultFacts {
     pub registers: Vec<(String, u64)>,
 }
 
+impl FaultFacts {
+    /// True when the text of the instruction names the register.
+    fn names_register(&self, register: &str) -> bool {
+        let text = self.instruction.as_deref().unwrap_or_default();
+        text.split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == register)
+    }
+}
+
 /// One frame of a call stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameFacts {

@@ -137,16 +137,11 @@ fn in_pool(scene: &Scene<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Findin
 /// Registers that the faulting access went through: near its address; where no address is reported, those
 /// that the instruction names.
 fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
-    let text = fault.instruction.as_deref().unwrap_or_default();
-    let named = move |name: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == name)
-    };
     let registers = fault.registers.iter();
     registers
         .filter(move |(name, value)| match fault.address {
             Some(at) => at.checked_sub(*value).is_some_and(|by| by < LINK_FIELDS),
-            None => named(name),
+            None => fault.names_register(name),
         })
         .map(|(_, value)| *value)
 }
@@ -155,8 +150,7 @@ fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
 /// forwarding entry at the same offset.
 fn half_link(scene: &Scene<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
     let width = scene.machine.pointer_width() as u64;
-    let end = block.header.saturating_add(block.size);
-    let words = locks::words_on(scene.memory, (block.body, end), scene.machine);
+    let words = locks::words_on(scene.memory, (block.body, block.end()), scene.machine);
     words.windows(2).find_map(|pair| {
         let [(at, first), (next, second)] = pair else {
             return None;

@@ -16,7 +16,7 @@ const PAGE: u64 = 0x1000;
 /// Pages before and after an address in which other entries are looked for.
 const NEAR_PAGES: u64 = 48;
 /// Words of a timer table's block that are taken for list heads.
-const MOST_HEADS: usize = 4096;
+const MOST_HEADS: u64 = 4096;
 /// Entries of all lists of a table that are walked.
 const MOST_ENTRIES: usize = 0x1_0000;
 /// Pages of a table that is a large allocation.
@@ -123,7 +123,7 @@ pub(super) fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
 /// follow each other.
 fn extent(scene: &Scene<'_>, table: u64) -> Option<(u64, u64)> {
     if let Some(block) = scene.block(table) {
-        return Some((block.body, block.header.saturating_add(block.size)));
+        return Some((block.body, block.end()));
     }
     let page = |n: u64| table.checked_add(n * PAGE);
     let pages = (0..MOST_TABLE_PAGES)
@@ -135,8 +135,10 @@ fn extent(scene: &Scene<'_>, table: u64) -> Option<(u64, u64)> {
 /// Walks the lists whose heads lie in a range.
 fn heads(scene: &Scene<'_>, range: (u64, u64), linked: &mut Linked) {
     let width = scene.machine.pointer_width() as u64;
-    let words = locks::words_on(scene.memory, range, scene.machine);
-    for (at, value) in words.into_iter().take(MOST_HEADS) {
+    // A large block is as large as a table in the dump says.
+    let most = range.0.saturating_add(MOST_HEADS * width);
+    let words = locks::words_on(scene.memory, (range.0, range.1.min(most)), scene.machine);
+    for (at, value) in words {
         let inside = |address: u64| (range.0..range.1).contains(&address);
         let pair = link(scene, at, true);
         // A head: two kernel pointers, not into the table itself unless the list is empty.
@@ -191,4 +193,39 @@ pub(super) fn blocks_near(scene: &Scene<'_>, at: u64) -> Vec<PoolBlock> {
         .flatten()
         .filter(|block| block.allocated)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use crate::bytes::Budget;
+    use crate::machine::Machine;
+    use crate::memory::{Absent, Memory};
+
+    use super::*;
+
+    /// Memory that is there at every address, all zero, and counts what is read of it.
+    struct Everywhere(Cell<u64>);
+
+    impl Memory for Everywhere {
+        fn read(&self, _: Gva, buf: &mut [u8]) -> Result<(), Absent> {
+            self.0.set(self.0.get() + buf.len() as u64);
+            buf.fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_table_of_any_size_is_read_as_far_as_real_ones_go() {
+        let memory = Everywhere(Cell::new(0));
+        let budget = Budget::default();
+        let scene = Scene::new(&memory, Machine::X64, Some(6001), &budget);
+        let mut linked = lists_of(&scene, &[]);
+        let table = 0xFFFF_FA80_0100_0000;
+        heads(&scene, (table, table + (1 << 40)), &mut linked);
+        // Each word, and the one behind it once more.
+        assert_eq!(memory.0.get(), MOST_HEADS * 8 * 2);
+        assert!(linked.forward.is_empty());
+    }
 }

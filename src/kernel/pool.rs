@@ -69,6 +69,11 @@ impl PoolBlock {
     pub fn offset(&self, address: u64) -> Option<u64> {
         address.checked_sub(self.body)
     }
+
+    /// The address past it.
+    pub fn end(&self) -> u64 {
+        self.header.saturating_add(self.size)
+    }
 }
 
 /// The block that holds `address`, in memory that is small pool blocks from the start of its page

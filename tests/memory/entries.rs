@@ -127,7 +127,7 @@ fn a_null_link_that_nothing_explains_is_taken_for_neither() {
     let got = Torn::new(TO_ANOTHER_LIST).report(&Engine::default());
     assert_eq!(ids(&got), ["memory.mfe-null-link"], "{got:#}");
     assert_eq!(status(&got), "possible");
-    assert!(detail(&got, "null-link").contains("was not read"));
+    assert!(detail(&got, "null-link").contains("does not say which"));
 }
 
 #[test]
