@@ -14,8 +14,9 @@ use crate::facts::{self, CrashFacts, Format};
 use crate::knowledge::asked::{Articles, Asked};
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::versions::FileVersion;
 use crate::modules::inventory::Inventory;
-use crate::modules::{Module, VersionClaim, VersionSource};
+use crate::modules::{Entry, ModuleRef, VersionClaim, VersionSource};
 use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
 use crate::report::{self, Answer, AnswerOf, Input, Report, unix_from_filetime};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
@@ -191,27 +192,34 @@ impl Engine {
     /// Versions by the table of known builds, for modules whose version nothing better tells. What an
     /// older table said is forgotten first.
     fn identify_builds(&self, facts: &mut CrashFacts) {
-        let known = |module: &Module| match self.builds.identify(
-            module.name.as_deref()?,
+        let known = |module: ModuleRef<'_>| match self.builds.identify(
+            module.name?,
             module.time_date_stamp,
             module.size,
         ) {
             Identified::Known(build) => Some(build.version),
             Identified::Contradicted(..) | Identified::Unknown => None,
         };
-        for module in facts.modules.iter_mut() {
-            let by_table = |claim: &VersionClaim| {
-                matches!(
-                    claim.source,
-                    VersionSource::Table | VersionSource::Inventory
-                )
+        // Most files are none that the table knows, and nothing else is known of them.
+        let unknown = |entry: &Entry| !self.builds.knows_stamp(entry.time_date_stamp);
+        for id in facts.modules.ids() {
+            let modules = &facts.modules;
+            if !modules.has_details(id) && modules.entry(id).is_none_or(unknown) {
+                continue;
+            }
+            let Some(module) = modules.get(id) else {
+                continue;
             };
-            if module.version.as_ref().is_none_or(by_table) {
-                module.version = known(module).map(|v| VersionClaim {
-                    version: [v.major, v.minor, v.build, v.revision],
-                    branch_tag: None,
-                    source: VersionSource::Table,
-                });
+            let replaced = match module.version().map(|claim| claim.source) {
+                None => false,
+                Some(VersionSource::Table | VersionSource::Inventory) => true,
+                Some(_) => continue,
+            };
+            let known = known(module);
+            if (replaced || known.is_some())
+                && let Some(details) = facts.modules.details_mut(id)
+            {
+                details.version = known.map(|v| claimed(v, VersionSource::Table));
             }
         }
     }
@@ -243,11 +251,13 @@ impl Engine {
         let crash = facts.dump.crash_time.and_then(unix_from_filetime);
         let build = facts.system.build;
         let mut other_system = None;
-        for module in facts.modules.iter_mut().filter(|m| m.version.is_none()) {
-            let identity = (module.time_date_stamp, module.size);
-            let Some(name) = module.name.as_deref() else {
+        for id in facts.modules.ids() {
+            let module = facts.modules.get(id).filter(|m| m.version().is_none());
+            let Some((module, name)) = module.and_then(|module| Some((module, module.name?)))
+            else {
                 continue;
             };
+            let identity = (module.time_date_stamp, module.size);
             let Some(v) = self.inventory.at_crash(machine, name, identity, crash) else {
                 continue;
             };
@@ -260,11 +270,9 @@ impl Engine {
                 ));
                 continue;
             }
-            module.version = Some(VersionClaim {
-                version: [v.major, v.minor, v.build, v.revision],
-                branch_tag: None,
-                source: VersionSource::Inventory,
-            });
+            if let Some(details) = facts.modules.details_mut(id) {
+                details.version = Some(claimed(v, VersionSource::Inventory));
+            }
         }
         other_system.and_then(remark)
     }
@@ -342,6 +350,14 @@ impl Engine {
             knowledge: self.articles.version.clone(),
             options: self.options,
         }
+    }
+}
+
+fn claimed(v: FileVersion, source: VersionSource) -> VersionClaim {
+    VersionClaim {
+        version: [v.major, v.minor, v.build, v.revision],
+        branch_tag: None,
+        source,
     }
 }
 
@@ -431,7 +447,7 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "a checked (debug) build of Windows: timestamps and offsets differ from the release",
         );
     }
-    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
+    for wrong in facts.modules.iter().flat_map(|module| module.wrong_files()) {
         add(
             "modules.mismatched",
             Severity::Info,

@@ -79,7 +79,7 @@ impl CodeInfo for Machine64 {
         };
         span.contains(address).then_some(span)
     }
-    fn is_executable(&self, _: u64) -> Option<bool> {
+    fn is_executable(&self, _: ModuleSpan, _: u32) -> Option<bool> {
         None
     }
     fn read_image(&self, _: ModuleSpan, rva: u32, buf: &mut [u8]) -> bool {

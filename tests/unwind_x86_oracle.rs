@@ -91,7 +91,7 @@ impl CodeInfo for World<'_> {
         };
         span.contains(address).then_some(span)
     }
-    fn is_executable(&self, _: u64) -> Option<bool> {
+    fn is_executable(&self, _: ModuleSpan, _: u32) -> Option<bool> {
         None
     }
     fn read_image(&self, _: ModuleSpan, _: u32, _: &mut [u8]) -> bool {

@@ -11,6 +11,7 @@ mod contain;
 pub mod hex;
 mod paged;
 mod read_at;
+mod texts;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
@@ -19,4 +20,5 @@ pub use budget::{Budget, Exhausted};
 pub use contain::{Panicked, contained};
 pub use paged::PagedReader;
 pub use read_at::{FileReader, ReadAt, ReadError};
+pub use texts::{Span, Texts, TextsBuilder};
 pub use view::View;

@@ -50,6 +50,13 @@ impl<'a> View<'a> {
 
     /// UTF-16LE text of `units` code units, unpaired surrogates replaced.
     pub fn utf16(&self, at: usize, units: usize) -> Option<String> {
+        let mut text = Vec::new();
+        self.utf16_into(at, units, &mut text)?;
+        String::from_utf8(text).ok()
+    }
+
+    /// As [`View::utf16`], as UTF-8 behind what `text` holds.
+    pub(super) fn utf16_into(&self, at: usize, units: usize, text: &mut Vec<u8>) -> Option<()> {
         let bytes = self.bytes(at, units.checked_mul(2)?)?;
         let pairs = bytes.as_chunks::<2>().0;
         // Names of drivers are ASCII nearly always. Without a branch for each character the compiler takes
@@ -58,18 +65,16 @@ impl<'a> View<'a> {
             .iter()
             .fold(0, |all, pair| all | u16::from_le_bytes(*pair));
         if wide < 0x80 {
-            let mut text = vec![0; pairs.len()];
-            for (to, [low, _]) in text.iter_mut().zip(pairs) {
-                *to = *low;
-            }
-            return String::from_utf8(text).ok();
+            let narrow = |pair: &[u8; 2]| u16::from_le_bytes(*pair) as u8;
+            text.extend(pairs.iter().map(narrow));
+            return Some(());
         }
         let units = pairs.iter().map(|pair| u16::from_le_bytes(*pair));
-        Some(
-            char::decode_utf16(units)
-                .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-                .collect(),
-        )
+        for c in char::decode_utf16(units) {
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            text.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        Some(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::facts::{CrashFacts, FrameFacts, NameFact};
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
 use crate::knowledge::entry::is_in_box;
-use crate::modules::Module;
+use crate::modules::ModuleRef;
 use crate::unwind::names::is_kernel;
 
 /// FILETIME units in a second.
@@ -31,7 +31,7 @@ pub(super) enum Holds {
 
 /// One place in code that certainly belongs to the fault.
 struct Place<'a> {
-    module: &'a Module,
+    module: ModuleRef<'a>,
     file: &'a str,
     name: Option<&'a NameFact>,
 }
@@ -60,7 +60,7 @@ fn place<'a>(facts: &'a CrashFacts, ip: u64, name: Option<&'a NameFact>) -> Opti
     let module = facts.modules.get(id)?;
     Some(Place {
         module,
-        file: module.name.as_deref()?,
+        file: module.name?,
         name: name.filter(|name| matches!(name.kind.as_str(), "exact" | "cold")),
     })
 }
@@ -304,7 +304,7 @@ fn drivers(when: &Conditions, facts: &CrashFacts) -> Holds {
     let mut names: Vec<String> = facts
         .modules
         .iter()
-        .filter_map(|module| module.name.as_deref())
+        .filter_map(|module| module.name)
         .filter(|file| file_is(file, &when.loaded))
         .map(str::to_ascii_lowercase)
         .collect();

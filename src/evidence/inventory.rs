@@ -10,13 +10,14 @@ use super::{Context, Evidence, Observation, Outcome, Strength, servicing};
 /// Versions of bfe.dll, fwpuclnt.dll, ikeext.dll and the like.
 pub(super) fn observe(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let mut found = Vec::new();
-    for module in facts.modules.iter() {
-        let Some(name) = module.name.as_deref() else {
+    let other = |name: Option<&str>| {
+        let role = name.and_then(|name| KB943650.role(name));
+        role.is_some_and(|role| role != FileRole::Decides)
+    };
+    for module in facts.modules.named(other) {
+        let Some(name) = module.name else {
             continue;
         };
-        if !matches!(KB943650.role(name), Some(role) if role != FileRole::Decides) {
-            continue;
-        }
         let Some(version) = servicing::version_of(module, context.builds) else {
             continue;
         };

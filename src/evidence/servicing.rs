@@ -11,7 +11,7 @@ use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::{
     Applicability, FileVersion, FixState, Judgement, judge, judge_package, judge_system,
 };
-use crate::modules::Module;
+use crate::modules::ModuleRef;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
@@ -159,13 +159,16 @@ fn by_system(build: u32) -> Servicing {
 }
 
 /// The best claim about a module's version and where it comes from.
-pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
-    if let Some(claim) = &module.version {
+pub(super) fn claim(
+    module: ModuleRef<'_>,
+    builds: &BuildTable,
+) -> Option<(FileVersion, &'static str)> {
+    if let Some(claim) = module.version() {
         let [major, minor, build, revision] = claim.version;
         let version = FileVersion::new(major, minor, build, revision);
         return Some((version, claim.source.as_str()));
     }
-    let name = module.name.as_deref()?;
+    let name = module.name?;
     match builds.identify(name, module.time_date_stamp, module.size) {
         Identified::Known(build) => Some((build.version, "table")),
         Identified::Contradicted(..) | Identified::Unknown => None,
@@ -173,7 +176,7 @@ pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion
 }
 
 /// The version of a module, by whatever source.
-pub(super) fn version_of(module: &Module, builds: &BuildTable) -> Option<FileVersion> {
+pub(super) fn version_of(module: ModuleRef<'_>, builds: &BuildTable) -> Option<FileVersion> {
     claim(module, builds).map(|(version, _)| version)
 }
 
@@ -198,11 +201,10 @@ fn by_version(
     let mut decided_from = vec![decided(KB943650.decides, version, source, basis)];
     let others: Vec<(&str, FileVersion, &'static str)> = facts
         .modules
-        .iter()
+        .named(|name| name.is_some_and(|name| KB943650.role(name).is_some()))
         .filter(|module| !module.is(KB943650.decides))
         .filter_map(|module| {
-            let name = module.name.as_deref()?;
-            KB943650.role(name)?;
+            let name = module.name?;
             let (version, source) = claim(module, builds)?;
             Some((name, version, source))
         })
@@ -229,7 +231,7 @@ fn by_version(
 }
 
 /// No version is known: the link time says something for builds before the hotfix.
-fn by_date(facts: &CrashFacts, tcpip: &Module) -> Servicing {
+fn by_date(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> Servicing {
     let stamp = tcpip.time_date_stamp;
     let Some(window) = defect::judge_stamp(stamp) else {
         return unknown(format!(
@@ -520,7 +522,7 @@ fn distance(stamp: u32, first: u32, last: u32) -> u32 {
 }
 
 /// True when tcpip.sys was linked with the drivers of the release.
-fn is_co_dated(facts: &CrashFacts, tcpip: &Module) -> bool {
+fn is_co_dated(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> bool {
     release_cluster(facts)
         .is_some_and(|(first, last, _)| distance(tcpip.time_date_stamp, first, last) <= NEAR)
 }
@@ -531,7 +533,7 @@ fn release_cluster(facts: &CrashFacts) -> Option<(u32, u32, usize)> {
         .modules
         .iter()
         .filter(|module| {
-            let name = module.name.as_deref().unwrap_or_default();
+            let name = module.name.unwrap_or_default();
             RELEASE_DRIVERS
                 .iter()
                 .any(|known| name.eq_ignore_ascii_case(known))

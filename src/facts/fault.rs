@@ -116,7 +116,7 @@ fn bucket_facts(
         let (id, rva) = modules.locate(ip)?;
         let module = modules.get(id)?;
         Some(fault::Place {
-            module: module.name.as_deref()?,
+            module: module.name?,
             time_date_stamp: module.time_date_stamp,
             size_of_image: module.size,
             rva,

@@ -5,14 +5,14 @@ use super::fault::{Found, found};
 use super::gather_memory;
 use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
-use crate::dump::triage::Copied;
+use crate::dump::triage::{Copied, Driver, Drivers};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process, structures as layouts};
 use crate::knowledge::bugchecks::{self, PointerWidth};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
-use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name};
+use crate::modules::{Entry, Modules, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
 use super::{
@@ -277,35 +277,25 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-/// The drivers as modules; their paths are moved, not copied.
+/// The drivers as modules; their names are moved, not copied.
 fn modules(triage: &mut TriageDump) -> Modules {
-    let list: Vec<Module> = triage
-        .drivers
-        .iter_mut()
-        .map(|driver| {
-            let (name, path) = match driver.path.take() {
-                Some(path) => match file_name(&path) {
-                    // The kernel writes names alone for most drivers.
-                    name if name.len() == path.len() => (Some(path), None),
-                    name => (Some(name.to_owned()), Some(path)),
-                },
-                None => (None, None),
-            };
-            Module {
-                path,
-                name,
-                base: driver.base,
-                size: driver.size_of_image,
-                time_date_stamp: driver.time_date_stamp,
-                checksum: Some(driver.check_sum),
-                version: None,
-                pdb: None,
-                symbols: SymbolState::NotNeeded,
-                wrong_files: Vec::new(),
-            }
-        })
-        .collect();
-    Modules::from(list)
+    let Drivers { texts, list } = &mut triage.drivers;
+    let texts = std::mem::take(texts);
+    let entry = |driver: &Driver| {
+        let path = driver.path.and_then(|span| Some((span, texts.get(span)?)));
+        let name = path.and_then(|(span, path)| span.tail(file_name(path).len()));
+        Entry {
+            // The kernel writes names alone for most drivers.
+            path: driver.path.filter(|path| Some(*path) != name),
+            name,
+            base: driver.base,
+            size: driver.size_of_image,
+            time_date_stamp: driver.time_date_stamp,
+            checksum: Some(driver.check_sum),
+        }
+    };
+    let entries = list.iter().map(entry).collect();
+    Modules::of(texts, entries)
 }
 
 fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
@@ -396,11 +386,14 @@ pub fn address_space<'a>(
         placed(thread, triage.thread, BlockKind::Thread),
         placed(process, triage.process, BlockKind::Process),
     ];
-    let mut structures: Vec<Block> = structures.into_iter().flatten().collect();
+    let structures: Vec<Block> = structures.into_iter().flatten().collect();
+    let mut space = Sparse::new(reader, &triage.blocks, &structures);
     // Where the processor block belongs is known only where the array that leads to it is held.
-    let prcb = prcb_address(reader, header, triage, &[&triage.blocks, &structures]);
-    structures.extend(placed(prcb, triage.prcb, BlockKind::Prcb));
-    Sparse::new(reader, &[&triage.blocks, &structures])
+    let prcb = prcb_address(reader, header, triage, &space);
+    if let Some(block) = placed(prcb, triage.prcb, BlockKind::Prcb) {
+        space.add(&block);
+    }
+    space
 }
 
 /// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
@@ -468,7 +461,7 @@ fn prcb_address(
     reader: &PagedReader<'_>,
     header: &Header,
     triage: &TriageDump,
-    blocks: &[&[Block]],
+    space: &Sparse<'_>,
 ) -> Option<u64> {
     let kdbg = debugger_data(reader, triage)?;
     let copy = triage.prcb?;
@@ -484,7 +477,7 @@ fn prcb_address(
     let entry = u64::from(u8::from_le_bytes(number)).checked_mul(header.pointer as u64)?;
     let array = Gva(header.truncate(kdbg.processor_block()?));
     let at = array.checked_add(entry)?;
-    Sparse::around(reader, blocks, at, header.pointer as u64)
+    space
         .read_pointer(at, header.pointer)
         .ok()
         .filter(|address| *address != 0)

@@ -16,7 +16,7 @@ use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::modules::{
-    Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
+    ModuleRef, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
 };
 use crate::symbols::{
     FrameKind, FrameRecord, Lookup, ModuleIdentity, Resolved, SymbolKind, SymbolLibrary,
@@ -120,14 +120,14 @@ impl<'a> Session<'a> {
     }
 }
 
-fn identity(module: &Module) -> Option<ModuleIdentity> {
-    let name = module.name.as_deref()?;
+fn identity(module: ModuleRef<'_>) -> Option<ModuleIdentity> {
+    let name = module.name?;
     ModuleIdentity::new(name, module.time_date_stamp, module.size).ok()
 }
 
 /// The record that a memory dump's own image names, so that a PDB is found without the image file.
-pub(crate) fn codeview(module: &Module) -> Option<CodeView> {
-    let pdb = module.pdb.as_ref()?;
+pub(crate) fn codeview(module: ModuleRef<'_>) -> Option<CodeView> {
+    let pdb = module.pdb()?;
     let (guid, age) = pdb.guid_age.split_at_checked(32)?;
     let digits = u128::from_str_radix(guid, 16).ok()?.to_be_bytes();
     let view = |at: usize, n: usize| digits.get(at..at + n);
@@ -148,13 +148,13 @@ pub(crate) fn codeview(module: &Module) -> Option<CodeView> {
 /// file says more.
 pub(super) fn apply(learnt: Vec<Learnt>, modules: &mut Modules) {
     for learnt in learnt {
-        let Some(module) = modules.get_mut(learnt.id) else {
+        let Some(details) = modules.details_mut(learnt.id) else {
             continue;
         };
-        module.version = learnt.version.or(module.version.take());
-        module.pdb = learnt.pdb.or(module.pdb.take());
-        module.symbols = learnt.symbols;
-        module.wrong_files = learnt.wrong_files;
+        details.version = learnt.version.or(details.version.take());
+        details.pdb = learnt.pdb.or(details.pdb.take());
+        details.symbols = learnt.symbols;
+        details.wrong_files = learnt.wrong_files;
     }
 }
 
@@ -177,7 +177,7 @@ fn state(resolved: &Resolved) -> SymbolState {
 }
 
 /// The image and the PDB of that name that have another identity.
-fn wrong_files(module: &Module, resolved: &Resolved) -> Vec<WrongFile> {
+fn wrong_files(module: ModuleRef<'_>, resolved: &Resolved) -> Vec<WrongFile> {
     fn wrong<T>(file: Option<&str>, lookup: &Lookup<T>) -> Option<WrongFile> {
         match lookup {
             Lookup::Mismatched { wanted, found, .. } => Some(WrongFile {
@@ -189,7 +189,7 @@ fn wrong_files(module: &Module, resolved: &Resolved) -> Vec<WrongFile> {
         }
     }
     let pdb = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
-    wrong(module.name.as_deref(), &resolved.image)
+    wrong(module.name, &resolved.image)
         .into_iter()
         .chain(wrong(pdb, &resolved.symbols))
         .collect()
@@ -200,12 +200,10 @@ impl CodeInfo for Session<'_> {
         self.memory.module_at(address)
     }
 
-    fn is_executable(&self, address: u64) -> Option<bool> {
-        if let Some(known) = self.memory.is_executable(address) {
+    fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
+        if let Some(known) = self.memory.is_executable(module, rva) {
             return Some(known);
         }
-        let module = self.module_at(address)?;
-        let rva = module.rva(address)?;
         let resolved = self.resolve(module.id)?;
         Some(resolved.image.found()?.is_executable(rva))
     }

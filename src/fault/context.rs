@@ -81,7 +81,7 @@ pub(super) struct Candidate {
 /// Finds the fault's registers. `None` when the dump has no context at all and names no address.
 ///
 /// `stack` is the stack the bug check ran on.
-pub fn find_context(crash: &Crash<'_>, stack: &Snapshot) -> Option<FaultContext> {
+pub fn find_context(crash: &Crash<'_>, stack: &Snapshot<'_>) -> Option<FaultContext> {
     let rule = crash.rule();
     let target = Target {
         ip: crash.named_ip(),
@@ -107,7 +107,7 @@ pub fn find_context(crash: &Crash<'_>, stack: &Snapshot) -> Option<FaultContext>
 /// Looks on the current thread's stack and on the DPC stack, where the bug check ran on neither.
 fn on_other_stacks(
     crash: &Crash<'_>,
-    searched: &Snapshot,
+    searched: &Snapshot<'_>,
     target: &Target,
 ) -> Option<FaultContext> {
     target.ip?;
@@ -231,7 +231,7 @@ fn header_is_the_fault(crash: &Crash<'_>, target: &Target) -> Option<FaultContex
 /// trap frame's address is worth having, and registers that are missing may be there.
 fn confirm(
     crash: &Crash<'_>,
-    stack: &Snapshot,
+    stack: &Snapshot<'_>,
     target: &Target,
     mut context: FaultContext,
 ) -> FaultContext {
@@ -261,7 +261,7 @@ fn confirm(
 }
 
 /// Everything on the stack that can be the fault's context.
-fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Vec<Candidate> {
+fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -> Vec<Candidate> {
     match crash.machine {
         Machine::X64 => x64::search(crash, stack, target),
         Machine::X86 => x86::search(crash, stack, target),

@@ -45,6 +45,7 @@ impl<'a> Crash<'a> {
             code_info,
             kernel: triage
                 .drivers
+                .list
                 .first()
                 .and_then(|kernel| code_info.module_at(kernel.base)),
             processor,

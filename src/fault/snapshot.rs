@@ -1,5 +1,7 @@
 //! The bytes of one stack, taken once: searches look at every slot of it.
 
+use std::borrow::Cow;
+
 use crate::bytes::{Gva, View};
 use crate::memory::Memory;
 
@@ -10,41 +12,32 @@ const PAGE: u64 = 0x1000;
 
 /// A range of stack addresses and the bytes there; what is absent is known to be.
 #[derive(Debug, Default)]
-pub struct Snapshot {
+pub struct Snapshot<'a> {
     start: u64,
-    bytes: Vec<u8>,
+    bytes: Cow<'a, [u8]>,
     /// Offsets of absent pieces: start, end.
     absent: Vec<(usize, usize)>,
 }
 
-impl Snapshot {
+impl<'a> Snapshot<'a> {
     /// Takes the bytes of `start..end`, at most [`LARGEST`] from the low end.
-    pub fn take(memory: &dyn Memory, start: u64, end: u64) -> Snapshot {
-        let length = end.saturating_sub(start).min(LARGEST);
-        let mut snapshot = Snapshot {
-            start,
-            bytes: vec![0; usize::try_from(length).unwrap_or(0)],
-            absent: Vec::new(),
-        };
-        if memory.read(Gva(start), &mut snapshot.bytes).is_err() {
-            snapshot.take_pages(memory);
-        }
-        snapshot
-    }
-
-    fn take_pages(&mut self, memory: &dyn Memory) {
-        let mut from = 0;
-        while from < self.bytes.len() {
-            let address = self.start.saturating_add(from as u64);
-            let to_boundary = usize::try_from(PAGE - address % PAGE).unwrap_or(1);
-            let to = (from + to_boundary).min(self.bytes.len());
-            if let Some(piece) = self.bytes.get_mut(from..to)
-                && memory.read(Gva(address), piece).is_err()
-            {
-                piece.fill(0);
-                self.absent.push((from, to));
+    pub fn take(memory: &'a dyn Memory, start: u64, end: u64) -> Snapshot<'a> {
+        let length = usize::try_from(end.saturating_sub(start).min(LARGEST)).unwrap_or(0);
+        let mut absent = Vec::new();
+        let bytes = match memory.held(Gva(start), length) {
+            Some(bytes) => Cow::Borrowed(bytes),
+            None => {
+                let mut bytes = vec![0; length];
+                if memory.read(Gva(start), &mut bytes).is_err() {
+                    absent = take_pages(memory, start, &mut bytes);
+                }
+                Cow::Owned(bytes)
             }
-            from = to;
+        };
+        Snapshot {
+            start,
+            bytes,
+            absent,
         }
     }
 
@@ -97,4 +90,23 @@ impl Snapshot {
                 (address, value)
             })
     }
+}
+
+/// Reads page by page and gives the offsets of absent pieces, which read as zero.
+fn take_pages(memory: &dyn Memory, start: u64, bytes: &mut [u8]) -> Vec<(usize, usize)> {
+    let mut absent = Vec::new();
+    let mut from = 0;
+    while from < bytes.len() {
+        let address = start.saturating_add(from as u64);
+        let to_boundary = usize::try_from(PAGE - address % PAGE).unwrap_or(1);
+        let to = (from + to_boundary).min(bytes.len());
+        if let Some(piece) = bytes.get_mut(from..to)
+            && memory.read(Gva(address), piece).is_err()
+        {
+            piece.fill(0);
+            absent.push((from, to));
+        }
+        from = to;
+    }
+    absent
 }

@@ -24,7 +24,7 @@ const BUG_CHECK_FRAME_BELOW: u64 = 0x140;
 const CONTEXT_RIP: u64 = 0xF8;
 
 /// Everything on the stack that can be the fault's context, innermost first.
-pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Vec<Candidate> {
+pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (at, value) in stack.slots(8) {
         if found.len() >= MOST {
@@ -57,7 +57,7 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Ve
 /// A machine frame whose instruction pointer lies at `at`.
 fn interrupted_at(
     crash: &Crash<'_>,
-    stack: &Snapshot,
+    stack: &Snapshot<'_>,
     target: &Target,
     at: u64,
 ) -> Option<Candidate> {
@@ -146,14 +146,14 @@ fn without_trap_frame(target: &Target, frame: &MachineFrame) -> Option<Candidate
 }
 
 /// The record that KiExceptionDispatch builds below the trap frame at `base`.
-fn record_below(stack: &Snapshot, base: u64, ip: u64) -> Option<ExceptionRecord> {
+fn record_below(stack: &Snapshot<'_>, base: u64, ip: u64) -> Option<ExceptionRecord> {
     let view = stack.view(base.checked_sub(RECORD_BELOW)?, ExceptionRecord::size(8))?;
     ExceptionRecord::read(view, 8).filter(|record| record.plausible(ip))
 }
 
 /// True when the word below the trap frame is a return address in the kernel: the trap handler
 /// called KiBugCheckDispatch.
-fn dispatched_from_kernel(crash: &Crash<'_>, stack: &Snapshot, base: u64) -> bool {
+fn dispatched_from_kernel(crash: &Crash<'_>, stack: &Snapshot<'_>, base: u64) -> bool {
     let below = base.checked_sub(BUG_CHECK_FRAME_BELOW);
     below
         .and_then(|at| stack.view(at, trap_frame::EXCEPTION_FRAME_SIZE))
@@ -162,7 +162,7 @@ fn dispatched_from_kernel(crash: &Crash<'_>, stack: &Snapshot, base: u64) -> boo
 }
 
 /// Adds the nonvolatile registers of the exception frame `below` the trap frame at `base`.
-fn exception_frame(stack: &Snapshot, base: u64, below: u64, registers: &mut Registers) {
+fn exception_frame(stack: &Snapshot<'_>, base: u64, below: u64, registers: &mut Registers) {
     if let Some(view) = base
         .checked_sub(below)
         .and_then(|at| stack.view(at, trap_frame::EXCEPTION_FRAME_SIZE))
@@ -172,7 +172,7 @@ fn exception_frame(stack: &Snapshot, base: u64, below: u64, registers: &mut Regi
 }
 
 /// A CONTEXT whose Rip lies at `at`.
-fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
+fn context_record(stack: &Snapshot<'_>, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(CONTEXT_RIP)?;
     // CONTEXT holds 16-byte registers and is aligned to them.
     if base % 16 != 0 {
@@ -194,7 +194,7 @@ fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
 /// distance, or the address alone.
 fn exception_record(
     crash: &Crash<'_>,
-    stack: &Snapshot,
+    stack: &Snapshot<'_>,
     target: &Target,
     at: u64,
 ) -> Option<Candidate> {

@@ -16,7 +16,7 @@ const CONTEXT_EIP: u64 = 0xB8;
 const DOUBLE_FAULT: u64 = 8;
 
 /// Everything on the stack that can be the fault's context, innermost first.
-pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Vec<Candidate> {
+pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -> Vec<Candidate> {
     let mut found = Vec::new();
     for (at, value) in stack.slots(4) {
         if found.len() >= MOST {
@@ -47,7 +47,7 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot, target: &Target) -> Ve
 }
 
 /// A trap frame whose Eip lies at `at`.
-fn trap_frame_at(stack: &Snapshot, target: &Target, at: u64) -> Option<Candidate> {
+fn trap_frame_at(stack: &Snapshot<'_>, target: &Target, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(trap_frame::EIP)?;
     let view = stack
         .view(base, trap_frame::USER_SIZE)
@@ -70,7 +70,7 @@ fn trap_frame_at(stack: &Snapshot, target: &Target, at: u64) -> Option<Candidate
 }
 
 /// A CONTEXT whose Eip lies at `at`.
-fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
+fn context_record(stack: &Snapshot<'_>, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(CONTEXT_EIP)?;
     let View(bytes) = stack.view(base, Machine::X86.context_general_size())?;
     let registers = Machine::X86.read_context(bytes)?;
@@ -87,7 +87,7 @@ fn context_record(stack: &Snapshot, at: u64) -> Option<Candidate> {
 }
 
 /// An EXCEPTION_RECORD whose address lies at `at`: the address, nothing more.
-fn exception_record(stack: &Snapshot, target: &Target, at: u64) -> Option<Candidate> {
+fn exception_record(stack: &Snapshot<'_>, target: &Target, at: u64) -> Option<Candidate> {
     let base = at.checked_sub(ExceptionRecord::address_offset(4))?;
     let record = ExceptionRecord::read(stack.view(base, ExceptionRecord::size(4))?, 4)?;
     if !record.plausible(target.ip?) || target.exception.is_some_and(|code| code != record.code) {

@@ -140,9 +140,14 @@ impl BuildTable {
         self.by_identity.is_empty()
     }
 
+    /// False for a TimeDateStamp that no known build has.
+    pub fn knows_stamp(&self, time_date_stamp: u32) -> bool {
+        self.stamps.binary_search(&time_date_stamp).is_ok()
+    }
+
     /// Looks a module up. Stamp *and* size have to agree, and the file name (any case) as well.
     pub fn identify(&self, file: &str, time_date_stamp: u32, size_of_image: u32) -> Identified<'_> {
-        if self.stamps.binary_search(&time_date_stamp).is_err() {
+        if !self.knows_stamp(time_date_stamp) {
             return Identified::Unknown;
         }
         let key = (time_date_stamp, size_of_image, file.to_ascii_lowercase());

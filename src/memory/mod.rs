@@ -43,6 +43,12 @@ pub trait Memory {
     /// [`Absent`] says why when any byte of the range is missing.
     fn read(&self, at: Gva, buf: &mut [u8]) -> Result<(), Absent>;
 
+    /// The `len` bytes at `at` where they lie in one piece in memory of this process: no copy. `None` says
+    /// nothing about whether they can be read.
+    fn held(&self, _at: Gva, _len: usize) -> Option<&[u8]> {
+        None
+    }
+
     /// One byte.
     ///
     /// # Errors

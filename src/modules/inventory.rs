@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
+use crate::bytes::hex;
 use crate::knowledge::versions::FileVersion;
 
 /// Longest inventory that is read, in bytes: some 400,000 rows.
@@ -217,7 +219,7 @@ impl Inventory {
 
     /// The same for the same rows, of no other meaning.
     pub fn fingerprint(&self) -> String {
-        blake3::hash(format!("{:?}", self.rows).as_bytes()).to_string()
+        hex::bytes(&Sha256::digest(format!("{:?}", self.rows)))
     }
 
     /// True without a single row.

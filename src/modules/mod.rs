@@ -5,14 +5,12 @@
 
 pub mod from_memory;
 pub mod inventory;
+mod list;
 mod packed;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::bytes::{ModuleId, ascending};
+pub use list::{Entry, ModuleRef, Modules};
 
 /// Where a module's version was learnt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,7 +99,7 @@ pub enum SymbolState {
     NotNeeded,
 }
 
-/// One loaded module.
+/// One loaded module by itself: [`Modules`] are made of them where names come one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// Last component of the path; `None` when the dump's name cannot be read.
@@ -126,13 +124,17 @@ pub struct Module {
     pub wrong_files: Vec<WrongFile>,
 }
 
-impl Module {
-    /// True when the file's name is `name`, whatever the case.
-    pub fn is(&self, name: &str) -> bool {
-        self.name
-            .as_deref()
-            .is_some_and(|own| own.eq_ignore_ascii_case(name))
-    }
+/// What is learnt of a module besides its entry in the dump's list: of few of hundreds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The best claim about the file's version.
+    pub version: Option<VersionClaim>,
+    /// The PDB the image names, when the image was read.
+    pub pdb: Option<PdbIdentity>,
+    /// What became of its symbols.
+    pub symbols: SymbolState,
+    /// Files that were found in its place.
+    pub wrong_files: Vec<WrongFile>,
 }
 
 /// The last component of a Windows path.
@@ -154,129 +156,10 @@ pub struct UnloadedModule {
     pub end: u64,
 }
 
-/// The modules of one dump in the order of the dump's own list, with an index by address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Modules {
-    list: Vec<Module>,
-    by_base: Vec<(u64, u16)>,
-    /// No module holds an address above. Most words of a stack are none of code: told at once.
-    last: u64,
-}
-
-impl From<Vec<Module>> for Modules {
-    fn from(list: Vec<Module>) -> Modules {
-        let bases = list.iter().zip(0u16..);
-        let order = ascending(bases.map(|(m, id)| (m.base, id.into())).collect());
-        let by_base = order.into_iter().filter_map(|id| {
-            let id = u16::try_from(id).ok()?;
-            Some((list.get(usize::from(id))?.base, id))
-        });
-        let by_base = by_base.collect();
-        let last = list
-            .iter()
-            .map(|module| module.base.saturating_add(module.size.into()))
-            .max()
-            .unwrap_or(0);
-        Modules {
-            list,
-            by_base,
-            last,
-        }
-    }
-}
-
-/// As one string, base64: see `packed`.
-impl Serialize for Modules {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64.encode(self.pack()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Modules {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Modules, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        BASE64
-            .decode(text)
-            .ok()
-            .and_then(|bytes| Modules::unpack(&bytes))
-            .ok_or_else(|| D::Error::custom("not packed modules"))
-    }
-}
-
-impl From<Modules> for Vec<Module> {
-    fn from(modules: Modules) -> Vec<Module> {
-        modules.list
-    }
-}
-
-impl Modules {
-    /// The modules as bytes for a store: see `packed`.
-    pub fn pack(&self) -> Vec<u8> {
-        packed::pack(&self.list)
-    }
-
-    /// The modules in what [`Modules::pack`] wrote; `None` when it is something else.
-    pub fn unpack(packed: &[u8]) -> Option<Modules> {
-        packed::unpack(packed).map(Modules::from)
-    }
-
-    /// All modules in the order of the dump's list.
-    pub fn iter(&self) -> impl Iterator<Item = &Module> {
-        self.list.iter()
-    }
-
-    /// All modules, to record what was learnt about them. Bases must stay as they are.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Module> {
-        self.list.iter_mut()
-    }
-
-    /// Number of modules.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// True when the dump lists none.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// One module.
-    pub fn get(&self, id: ModuleId) -> Option<&Module> {
-        self.list.get(usize::from(id.0))
-    }
-
-    /// One module, to record what was learnt about it.
-    pub fn get_mut(&mut self, id: ModuleId) -> Option<&mut Module> {
-        self.list.get_mut(usize::from(id.0))
-    }
-
-    /// The first module of that file name, whatever the case.
-    pub fn find(&self, name: &str) -> Option<(ModuleId, &Module)> {
-        self.list
-            .iter()
-            .zip(0u16..)
-            .find(|(module, _)| module.is(name))
-            .map(|(module, id)| (ModuleId(id), module))
-    }
-
-    /// The module that holds `address` and the offset in it. Where a damaged list has modules
-    /// that overlap, the one with the highest base wins.
-    pub fn locate(&self, address: u64) -> Option<(ModuleId, u64)> {
-        let (first, _) = self.by_base.first()?;
-        if address < *first || address > self.last {
-            return None;
-        }
-        let after = self.by_base.partition_point(|(base, _)| *base <= address);
-        let (base, id) = *self.by_base.get(after.checked_sub(1)?)?;
-        let offset = address - base;
-        let module = self.get(ModuleId(id))?;
-        (offset < u64::from(module.size)).then_some((ModuleId(id), offset))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bytes::ModuleId;
 
     fn module(name: &str, base: u64, size: u32) -> Module {
         Module {

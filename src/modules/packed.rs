@@ -5,10 +5,9 @@
 //! size, time stamp and checksum as little-endian numbers; what few modules have follows as JSON. A
 //! directory is written once.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Module, PdbIdentity, SymbolState, VersionClaim, WrongFile};
-use crate::bytes::View;
+use super::Details;
+use super::list::{Entry, ModuleRef, Modules};
+use crate::bytes::{ModuleId, Span, TextsBuilder, View};
 
 /// Version of the form.
 const FORM: u8 = 2;
@@ -30,38 +29,26 @@ const CHECKSUM: u8 = 16;
 /// It has the rest.
 const REST: u8 = 32;
 
-/// What only modules have that a question was about.
-#[derive(Serialize, Deserialize)]
-struct Rest {
-    version: Option<VersionClaim>,
-    pdb: Option<PdbIdentity>,
-    symbols: SymbolState,
-    wrong_files: Vec<WrongFile>,
-}
-
 /// The modules as bytes.
-pub(super) fn pack(modules: &[Module]) -> Vec<u8> {
+pub(super) fn pack(modules: &Modules) -> Vec<u8> {
     let mut out = Vec::with_capacity(modules.len() * 48 + 1);
     let mut directories: Vec<&str> = Vec::new();
     out.push(FORM);
-    for module in modules {
+    for module in modules.iter() {
         one(module, &mut directories, &mut out);
     }
     out
 }
 
-fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>) {
-    let Module {
+fn one<'a>(module: ModuleRef<'a>, directories: &mut Vec<&'a str>, out: &mut Vec<u8>) {
+    let ModuleRef {
         name,
         path,
         base,
         size,
         time_date_stamp,
         checksum,
-        version,
-        pdb,
-        symbols,
-        wrong_files,
+        details,
     } = module;
     let start = out.len();
     let mut flags = 0;
@@ -71,7 +58,7 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
         text(name, out);
     }
     if let Some(path) = path {
-        let directory = name.as_deref().and_then(|name| path.strip_suffix(name));
+        let directory = name.and_then(|name| path.strip_suffix(name));
         let seen = directories.iter().position(|seen| Some(*seen) == directory);
         match (directory, seen.map(u8::try_from)) {
             (Some(_), Some(Ok(index))) => {
@@ -89,29 +76,18 @@ fn one<'a>(module: &'a Module, directories: &mut Vec<&'a str>, out: &mut Vec<u8>
             }
         }
     }
-    out.extend_from_slice(&base.to_le_bytes());
-    out.extend_from_slice(&size.to_le_bytes());
-    out.extend_from_slice(&time_date_stamp.to_le_bytes());
+    let numbers = u128::from(base) | u128::from(size) << 64 | u128::from(time_date_stamp) << 96;
+    out.extend_from_slice(&numbers.to_le_bytes());
     if let Some(checksum) = checksum {
         flags |= CHECKSUM;
         out.extend_from_slice(&checksum.to_le_bytes());
     }
-    let plain = version.is_none()
-        && pdb.is_none()
-        && *symbols == SymbolState::default()
-        && wrong_files.is_empty();
-    if !plain {
-        let rest = Rest {
-            version: version.clone(),
-            pdb: pdb.clone(),
-            symbols: *symbols,
-            wrong_files: wrong_files.clone(),
-        };
-        // Plain structures of text and numbers: they always have a JSON form.
-        if let Ok(json) = serde_json::to_string(&rest) {
-            flags |= REST;
-            text(&json, out);
-        }
+    // Plain structures of text and numbers: they always have a JSON form.
+    if let Some(details) = details.filter(|details| **details != Details::default())
+        && let Ok(json) = serde_json::to_string(details)
+    {
+        flags |= REST;
+        text(&json, out);
     }
     if let Some(place) = out.get_mut(start) {
         *place = flags;
@@ -135,7 +111,7 @@ fn text(text: &str, out: &mut Vec<u8>) {
 }
 
 /// The modules in `packed`; `None` when it is not what [`pack`] wrote.
-pub(super) fn unpack(packed: &[u8]) -> Option<Vec<Module>> {
+pub(super) fn unpack(packed: &[u8]) -> Option<Modules> {
     let mut reader = Reader {
         bytes: View(packed),
         at: 0,
@@ -144,10 +120,18 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Vec<Module>> {
     if reader.byte()? != FORM {
         return None;
     }
-    let mut modules = Vec::new();
+    let mut texts = TextsBuilder::with_capacity(packed.len());
+    let mut entries = Vec::new();
     let mut directories = Vec::new();
+    let mut learnt = Vec::new();
     while reader.at < packed.len() {
-        modules.push(reader.module(&mut directories)?);
+        let (entry, details) = reader.module(&mut directories, &mut texts)?;
+        learnt.extend(details.map(|details| (entries.len(), details)));
+        entries.push(entry);
+    }
+    let mut modules = Modules::of(texts.finish(), entries);
+    for (position, details) in learnt {
+        *modules.details_mut(ModuleId(u16::try_from(position).ok()?))? = details;
     }
     Some(modules)
 }
@@ -159,7 +143,7 @@ struct Reader<'a> {
     paths: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn advance(&mut self, by: usize) -> Option<usize> {
         let at = self.at;
         self.at = at.checked_add(by)?;
@@ -176,36 +160,52 @@ impl Reader<'_> {
         self.bytes.u32(at)
     }
 
-    fn text(&mut self) -> Option<String> {
+    fn text(&mut self) -> Option<&'a str> {
         let len = match self.byte()? {
             LONG => usize::try_from(self.word()?).ok()?,
             short => usize::from(short),
         };
         let at = self.advance(len)?;
-        String::from_utf8(self.bytes.bytes(at, len)?.to_vec()).ok()
+        std::str::from_utf8(self.bytes.bytes(at, len)?).ok()
     }
 
-    fn path(&mut self, directory: &str, file: &str) -> Option<String> {
+    /// A path, at whose end the name lies.
+    fn path(&mut self, directory: &str, file: &str, texts: &mut TextsBuilder) -> Option<Span> {
         self.paths = self.paths.checked_add(directory.len() + file.len())?;
-        (self.paths <= MOST_PATHS).then(|| format!("{directory}{file}"))
+        if self.paths > MOST_PATHS {
+            return None;
+        }
+        texts.push_both(directory, file)
     }
 
-    fn module(&mut self, directories: &mut Vec<String>) -> Option<Module> {
+    fn module(
+        &mut self,
+        directories: &mut Vec<&'a str>,
+        texts: &mut TextsBuilder,
+    ) -> Option<(Entry, Option<Details>)> {
         let flags = self.byte()?;
         let has = |flag| flags & flag != 0;
         let name = if has(NAME) { Some(self.text()?) } else { None };
         if has(NEW) {
             directories.push(self.text()?);
         }
-        let path = if has(NEW) {
-            Some(self.path(directories.last()?, name.as_deref()?)?)
+        let directory = if has(NEW) {
+            Some(*directories.last()?)
         } else if has(SEEN) {
-            let directory = directories.get(usize::from(self.byte()?))?;
-            Some(self.path(directory, name.as_deref()?)?)
-        } else if has(PATH) {
-            Some(self.text()?)
+            Some(*directories.get(usize::from(self.byte()?))?)
         } else {
             None
+        };
+        let (name, path) = match directory {
+            Some(directory) => {
+                let path = self.path(directory, name?, texts)?;
+                (Some(path.tail(name?.len())?), Some(path))
+            }
+            None => {
+                let path = if has(PATH) { Some(self.text()?) } else { None };
+                let mut add = |text: Option<&str>| text.and_then(|text| texts.push(text));
+                (add(name), add(path))
+            }
         };
         let at = self.advance(8)?;
         let base = self.bytes.u64(at)?;
@@ -215,35 +215,31 @@ impl Reader<'_> {
         } else {
             None
         };
-        let rest = if has(REST) {
-            serde_json::from_str(&self.text()?).ok()?
+        let details = if has(REST) {
+            Some(serde_json::from_str(self.text()?).ok()?)
         } else {
-            Rest {
-                version: None,
-                pdb: None,
-                symbols: SymbolState::default(),
-                wrong_files: Vec::new(),
-            }
+            None
         };
-        Some(Module {
+        let entry = Entry {
             name,
             path,
             base,
             size,
             time_date_stamp,
             checksum,
-            version: rest.version,
-            pdb: rest.pdb,
-            symbols: rest.symbols,
-            wrong_files: rest.wrong_files,
-        })
+        };
+        Some((entry, details))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::VersionSource;
+    use super::super::{Module, SymbolState, VersionClaim, VersionSource, WrongFile};
     use super::*;
+
+    fn pack(modules: &[Module]) -> Vec<u8> {
+        super::pack(&Modules::from(modules.to_vec()))
+    }
 
     fn module(name: Option<&str>, path: Option<&str>) -> Module {
         Module {
@@ -290,7 +286,7 @@ mod tests {
             },
         ];
         let packed = pack(&modules);
-        assert_eq!(unpack(&packed), Some(modules));
+        assert_eq!(unpack(&packed), Some(Modules::from(modules)));
     }
 
     #[test]
@@ -302,7 +298,7 @@ mod tests {
         assert_eq!(unpack(&packed), None);
         assert_eq!(
             unpack(&pack(&modules[..200])),
-            Some(modules[..200].to_vec())
+            Some(Modules::from(modules[..200].to_vec()))
         );
     }
 

@@ -354,7 +354,7 @@ fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option
     let (id, offset) = facts.modules.locate(address)?;
     let module = facts.modules.get(id)?;
     Some(m::Location {
-        module: module.name.clone(),
+        module: module.name.map(str::to_owned),
         offset: Hex::plain(offset),
         symbol: name.map(|n| n.symbol.clone()),
         displacement: name.map(|n| Hex::plain(n.displacement)),
@@ -445,36 +445,33 @@ fn modules(facts: &CrashFacts, wanted: impl Fn(Option<&str>) -> bool) -> Vec<m::
     let pointer = facts.dump.pointer;
     facts
         .modules
-        .iter()
-        .filter(|module| wanted(module.name.as_deref()))
+        .named(wanted)
         .map(|module| {
-            let version = module.version.as_ref().map(|claim| {
+            let version = module.version().map(|claim| {
                 let [major, minor, build, revision] = claim.version;
                 FileVersion::new(major, minor, build, revision)
             });
             m::Module {
-                name: module.name.clone(),
-                path: module.path.clone(),
+                name: module.name.map(str::to_owned),
+                path: module.path.map(str::to_owned),
                 base: Hex::address(module.base, pointer),
                 size: module.size,
                 time_date_stamp: Hex::word(module.time_date_stamp),
                 checksum: module.checksum.map(Hex::word),
                 version: version.map(|v| v.to_string()),
                 version_source: module
-                    .version
-                    .as_ref()
+                    .version()
                     .map(|claim| claim.source.as_str().to_owned()),
                 branch: module
                     .name
-                    .as_deref()
                     .zip(version)
                     .and_then(|(name, version)| judge(name, version).branch)
                     .map(|branch| branch.as_str().to_owned()),
-                pdb: module.pdb.as_ref().map(|pdb| m::Pdb {
+                pdb: module.pdb().map(|pdb| m::Pdb {
                     name: pdb.name.clone(),
                     guid_age: pdb.guid_age.clone(),
                 }),
-                symbols: module.symbols.as_str().to_owned(),
+                symbols: module.symbols().as_str().to_owned(),
             }
         })
         .collect()

@@ -16,9 +16,8 @@ impl<F: Formatter> Formatter for Escaping<F> {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        // Without a branch for each character: what is to be looked at more closely is rare.
-        let plain = |all, byte: u8| all & (0x20..0x7F).contains(&byte);
-        if fragment.bytes().fold(true, plain) {
+        // What is to be looked at more closely is rare.
+        if is_plain(fragment.as_bytes()) {
             return writer.write_all(fragment.as_bytes());
         }
         let mut start = 0;
@@ -58,6 +57,20 @@ impl<F: Formatter> Formatter for Escaping<F> {
     fn end_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
         self.0.end_object_value(w)
     }
+}
+
+/// True for printable ASCII, of which the serializer itself has taken out what lies below 0x20.
+/// Eight bytes at once: most fragments are short, and this is done to every one of a scan's lines.
+fn is_plain(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    // One more than 0x7E has the high bit; a carry from below comes only from a byte that has it itself.
+    let not_plain = |word: u64| (word | word.wrapping_add(ONES)) & HIGH != 0;
+    !words
+        .iter()
+        .any(|word| not_plain(u64::from_le_bytes(*word)))
+        && rest.iter().all(|byte| *byte < 0x7F)
 }
 
 /// Writes `value` over several lines, indented by two spaces, without a final line end.

@@ -19,6 +19,7 @@ mod work;
 mod writeback;
 
 use std::borrow::Cow;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +87,8 @@ impl Default for Settle {
     }
 }
 
-/// Opens a path as a source; a test can put something else in its place.
-pub type Opener = fn(&Path) -> Result<Source, SourceError>;
+/// Opens a path, at which this was found, as a source; a test can put something else in its place.
+pub type Opener = fn(&Path, &Metadata) -> Result<Source, SourceError>;
 
 /// How to scan.
 pub struct Options {
@@ -131,7 +132,7 @@ impl Options {
             stuck: Duration::from_secs(60),
             machines: MachineNamer::default(),
             verify: false,
-            open: source::open,
+            open: source::open_found,
             keep_facts: false,
         }
     }

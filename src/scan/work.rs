@@ -83,11 +83,11 @@ impl<'a> Worker<'a> {
                 let same = stored.as_mut().filter(|stored| stored.stat == stat);
                 match same.and_then(|stored| self.unchanged(item, stored)) {
                     Some(answer) => return answer,
-                    None => self.read(item, recent, stored.as_ref()),
+                    None => self.read(item, Some(found), recent, stored.as_ref()),
                 }
             }
             // Opening it gives the reason in the words that every command uses.
-            _ => self.read(item, false, None),
+            _ => self.read(item, None, false, None),
         };
         (outcome, false)
     }
@@ -160,9 +160,20 @@ impl<'a> Worker<'a> {
         Some(record)
     }
 
-    fn read(&mut self, item: &Item, recent: bool, stored: Option<&Stored>) -> Outcome {
+    /// Reads a file, at whose path `found` was found.
+    fn read(
+        &mut self,
+        item: &Item,
+        found: Option<&Metadata>,
+        recent: bool,
+        stored: Option<&Stored>,
+    ) -> Outcome {
         let open = self.job.options.open;
-        let source = match self.pulse.during(|| open(&item.path)) {
+        let open = || match found {
+            Some(found) => open(&item.path, found),
+            None => source::open(&item.path),
+        };
+        let source = match self.pulse.during(open) {
             Ok(source) => source,
             // Another program may hold it for a moment.
             Err(error) if error.kind == ErrorKind::Io && self.may_retry(item) => {

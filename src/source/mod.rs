@@ -17,5 +17,5 @@ pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerpri
 pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
 pub use list::{expand, files_from, read_list};
-pub use open::{Container, Source, SourceInfo, open};
+pub use open::{Container, Source, SourceInfo, open, open_found};
 pub use stdin::{STDIN_LIMIT, spool, stdin};

@@ -99,7 +99,15 @@ impl Source {
 /// device: never opened for reading) or `io`.
 pub fn open(path: &Path) -> Result<Source, SourceError> {
     let found = fs::metadata(path).map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
-    require_regular(&found)?;
+    open_found(path, &found)
+}
+
+/// As [`open`], for a caller that just looked at it and found `found`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_found(path: &Path, found: &Metadata) -> Result<Source, SourceError> {
+    require_regular(found)?;
     let file = platform::open(path).map_err(|e| SourceError::from_io(&e, path, "opening it"))?;
     // What was opened may not be what was looked at.
     let opened = file

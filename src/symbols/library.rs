@@ -259,8 +259,14 @@ impl SymbolLibrary {
             Ok(mut held) => held.touch(&key),
             Err(_) => return Arc::new(self.load(&key)),
         };
-        let resolved = Arc::clone(cell.get_or_init(|| Arc::new(self.load(&key))));
-        if let Ok(mut held) = self.held.lock() {
+        let mut is_new = false;
+        let load = || {
+            is_new = true;
+            Arc::new(self.load(&key))
+        };
+        let resolved = Arc::clone(cell.get_or_init(load));
+        // What was held before is accounted for.
+        if is_new && let Ok(mut held) = self.held.lock() {
             held.account(&key, resolved.held_bytes(), self.limit);
         }
         resolved
@@ -436,7 +442,10 @@ fn outcome<T>(trail: Trail, wanted: String) -> Lookup<T> {
 impl Held {
     fn touch(&mut self, key: &Key) -> Arc<OnceLock<Arc<Resolved>>> {
         self.clock += 1;
-        let entry = self.entries.entry(key.clone()).or_default();
+        let entry = match self.entries.get_mut(key) {
+            Some(entry) => entry,
+            None => self.entries.entry(key.clone()).or_default(),
+        };
         entry.used = self.clock;
         Arc::clone(&entry.cell)
     }

@@ -95,9 +95,9 @@ pub trait CodeInfo {
     /// The module that contains `address`.
     fn module_at(&self, address: u64) -> Option<ModuleSpan>;
 
-    /// Whether `address` lies in an executable section of its module; `None` when the module's
+    /// Whether `rva` lies in an executable section of the module; `None` when the module's
     /// section table is not known.
-    fn is_executable(&self, address: u64) -> Option<bool>;
+    fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool>;
 
     /// Fills `buf` with image bytes at `rva`, from the image file or from the dump's memory, and
     /// returns whether all of them were there. Bytes that were not there are never zeros.
@@ -125,7 +125,7 @@ impl CodeInfo for NoCode {
         None
     }
 
-    fn is_executable(&self, _: u64) -> Option<bool> {
+    fn is_executable(&self, _: ModuleSpan, _: u32) -> Option<bool> {
         None
     }
 

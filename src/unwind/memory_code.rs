@@ -121,18 +121,15 @@ impl ImageHeaders {
 
 impl CodeInfo for MemoryCode<'_> {
     fn module_at(&self, address: u64) -> Option<ModuleSpan> {
-        let (id, _) = self.modules.locate(address)?;
-        let module = self.modules.get(id)?;
+        let (id, base, size) = self.modules.extent(address)?;
         Some(ModuleSpan {
             id,
-            base: module.base,
-            size: u64::from(module.size),
+            base,
+            size: u64::from(size),
         })
     }
 
-    fn is_executable(&self, address: u64) -> Option<bool> {
-        let module = self.module_at(address)?;
-        let rva = module.rva(address)?;
+    fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
         self.with_headers(module, |headers| {
             Some(
                 headers
@@ -167,7 +164,7 @@ impl CodeInfo for MemoryCode<'_> {
     }
 
     fn module_name(&self, module: ModuleSpan) -> Option<Cow<'_, str>> {
-        let name = self.modules.get(module.id)?.name.as_deref()?;
+        let name = self.modules.get(module.id)?.name?;
         Some(Cow::Borrowed(name))
     }
 }

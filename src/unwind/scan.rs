@@ -39,7 +39,7 @@ pub fn looks_like_return(
 ) -> Option<Confirmed> {
     let module = code.module_at(value)?;
     let rva = module.rva(value)?;
-    if rva < 0x1000 || code.is_executable(value) == Some(false) {
+    if rva < 0x1000 || code.is_executable(module, rva) == Some(false) {
         return None;
     }
     let mut bytes = [0; LONGEST_CALL];

@@ -220,10 +220,9 @@ impl CodeInfo for Fake {
         })
     }
 
-    fn is_executable(&self, address: u64) -> Option<bool> {
-        let module = self.module(address)?;
-        module.image.as_ref()?;
-        Some((0x1000..u64::from(PDATA)).contains(&(address - module.base)))
+    fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
+        self.modules[usize::from(module.id.0)].image.as_ref()?;
+        Some((0x1000..PDATA).contains(&rva))
     }
 
     fn read_image(&self, module: ModuleSpan, rva: u32, buf: &mut [u8]) -> bool {

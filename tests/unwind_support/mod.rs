@@ -109,8 +109,7 @@ impl CodeInfo for Image {
         self.span.contains(address).then_some(self.span)
     }
 
-    fn is_executable(&self, address: u64) -> Option<bool> {
-        let rva = self.span.rva(address)?;
+    fn is_executable(&self, _: ModuleSpan, rva: u32) -> Option<bool> {
         Some(
             self.code
                 .iter()

@@ -63,10 +63,10 @@ impl CodeInfo for World<'_> {
         self.module.contains(address).then_some(self.module)
     }
 
-    fn is_executable(&self, address: u64) -> Option<bool> {
+    fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
         match self.frame[0] & 3 {
             0 => None,
-            1 => Some(!address.is_multiple_of(3)),
+            1 => Some(!(module.base + u64::from(rva)).is_multiple_of(3)),
             _ => Some(true),
         }
     }

@@ -52,7 +52,7 @@ impl DumpModules {
     pub fn wanted(&self, all: bool) -> Vec<(ModuleIdentity, Option<CodeView>)> {
         let mut found = Vec::new();
         for (module, id) in self.modules.iter().zip(0u16..) {
-            let Some(name) = &module.name else { continue };
+            let Some(name) = module.name else { continue };
             let Ok(identity) = ModuleIdentity::new(name, module.time_date_stamp, module.size)
             else {
                 continue;
@@ -67,7 +67,7 @@ impl DumpModules {
     /// The identity of one module.
     pub fn identity(&self, id: ModuleId) -> Option<ModuleIdentity> {
         let module = self.modules.get(id)?;
-        ModuleIdentity::new(module.name.as_deref()?, module.time_date_stamp, module.size).ok()
+        ModuleIdentity::new(module.name?, module.time_date_stamp, module.size).ok()
     }
 
     /// The PDB a module asks for, where the dump itself says so.
@@ -87,7 +87,7 @@ impl DumpModules {
         self.modules
             .iter()
             .zip(0u16..)
-            .find(|(module, _)| module.name.as_deref().is_some_and(fits))
+            .find(|(module, _)| module.name.is_some_and(fits))
             .map(|(_, id)| ModuleId(id))
     }
 }

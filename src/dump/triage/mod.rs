@@ -8,7 +8,7 @@ mod blocks;
 mod drivers;
 mod unloaded;
 
-pub use drivers::Driver;
+pub use drivers::{Driver, Drivers};
 pub use unloaded::UnloadedDriver;
 
 use crate::bytes::{Budget, Gva, PagedReader, View};
@@ -95,8 +95,8 @@ pub struct TriageDump {
     pub stack: Option<StackCopy>,
     /// IA-64 only.
     pub backing_store: Option<BackingStore>,
-    /// Loaded drivers, the kernel first.
-    pub drivers: Vec<Driver>,
+    /// Loaded drivers.
+    pub drivers: Drivers,
     /// Recently unloaded drivers; `None` when the dump has no list of them.
     pub unloaded: Option<Vec<UnloadedDriver>>,
     /// Copy of the KPRCB of the processor that crashed.
@@ -161,7 +161,7 @@ pub fn read(
     let starts = piece_starts(&fields, reader.len());
     let copied = |at: usize| copied(&fields, &starts, at);
     Some(TriageDump {
-        writer: writer(header, raw_options, &drivers),
+        writer: writer(header, raw_options, &drivers.list),
         service_pack: service_pack
             .filter(|csd| *csd <= 0xFFFF)
             .map(|csd| csd >> 8),
