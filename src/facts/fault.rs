@@ -63,7 +63,7 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
             .map(|c| {
                 c.registers
                     .iter()
-                    .map(|(name, value)| (name.to_owned(), value))
+                    .map(|(name, value)| (name.into(), value))
                     .collect()
             })
             .unwrap_or_default(),

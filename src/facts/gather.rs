@@ -272,7 +272,7 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
         sp: registers.sp(),
         registers: registers
             .iter()
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.into(), value))
             .collect(),
     }
 }

@@ -31,6 +31,8 @@ pub use packed::{pack, unpack};
 pub(crate) use session::codeview;
 pub use user::gather_user;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dump::Damage;
@@ -204,7 +206,7 @@ pub struct ContextFacts {
     /// Stack pointer.
     pub sp: Option<u64>,
     /// Registers by name, in the machine's order.
-    pub registers: Vec<(String, u64)>,
+    pub registers: Vec<(Cow<'static, str>, u64)>,
 }
 
 /// A name for a place in code.
@@ -248,7 +250,7 @@ pub struct FaultFacts {
     /// The address the instruction computes, and whether the bug check names the same.
     pub effective_address: Option<(u64, bool)>,
     /// Registers really recovered, by name.
-    pub registers: Vec<(String, u64)>,
+    pub registers: Vec<(Cow<'static, str>, u64)>,
 }
 
 impl FaultFacts {

@@ -200,6 +200,10 @@ impl CodeInfo for Session<'_> {
         self.memory.module_at(address)
     }
 
+    fn bounds(&self) -> (u64, u64) {
+        self.memory.bounds()
+    }
+
     fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
         if let Some(known) = self.memory.is_executable(module, rva) {
             return Some(known);

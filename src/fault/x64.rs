@@ -26,6 +26,9 @@ const CONTEXT_RIP: u64 = 0xF8;
 /// Everything on the stack that can be the fault's context, innermost first.
 pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -> Vec<Candidate> {
     let mut found = Vec::new();
+    let (lowest, highest) = crash.code_info.bounds();
+    let in_code =
+        |value| (lowest..=highest).contains(&value) && crash.code_info.module_at(value).is_some();
     for (at, value) in stack.slots(8) {
         if found.len() >= MOST {
             break;
@@ -41,7 +44,7 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -
                 .flatten(),
             ),
             Some(_) => {}
-            None if crash.code_info.module_at(value).is_some() => {
+            None if in_code(value) => {
                 found.extend(interrupted_at(crash, stack, target, at));
             }
             None => {}

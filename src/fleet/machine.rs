@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread;
 
 use super::crash::{self, Crash};
 use super::member::Member;
@@ -20,6 +21,11 @@ use crate::report::records::{
 use crate::report::summary::Summary;
 use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
 use crate::verdict::{Applicability, MatchStatus, verdict};
+
+/// Threads that make the records of all machines at most.
+const MOST_THREADS: usize = 8;
+/// Machines that are no thread's worth.
+const FEW: usize = 32;
 
 /// Machines and their dumps.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +84,40 @@ impl Fleet {
     pub fn records(&self) -> impl Iterator<Item = MachineRecord> {
         let merged = self.merged().into_values();
         merged.map(|roll_up| roll_up.record(&self.inventory))
+    }
+
+    /// As [`Fleet::records`], by several threads where there are many machines: nothing else is left to do at the
+    /// end of a scan.
+    pub fn into_records(self) -> Vec<MachineRecord> {
+        let machines: Vec<RollUp<'_>> = self.merged().into_values().collect();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let share = machines.len().div_ceil(threads.min(MOST_THREADS)).max(FEW);
+        let inventory = &self.inventory;
+        let of = move |machines: &[RollUp<'_>]| -> Vec<MachineRecord> {
+            machines.iter().map(|m| m.record(inventory)).collect()
+        };
+        let records = thread::scope(|scope| {
+            let mut shares = machines.chunks(share);
+            let first = shares.next().unwrap_or_default();
+            // Without a thread, its share is done here.
+            let others: Vec<_> = shares
+                .map(|share| {
+                    let spawned = thread::Builder::new().spawn_scoped(scope, move || of(share));
+                    (share, spawned.ok())
+                })
+                .collect();
+            let mut records = of(first);
+            for (share, thread) in others {
+                let done = thread.and_then(|thread| thread.join().ok());
+                records.extend(done.unwrap_or_else(|| of(share)));
+            }
+            records
+        });
+        drop(machines);
+        // Taking the dumps apart takes as long as their records; nobody waits for it.
+        let apart = thread::Builder::new().name("fleet-drop".to_owned());
+        let _ = apart.spawn(move || drop(self));
+        records
     }
 
     /// The machines, those joined that are one: a name that only a dump's place gave is that of the
@@ -148,8 +188,8 @@ struct RollUp<'a> {
 }
 
 impl RollUp<'_> {
-    fn record(self, inventory: &Inventory) -> MachineRecord {
-        let mut members = self.members;
+    fn record(&self, inventory: &Inventory) -> MachineRecord {
+        let mut members = self.members.clone();
         members.sort_by(|a, b| (&a.time, &a.path).cmp(&(&b.time, &b.path)));
         let known = crash::known(&members);
         let crashes = crash::crashes(&members, &known);

@@ -79,7 +79,7 @@ impl Machines {
     pub fn into_records(self) -> io::Result<Vec<MachineRecord>> {
         let mut fleet = self.fleet;
         let Some(mut spool) = self.spool else {
-            return Ok(fleet.records().collect());
+            return Ok(fleet.into_records());
         };
         spool.file.flush()?;
         let mut records: Vec<(String, MachineRecord)> = Vec::new();
@@ -167,5 +167,23 @@ mod tests {
         for held in [0, 1, 5, 11] {
             assert_eq!(records(held), in_memory, "{held} held");
         }
+    }
+
+    #[test]
+    fn many_machines_have_the_records_that_each_has_alone() {
+        let one = summary("HOST", 0);
+        let mut machines = Machines::default();
+        let mut alone = Vec::new();
+        for n in 0..300 {
+            let mut of = one.clone();
+            of.machine.as_mut().unwrap().name = format!("HOST{:03}", n * 7 % 300);
+            of.crash_id = Some(format!("c1:{n}"));
+            let mut single = Machines::default();
+            single.add(of.clone()).unwrap();
+            alone.extend(single.into_records().unwrap());
+            machines.add(of).unwrap();
+        }
+        alone.sort_by(|a, b| a.machine.cmp(&b.machine));
+        assert_eq!(machines.into_records().unwrap(), alone);
     }
 }

@@ -91,7 +91,7 @@ pub struct Modules {
     /// By ascending position in the list.
     details: Vec<(usize, Details)>,
     by_base: Vec<(u64, u16)>,
-    /// No module holds an address above. Most words of a stack are none of code: told at once.
+    /// No module holds an address above.
     last: u64,
 }
 
@@ -293,11 +293,18 @@ impl Modules {
         Some((ModuleId(id), self.get(ModuleId(id))?))
     }
 
+    /// No module holds an address below the one or above the other. Most words of a stack are none of code: told
+    /// at once.
+    pub fn bounds(&self) -> (u64, u64) {
+        let lowest = self.by_base.first().map_or(u64::MAX, |(base, _)| *base);
+        (lowest, self.last)
+    }
+
     /// The module that holds `address` and the offset in it. Where a damaged list has modules
     /// that overlap, the one with the highest base wins.
     pub fn locate(&self, address: u64) -> Option<(ModuleId, u64)> {
-        let (first, _) = self.by_base.first()?;
-        if address < *first || address > self.last {
+        let (lowest, highest) = self.bounds();
+        if address < lowest || address > highest {
             return None;
         }
         let after = self.by_base.partition_point(|(base, _)| *base <= address);

@@ -140,7 +140,8 @@ pub struct Details {
 /// The last component of a Windows path.
 pub fn file_name(path: &str) -> &str {
     // Both separators are ASCII: what follows one is a boundary of characters.
-    memchr::memrchr2(b'\\', b'/', path.as_bytes())
+    path.bytes()
+        .rposition(|byte| matches!(byte, b'\\' | b'/'))
         .and_then(|at| path.get(at + 1..))
         .unwrap_or(path)
 }

@@ -5,12 +5,14 @@
 //! size, time stamp and checksum as little-endian numbers; what few modules have follows as JSON. A
 //! directory is written once.
 
-use super::Details;
 use super::list::{Entry, ModuleRef, Modules};
+use super::{Details, SymbolState};
 use crate::bytes::{ModuleId, Span, TextsBuilder, View};
 
 /// Version of the form.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
+/// Bytes ahead of a module's texts: flags, base (8), size, time stamp and checksum (4 each).
+const HEAD: usize = 21;
 /// Stands for a length of its own in four bytes.
 const LONG: u8 = u8::MAX;
 /// Bytes of paths that are put together at most: a directory that is written once can be named often,
@@ -28,6 +30,8 @@ const PATH: u8 = 8;
 const CHECKSUM: u8 = 16;
 /// It has the rest.
 const REST: u8 = 32;
+/// Its symbols were looked for and are missing, and nothing else is known of it.
+const MISSING: u8 = 64;
 
 /// The modules as bytes.
 pub(super) fn pack(modules: &Modules) -> Vec<u8> {
@@ -50,47 +54,61 @@ fn one<'a>(module: ModuleRef<'a>, directories: &mut Vec<&'a str>, out: &mut Vec<
         checksum,
         details,
     } = module;
-    let start = out.len();
-    let mut flags = 0;
-    out.push(flags);
+    let directory = path.and_then(|path| path.strip_suffix(name?));
+    let seen = directory.and_then(|own| directories.iter().position(|seen| *seen == own));
+    let seen = seen.and_then(|index| u8::try_from(index).ok());
+    let path_form = match (path, directory, seen) {
+        (None, ..) => 0,
+        (Some(_), None, _) => PATH,
+        (Some(_), Some(_), None) => NEW,
+        (Some(_), Some(_), Some(_)) => SEEN,
+    };
+    let (rest_form, rest) = rest(details);
+    let flags = [(NAME, name.is_some()), (CHECKSUM, checksum.is_some())];
+    let flags = flags.iter().filter(|(_, has)| *has);
+    let flags = flags.fold(path_form | rest_form, |all, (flag, _)| all | flag);
+    let numbers = u128::from(base) | u128::from(size) << 64 | u128::from(time_date_stamp) << 96;
+    let mut head = [flags; HEAD];
+    if let Some((sixteen, four)) = head[1..].split_first_chunk_mut::<16>() {
+        *sixteen = numbers.to_le_bytes();
+        four.copy_from_slice(&checksum.unwrap_or(0).to_le_bytes());
+    }
+    out.extend_from_slice(&head);
     if let Some(name) = name {
-        flags |= NAME;
         text(name, out);
     }
-    if let Some(path) = path {
-        let directory = name.and_then(|name| path.strip_suffix(name));
-        let seen = directories.iter().position(|seen| Some(*seen) == directory);
-        match (directory, seen.map(u8::try_from)) {
-            (Some(_), Some(Ok(index))) => {
-                flags |= SEEN;
-                out.push(index);
-            }
-            (Some(directory), _) => {
-                flags |= NEW;
-                text(directory, out);
-                directories.push(directory);
-            }
-            (None, _) => {
-                flags |= PATH;
-                text(path, out);
-            }
+    match (path, directory, seen) {
+        (None, ..) => {}
+        (Some(path), None, _) => text(path, out),
+        (Some(_), Some(directory), None) => {
+            text(directory, out);
+            directories.push(directory);
         }
+        (Some(_), Some(_), Some(index)) => out.push(index),
     }
-    let numbers = u128::from(base) | u128::from(size) << 64 | u128::from(time_date_stamp) << 96;
-    out.extend_from_slice(&numbers.to_le_bytes());
-    if let Some(checksum) = checksum {
-        flags |= CHECKSUM;
-        out.extend_from_slice(&checksum.to_le_bytes());
-    }
-    // Plain structures of text and numbers: they always have a JSON form.
-    if let Some(details) = details.filter(|details| **details != Details::default())
-        && let Ok(json) = serde_json::to_string(details)
-    {
-        flags |= REST;
+    if let Some(json) = rest {
         text(&json, out);
     }
-    if let Some(place) = out.get_mut(start) {
-        *place = flags;
+}
+
+/// How what is known of a module besides its entry is written, and its JSON where that is the form.
+fn rest(details: Option<&Details>) -> (u8, Option<String>) {
+    match details {
+        None => (0, None),
+        Some(details) if *details == Details::default() => (0, None),
+        Some(details) if *details == missing() => (MISSING, None),
+        // Plain structures of text and numbers: they always have a JSON form.
+        Some(details) => match serde_json::to_string(details) {
+            Ok(json) => (REST, Some(json)),
+            Err(_) => (0, None),
+        },
+    }
+}
+
+fn missing() -> Details {
+    Details {
+        symbols: SymbolState::Missing,
+        ..Details::default()
     }
 }
 
@@ -185,6 +203,10 @@ impl<'a> Reader<'a> {
     ) -> Option<(Entry, Option<Details>)> {
         let flags = self.byte()?;
         let has = |flag| flags & flag != 0;
+        let at = self.advance(8)?;
+        let base = self.bytes.u64(at)?;
+        let (size, time_date_stamp) = (self.word()?, self.word()?);
+        let checksum = Some(self.word()?).filter(|_| has(CHECKSUM));
         let name = if has(NAME) { Some(self.text()?) } else { None };
         if has(NEW) {
             directories.push(self.text()?);
@@ -207,18 +229,10 @@ impl<'a> Reader<'a> {
                 (add(name), add(path))
             }
         };
-        let at = self.advance(8)?;
-        let base = self.bytes.u64(at)?;
-        let (size, time_date_stamp) = (self.word()?, self.word()?);
-        let checksum = if has(CHECKSUM) {
-            Some(self.word()?)
-        } else {
-            None
-        };
         let details = if has(REST) {
             Some(serde_json::from_str(self.text()?).ok()?)
         } else {
-            None
+            has(MISSING).then(missing)
         };
         let entry = Entry {
             name,
@@ -234,7 +248,7 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Module, SymbolState, VersionClaim, VersionSource, WrongFile};
+    use super::super::{Module, VersionClaim, VersionSource, WrongFile};
     use super::*;
 
     fn pack(modules: &[Module]) -> Vec<u8> {
@@ -276,6 +290,10 @@ mod tests {
             module(Some("nt"), None),
             tcpip,
             module(Some("netio.sys"), Some(r"\SystemRoot\drivers\netio.sys")),
+            Module {
+                symbols: SymbolState::Missing,
+                ..module(Some("ndis.sys"), None)
+            },
             module(Some("other"), Some(r"\SystemRoot\drivers\name.sys")),
             module(None, Some(r"C:\é\")),
             module(Some(&"n".repeat(254)), Some(&"p".repeat(255))),

@@ -1,5 +1,7 @@
 //! Turns facts and decisions into a report record. Decides nothing.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
@@ -365,10 +367,15 @@ fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option
     })
 }
 
-fn registers(list: &[(String, u64)], pointer: usize) -> Option<Map<String, Value>> {
+fn registers(list: &[(Cow<'static, str>, u64)], pointer: usize) -> Option<Map<String, Value>> {
     Some(
         list.iter()
-            .map(|(name, value)| (name.clone(), Value::from(Hex::address(*value, pointer).0)))
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    Value::from(Hex::address(*value, pointer).0),
+                )
+            })
             .collect(),
     )
 }

@@ -95,6 +95,12 @@ pub trait CodeInfo {
     /// The module that contains `address`.
     fn module_at(&self, address: u64) -> Option<ModuleSpan>;
 
+    /// The lowest and the highest address that a module can hold. Most words of a stack are none of code: told
+    /// at once.
+    fn bounds(&self) -> (u64, u64) {
+        (0, u64::MAX)
+    }
+
     /// Whether `rva` lies in an executable section of the module; `None` when the module's
     /// section table is not known.
     fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool>;

@@ -129,6 +129,10 @@ impl CodeInfo for MemoryCode<'_> {
         })
     }
 
+    fn bounds(&self) -> (u64, u64) {
+        self.modules.bounds()
+    }
+
     fn is_executable(&self, module: ModuleSpan, rva: u32) -> Option<bool> {
         self.with_headers(module, |headers| {
             Some(

@@ -163,6 +163,7 @@ pub(super) fn next(
         .map_or(u64::MAX, |stack| stack.high)
         .min(start.saturating_add(WINDOW));
     let mut words = Words::new(walker.memory);
+    let (lowest, highest) = walker.code.bounds();
     let mut at = start;
     while at < end {
         walker.budget.spend(1).map_err(|_| Stop::Budget)?;
@@ -175,7 +176,9 @@ pub(super) fn next(
         if let Some(outward) = trap_frame_at(walker, from, at, &mut words) {
             return Ok(Some(outward));
         }
-        if let Some(confirmed) = looks_like_return(walker.code, machine, value, at) {
+        if (lowest..=highest).contains(&value)
+            && let Some(confirmed) = looks_like_return(walker.code, machine, value, at)
+        {
             state.unconfirmed += usize::from(confirmed == Confirmed::Place);
             let mut registers = Registers::new(machine);
             registers.set_ip(value);

@@ -73,10 +73,13 @@ impl Piece {
         self.start <= address && address < self.end
     }
 
+    fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
     /// The piece that wins has the highest.
     fn rank(&self) -> (u64, Reverse<u64>, Reverse<u64>) {
-        let len = self.end - self.start;
-        (len, Reverse(self.start), Reverse(self.offset))
+        (self.len(), Reverse(self.start), Reverse(self.offset))
     }
 }
 

@@ -50,10 +50,14 @@ impl Pages {
             links: Vec::with_capacity(pieces.len() + pieces.len() / 2),
             ..Pages::default()
         };
+        let longest = pieces.iter().map(Piece::len).max();
+        let best = pieces.iter().filter(|p| Some(p.len()) == longest);
+        pages.best = best.max_by_key(|p| p.rank()).copied();
+        let mut fits = true;
         for (piece, index) in pieces.iter().zip(0..) {
-            pages.add(index, piece)?;
+            fits &= pages.link(index, piece);
         }
-        Some(pages)
+        fits.then_some(pages)
     }
 
     /// Adds a piece; `None` when too many lie in one place.
@@ -62,25 +66,34 @@ impl Pages {
         if piece.rank() > best.rank() {
             *best = *piece;
         }
+        self.link(index, piece).then_some(())
+    }
+
+    /// Links a piece to its pages; false when too many lie in one place.
+    fn link(&mut self, index: u32, piece: &Piece) -> bool {
         let (first, last) = (piece.start >> SHIFT, (piece.end - 1) >> SHIFT);
         if last - first >= NARROW {
-            self.wide.push(index);
-            return (self.wide.len() <= MOST_WIDE).then_some(());
+            // More than that are none of this form: they need no place here.
+            if self.wide.len() <= MOST_WIDE {
+                self.wide.push(index);
+            }
+            return self.wide.len() <= MOST_WIDE;
         }
+        let mut fits = true;
         for page in first..=last {
-            let chain = self.chain(page);
-            let chain = self.chains.get_mut(chain)?;
-            self.links.push(Link {
-                piece: index,
-                next: chain.first,
-            });
-            chain.first = u32::try_from(self.links.len()).ok()?;
-            chain.links += 1;
-            if chain.links > MOST_IN_CHAIN {
-                return None;
+            let number = self.chain(page);
+            if let Some(chain) = self.chains.get_mut(number) {
+                self.links.push(Link {
+                    piece: index,
+                    next: chain.first,
+                });
+                // Sixteen for each of some ten thousand pieces at most.
+                chain.first = self.links.len() as u32;
+                chain.links += 1;
+                fits &= chain.links <= MOST_IN_CHAIN;
             }
         }
-        Some(())
+        fits
     }
 
     /// Where the chain of a page begins. The multiplier is the golden ratio's (Knuth, *The Art of Computer
@@ -104,15 +117,21 @@ impl Pages {
         if let Some(best) = self.best.filter(|best| best.holds(address)) {
             return Some(Segment::of(&best));
         }
-        let near = || self.near(pieces, address >> SHIFT);
-        let found = near()
-            .filter(|p| p.holds(address))
-            .max_by_key(|p| p.rank())?;
+        let mut found: Option<&Piece> = None;
+        for piece in self.near(pieces, address >> SHIFT) {
+            if piece.holds(address) && found.is_none_or(|f| piece.rank() > f.rank()) {
+                found = Some(piece);
+            }
+        }
+        let found = found?;
         let page = address >> SHIFT << SHIFT;
         let mut start = found.start.max(page);
         let mut end = found.end.min(page.saturating_add(1 << SHIFT));
         // No further than where a better one begins, or one ends.
-        for better in near().filter(|p| p.rank() > found.rank()) {
+        for better in self.near(pieces, address >> SHIFT) {
+            if better.rank() <= found.rank() {
+                continue;
+            }
             if better.start > address {
                 end = end.min(better.start);
             } else {
