@@ -321,3 +321,78 @@ impl Modules {
         Some((id, entry.base, entry.size))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::VersionSource;
+    use super::*;
+
+    fn modules() -> Modules {
+        let mut texts = TextsBuilder::default();
+        let mut list = Vec::new();
+        let paths = [r"\drivers\NETIO.SYS", "nt", r"\drivers\netio.sys"];
+        for (path, n) in paths.into_iter().zip(0u64..) {
+            let span = texts.push(path).unwrap();
+            let name = super::super::file_name(path).len();
+            list.push(Entry {
+                name: span.tail(name),
+                path: Some(span).filter(|_| name < path.len()),
+                base: 0x5000 - n * 0x1000,
+                size: 0x800,
+                time_date_stamp: 7,
+                checksum: None,
+            });
+        }
+        Modules::of(texts.finish(), list)
+    }
+
+    #[test]
+    fn what_is_learnt_of_one_module_is_told_of_that_one() {
+        let mut modules = modules();
+        let claim = VersionClaim {
+            version: [6, 0, 6001, 18000],
+            branch_tag: None,
+            source: VersionSource::Table,
+        };
+        modules.details_mut(ModuleId(2)).unwrap().version = Some(claim.clone());
+        modules.details_mut(ModuleId(0)).unwrap().symbols = SymbolState::Missing;
+        assert!(modules.details_mut(ModuleId(3)).is_none());
+        let known: Vec<bool> = modules.ids().map(|id| modules.has_details(id)).collect();
+        assert_eq!(known, [true, false, true]);
+        let versions: Vec<_> = modules.iter().map(|m| m.version().cloned()).collect();
+        assert_eq!(versions, [None, None, Some(claim.clone())]);
+        for (module, id) in modules.iter().zip(modules.ids()) {
+            assert_eq!(modules.get(id), Some(module));
+        }
+        let netio = |name: Option<&str>| name.is_some_and(|n| n.eq_ignore_ascii_case("netio.sys"));
+        let paths: Vec<_> = modules
+            .named(netio)
+            .map(|m| (m.path, m.symbols()))
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                (Some(r"\drivers\NETIO.SYS"), SymbolState::Missing),
+                (Some(r"\drivers\netio.sys"), SymbolState::NotNeeded),
+            ]
+        );
+        assert_eq!(modules.find("netio.SYS").unwrap().0, ModuleId(0));
+        assert_eq!(modules.find("NT").unwrap().1.path, None);
+        assert_eq!(modules.find("io.sys"), None);
+        let mut other = self::modules();
+        assert!(other != modules);
+        // What is known of nothing is nothing that is known.
+        other.details_mut(ModuleId(1)).unwrap();
+        assert!(other == self::modules());
+    }
+
+    #[test]
+    fn no_module_lies_outside_of_the_bounds() {
+        let modules = modules();
+        assert_eq!(modules.bounds(), (0x3000, 0x5800));
+        assert_eq!(modules.extent(0x4010), Some((ModuleId(1), 0x4000, 0x800)));
+        assert_eq!(modules.extent(0x4800), None);
+        let (lowest, highest) = Modules::default().bounds();
+        assert!(lowest > highest);
+    }
+}

@@ -11,8 +11,6 @@ use crate::bytes::{ModuleId, Span, TextsBuilder, View};
 
 /// Version of the form.
 const FORM: u8 = 3;
-/// Bytes ahead of a module's texts: flags, base (8), size, time stamp and checksum (4 each).
-const HEAD: usize = 21;
 /// Stands for a length of its own in four bytes.
 const LONG: u8 = u8::MAX;
 /// Bytes of paths that are put together at most: a directory that is written once can be named often,
@@ -68,12 +66,9 @@ fn one<'a>(module: ModuleRef<'a>, directories: &mut Vec<&'a str>, out: &mut Vec<
     let flags = flags.iter().filter(|(_, has)| *has);
     let flags = flags.fold(path_form | rest_form, |all, (flag, _)| all | flag);
     let numbers = u128::from(base) | u128::from(size) << 64 | u128::from(time_date_stamp) << 96;
-    let mut head = [flags; HEAD];
-    if let Some((sixteen, four)) = head[1..].split_first_chunk_mut::<16>() {
-        *sixteen = numbers.to_le_bytes();
-        four.copy_from_slice(&checksum.unwrap_or(0).to_le_bytes());
-    }
-    out.extend_from_slice(&head);
+    out.push(flags);
+    out.extend_from_slice(&numbers.to_le_bytes());
+    out.extend_from_slice(&checksum.unwrap_or(0).to_le_bytes());
     if let Some(name) = name {
         text(name, out);
     }
