@@ -4,6 +4,7 @@
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
 pub mod articles;
+mod co_dating;
 mod code;
 mod conditions;
 mod filters;
@@ -112,7 +113,7 @@ const OBSERVERS: &[Observer] = &[
     servicing::system,
     servicing::tcpip,
     servicing::code_check,
-    servicing::co_dating,
+    co_dating::observe,
     inventory::observe,
     code::role,
     code::irql,
