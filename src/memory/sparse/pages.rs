@@ -10,6 +10,8 @@ const SHIFT: u32 = 12;
 const NARROW: u64 = 16;
 /// Pieces that are looked at for every address: real dumps hold up to a few dozen.
 const MOST_WIDE: usize = 128;
+/// Pieces to a chain, about.
+const PER_CHAIN: usize = 4;
 /// Pieces that are looked at for the addresses of one page: real dumps hold up to about fifty.
 const MOST_IN_CHAIN: u32 = 128;
 
@@ -43,15 +45,16 @@ struct Link {
 impl Pages {
     /// The pieces by their pages; `None` when too many of them lie in one place.
     pub fn new(pieces: &[Piece]) -> Option<Pages> {
-        let chains = pieces.len().max(2).next_power_of_two();
+        // Small enough to stay in the processor's nearest memory: all are written, few are read.
+        let chains = (pieces.len() / PER_CHAIN).max(2).next_power_of_two();
         let mut pages = Pages {
             chains: vec![Chain::default(); chains],
             shift: u64::BITS - chains.trailing_zeros(),
             links: Vec::with_capacity(pieces.len() + pieces.len() / 2),
             ..Pages::default()
         };
-        let longest = pieces.iter().map(Piece::len).max();
-        let best = pieces.iter().filter(|p| Some(p.len()) == longest);
+        let longest = pieces.iter().fold(0, |longest, p| p.len().max(longest));
+        let best = pieces.iter().filter(|p| p.len() == longest);
         pages.best = best.max_by_key(|p| p.rank()).copied();
         let mut fits = true;
         for (piece, index) in pieces.iter().zip(0..) {
@@ -80,7 +83,8 @@ impl Pages {
             return self.wide.len() <= MOST_WIDE;
         }
         let mut fits = true;
-        for page in first..=last {
+        // Page numbers have twelve bits to spare; an inclusive range takes longer.
+        for page in first..last + 1 {
             let number = self.chain(page);
             if let Some(chain) = self.chains.get_mut(number) {
                 self.links.push(Link {
