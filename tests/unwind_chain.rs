@@ -6,7 +6,7 @@ use kbtriage::bytes::Budget;
 use kbtriage::bytes::Gva;
 use kbtriage::machine::{Machine, Registers};
 use kbtriage::memory::{Absent, Memory};
-use kbtriage::modules::{Module, Modules, SymbolState};
+use kbtriage::modules::{Details, Module, Modules};
 use kbtriage::unwind::{CodeInfo, MemoryCode, Trust, Walker};
 use unwind_support::chain::{Stack, call_sites, chain};
 use unwind_support::{Image, store};
@@ -80,10 +80,7 @@ fn an_image_in_the_dumps_own_memory_serves_as_well_as_its_file() {
         size: image.span.size as u32,
         time_date_stamp: 0,
         checksum: None,
-        version: None,
-        pdb: None,
-        symbols: SymbolState::NotNeeded,
-        wrong_files: Vec::new(),
+        details: Details::default(),
     }]);
     let code = MemoryCode::new(&modules, &memory);
     assert_eq!(code.exception_directory(image.span), Some(image.directory));

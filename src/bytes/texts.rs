@@ -51,9 +51,7 @@ impl TextsBuilder {
 
     /// Adds a text. `None` when all texts together are longer than 4 GiB.
     pub fn push(&mut self, text: &str) -> Option<Span> {
-        let start = self.0.len();
-        self.0.extend_from_slice(text.as_bytes());
-        self.since(start)
+        self.push_both(text, "")
     }
 
     /// Adds two texts, one behind the other without anything between, as one.

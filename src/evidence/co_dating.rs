@@ -102,17 +102,17 @@ pub(super) fn is_co_dated(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> bool {
         .is_some_and(|(first, last, _)| distance(tcpip.time_date_stamp, first, last) <= NEAR)
 }
 
+fn of_the_release(name: &str) -> bool {
+    RELEASE_DRIVERS
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// First stamp, last stamp and size of the largest cluster of release drivers.
 fn release_cluster(facts: &CrashFacts) -> Option<(u32, u32, usize)> {
     let mut stamps: Vec<u32> = facts
         .modules
-        .iter()
-        .filter(|module| {
-            let name = module.name.unwrap_or_default();
-            RELEASE_DRIVERS
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        })
+        .named(|name| name.is_some_and(of_the_release))
         .map(|module| module.time_date_stamp)
         .collect();
     stamps.sort_unstable();

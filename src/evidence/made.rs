@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::facts::CrashFacts;
-use crate::modules::{Module, Modules, SymbolState};
+use crate::modules::{Details, Module, Modules, SymbolState};
 
 /// Bytes of every module.
 const SIZE: u32 = 0x10_0000;
@@ -53,9 +53,9 @@ fn module(name: &str, base: u64) -> Module {
         size: SIZE,
         time_date_stamp: 0,
         checksum: None,
-        version: None,
-        pdb: None,
-        symbols: SymbolState::Loaded,
-        wrong_files: Vec::new(),
+        details: Details {
+            symbols: SymbolState::Loaded,
+            ..Details::default()
+        },
     }
 }

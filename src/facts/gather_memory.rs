@@ -12,7 +12,7 @@ use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
 use crate::machine::{Machine, Registers};
 use crate::memory::{Memory, Paged, Physical};
-use crate::modules::{Module, Modules, SymbolState, UnloadedModule, file_name, from_memory};
+use crate::modules::{Details, Module, Modules, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
 
 use super::code;
@@ -277,10 +277,7 @@ impl FromMemory {
                     size: driver.size_of_image,
                     time_date_stamp: driver.time_date_stamp,
                     checksum: Some(driver.check_sum),
-                    version: None,
-                    pdb: None,
-                    symbols: SymbolState::NotNeeded,
-                    wrong_files: Vec::new(),
+                    details: Details::default(),
                 };
                 from_memory::complete(&mut module, memory);
                 module

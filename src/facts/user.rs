@@ -4,7 +4,7 @@
 use crate::dump::user::{UserDump, UserModule, UserSystem, UserTrust};
 use crate::knowledge::versions::FileVersion;
 use crate::modules::{
-    Module, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim, VersionSource,
+    Details, Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource,
 };
 
 use super::{
@@ -133,20 +133,21 @@ fn module(module: &UserModule) -> Module {
         size: module.size,
         time_date_stamp: module.time_date_stamp,
         checksum: Some(module.checksum),
-        version: module
-            .version
-            .as_deref()
-            .and_then(|text| text.parse::<FileVersion>().ok())
-            .map(|v| VersionClaim {
-                version: [v.major, v.minor, v.build, v.revision],
-                branch_tag: None,
-                source: VersionSource::Dump,
+        details: Details {
+            version: module
+                .version
+                .as_deref()
+                .and_then(|text| text.parse::<FileVersion>().ok())
+                .map(|v| VersionClaim {
+                    version: [v.major, v.minor, v.build, v.revision],
+                    branch_tag: None,
+                    source: VersionSource::Dump,
+                }),
+            pdb: module.pdb.as_ref().map(|pdb| PdbIdentity {
+                name: pdb.name.clone(),
+                guid_age: pdb.guid_age.clone(),
             }),
-        pdb: module.pdb.as_ref().map(|pdb| PdbIdentity {
-            name: pdb.name.clone(),
-            guid_age: pdb.guid_age.clone(),
-        }),
-        symbols: SymbolState::NotNeeded,
-        wrong_files: Vec::new(),
+            ..Details::default()
+        },
     }
 }

@@ -26,15 +26,15 @@ pub fn complete(module: &mut Module, memory: &dyn Memory) -> bool {
     if image.time_date_stamp() != module.time_date_stamp || image.size_of_image() != size {
         return false;
     }
-    module.pdb = image
+    module.details.pdb = image
         .with_pages(&mut fetch, Image::codeview)
         .and_then(pdb_identity)
-        .or(module.pdb.take());
+        .or(module.details.pdb.take());
     let version = image.with_pages(&mut fetch, |image| {
         image.version().filter(|info| info.file.is_some())
     });
-    if module.version.is_none() {
-        module.version = version.and_then(|info| claim(&info));
+    if module.details.version.is_none() {
+        module.details.version = version.and_then(|info| claim(&info));
     }
     true
 }

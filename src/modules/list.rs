@@ -118,20 +118,11 @@ impl From<Vec<Module>> for Modules {
                 time_date_stamp: module.time_date_stamp,
                 checksum: module.checksum,
             });
-            let own = Details {
-                version: module.version,
-                pdb: module.pdb,
-                symbols: module.symbols,
-                wrong_files: module.wrong_files,
-            };
-            if own != Details::default() {
-                details.push((position, own));
+            if module.details != Details::default() {
+                details.push((position, module.details));
             }
         }
-        Modules {
-            details,
-            ..Modules::of(texts.finish(), entries)
-        }
+        Modules::with(texts.finish(), entries, details)
     }
 }
 
@@ -156,7 +147,12 @@ impl<'de> Deserialize<'de> for Modules {
 impl Modules {
     /// The modules of a list whose names are in `texts`.
     pub fn of(texts: Texts, list: Vec<Entry>) -> Modules {
-        let bases = list.iter().zip(0u16..);
+        Modules::with(texts, list, Vec::new())
+    }
+
+    /// As [`Modules::of`], with what is known of some, by ascending position in the list.
+    pub(super) fn with(texts: Texts, list: Vec<Entry>, details: Vec<(usize, Details)>) -> Modules {
+        let bases = list.iter().zip(0..=u16::MAX);
         let order = ascending(bases.map(|(m, id)| (m.base, id.into())).collect());
         let by_base = order.into_iter().filter_map(|id| {
             let id = u16::try_from(id).ok()?;
@@ -171,7 +167,7 @@ impl Modules {
         Modules {
             texts,
             list,
-            details: Vec::new(),
+            details,
             by_base,
             last,
         }
@@ -237,8 +233,7 @@ impl Modules {
     pub fn details_mut(&mut self, id: ModuleId) -> Option<&mut Details> {
         let position = usize::from(id.0);
         self.list.get(position)?;
-        let found = self.details.binary_search_by_key(&position, |(at, _)| *at);
-        let index = found.unwrap_or_else(|index| {
+        let index = self.details_of(position).unwrap_or_else(|index| {
             self.details.insert(index, (position, Details::default()));
             index
         });
@@ -247,15 +242,18 @@ impl Modules {
 
     /// True when something is known of a module besides its entry.
     pub fn has_details(&self, id: ModuleId) -> bool {
-        let position = usize::from(id.0);
-        let found = self.details.binary_search_by_key(&position, |(at, _)| *at);
-        found.is_ok()
+        self.details_of(usize::from(id.0)).is_ok()
+    }
+
+    /// Index of what is known of the module at `position`, or where it would lie.
+    fn details_of(&self, position: usize) -> Result<usize, usize> {
+        self.details.binary_search_by_key(&position, |(at, _)| *at)
     }
 
     fn at(&self, position: usize) -> Option<ModuleRef<'_>> {
         let entry = self.list.get(position)?;
-        let details = self.details.binary_search_by_key(&position, |(at, _)| *at);
-        let details = details.ok().and_then(|index| self.details.get(index));
+        let details = self.details_of(position).ok();
+        let details = details.and_then(|index| self.details.get(index));
         Some(self.view(entry, details.map(|(_, details)| details)))
     }
 
@@ -288,7 +286,7 @@ impl Modules {
         let (_, id) = self
             .list
             .iter()
-            .zip(0u16..)
+            .zip(0..=u16::MAX)
             .find(|(entry, _)| entry.name.is_some_and(is))?;
         Some((ModuleId(id), self.get(ModuleId(id))?))
     }

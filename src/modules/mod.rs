@@ -114,14 +114,8 @@ pub struct Module {
     pub time_date_stamp: u32,
     /// CheckSum; `None` when the source has none.
     pub checksum: Option<u32>,
-    /// The best claim about the file's version.
-    pub version: Option<VersionClaim>,
-    /// The PDB the image names, when the image was read.
-    pub pdb: Option<PdbIdentity>,
-    /// What became of its symbols.
-    pub symbols: SymbolState,
-    /// Files that were found in its place.
-    pub wrong_files: Vec<WrongFile>,
+    /// What else is known of it.
+    pub details: Details,
 }
 
 /// What is learnt of a module besides its entry in the dump's list: of few of hundreds.
@@ -170,10 +164,7 @@ mod tests {
             size,
             time_date_stamp: 0,
             checksum: None,
-            version: None,
-            pdb: None,
-            symbols: SymbolState::NotNeeded,
-            wrong_files: Vec::new(),
+            details: Details::default(),
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::list::{Entry, ModuleRef, Modules};
 use super::{Details, SymbolState};
-use crate::bytes::{ModuleId, Span, TextsBuilder, View};
+use crate::bytes::{Span, TextsBuilder, View};
 
 /// Version of the form.
 const FORM: u8 = 3;
@@ -142,11 +142,7 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Modules> {
         learnt.extend(details.map(|details| (entries.len(), details)));
         entries.push(entry);
     }
-    let mut modules = Modules::of(texts.finish(), entries);
-    for (position, details) in learnt {
-        *modules.details_mut(ModuleId(u16::try_from(position).ok()?))? = details;
-    }
-    Some(modules)
+    Some(Modules::with(texts.finish(), entries, learnt))
 }
 
 struct Reader<'a> {
@@ -258,37 +254,44 @@ mod tests {
             size: 0x1000,
             time_date_stamp: 0x4791_9120,
             checksum: Some(1),
-            version: None,
-            pdb: None,
-            symbols: SymbolState::NotNeeded,
-            wrong_files: Vec::new(),
+            details: Details::default(),
+        }
+    }
+
+    fn of(symbols: SymbolState) -> Module {
+        Module {
+            details: Details {
+                symbols,
+                ..Details::default()
+            },
+            ..module(Some("ndis.sys"), None)
         }
     }
 
     #[test]
     fn what_is_packed_comes_back() {
         let tcpip = Module {
-            version: Some(VersionClaim {
-                version: [6, 0, 6001, 18000],
-                branch_tag: Some("longhorn_rtm".to_owned()),
-                source: VersionSource::Table,
-            }),
-            symbols: SymbolState::Mismatched,
-            wrong_files: vec![WrongFile {
-                file: "tcpip.pdb".to_owned(),
-                wanted: "1".to_owned(),
-                found: "2".to_owned(),
-            }],
+            details: Details {
+                version: Some(VersionClaim {
+                    version: [6, 0, 6001, 18000],
+                    branch_tag: Some("longhorn_rtm".to_owned()),
+                    source: VersionSource::Table,
+                }),
+                pdb: None,
+                symbols: SymbolState::Mismatched,
+                wrong_files: vec![WrongFile {
+                    file: "tcpip.pdb".to_owned(),
+                    wanted: "1".to_owned(),
+                    found: "2".to_owned(),
+                }],
+            },
             ..module(Some("tcpip.sys"), Some(r"\SystemRoot\drivers\tcpip.sys"))
         };
         let modules = vec![
             module(Some("nt"), None),
             tcpip,
             module(Some("netio.sys"), Some(r"\SystemRoot\drivers\netio.sys")),
-            Module {
-                symbols: SymbolState::Missing,
-                ..module(Some("ndis.sys"), None)
-            },
+            of(SymbolState::Missing),
             module(Some("other"), Some(r"\SystemRoot\drivers\name.sys")),
             module(None, Some(r"C:\é\")),
             module(Some(&"n".repeat(254)), Some(&"p".repeat(255))),
@@ -313,6 +316,13 @@ mod tests {
             unpack(&pack(&modules[..200])),
             Some(Modules::from(modules[..200].to_vec()))
         );
+    }
+
+    #[test]
+    fn any_number_of_modules_comes_back_with_what_is_known_of_each() {
+        let mut modules = vec![of(SymbolState::Missing); 70_000];
+        modules.push(of(SymbolState::Loaded));
+        assert_eq!(unpack(&pack(&modules)), Some(Modules::from(modules)));
     }
 
     #[test]

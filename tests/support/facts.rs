@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each integration test takes the part it needs
 
 use kbtriage::facts::CrashFacts;
-use kbtriage::modules::{Module, Modules, SymbolState, VersionClaim, VersionSource};
+use kbtriage::modules::{Details, Module, Modules, SymbolState, VersionClaim, VersionSource};
 use serde_json::{Value, json};
 
 /// Bytes of every module.
@@ -173,9 +173,10 @@ fn module(value: &Value) -> Module {
         size: number("size") as u32,
         time_date_stamp: number("time_date_stamp") as u32,
         checksum: None,
-        version,
-        pdb: None,
-        symbols: SymbolState::Loaded,
-        wrong_files: Vec::new(),
+        details: Details {
+            version,
+            symbols: SymbolState::Loaded,
+            ..Details::default()
+        },
     }
 }

@@ -51,7 +51,7 @@ impl DumpModules {
     /// name is no file name are left out. With each goes its record of a PDB, if the dump holds one.
     pub fn wanted(&self, all: bool) -> Vec<(ModuleIdentity, Option<CodeView>)> {
         let mut found = Vec::new();
-        for (module, id) in self.modules.iter().zip(0u16..) {
+        for (module, id) in self.modules.iter().zip(0..=u16::MAX) {
             let Some(name) = module.name else { continue };
             let Ok(identity) = ModuleIdentity::new(name, module.time_date_stamp, module.size)
             else {
@@ -86,7 +86,7 @@ impl DumpModules {
         };
         self.modules
             .iter()
-            .zip(0u16..)
+            .zip(0..=u16::MAX)
             .find(|(module, _)| module.name.is_some_and(fits))
             .map(|(_, id)| ModuleId(id))
     }

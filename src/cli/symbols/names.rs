@@ -80,7 +80,7 @@ pub fn find(args: &FindArgs, out: &mut dyn Write) -> io::Result<u8> {
     for (module, id) in dump
         .modules
         .iter()
-        .zip(0u16..)
+        .zip(0..=u16::MAX)
         .map(|(m, id)| (m, ModuleId(id)))
     {
         let Some(identity) = dump.identity(id) else {

@@ -49,8 +49,8 @@ pub struct Block {
     pub kind: BlockKind,
 }
 
-/// A block that holds something, whose addresses and offsets do not wrap.
-#[derive(Clone, Copy)]
+/// A block that holds something, or a part of one. Neither its addresses nor its offsets wrap.
+#[derive(Clone, Copy, Default)]
 struct Piece {
     start: u64,
     end: u64,
@@ -73,6 +73,11 @@ impl Piece {
         self.start <= address && address < self.end
     }
 
+    /// Where the byte at `address` lies in the file, which must not be below the start.
+    fn offset_of(&self, address: u64) -> u64 {
+        self.offset.saturating_add(address - self.start)
+    }
+
     fn len(&self) -> u64 {
         self.end - self.start
     }
@@ -80,33 +85,6 @@ impl Piece {
     /// The piece that wins has the highest.
     fn rank(&self) -> (u64, Reverse<u64>, Reverse<u64>) {
         (self.len(), Reverse(self.start), Reverse(self.offset))
-    }
-}
-
-/// Addresses that one block wins, and where their bytes lie in the file.
-#[derive(Clone, Copy, Default)]
-struct Segment {
-    start: u64,
-    end: u64,
-    offset: u64,
-}
-
-impl Segment {
-    fn of(piece: &Piece) -> Segment {
-        Segment {
-            start: piece.start,
-            end: piece.end,
-            offset: piece.offset,
-        }
-    }
-
-    fn holds(&self, address: u64) -> bool {
-        self.start <= address && address < self.end
-    }
-
-    /// Where the byte at `address` lies, which must not be below the start.
-    fn offset_of(&self, address: u64) -> u64 {
-        self.offset.saturating_add(address - self.start)
     }
 }
 
@@ -131,7 +109,7 @@ pub struct Sparse<'a> {
     pieces: Vec<Piece>,
     index: Index,
     /// What was read last. One read follows another in the same segment mostly.
-    last: Cell<Segment>,
+    last: Cell<Piece>,
 }
 
 impl<'a> Sparse<'a> {
@@ -166,8 +144,8 @@ impl<'a> Sparse<'a> {
         self.last = Cell::default();
     }
 
-    /// A segment that holds `address`.
-    fn segment(&self, address: u64) -> Option<Segment> {
+    /// A piece that holds `address`, and nothing that another one wins.
+    fn segment(&self, address: u64) -> Option<Piece> {
         let again = self.last.get();
         if again.holds(address) {
             return Some(again);

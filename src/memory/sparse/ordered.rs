@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Piece, Segment};
+use super::Piece;
 use crate::bytes::ascending;
 
 /// Segments that do not overlap, ascending.
-pub(super) struct Ordered(Vec<Segment>);
+pub(super) struct Ordered(Vec<Piece>);
 
 impl Ordered {
     /// The segments of `pieces`, given in any order.
@@ -22,7 +22,7 @@ impl Ordered {
     }
 
     /// The segment that holds `address`.
-    pub fn segment(&self, address: u64) -> Option<Segment> {
+    pub fn segment(&self, address: u64) -> Option<Piece> {
         let after = self.0.partition_point(|s| s.start <= address);
         let found = self.0.get(after.checked_sub(1)?)?;
         found.holds(address).then_some(*found)
@@ -31,8 +31,8 @@ impl Ordered {
 
 /// Cuts pieces, given by ascending start, into segments that do not overlap: at each address the best piece
 /// wins.
-fn disjoint<'p>(ordered: impl Iterator<Item = &'p Piece>) -> Vec<Segment> {
-    let mut segments: Vec<Segment> = Vec::new();
+fn disjoint<'p>(ordered: impl Iterator<Item = &'p Piece>) -> Vec<Piece> {
+    let mut segments: Vec<Piece> = Vec::new();
     let mut pieces = ordered.peekable();
     // Pieces that reach past `at`, the best on top; those that ended are dropped when they come up.
     let mut open = BinaryHeap::new();
@@ -58,7 +58,7 @@ fn disjoint<'p>(ordered: impl Iterator<Item = &'p Piece>) -> Vec<Segment> {
         match segments.last_mut() {
             // The same bytes go on.
             Some(last) if last.end == at && last.offset_of(at) == offset => last.end = stop,
-            _ => segments.push(Segment {
+            _ => segments.push(Piece {
                 start: at,
                 end: stop,
                 offset,

@@ -1,7 +1,7 @@
 //! Blocks by the pages that they touch. A small dump holds a thousand blocks, and few dozen addresses of it
 //! are asked for: putting all blocks in order took longer than all those answers.
 
-use super::{Piece, Segment};
+use super::Piece;
 
 /// Bytes of a page, as a power of two.
 const SHIFT: u32 = 12;
@@ -116,10 +116,10 @@ impl Pages {
             .filter_map(|index| pieces.get(usize::try_from(index).ok()?))
     }
 
-    /// A segment that holds `address`: within its page, or all of the best piece.
-    pub fn segment(&self, pieces: &[Piece], address: u64) -> Option<Segment> {
+    /// A piece that holds `address`, and nothing that another one wins: within its page, or all of the best.
+    pub fn segment(&self, pieces: &[Piece], address: u64) -> Option<Piece> {
         if let Some(best) = self.best.filter(|best| best.holds(address)) {
-            return Some(Segment::of(&best));
+            return Some(best);
         }
         let mut found: Option<&Piece> = None;
         for piece in self.near(pieces, address >> SHIFT) {
@@ -142,10 +142,10 @@ impl Pages {
                 start = start.max(better.end);
             }
         }
-        Some(Segment {
+        Some(Piece {
             start,
             end,
-            offset: found.offset.saturating_add(start - found.start),
+            offset: found.offset_of(start),
         })
     }
 }
