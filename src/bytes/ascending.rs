@@ -1,5 +1,4 @@
-//! The order of addresses. A dump lists its thousands of blocks in none, and putting them in one is the largest
-//! single piece of a small dump's triage.
+//! The order of addresses: of modules in every dump, and of blocks in one that crowds them in one place.
 
 /// Bits of a canonical address that tell it from others: those above repeat the highest of them (Intel, *Software
 /// Developer's Manual*, volume 1, 3.3.7.1, of processors without 57-bit addresses).
