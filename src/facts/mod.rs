@@ -21,7 +21,9 @@ mod session;
 mod timer_lists;
 mod user;
 
-pub use code::{CodeFacts, LockCheckFacts, LockFact};
+pub use code::{
+    CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
+};
 pub use gather::{address_space, gather, gather_with};
 pub use memory::{
     Finding, HandleFacts, IrqlSource, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts,
