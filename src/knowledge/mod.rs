@@ -1,8 +1,8 @@
 //! What is known about KB943650, Windows file versions and bug checks, as data compiled into tables.
 //!
 //! A leaf: it imports no other room (but the enumeration macro), reads no file and judges no dump. The facts stand in `data/`,
-//! `tests/knowledge_tables.rs` turns them into the Rust tables of `tables/` and checks that both
-//! agree (`KBTRIAGE_BLESS=1 cargo test --test knowledge_tables` rewrites them), so that nothing is
+//! `tests/knowledge/tables.rs` turns them into the Rust tables of `tables/` and checks that both
+//! agree (`KBTRIAGE_BLESS=1 cargo test --test knowledge` rewrites them), so that nothing is
 //! parsed when the program starts.
 
 pub mod asked;

@@ -10,21 +10,13 @@ use std::time::{Duration, Instant};
 use kbtriage::source;
 use kbtriage::triage::Engine;
 
-#[path = "../support/memory_dump.rs"]
-mod memory_dump;
-#[path = "../support/memory_image.rs"]
-mod memory_image;
-#[path = "../support/memory_machine.rs"]
-mod memory_machine;
-#[path = "../support/memory_registry.rs"]
-mod memory_registry;
-#[path = "../support/memory_state.rs"]
-mod memory_state;
+#[path = "../support/mod.rs"]
+mod support;
 
-use memory_dump::{Fill, write};
-use memory_machine::Mode;
-use memory_registry::Hive;
-use memory_state::{Size, State};
+use support::memory_dump::{Fill, write};
+use support::memory_machine::Mode;
+use support::memory_registry::Hive;
+use support::memory_state::{Size, State};
 
 fn main() {
     // `cargo test --all-targets` runs benches too: there the writer of sparse files is enough.

@@ -15,10 +15,10 @@ use kbtriage::symbols::{
     Cache, FileName, ModuleIdentity, ModuleSymbols, PdbIdentity, identify, index_pdb,
 };
 
-#[path = "../symbols_support/mod.rs"]
-mod symbols_support;
+#[path = "../support/mod.rs"]
+mod support;
 
-use symbols_support::{GUID, Pdb};
+use support::symbols::{GUID, Pdb};
 
 const PUBLICS: u32 = 60_000;
 const LOOKUPS: u32 = 1_000_000;

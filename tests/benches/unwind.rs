@@ -3,8 +3,8 @@
 //! Prints the median and the fastest of many rounds. A 40-frame x64 walk with the image at hand
 //! is meant to stay under 100 µs, the search of a 24 KB stack for the fault under 200 µs.
 
-#[path = "../unwind_support/mod.rs"]
-mod unwind_support;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use kbtriage::fault::{Crash, Snapshot, find_context};
 use kbtriage::kernel::processor::{ProcessorState, ThreadStack};
 use kbtriage::machine::{Machine, Reg, Registers};
 use kbtriage::unwind::{ModuleSpan, NoCode, Walker};
-use unwind_support::chain::{Stack, call_sites, chain};
-use unwind_support::{Image, store};
+use support::unwind::chain::{Stack, call_sites, chain};
+use support::unwind::{Image, store};
 
 fn measure(what: &str, rounds: usize, mut f: impl FnMut()) {
     let mut times: Vec<Duration> = (0..rounds)

@@ -7,6 +7,7 @@ mod article;
 mod bugchecks;
 mod builds;
 mod defect;
+mod tables;
 mod versions;
 
 use std::path::{Path, PathBuf};

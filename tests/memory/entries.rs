@@ -7,10 +7,10 @@ use kbtriage::triage::Engine;
 use serde_json::Value;
 
 use crate::kernel::pool_page;
-use crate::memory_dump::{Fill, write};
-use crate::memory_machine::Mode;
-use crate::memory_state::{SMALL, State, pool as pool_at};
-use crate::symbols_support::Pdb;
+use crate::support::memory_dump::{Fill, write};
+use crate::support::memory_machine::Mode;
+use crate::support::memory_state::{SMALL, State, pool as pool_at};
+use crate::support::symbols::Pdb;
 
 /// mov r8,[rdx]; mov rax,[rdx+8]; mov [rax],r8; mov [r8+8],rax
 const UNLINK: &[u8] = b"\x4C\x8B\x02\x48\x8B\x42\x08\x4C\x89\x00\x49\x89\x40\x08";

@@ -10,11 +10,11 @@ use kbtriage::source::SourceInfo;
 use kbtriage::triage::Engine;
 use serde_json::Value;
 
-use crate::memory_dump::{Fill, write};
-use crate::memory_machine::{Machine, Mode};
-use crate::memory_registry::Hive;
-use crate::memory_state::{SMALL, State, pool as pool_at, variable};
 use crate::reports::report;
+use crate::support::memory_dump::{Fill, write};
+use crate::support::memory_machine::{Machine, Mode};
+use crate::support::memory_registry::Hive;
+use crate::support::memory_state::{SMALL, State, pool as pool_at, variable};
 use crate::{body, header, opened, reader};
 
 const MODES: [Mode; 3] = [Mode::X86, Mode::X86Pae, Mode::X64];

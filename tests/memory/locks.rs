@@ -11,12 +11,12 @@ use kbtriage::triage::Engine;
 use serde_json::Value;
 
 use crate::kernel::{architecture, pool_page, with};
-use crate::memory_dump::{Fill, write};
-use crate::memory_machine::{Machine, Mode};
-use crate::memory_registry::Hive;
-use crate::memory_state::{SMALL, Size, State, pool as pool_at, variable};
 use crate::reports::report;
-use crate::symbols_support::Pdb;
+use crate::support::memory_dump::{Fill, write};
+use crate::support::memory_machine::{Machine, Mode};
+use crate::support::memory_registry::Hive;
+use crate::support::memory_state::{SMALL, Size, State, pool as pool_at, variable};
+use crate::support::symbols::Pdb;
 
 const MODES: [Mode; 3] = [Mode::X86, Mode::X86Pae, Mode::X64];
 
@@ -425,7 +425,7 @@ fn an_encoded_debugger_data_block_is_read_with_the_kernels_symbols() {
     let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
     assert_eq!(
         got["system"]["build_lab"],
-        crate::memory_state::BUILD_LAB,
+        crate::support::memory_state::BUILD_LAB,
         "{}",
         got["dump"]["damage"]
     );

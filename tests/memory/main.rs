@@ -1,31 +1,22 @@
 //! Memory dumps: physical memory, translation, and what Windows left in it.
 
-#[path = "../support/memory_dump.rs"]
-mod memory_dump;
-#[path = "../support/memory_image.rs"]
-mod memory_image;
-#[path = "../support/memory_machine.rs"]
-mod memory_machine;
-#[path = "../support/memory_registry.rs"]
-mod memory_registry;
-#[path = "../support/memory_state.rs"]
-mod memory_state;
-#[path = "../symbols_support/mod.rs"]
-mod symbols_support;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod emulated;
 mod entries;
 mod kernel;
+mod lab;
 mod locks;
 mod physical;
 mod reports;
 mod seeds;
 mod translate;
 
+use crate::support::memory_dump::{Header, SparseFile};
+use crate::support::memory_machine::{Machine, Mode};
 use kbtriage::bytes::{Budget, PagedReader};
 use kbtriage::dump::{self, Body, KernelDump, PhysicalBody};
-use memory_dump::{Header, SparseFile};
-use memory_machine::{Machine, Mode};
 
 /// A header for a test machine in one run of memory.
 fn header(machine: &Machine, dump_type: u32) -> Header {

@@ -4,8 +4,8 @@ use kbtriage::bytes::{Budget, Gpa, PagedReader, Pfn};
 use kbtriage::dump::Body;
 use kbtriage::memory::{Absent, Physical};
 
-use crate::memory_dump::{Fill, SparseFile, write};
-use crate::memory_machine::{Machine, Mode};
+use crate::support::memory_dump::{Fill, SparseFile, write};
+use crate::support::memory_machine::{Machine, Mode};
 use crate::{TYPES, body, damage, header, opened, reader};
 
 /// Pages `pfns`, each holding its own number.

@@ -5,9 +5,9 @@ use kbtriage::triage::Engine;
 use serde_json::Value;
 
 use crate::TYPES;
-use crate::memory_dump::{Fill, SparseFile, write};
-use crate::memory_machine::Mode;
-use crate::memory_state::{BUILD_LAB, SMALL, State};
+use crate::support::memory_dump::{Fill, SparseFile, write};
+use crate::support::memory_machine::Mode;
+use crate::support::memory_state::{BUILD_LAB, SMALL, State};
 
 pub fn report(file: &SparseFile) -> Value {
     let info = SourceInfo {
@@ -268,14 +268,14 @@ pub fn scattered(pages: u64) -> State {
     let loaded = |stride| {
         let mut state = State::new(
             Mode::X64,
-            crate::memory_state::Size {
+            crate::support::memory_state::Size {
                 drivers: 200,
                 processors: 4,
                 first_pfn: 0x107,
                 stride,
             },
         );
-        crate::memory_registry::Hive::system(128_606_795_000_000_000, Some(1), "ALPHA")
+        crate::support::memory_registry::Hive::system(128_606_795_000_000_000, Some(1), "ALPHA")
             .load(&mut state);
         state
     };

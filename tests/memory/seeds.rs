@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::memory_dump::{Fill, write};
-use crate::memory_machine::Mode;
-use crate::memory_registry::Hive;
-use crate::memory_state::{Size, State};
+use crate::support::memory_dump::{Fill, write};
+use crate::support::memory_machine::Mode;
+use crate::support::memory_registry::Hive;
+use crate::support::memory_state::{Size, State};
 use crate::{TYPES, locks};
 
 /// Inputs of `translate`: a mode, a page of header fields, then the machine's memory from page 1 on.
@@ -69,7 +69,7 @@ fn seeds() {
             assert!(bytes.len() < 1 << 20, "{mode:?}: {} bytes", bytes.len());
             save("translate", format!("{mode:?}-{deep}"), bytes);
         }
-        let small = crate::memory_machine::Machine::new(mode, 1, 2);
+        let small = crate::support::memory_machine::Machine::new(mode, 1, 2);
         for dump_type in TYPES {
             if mode.is_32_bit() && dump_type >= 8 {
                 continue;

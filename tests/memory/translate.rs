@@ -4,8 +4,8 @@ use kbtriage::bytes::{Budget, Gva};
 use kbtriage::memory::translate::{Level, Missing, Via};
 use kbtriage::memory::{Absent, Memory, Paged, Physical};
 
-use crate::memory_dump::{Fill, SparseFile, write};
-use crate::memory_machine::{Machine, Mode};
+use crate::support::memory_dump::{Fill, SparseFile, write};
+use crate::support::memory_machine::{Machine, Mode};
 use crate::{TYPES, body, header, opened, reader};
 
 /// Builds a machine with a little of everything a kernel maps.

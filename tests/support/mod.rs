@@ -8,19 +8,35 @@
 pub mod bytes;
 pub mod catalogue;
 pub mod context;
+pub mod facts;
 pub mod header;
 pub mod kernel;
 pub mod layouts;
 pub mod mdmp_fields;
+pub mod mdmp_oracle;
+pub mod memory_dump;
+pub mod memory_image;
+pub mod memory_machine;
+pub mod memory_registry;
+pub mod memory_state;
 pub mod mutate;
 pub mod prng;
 pub mod published;
 pub mod run;
 pub mod scenes;
+pub mod share;
 pub mod shared;
 pub mod stack;
 pub mod state;
+pub mod symbol_cabinets;
+pub mod symbol_pair;
+pub mod symbol_seeds;
+#[cfg(feature = "online")]
+pub mod symbol_server;
+pub mod symbols;
 pub mod triage;
+pub mod unwind;
+pub mod world;
 
 pub use state::CrashState;
 

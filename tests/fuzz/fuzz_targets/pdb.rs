@@ -7,10 +7,10 @@ use kbtriage::symbols::{Glob, ModuleIdentity, ModuleSymbols, PdbIndex, identify,
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 #[allow(dead_code)]
-#[path = "../../symbols_support/mod.rs"]
-mod symbols_support;
+#[path = "../../support/symbols.rs"]
+mod symbols;
 
-use symbols_support::{msf_streams, msf_with};
+use symbols::{msf_streams, msf_with};
 
 const BLOCK: usize = 512;
 

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-#[path = "../../unwind_support/world.rs"]
+#[path = "../../support/world.rs"]
 mod world;
 
 fuzz_target!(|data: &[u8]| {

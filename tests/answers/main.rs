@@ -1,0 +1,15 @@
+//! What the program answers: rules over facts written by hand, and the built program on fixtures and the lab's sample.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod actions;
+mod code_check;
+mod fixtures;
+mod inventory;
+mod knowledge_files;
+mod lab_corpus;
+mod look_alikes;
+mod match_rules;
+mod published_traces;
+mod verdicts_page;

@@ -1,0 +1,235 @@
+//! `docs/verdicts.md` shows one real report for each verdict, as the program prints it.
+//!
+//! `KBTRIAGE_BLESS=1 cargo test --test answers verdicts_page` writes the page again. The verdicts themselves
+//! are expected here, by what each dump is.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::run::command;
+use serde_json::Value;
+
+/// One report of the page.
+struct Sample {
+    verdict: &'static str,
+    status: &'static str,
+    /// What the dump is.
+    says: &'static str,
+    /// Below `fixtures`.
+    dump: &'static str,
+    /// With the images and symbols of the laboratory.
+    symbols: bool,
+    /// Another build number for the header.
+    build: Option<u32>,
+}
+
+const SAMPLES: &[Sample] = &[
+    Sample {
+        verdict: "applies",
+        status: "confirmed",
+        says: "A small dump of the laboratory's defect, with images and symbols.",
+        dump: "corpus/dumps/x86pae-multicast-gdr18311-001-mini.dmp",
+        symbols: true,
+        build: None,
+    },
+    Sample {
+        verdict: "applies-after-service-pack",
+        status: "confirmed",
+        says: "The same dump with 6000 as its Windows build: Windows Vista without a service pack.",
+        dump: "corpus/dumps/x86pae-multicast-gdr18311-001-mini.dmp",
+        symbols: true,
+        build: Some(6000),
+    },
+    Sample {
+        verdict: "probably-applies",
+        status: "probable",
+        says: "A small dump of a machine that hung, forced by NMI, with images and symbols.",
+        dump: "corpus/dumps/x86pae-multicast-gdr18000+ldr22222-010-mini.dmp",
+        symbols: true,
+        build: None,
+    },
+    Sample {
+        verdict: "may-apply",
+        status: "possible",
+        says: "A small dump alone, without images and symbols.",
+        dump: "dumps/server2008-x64-d1.dmp",
+        symbols: false,
+        build: None,
+    },
+    Sample {
+        verdict: "undetermined",
+        status: "insufficient-data",
+        says: "A small dump of a forced stop: it shows one processor, and that one was idle.",
+        dump: "dumps/server2008-x64-e2.dmp",
+        symbols: false,
+        build: None,
+    },
+    Sample {
+        verdict: "does-not-apply",
+        status: "unlikely",
+        says: "The network adapter's driver faulted; the machine lacks the hotfix all the same.",
+        dump: "dumps/server2008-x64-d1-nic.dmp",
+        symbols: false,
+        build: None,
+    },
+    Sample {
+        verdict: "does-not-apply",
+        status: "excluded",
+        says: "Service Pack 2 holds the fix; the nearest look-alike is named.",
+        dump: "dumps/server2008-sp2-x64-d1.dmp",
+        symbols: false,
+        build: None,
+    },
+];
+
+const INTRO: &str = "\
+# One report for each verdict
+
+What `kbtriage DUMP` prints, verdict by verdict, on dumps of this repository (`fixtures/`). No dump of a real machine with the defect
+was available: those of `fixtures/corpus` come from the laboratory (`lab.md`), the others from the tests' dump writer. The page is
+checked: a test prints every report again.
+";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// MinorVersion of the dump header, 32-bit and 64-bit: the build.
+const BUILD_AT: usize = 0x0C;
+
+/// What the program prints about a sample. It runs beside the dump, so that no path is in the text.
+fn print(sample: &Sample, format: &str) -> String {
+    let fixtures = root().join("fixtures");
+    let path = fixtures.join(sample.dump);
+    let directory = tempfile::tempdir().unwrap();
+    let beside = match sample.build {
+        None => path.parent().unwrap().to_owned(),
+        Some(build) => {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[BUILD_AT..BUILD_AT + 4].copy_from_slice(&build.to_le_bytes());
+            std::fs::write(directory.path().join(path.file_name().unwrap()), bytes).unwrap();
+            directory.path().to_owned()
+        }
+    };
+    let mut command = command();
+    command
+        .current_dir(beside)
+        .args(["triage", "--format", format]);
+    if sample.symbols {
+        let corpus = fixtures.join("corpus");
+        for images in ["images/x64", "images/x86"] {
+            command.arg("--images").arg(corpus.join(images));
+        }
+        command.arg("--symbols").arg(corpus.join("symbols"));
+    }
+    let output = command.arg(path.file_name().unwrap()).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_verdict_has_a_sample_that_gets_it() {
+    for sample in SAMPLES {
+        let report: Value = serde_json::from_str(&print(sample, "jsonl")).unwrap();
+        let hotfix = &report["hotfix"];
+        assert_eq!(hotfix["verdict"], sample.verdict, "{}", sample.dump);
+        assert_eq!(hotfix["match"]["status"], sample.status, "{}", sample.dump);
+    }
+    for verdict in kbtriage::verdict::Verdict::ALL {
+        let word = verdict.as_str();
+        assert!(
+            SAMPLES.iter().any(|sample| sample.verdict == word),
+            "{word}"
+        );
+    }
+    for status in kbtriage::verdict::MatchStatus::ALL {
+        let word = status.as_str();
+        assert!(SAMPLES.iter().any(|sample| sample.status == word), "{word}");
+    }
+}
+
+#[test]
+fn the_page_shows_what_the_program_prints() {
+    let mut page = INTRO.to_owned();
+    for sample in SAMPLES {
+        page.push_str(&format!(
+            "\n## `{}` ({})\n\n{}\n\n```text\n{}```\n",
+            sample.verdict,
+            sample.status,
+            sample.says,
+            print(sample, "text")
+        ));
+    }
+    let path = root().join("docs/verdicts.md");
+    if std::env::var_os("KBTRIAGE_BLESS").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        committed.replace("\r\n", "\n") == page,
+        "docs/verdicts.md is not what the program prints: KBTRIAGE_BLESS=1 cargo test --test answers verdicts_page"
+    );
+}
+
+#[test]
+fn the_report_of_a_lab_positive_says_what_happened_on_which_evidence_and_what_to_do() {
+    let text = print(&SAMPLES[0], "text")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    for part in [
+        "KB943650: APPLIES",
+        "timer queue of multicast forwarding",
+        "only a read lock (the article's cause)",
+        "tcpip!TtStopTimer faulted for tcpip!Ipp",
+        "Evidence (* decided)",
+        "+* decisive",
+        "tcpip.sys 6.0.6001.18311",
+        "netsh interface ipv4 set global multicastforwarding=disabled",
+        "Service Pack 2 (KB948465)",
+        "Package_for_kb943650_",
+        "expect tcpip.sys at version 6.0.6001.22222 or later",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+}
+
+#[test]
+fn explain_prints_every_check_and_every_rule_with_what_it_lacks() {
+    let output = command()
+        .current_dir(root())
+        .args(["explain", "fixtures/dumps/server2008-x64-d1.dmp"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let checks = text.split_once("\nEvery check\n").unwrap().1;
+    let (checks, rules) = checks.split_once("\nEvery rule of the match").unwrap();
+    // Each check says what it looked for, and what it saw or why it could not look.
+    for part in [
+        "build.tcpip",
+        "could not look: ",
+        "neutral: ",
+        "for: ",
+        "frame.nearest-caller",
+    ] {
+        assert!(checks.contains(part), "{part}");
+    }
+    let states: Vec<&str> = rules.lines().filter(|line| line.contains("hold")).collect();
+    let decides: Vec<&&str> = states
+        .iter()
+        .filter(|line| line.contains("holds, and decides"))
+        .collect();
+    assert_eq!(decides.len(), 1);
+    assert!(decides[0].contains("possible"), "{rules}");
+    assert!(
+        rules.contains("seen: ") && rules.contains("fault.queue-module"),
+        "{rules}"
+    );
+    assert!(rules.contains("missing: "), "{rules}");
+    for line in text.lines().filter(|line| !line.starts_with("       ")) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}

@@ -1,0 +1,230 @@
+//! The JSON contract: the committed schema, every record against it, and what other programs
+//! rely on (keys, escapes, exit status).
+
+use std::path::{Path, PathBuf};
+
+use crate::support::run::{command, kbtriage, reports};
+use crate::support::shared::shared;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn fixtures() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = ["fixtures/dumps", "fixtures/user"]
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(root().join(folder)).ok())
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "dmp"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn schema() -> Value {
+    let output = kbtriage(&["schema"]);
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_committed_schema_is_the_programs() {
+    let path = root().join("docs/report.schema.json");
+    let printed = kbtriage(&["schema"]).stdout;
+    if std::env::var_os("KBTRIAGE_BLESS").is_some() {
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let committed = std::fs::read(&path).unwrap();
+    assert!(
+        committed == printed,
+        "KBTRIAGE_BLESS=1 cargo test --test cli contract rewrites it"
+    );
+}
+
+#[test]
+fn every_report_follows_the_schema() {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let mut paths = fixtures();
+    assert!(paths.len() > 20);
+    for folder in [
+        "data/dumps/kernel",
+        "data/dumps/user",
+        "data/dumps/header-only",
+    ] {
+        if let Some(folder) = shared(folder) {
+            paths.extend(
+                std::fs::read_dir(folder)
+                    .unwrap()
+                    .map(|e| e.unwrap().path()),
+            );
+        }
+    }
+    paths.push(root().join("Cargo.toml"));
+    paths.push(root().join("no-such-file.dmp"));
+    for (path, report) in paths.iter().zip(reports(&paths)) {
+        let errors: Vec<String> = validator
+            .iter_errors(&report)
+            .map(|e| e.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+    }
+}
+
+/// Every top-level key of the contract, in a full report.
+const KEYS: &[&str] = &[
+    "type",
+    "schema_version",
+    "detail",
+    "tool",
+    "status",
+    "error",
+    "notes",
+    "source",
+    "crash_id",
+    "dump",
+    "system",
+    "process",
+    "thread",
+    "bugcheck",
+    "exception",
+    "header_context",
+    "fault",
+    "stack",
+    "other_processors",
+    "memory_findings",
+    "modules",
+    "unloaded_modules",
+    "bucket",
+    "hotfix",
+    "other_articles",
+];
+
+#[test]
+fn every_key_is_there_in_every_report_failed_ones_included() {
+    let mut paths = fixtures();
+    paths.push(root().join("no-such-file.dmp"));
+    for report in reports(&paths) {
+        let object = report.as_object().unwrap();
+        for key in KEYS {
+            assert!(object.contains_key(*key), "{key} is missing");
+        }
+        assert_eq!(report["type"], "report");
+        assert_eq!(report["schema_version"], "1.0");
+    }
+}
+
+#[test]
+fn unknown_is_null_and_never_an_empty_text() {
+    fn check(value: &Value, at: &str) {
+        match value {
+            Value::String(text) => assert!(!text.is_empty(), "{at} is an empty text"),
+            Value::Array(list) => list.iter().for_each(|v| check(v, at)),
+            Value::Object(map) => map.iter().for_each(|(k, v)| check(v, &format!("{at}/{k}"))),
+            Value::Number(n) => {
+                if let Some(n) = n.as_u64() {
+                    assert!(n < 1 << 53, "{at} is too large for a number");
+                }
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+    for report in reports(&fixtures()) {
+        check(&report, "");
+    }
+}
+
+#[test]
+fn addresses_have_the_dumps_pointer_width_and_codes_eight_digits() {
+    for (name, digits) in [("vista-sp1-x86-d1", 8), ("server2008-x64-d1", 16)] {
+        let report = reports(&[root().join(format!("fixtures/dumps/{name}.dmp"))]).remove(0);
+        for value in [
+            &report["bugcheck"]["parameters"][0]["value"],
+            &report["fault"]["instruction_pointer"],
+            &report["modules"][0]["base"],
+            &report["thread"],
+        ] {
+            let text = value.as_str().unwrap();
+            assert_eq!(text.len(), 2 + digits, "{name}: {text}");
+            assert_eq!(text, text.to_lowercase(), "{name}");
+        }
+        assert_eq!(report["bugcheck"]["code"], "0x000000D1", "{name}");
+    }
+}
+
+#[test]
+fn a_small_dump_and_its_memory_dump_are_one_crash() {
+    // The fixtures describe the same crash; 0x8E carries the M bit only in the small dump.
+    let id = |name: &str| {
+        reports(&[root().join(format!("fixtures/dumps/{name}.dmp"))]).remove(0)["crash_id"].clone()
+    };
+    assert_eq!(id("server2008-x64-d1"), id("server2008-x64-complete"));
+    assert_ne!(id("server2008-x64-d1"), id("server2008-x64-e2"));
+}
+
+#[test]
+fn hostile_names_reach_neither_terminal_nor_json_as_they_are() {
+    let path = root().join("fixtures/dumps/server2008-x64-hostile-names.dmp");
+    for format in ["text", "json", "jsonl"] {
+        let output = kbtriage(&["triage", "--format", format, path.to_str().unwrap()]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let bad = text.chars().find(|c| {
+            (c.is_control() && *c != '\n')
+                || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+        });
+        assert_eq!(bad, None, "{format}");
+    }
+    // The value itself survives in JSON: escaped, not changed.
+    let names = reports(&[path])[0]["modules"].to_string();
+    assert!(
+        names.contains("\\u001b"),
+        "the fixture names hold an escape character"
+    );
+}
+
+#[test]
+fn exit_status_0_when_analysed_1_when_some_input_was_not_2_for_wrong_usage() {
+    let good = root().join("fixtures/dumps/server2008-x64-d1.dmp");
+    let damaged = root().join("fixtures/dumps/server2008-x64-no-mark.dmp");
+    let bad = root().join("Cargo.toml");
+    let status = |arguments: &[&Path]| kbtriage(arguments).status.code();
+    assert_eq!(
+        status(&[&good, &damaged]),
+        Some(0),
+        "degraded counts as analysed"
+    );
+    assert_eq!(status(&[&good, &bad]), Some(1));
+    assert_eq!(status(&[]), Some(2));
+    assert_eq!(status(&[Path::new("--no-such-option"), &good]), Some(2));
+    let output = kbtriage(&[&good, &bad]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stdout.contains("KB943650"), "the good one is still printed");
+    assert_eq!(stderr.lines().count(), 1, "one clear line: {stderr}");
+}
+
+#[test]
+fn json_is_always_an_array_and_lines_are_one_record_each() {
+    let path = root().join("fixtures/dumps/server2008-x64-d1.dmp");
+    let one = kbtriage(&[
+        Path::new("triage"),
+        Path::new("--format"),
+        Path::new("json"),
+        &path,
+    ]);
+    assert!(
+        matches!(serde_json::from_slice(&one.stdout).unwrap(), Value::Array(a) if a.len() == 1)
+    );
+    let lines = command()
+        .args(["triage", "--format", "jsonl"])
+        .args([&path, &path])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(lines.stdout).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    for line in text.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["type"], "report");
+    }
+}

@@ -1,0 +1,10 @@
+//! The command line: the contract of its output, its pages and its refusals.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_inputs;
+mod contract;
+mod fixtures;
+mod kb;
+mod readme;

@@ -1,0 +1,323 @@
+//! Ticket payloads against the fields that the systems' vendors publish. The tables below were written
+//! from the vendors' references alone; they share nothing with the program.
+#![cfg(all(feature = "store", feature = "tickets"))]
+
+use crate::support::share::{matching, numbered, put, records};
+use serde_json::{Value, json};
+
+/// What a reference says about one field.
+struct Field {
+    /// JSON pointer in the body of the request.
+    at: &'static str,
+    kind: Kind,
+    required: bool,
+}
+
+enum Kind {
+    /// A string of at most so many characters, on one line.
+    Line(usize),
+    /// A string of at most so many characters.
+    Text(usize),
+    /// A string that is one of these.
+    OneOf(&'static [&'static str]),
+    /// A whole number, both ends included.
+    Number(u64, u64),
+    /// Strings of at most 255 characters without spaces.
+    Labels,
+    /// An Atlassian document.
+    Document,
+}
+
+const fn field(at: &'static str, kind: Kind, required: bool) -> Field {
+    Field { at, kind, required }
+}
+
+/// Atlassian, "The Jira Cloud platform REST API", version 3, "Create issue" (`IssueUpdateDetails`) and "Issue
+/// fields": project and issue type by key, id or name; `summary` at most 255 characters without line breaks;
+/// labels without spaces.
+const JIRA: &[Field] = &[
+    field("/fields/project/id", Kind::Line(255), false),
+    field("/fields/project/key", Kind::Line(255), true),
+    field("/fields/issuetype/id", Kind::Line(255), false),
+    field("/fields/issuetype/name", Kind::Line(255), true),
+    field("/fields/summary", Kind::Line(255), true),
+    field("/fields/description", Kind::Document, false),
+    field("/fields/labels", Kind::Labels, false),
+    field("/fields/priority/name", Kind::Line(255), false),
+    field("/fields/duedate", Kind::Line(10), false),
+    field("/fields/environment", Kind::Document, false),
+];
+
+/// ServiceNow, "Table API" (POST /now/table/{tableName}: columns as strings) and the dictionary of `task` and
+/// `incident` with their default lengths.
+const SERVICENOW: &[Field] = &[
+    field("/short_description", Kind::Line(160), true),
+    field("/description", Kind::Text(4000), false),
+    field("/impact", Kind::OneOf(&["1", "2", "3"]), false),
+    field("/urgency", Kind::OneOf(&["1", "2", "3"]), false),
+    field(
+        "/category",
+        Kind::OneOf(&["inquiry", "software", "hardware", "network", "database"]),
+        false,
+    ),
+    field("/subcategory", Kind::Line(40), false),
+    field("/cmdb_ci", Kind::Line(255), false),
+    field("/caller_id", Kind::Line(255), false),
+    field("/assignment_group", Kind::Line(255), false),
+    field("/correlation_id", Kind::Line(100), false),
+    field("/correlation_display", Kind::Line(100), false),
+    field("/work_notes", Kind::Text(4000), false),
+    field("/comments", Kind::Text(4000), false),
+];
+
+/// GLPI, "REST API" ("Add item(s)": `{"input": {…}}`) and the columns of `glpi_tickets`.
+const GLPI: &[Field] = &[
+    field("/input/name", Kind::Line(255), true),
+    field("/input/content", Kind::Text(usize::MAX), true),
+    field("/input/type", Kind::Number(1, 2), false),
+    field("/input/urgency", Kind::Number(1, 5), false),
+    field("/input/impact", Kind::Number(1, 5), false),
+    field("/input/priority", Kind::Number(1, 6), false),
+    field("/input/itilcategories_id", Kind::Number(0, u64::MAX), false),
+    field("/input/entities_id", Kind::Number(0, u64::MAX), false),
+    field("/input/externalid", Kind::Line(255), false),
+];
+
+/// The nodes of "Atlassian Document Format" that an issue's description can hold, as far as they are plain
+/// structure: document, paragraph, heading, lists, code block, rule, text and its marks.
+fn document_schema() -> Value {
+    let inline = json!({ "type": "array", "items": { "$ref": "#/$defs/text" } });
+    let list = |name: &str| {
+        json!({
+            "type": "object",
+            "properties": {
+                "type": { "const": name },
+                "content": { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/listItem" } }
+            },
+            "required": ["type", "content"],
+            "additionalProperties": false
+        })
+    };
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "const": "doc" },
+            "version": { "const": 1 },
+            "content": { "type": "array", "items": { "$ref": "#/$defs/block" } }
+        },
+        "required": ["type", "version", "content"],
+        "additionalProperties": false,
+        "$defs": {
+            "block": { "anyOf": [
+                { "$ref": "#/$defs/paragraph" },
+                { "$ref": "#/$defs/heading" },
+                { "$ref": "#/$defs/bulletList" },
+                { "$ref": "#/$defs/orderedList" },
+                { "$ref": "#/$defs/codeBlock" },
+                { "$ref": "#/$defs/rule" }
+            ] },
+            "paragraph": {
+                "type": "object",
+                "properties": { "type": { "const": "paragraph" }, "content": inline },
+                "required": ["type"],
+                "additionalProperties": false
+            },
+            "heading": {
+                "type": "object",
+                "properties": {
+                    "type": { "const": "heading" },
+                    "attrs": {
+                        "type": "object",
+                        "properties": { "level": { "type": "integer", "minimum": 1, "maximum": 6 } },
+                        "required": ["level"],
+                        "additionalProperties": false
+                    },
+                    "content": inline
+                },
+                "required": ["type", "attrs"],
+                "additionalProperties": false
+            },
+            "bulletList": list("bulletList"),
+            "orderedList": list("orderedList"),
+            "listItem": {
+                "type": "object",
+                "properties": {
+                    "type": { "const": "listItem" },
+                    "content": {
+                        "type": "array",
+                        "minItems": 1,
+                        "items": { "anyOf": [
+                            { "$ref": "#/$defs/paragraph" },
+                            { "$ref": "#/$defs/bulletList" },
+                            { "$ref": "#/$defs/orderedList" },
+                            { "$ref": "#/$defs/codeBlock" }
+                        ] }
+                    }
+                },
+                "required": ["type", "content"],
+                "additionalProperties": false
+            },
+            "codeBlock": {
+                "type": "object",
+                "properties": {
+                    "type": { "const": "codeBlock" },
+                    "attrs": { "type": "object", "properties": { "language": { "type": "string" } } },
+                    "content": inline
+                },
+                "required": ["type"],
+                "additionalProperties": false
+            },
+            "rule": {
+                "type": "object",
+                "properties": { "type": { "const": "rule" } },
+                "required": ["type"],
+                "additionalProperties": false
+            },
+            "text": {
+                "type": "object",
+                "properties": {
+                    "type": { "const": "text" },
+                    "text": { "type": "string", "minLength": 1 },
+                    "marks": { "type": "array", "items": {
+                        "type": "object",
+                        "properties": { "type": { "enum": ["code", "em", "strong", "strike", "underline"] } },
+                        "required": ["type"],
+                        "additionalProperties": false
+                    } }
+                },
+                "required": ["type", "text"],
+                "additionalProperties": false
+            }
+        }
+    })
+}
+
+/// Why `value` is not what the reference asks for.
+fn fault(value: &Value, kind: &Kind) -> Option<String> {
+    let length = |text: &str| text.chars().count();
+    let fits = match kind {
+        Kind::Line(most) => value.as_str().is_some_and(|text| {
+            length(text) <= *most && !text.is_empty() && !text.contains(['\n', '\r'])
+        }),
+        Kind::Text(most) => value.as_str().is_some_and(|text| length(text) <= *most),
+        Kind::OneOf(words) => value.as_str().is_some_and(|text| words.contains(&text)),
+        Kind::Number(from, to) => value.as_u64().is_some_and(|n| (*from..=*to).contains(&n)),
+        Kind::Labels => value.as_array().is_some_and(|labels| {
+            labels.iter().all(|label| {
+                label
+                    .as_str()
+                    .is_some_and(|text| length(text) <= 255 && !text.contains(char::is_whitespace))
+            })
+        }),
+        Kind::Document => {
+            let schema = document_schema();
+            let validator = jsonschema::validator_for(&schema).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            // The limit of an issue's text fields.
+            let long = text_of(value).chars().count() > 32_767;
+            return (!errors.is_empty() || long).then(|| errors.join("; "));
+        }
+    };
+    (!fits).then(|| value.to_string())
+}
+
+/// The text of a document's nodes.
+fn text_of(node: &Value) -> String {
+    let own = node["text"].as_str().unwrap_or_default().to_owned();
+    let children = node["content"].as_array().into_iter().flatten();
+    own + &children.map(text_of).collect::<String>()
+}
+
+/// Every place of a payload that holds a field: objects are entered unless the reference has them whole.
+fn places(value: &Value, at: &str, fields: &[Field], into: &mut Vec<String>) {
+    match value {
+        Value::Object(object) if !fields.iter().any(|field| field.at == at) => {
+            for (name, value) in object {
+                places(value, &format!("{at}/{name}"), fields, into);
+            }
+        }
+        _ => into.push(at.to_owned()),
+    }
+}
+
+fn check(payload: &Value, fields: &[Field]) {
+    let mut all = Vec::new();
+    places(payload, "", fields, &mut all);
+    for at in &all {
+        let field = fields.iter().find(|field| field.at == at);
+        let field = field.unwrap_or_else(|| panic!("no published field {at}: {payload}"));
+        let wrong = fault(payload.pointer(at).unwrap(), &field.kind);
+        assert!(wrong.is_none(), "{at}: {}", wrong.unwrap());
+    }
+    for field in fields.iter().filter(|field| field.required) {
+        assert!(
+            payload.pointer(field.at).is_some(),
+            "{} is required",
+            field.at
+        );
+    }
+}
+
+#[test]
+fn payloads_hold_what_the_references_publish_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("share");
+    let long = "L".repeat(250);
+    let hostile = "E&<b>\"|*{color:red}\u{1b}[31m\u{202e}";
+    put(&root.join("WEB01/a.dmp"), &matching());
+    put(&root.join(&long).join("b.dmp"), &numbered(1));
+    put(&root.join(hostile).join("c.dmp"), &numbered(2));
+    // One machine with many dumps at long paths.
+    for number in 0..40 {
+        let path = format!("DEEP/{0}/{0}/{0}/{0}/{number}.dmp", "d".repeat(240));
+        put(&root.join(path), &numbered(100 + number));
+    }
+    let db = dir.path().join("dumps.db");
+    let scan = crate::support::share::program()
+        .arg("scan")
+        .arg(&root)
+        .arg("--db")
+        .arg(&db)
+        .output()
+        .unwrap();
+    assert_eq!(scan.status.code(), Some(0), "{scan:?}");
+    for (to, fields) in [("jira", JIRA), ("servicenow", SERVICENOW), ("glpi", GLPI)] {
+        for (per, least) in [("machine", 4), ("bucket", 1)] {
+            let output = crate::support::share::program()
+                .args(["fleet", "tickets", "--to", to, "--per", per, "--db"])
+                .arg(&db)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            let payloads = records(&output.stdout);
+            assert!(payloads.len() >= least, "{to} {per}: {}", payloads.len());
+            for payload in &payloads {
+                check(payload, fields);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_check_itself_refuses_what_no_reference_has() {
+    let sound = json!({ "type": "doc", "version": 1, "content": [
+        { "type": "codeBlock", "content": [{ "type": "text", "text": "x" }] }
+    ] });
+    assert_eq!(fault(&sound, &Kind::Document), None);
+    for broken in [
+        json!({ "type": "doc", "version": 2, "content": [] }),
+        json!({ "type": "doc", "version": 1, "content": [{ "type": "bulletList", "content": [] }] }),
+        json!({ "type": "doc", "version": 1, "content": [
+            { "type": "paragraph", "content": [{ "type": "text", "text": "" }] }
+        ] }),
+        json!("plain text"),
+    ] {
+        assert!(fault(&broken, &Kind::Document).is_some(), "{broken}");
+    }
+    assert!(fault(&json!("two\nlines"), &Kind::Line(255)).is_some());
+    assert!(fault(&json!(["a b"]), &Kind::Labels).is_some());
+    assert!(fault(&json!(6), &Kind::Number(1, 5)).is_some());
+}

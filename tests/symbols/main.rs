@@ -1,0 +1,13 @@
+//! Images, PDBs, stores, servers and caches.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli;
+mod generated;
+mod image;
+mod library;
+mod names;
+mod online;
+mod server;
+mod store;
