@@ -6,6 +6,7 @@
 
 mod code_info;
 mod frame;
+pub mod ia64;
 mod memory_code;
 pub mod names;
 mod scan;

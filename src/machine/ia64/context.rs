@@ -38,8 +38,23 @@ const FIELDS: &[(Reg, usize, usize)] = &[
     (r::IFS, 0xa20, 8),
 ];
 
+/// First general register, offset of it, how many follow one another.
+const GENERAL: [(u8, usize, u8); 2] = [(9, 0x8b8, 3), (14, 0x8e0, 18)];
+/// Offset of b1; b2 to b7 follow it.
+const BRANCH: usize = 0x988;
+
 /// Reads the record; `None` when it is cut short or its flags name another machine.
 pub fn read(view: View<'_>) -> Option<Registers> {
     let flags = (CONTEXT_FLAGS, ARCHITECTURE_FLAG);
-    context::read(view, Machine::Ia64, SIZE, flags, FIELDS)
+    let mut registers = context::read(view, Machine::Ia64, SIZE, flags, FIELDS)?;
+    let general = GENERAL
+        .into_iter()
+        .flat_map(|(first, at, n)| (first..first + n).zip((at..).step_by(8)))
+        .filter_map(|(n, at)| Some((r::general(n)?, at)));
+    let branch = (1..=7).zip((BRANCH..).step_by(8));
+    let branch = branch.filter_map(|(n, at)| Some((r::branch(n)?, at)));
+    for (reg, at) in general.chain(branch) {
+        registers.set(reg, view.u64(at)?);
+    }
+    Some(registers)
 }

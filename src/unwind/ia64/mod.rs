@@ -1,0 +1,17 @@
+//! IA-64: one step from a function's registers to its caller's, by the image's unwind descriptors
+//! and the register stack in memory.
+//!
+//! Facts: Intel's software conventions guide (chapters 8 to 11, appendix B); the layout of `.pdata`
+//! and `UNWIND_INFO` as real images have it (`docs/stacks.md`).
+
+pub mod descriptors;
+pub mod register_stack;
+mod rules;
+mod step;
+mod unwind_info;
+
+pub use rules::{CallerStack, Executed, Found, Place, Rules, rules};
+pub use step::{
+    FunctionRules, Position, Rule, Step, StepError, function_rules, outward, saved_at, step,
+};
+pub use unwind_info::UnwindInfo;
