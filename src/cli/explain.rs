@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::evidence::{Observation, Outcome};
 use crate::report::escape::visible;
-use crate::report::text::{self, Palette};
+use crate::report::text::{self, Length, Palette, words};
 use crate::triage::Triaged;
 use crate::verdict::{MatchStatus, Step};
 
@@ -52,9 +52,16 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
 }
 
 fn render(triaged: &Triaged, palette: Palette) -> String {
-    let mut out = text::render(&triaged.report, palette);
-    let _ = writeln!(out, "\n{}", palette.heading("Bug check parameters"));
-    text::parameters(&triaged.report, &mut out);
+    let length = Length {
+        long: true,
+        titled: true,
+    };
+    let mut out = text::render(&triaged.report, palette, length);
+    let parameters = text::parameters(&triaged.report, palette);
+    if !parameters.is_empty() {
+        let _ = writeln!(out, "\n{}", palette.heading("Bug check parameters"));
+        out.push_str(&parameters);
+    }
     let _ = writeln!(out, "\n{}", palette.heading("Every check"));
     for observation in &triaged.observations {
         check(observation, palette, &mut out);
@@ -75,12 +82,12 @@ fn rules(steps: &[Step], palette: Palette, out: &mut String) {
             (false, false) => "does not hold",
         };
         let _ = writeln!(out, "  {}  {state}", palette.heading(step.status.as_str()));
-        indented(out, &format!("rule: {}", step.rule));
+        indented(out, palette, &format!("rule: {}", step.rule));
         if !step.by.is_empty() {
-            indented(out, &format!("seen: {}", step.by.join(", ")));
+            indented(out, palette, &format!("seen: {}", step.by.join(", ")));
         }
         for missing in &step.missing {
-            indented(out, &format!("missing: {}", missing.phrase()));
+            indented(out, palette, &format!("missing: {}", missing.phrase()));
         }
     }
     if first.is_none() {
@@ -88,8 +95,8 @@ fn rules(steps: &[Step], palette: Palette, out: &mut String) {
     }
 }
 
-fn indented(out: &mut String, line: &str) {
-    let options = text::whole_words(80)
+fn indented(out: &mut String, palette: Palette, line: &str) {
+    let options = text::whole_words(palette.width)
         .initial_indent("      ")
         .subsequent_indent("        ");
     for line in textwrap::wrap(&visible(line), options) {
@@ -99,7 +106,7 @@ fn indented(out: &mut String, line: &str) {
 
 fn check(observation: &Observation, palette: Palette, out: &mut String) {
     let head = format!("{}  {}", observation.observer, observation.question);
-    let options = text::whole_words(80)
+    let options = text::whole_words(palette.width)
         .initial_indent("  ")
         .subsequent_indent("      ");
     for (index, line) in textwrap::wrap(&head, options).iter().enumerate() {
@@ -122,7 +129,13 @@ fn check(observation: &Observation, palette: Palette, out: &mut String) {
             .map(|e| {
                 (
                     if e.supports { "for" } else { "against" },
-                    format!("{} ({}, {}; {})", e.summary, e.id, e.strength, e.basis),
+                    format!(
+                        "{} ({}, {}; {})",
+                        e.summary,
+                        e.id,
+                        words::strength(e.strength),
+                        words::basis(e.basis)
+                    ),
                 )
             })
             .collect(),
@@ -130,6 +143,6 @@ fn check(observation: &Observation, palette: Palette, out: &mut String) {
         Outcome::Blind(text) => vec![("could not look", text.clone())],
     };
     for (kind, line) in lines {
-        indented(out, &format!("{kind}: {line}"));
+        indented(out, palette, &format!("{kind}: {line}"));
     }
 }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use crate::report::json;
 use crate::report::model::Report;
-use crate::report::text::Palette;
+use crate::report::text::{COLUMNS, MOST_COLUMNS, Palette};
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,7 +42,20 @@ impl Color {
                 !refused && !dumb && io::stdout().is_terminal()
             }
         };
-        Palette { color }
+        Palette {
+            color,
+            width: width(),
+        }
+    }
+}
+
+/// Columns of text on standard output: those of the terminal, within what can be read well.
+fn width() -> usize {
+    match terminal_size::terminal_size_of(io::stdout()) {
+        Some((terminal_size::Width(columns), _)) => {
+            usize::from(columns).clamp(COLUMNS, MOST_COLUMNS)
+        }
+        None => COLUMNS,
     }
 }
 

@@ -363,7 +363,7 @@ mod tests {
             ..frame(2, "scan", None)
         };
         let stack = stack(vec![named, frame(1, "scan", None), near], 3);
-        write_stack(&stack, false, Palette { color: false }, &mut text);
+        write_stack(&stack, false, Palette::default(), &mut text);
         let line = text.lines().find(|l| l.contains("TtStopTimer")).unwrap();
         assert!(line.contains("0x0000000000008001 context"), "{line}");
         assert!(line.ends_with("tcpip!TtStopTimer+0x1a"), "{line}");
@@ -381,7 +381,7 @@ mod tests {
             module: Some("a\u{1b}[2J.sys".to_owned()),
             ..frame(0, "context", None)
         };
-        let palette = Palette { color: false };
+        let palette = Palette::default();
         write_stack(&stack(vec![hostile], 1), true, palette, &mut text);
         assert!(!text.contains('\u{1b}'));
     }

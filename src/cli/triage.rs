@@ -1,12 +1,14 @@
 //! `kbtriage triage`: the answer for each dump named.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::report::{Report, Status, text};
+use crate::report::text::{self, Length, Palette, words};
+use crate::report::{Report, Status};
 use crate::source;
 use crate::verdict::Verdict;
 
@@ -41,6 +43,9 @@ pub struct TriageArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
+    /// Everything instead of one screen: all evidence by weight, every step
+    #[arg(long, short)]
+    pub verbose: bool,
     /// Exit with 10 when a dump is, or probably is, this defect
     #[arg(long)]
     pub exit_verdict: bool,
@@ -105,7 +110,16 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
         report
     });
     match args.format {
-        Format::Text => print_text(reports, args.color, out)?,
+        Format::Text => {
+            let length = Length {
+                long: args.verbose,
+                titled: paths.len() > 1,
+            };
+            let (counts, failed) = print_text(reports, args.color.palette(), length, out)?;
+            if length.titled {
+                writeln!(out, "\n{}", totals(&counts, failed))?;
+            }
+        }
         Format::Json | Format::Jsonl => {
             let mut records = Records::new(out, args.format == Format::Json);
             for report in reports {
@@ -120,27 +134,52 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
     Ok(tally.status(args.exit_verdict))
 }
 
+/// Prints reports and gives how many there were of each verdict, and how many inputs gave none.
 fn print_text(
     reports: impl Iterator<Item = Report>,
-    color: Color,
+    palette: Palette,
+    length: Length,
     out: &mut dyn Write,
-) -> io::Result<()> {
-    let palette = color.palette();
+) -> io::Result<(BTreeMap<Verdict, u64>, u64)> {
+    let mut counts = BTreeMap::new();
+    let mut failed = 0;
     let mut first = true;
     for report in reports {
         if let Some(line) = error_line(&report) {
+            failed += 1;
             // Keep the order a person sees: what was found before comes first.
             out.flush()?;
             writeln!(io::stderr(), "{line}")?;
             continue;
         }
+        if let Some(hotfix) = &report.hotfix {
+            *counts.entry(hotfix.verdict).or_default() += 1;
+        }
         if !first {
             writeln!(out)?;
         }
         first = false;
-        out.write_all(text::render(&report, palette).as_bytes())?;
+        out.write_all(text::render(&report, palette, length).as_bytes())?;
     }
-    Ok(())
+    Ok((counts, failed))
+}
+
+/// `5 dumps: 1 applies, 3 may apply, 1 does not apply`.
+fn totals(counts: &BTreeMap<Verdict, u64>, failed: u64) -> String {
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(verdict, n)| words::verdict_count(*verdict, *n))
+        .collect();
+    let dumps = words::counted(counts.values().sum(), "dump");
+    let mut line = match parts.is_empty() {
+        true => dumps,
+        false => format!("{dumps}: {}", parts.join(", ")),
+    };
+    if failed > 0 {
+        let not = words::counted(failed, "file");
+        line.push_str(&format!("; {not} could not be analysed"));
+    }
+    line
 }
 
 /// Says what is wrong with the call.

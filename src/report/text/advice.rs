@@ -1,0 +1,256 @@
+//! "Do now" on the screen: the few steps that come first, with the commands to copy. The whole list, in its own
+//! words, is in the long report and in the record's `actions`.
+
+use crate::knowledge::hotfix::KB943650;
+use crate::report::escape::visible;
+use crate::report::model::{Hotfix, Report};
+use crate::verdict::{Applicability, Verdict};
+
+use super::fit;
+use super::palette::Palette;
+use super::screen::is_forced;
+
+/// Lines of advice where the report has much else to say, its heading included.
+pub const FEW: usize = 8;
+/// Makes the next dump a kernel memory dump (Microsoft's KB254649, "Overview of memory dump file options": the
+/// value 2 of `DebugInfoType`): shorter than the registry command that does the same.
+const LARGER_DUMP: &str = "wmic recoveros set DebugInfoType=2";
+
+/// One step: what, and the commands for it, of which those from the second on may be left out.
+struct Step {
+    text: String,
+    commands: Vec<String>,
+    /// Says that a command that is left out is wanted too.
+    also: &'static str,
+}
+
+impl Step {
+    fn new(text: impl Into<String>) -> Step {
+        Step {
+            text: text.into(),
+            commands: Vec::new(),
+            also: "",
+        }
+    }
+
+    fn with(mut self, commands: Vec<String>, also: &'static str) -> Step {
+        self.commands = commands;
+        self.also = also;
+        self
+    }
+}
+
+/// A command of this program about the report's file, at most `width` columns: a longer path is shown by its ends.
+pub fn command(name: &str, report: &Report, width: usize) -> String {
+    let path = visible(&report.source.path);
+    let lead = format!("kbtriage {name} ");
+    let quoted = match path.contains([' ', '&', '(', ')', '\'', ';', '$', '`']) {
+        true => format!("\"{path}\""),
+        false => path,
+    };
+    let room = width.saturating_sub(lead.len());
+    format!("{lead}{}", fit::middle(&quoted, room))
+}
+
+/// The heading and the steps, at most `room` lines.
+pub fn lines(report: &Report, hotfix: &Hotfix, palette: Palette, room: usize) -> Vec<String> {
+    if hotfix.verdict == Verdict::DoesNotApply {
+        return elsewhere(report, hotfix, palette);
+    }
+    let steps = match hotfix.kb == KB943650.kb {
+        true => steps(report, hotfix),
+        false => hotfix
+            .actions
+            .iter()
+            .map(|action| {
+                let command = action.command.iter().map(|text| visible(text)).collect();
+                Step::new(visible(&action.text)).with(command, "")
+            })
+            .collect(),
+    };
+    numbered(&steps, palette, room)
+}
+
+/// The steps of the article for the state that was found.
+fn steps(report: &Report, hotfix: &Hotfix) -> Vec<Step> {
+    let has = |id: &str| hotfix.actions.iter().any(|action| action.action == id);
+    let show = commands(hotfix, "check-forwarding", "show");
+    let disable = commands(hotfix, "workaround", "disabled");
+    let hang = is_forced(report);
+    let sure = matches!(
+        hotfix.verdict,
+        Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies
+    );
+    let mut steps = Vec::new();
+    let larger = Step::new(match hang {
+        true => "Make the next dump larger, and force it when it hangs (-v says how):",
+        false => "Make the next dump larger, so that it can tell:",
+    })
+    .with(vec![LARGER_DUMP.to_owned()], "");
+    if sure {
+        if !disable.is_empty() {
+            steps.push(
+                Step::new("Today (ends multicast routing through this computer):")
+                    .with(disable, ""),
+            );
+        } else if !show.is_empty() {
+            steps.push(Step::new("See that multicast forwarding is still off:").with(show, ""));
+        }
+        let before = match has("check-version") {
+            true => "If tcpip.sys is older than 6.0.6001.22222 or a GDR build, install",
+            false => "Install",
+        };
+        steps.push(install(hotfix, before));
+        steps.push(Step::new("Check: tcpip.sys is 6.0.6002.18005 or later."));
+        if has("collect-kernel-dump") {
+            steps.push(larger);
+        }
+        return steps;
+    }
+    let show = match show.is_empty() {
+        true => commands_of("show"),
+        false => show,
+    };
+    steps.push(
+        Step::new("See whether multicast forwarding is on").with(show, " (ipv6 too)"),
+    );
+    if hotfix.verdict == Verdict::MayApply {
+        if !disable.is_empty() {
+            steps.push(
+                Step::new("Where it is on, turn it off, which ends multicast routing")
+                    .with(disable, " (ipv6 too)"),
+            );
+        }
+        steps.push(install(hotfix, "Where it was on, install"));
+    }
+    if has("collect-kernel-dump") {
+        steps.push(larger);
+    }
+    steps
+}
+
+/// The service pack, which every edition can have.
+fn install(hotfix: &Hotfix, lead: &str) -> Step {
+    let first = match hotfix.applicability.status {
+        Applicability::NeedsServicePack => "; Service Pack 1 first",
+        _ => "",
+    };
+    let kb = KB943650
+        .availability
+        .alternatives
+        .first()
+        .map_or("Service Pack 2", |other| other.kb);
+    Step::new(format!("{lead} Service Pack 2 ({kb}{first}) and restart."))
+}
+
+/// The commands of the actions called `id` that hold `word`.
+fn commands(hotfix: &Hotfix, id: &str, word: &str) -> Vec<String> {
+    let own = hotfix.actions.iter().filter(|action| action.action == id);
+    own.filter_map(|action| action.command.as_deref())
+        .filter(|command| command.contains(word))
+        .map(visible)
+        .collect()
+}
+
+/// The article's own commands that hold `word`.
+fn commands_of(word: &str) -> Vec<String> {
+    let rows = KB943650.workaround.commands.iter();
+    rows.filter(|row| row.command.contains(word))
+        .map(|row| row.command.to_owned())
+        .collect()
+}
+
+/// As many steps as fit: where room is short, a step's further commands are said in words.
+fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let whole: usize = steps.iter().map(|step| 1 + step.commands.len()).sum();
+    let short = whole + 1 > room;
+    let mut lines = vec![palette.heading("Do now")];
+    for (number, step) in (1..).zip(steps) {
+        let one = short && !step.also.is_empty() && step.commands.len() > 1;
+        let also = if one { step.also } else { "" };
+        let shown = if one { 1 } else { step.commands.len() };
+        let colon = match (step.commands.is_empty(), step.text.ends_with([':', '.'])) {
+            (false, false) => ":",
+            _ => "",
+        };
+        let text = format!("{}{also}{colon}", step.text);
+        let each = if step.commands.is_empty() { 2 } else { 1 };
+        let wrapped = fit::lines(&text, palette.width.saturating_sub(5), each);
+        let mut own: Vec<String> = wrapped
+            .iter()
+            .enumerate()
+            .map(|(index, line)| match index {
+                0 => format!("  {number}. {line}"),
+                _ => format!("     {line}"),
+            })
+            .collect();
+        let commands = step.commands.iter().take(shown);
+        own.extend(commands.map(|command| {
+            let text = format!("       {command}");
+            fit::cut(&text, palette.width)
+        }));
+        if lines.len() + own.len() > room {
+            break;
+        }
+        lines.extend(own);
+    }
+    lines
+}
+
+/// The crash is another problem: where to look instead.
+fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> {
+    let mut text = "Another problem.".to_owned();
+    if let Some(driver) = nearest_driver(report) {
+        text.push_str(&format!(" Driver nearest the fault: {}.", visible(driver)));
+    }
+    let lacks = matches!(
+        hotfix.applicability.status,
+        Applicability::Applicable | Applicability::PartiallyServiced | Applicability::NeedsServicePack
+    );
+    const INDENT: usize = 9;
+    let room = palette.width - INDENT;
+    let mut own = fit::lines(&text, room, 2);
+    if report.bugcheck.is_some() {
+        own.push(command("stack", report, room));
+    }
+    if lacks {
+        let word = match super::words::fix_state(&hotfix.applicability).starts_with("probably") {
+            true => "probably lacks",
+            false => "lacks",
+        };
+        let text = format!(
+            "The machine {word} the fix of {} too; that matters only if it forwards multicast.",
+            hotfix.kb
+        );
+        own.extend(fit::lines(&visible(&text), room, 2));
+    }
+    own.iter()
+        .enumerate()
+        .map(|(index, line)| match index {
+            0 => format!("{}   {line}", palette.heading("Do now")),
+            _ => format!("{}{line}", " ".repeat(INDENT)),
+        })
+        .collect()
+}
+
+/// The module of the fault, or the first on the stack that is not the kernel or the hardware's.
+fn nearest_driver(report: &Report) -> Option<&str> {
+    const KERNEL: [&str; 6] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "nt", "hal"];
+    let fault = report.fault.as_ref()?;
+    let own = fault.location.as_ref().and_then(|l| l.module.as_deref());
+    let stack = report.stack.as_ref();
+    let activity = stack.and_then(|stack| stack.faulting_activity);
+    let most = activity.map_or(usize::MAX, |n| n as usize);
+    let frames = stack.iter().flat_map(|stack| stack.frames.iter().take(most));
+    // What only looks like a return address names nobody.
+    let sure = frames.filter(|frame| frame.trust != "scan");
+    own.into_iter()
+        .chain(sure.filter_map(|frame| frame.module.as_deref()))
+        .find(|name| {
+            let stem = name.split('.').next().unwrap_or(name);
+            !KERNEL.iter().any(|own| own.eq_ignore_ascii_case(stem))
+        })
+}

@@ -1,0 +1,185 @@
+//! The words of the contract for people: verdicts, statuses, times, products. Plain English, nothing that
+//! needs a manual.
+
+use crate::evidence::Strength;
+use crate::knowledge::Basis;
+use crate::report::model::{ApplicabilityRecord, Hotfix, Report, System};
+use crate::verdict::{Applicability, MatchStatus, Verdict};
+
+use super::super::escape::visible;
+
+/// `APPLIES AFTER SERVICE PACK`.
+pub fn verdict_headline(verdict: Verdict) -> String {
+    verdict.as_str().replace('-', " ").to_uppercase()
+}
+
+/// How many dumps or machines have a verdict: `2 may apply`.
+pub fn verdict_count(verdict: Verdict, n: u64) -> String {
+    let words = match (verdict, n == 1) {
+        (Verdict::Applies, true) => "applies",
+        (Verdict::Applies, false) => "apply",
+        (Verdict::AppliesAfterServicePack, true) => "applies after a service pack",
+        (Verdict::AppliesAfterServicePack, false) => "apply after a service pack",
+        (Verdict::ProbablyApplies, true) => "probably applies",
+        (Verdict::ProbablyApplies, false) => "probably apply",
+        (Verdict::MayApply, _) => "may apply",
+        (Verdict::DoesNotApply, true) => "does not apply",
+        (Verdict::DoesNotApply, false) => "do not apply",
+        (Verdict::Undetermined, _) => "cannot be told",
+    };
+    format!("{n} {words}")
+}
+
+/// `1 dump`, `3 dumps`.
+pub fn counted(n: u64, one: &str) -> String {
+    match (n, one) {
+        (1, one) => format!("1 {one}"),
+        (n, "crash") => format!("{n} crashes"),
+        (n, "directory") => format!("{n} directories"),
+        (n, "entry") => format!("{n} entries"),
+        (n, one) => format!("{n} {one}s"),
+    }
+}
+
+/// How well a crash matches.
+pub fn status(status: MatchStatus) -> &'static str {
+    match status {
+        MatchStatus::Confirmed => "confirmed",
+        MatchStatus::Probable => "probable",
+        MatchStatus::Possible => "possible",
+        MatchStatus::InsufficientData => "cannot be told",
+        MatchStatus::Unlikely => "unlikely",
+        MatchStatus::Excluded => "ruled out",
+    }
+}
+
+/// How much a piece of evidence weighs.
+pub fn strength(strength: Strength) -> &'static str {
+    match strength {
+        Strength::Excluding => "rules it out",
+        Strength::Decisive => "very strong",
+        Strength::Strong => "strong",
+        Strength::Moderate => "moderate",
+        Strength::Weak => "weak",
+    }
+}
+
+/// What a rule rests on.
+pub fn basis(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Inference => "our reasoning",
+        Basis::PublicSymbol => "Microsoft's public symbols",
+        Basis::PublicSource => "a published source",
+        Basis::Article => "the article",
+        Basis::ServicingRule => "how Windows updates are numbered",
+        Basis::Expert => "expert knowledge",
+        Basis::None => "no source",
+    }
+}
+
+/// The state of the file that decides, in two or three words.
+pub fn fix_state(record: &ApplicabilityRecord) -> &'static str {
+    let by_date = record
+        .decided_from
+        .iter()
+        .any(|from| matches!(from.basis.as_str(), "date" | "co-dating"));
+    match record.status {
+        Applicability::Applicable if by_date => "probably not fixed",
+        Applicability::Applicable => "not fixed",
+        Applicability::NeedsServicePack => "not fixed, no service pack",
+        Applicability::PartiallyServiced => "not fixed, though other files are",
+        Applicability::AlreadyInstalled
+        | Applicability::IncludedInLaterUpdate
+        | Applicability::SupersededByServicePack => "fixed",
+        Applicability::NotApplicable => "another Windows",
+        Applicability::Unknown => "version not known",
+    }
+}
+
+/// The file that decides about an article.
+pub fn deciding_file(hotfix: &Hotfix) -> &str {
+    let files = hotfix.applicability.decided_from.iter();
+    files
+        .map(|from| from.file.as_str())
+        .find(|file| file.contains('.'))
+        .unwrap_or("tcpip.sys")
+}
+
+/// Whole days, hours and minutes, or seconds for a short time.
+pub fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours) {
+        (0, 0) if minutes == 0 => format!("{seconds} s"),
+        (0, 0) => format!("{minutes} min"),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+/// `2009-12-22 00:47 UTC` of an RFC 3339 time.
+pub fn minute(time: &str) -> String {
+    match (time.get(..10), time.get(11..16)) {
+        (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
+        _ => visible(time),
+    }
+}
+
+/// `0xD1` of `0x000000D1` or of an address.
+pub fn short_hex(hex: &str) -> String {
+    let digits = hex.trim_start_matches("0x").trim_start_matches('0');
+    format!("0x{}", if digits.is_empty() { "0" } else { digits })
+}
+
+/// The Windows, by the edition where it is known: `Windows Server 2008 (6001)`.
+pub fn windows(report: &Report) -> String {
+    let Some(system) = &report.system else {
+        return "Windows".to_owned();
+    };
+    let name = edition(system);
+    match system.build {
+        Some(build) => format!("{name} ({build})"),
+        None => name,
+    }
+}
+
+/// One of the products that share a build, where the dump says which kind of system it is.
+fn edition(system: &System) -> String {
+    let name = system.name.as_deref().unwrap_or("Windows");
+    let mut parts = name.split(" / ");
+    let (first, second) = (parts.next().unwrap_or(name), parts.next());
+    let product = match (system.product.as_deref(), second, parts.next()) {
+        (Some("workstation"), Some(second), None) => match second.strip_suffix(" or later") {
+            Some(_) => format!("{first} or later"),
+            None => first.to_owned(),
+        },
+        (Some("server" | "domain-controller"), Some(second), None) => {
+            match second.starts_with("Windows") {
+                true => second.to_owned(),
+                false => format!("Windows {second}"),
+            }
+        }
+        _ => name.to_owned(),
+    };
+    // Windows 6.0 says its service pack with its build.
+    let own = matches!(system.build, Some(6000..=6003));
+    match system.service_pack {
+        Some(pack @ 1..) if !own && second.is_some() => format!("{} SP{pack}", visible(&product)),
+        _ => visible(&product),
+    }
+}
+
+/// The first letter as a capital and a full stop at the end.
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else {
+        return String::new();
+    };
+    // The name of a file or a function keeps its spelling.
+    let word = text.split([' ', ',', ':']).next().unwrap_or_default();
+    let start = match word.contains(['.', '!', '_', '+']) || word.starts_with("0x") {
+        true => first.to_string(),
+        false => first.to_uppercase().to_string(),
+    };
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{start}{}{stop}", chars.as_str())
+}

@@ -1,0 +1,192 @@
+//! The answer fits one screen of a terminal, whatever the dump: 24 lines of 80 columns, in words that need no
+//! manual. The words expected here are the and the article's, not the program's.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::run::command;
+use support::shared::shared;
+
+const LINES: usize = 24;
+const COLUMNS: usize = 80;
+/// Words of our own that nobody knows who has not read our documents.
+const JARGON: [&str; 5] = ["decisive", "(inference)", "+*", "code the defect ends in", "co-dat"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// Every dump below a folder of the repository or of what is shared.
+fn dumps(folder: PathBuf) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "dmp"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// The screens of several dumps, each run on its own, and what does not fit one.
+fn too_long(paths: &[PathBuf], options: &[&str]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for path in paths {
+        let output = command().arg("triage").args(options).arg(path).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let widest = lines.iter().map(|line| line.chars().count()).max();
+        let said = JARGON.iter().find(|word| text.contains(**word));
+        let first = lines.first().copied().unwrap_or_default();
+        let fits = lines.len() <= LINES && widest.is_some_and(|n| n <= COLUMNS);
+        if !fits || said.is_some() || !first.starts_with("KB943650: ") {
+            complaints.push(format!(
+                "{}: {} lines, {widest:?} columns, {said:?}\n{text}",
+                path.display(),
+                lines.len()
+            ));
+        }
+    }
+    complaints
+}
+
+#[test]
+fn every_fixture_is_answered_on_one_screen() {
+    let mut paths = dumps(root().join("fixtures/dumps"));
+    paths.extend(dumps(root().join("fixtures/user")));
+    assert!(paths.len() > 30);
+    assert_eq!(too_long(&paths, &[]), [""; 0]);
+}
+
+#[test]
+fn every_small_dump_of_the_laboratory_is_answered_on_one_screen() {
+    let paths = dumps(root().join("fixtures/corpus/dumps"));
+    if paths.is_empty() {
+        println!("SKIPPED: no laboratory sample in this copy");
+        return;
+    }
+    assert_eq!(too_long(&paths, &[]), [""; 0]);
+    let corpus = root().join("fixtures/corpus");
+    let text = |path: &str| corpus.join(path).to_string_lossy().into_owned();
+    let (symbols, x64, x86) = (text("symbols"), text("images/x64"), text("images/x86"));
+    let options = ["--symbols", &symbols, "--images", &x64, "--images", &x86];
+    assert_eq!(too_long(&paths, &options), [""; 0]);
+}
+
+#[test]
+fn every_real_dump_is_answered_on_one_screen() {
+    for folder in ["kernel", "user", "header-only"] {
+        let Some(folder) = shared(&format!("data/dumps/{folder}")) else {
+            return;
+        };
+        let paths = dumps(folder);
+        assert!(!paths.is_empty());
+        assert_eq!(too_long(&paths, &[]), [""; 0]);
+    }
+}
+
+fn screen(dump: &str) -> String {
+    let path = root().join("fixtures").join(dump);
+    let output = command()
+        .current_dir(path.parent().unwrap())
+        .arg(path.file_name().unwrap())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_negative_says_why_in_its_second_line() {
+    for (dump, why) in [
+        ("dumps/server2008-sp2-x64-d1.dmp", "Service Pack 2"),
+        ("dumps/server2008-x64-d1-nic.dmp", "acmenic.sys"),
+        ("dumps/published-windows7-x86-send.dmp", "is newer than any Windows this article covers"),
+        ("user/server-2008-x64-gdr.dmp", "A program crashed"),
+    ] {
+        let text = screen(dump);
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("KB943650: DOES NOT APPLY"), "{dump}");
+        let second = lines.next().unwrap_or_default();
+        assert!(second.starts_with("  ") && second.contains(why), "{dump}: {second}");
+        assert!(text.contains("Another problem."), "{text}");
+    }
+}
+
+#[test]
+fn a_hang_asks_for_the_forwarding_state_first_and_for_a_larger_dump() {
+    let text = screen("dumps/server2008-x64-e2.dmp");
+    let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part}:\n{text}"));
+    assert!(place("\nMissing ") < place("\nDo now"));
+    let show = place("netsh interface ipv4 show global");
+    assert!(place("  1. See whether multicast forwarding is on") < show);
+    // Microsoft's KB254649 has this command for a kernel memory dump.
+    assert!(show < place("wmic recoveros set DebugInfoType=2"));
+}
+
+#[test]
+fn several_dumps_have_their_names_above_them_and_a_line_of_totals_below() {
+    let output = command()
+        .current_dir(root().join("fixtures/dumps"))
+        .args(["server2008-sp2-x64-d1.dmp", "server2008-x64-d1.dmp", "README.md"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("server2008-sp2-x64-d1.dmp\nKB943650: "), "{text}");
+    assert!(text.contains("\nserver2008-x64-d1.dmp\nKB943650: "), "{text}");
+    assert_eq!(
+        text.lines().last(),
+        Some("2 dumps: 1 may apply, 1 does not apply; 1 file could not be analysed")
+    );
+}
+
+#[test]
+fn the_long_report_adds_all_evidence_under_a_legend() {
+    let run = |options: &[&str]| {
+        let output = command()
+            .current_dir(root().join("fixtures/dumps"))
+            .args(options)
+            .arg("server2008-x64-d1.dmp")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (screen, long) = (run(&["triage"]), run(&["triage", "-v"]));
+    let more = long.strip_prefix(&screen).unwrap();
+    assert!(more.contains("The heaviest first; > marks what decided."), "{more}");
+    let evidence: Vec<&str> = more
+        .lines()
+        .skip_while(|line| *line != "Evidence")
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let rank = |line: &&str| {
+        ["rules it out:", "very strong:", "strong:", "moderate:", "weak:"]
+            .iter()
+            .position(|word| line.get(4..).is_some_and(|text| text.starts_with(word)))
+    };
+    let weights: Vec<usize> = evidence
+        .iter()
+        .skip_while(|line| **line != "  For")
+        .take_while(|line| **line != "  Against")
+        .filter_map(rank)
+        .collect();
+    assert!(weights.len() > 3 && weights.is_sorted(), "{evidence:?}");
+    for word in JARGON {
+        assert!(!long.contains(word), "{word}");
+    }
+    for part in ["What to do, in this order", "What would settle it"] {
+        assert!(more.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_hostile_name_neither_widens_the_screen_nor_steers_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = format!("{}.dmp", "x".repeat(200));
+    let path = directory.path().join(name);
+    std::fs::copy(root().join("fixtures/dumps/server2008-x64-hostile-names.dmp"), &path).unwrap();
+    assert_eq!(too_long(&[path.clone()], &[]), [""; 0]);
+    let output = command().arg(&path).output().unwrap();
+    assert!(!output.stdout.contains(&0x1b));
+}
