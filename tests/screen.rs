@@ -11,7 +11,13 @@ use support::shared::shared;
 const LINES: usize = 24;
 const COLUMNS: usize = 80;
 /// Words of our own that nobody knows who has not read our documents.
-const JARGON: [&str; 5] = ["decisive", "(inference)", "+*", "code the defect ends in", "co-dat"];
+const JARGON: [&str; 5] = [
+    "decisive",
+    "(inference)",
+    "+*",
+    "code the defect ends in",
+    "co-dat",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -33,7 +39,12 @@ fn dumps(folder: PathBuf) -> Vec<PathBuf> {
 fn too_long(paths: &[PathBuf], options: &[&str]) -> Vec<String> {
     let mut complaints = Vec::new();
     for path in paths {
-        let output = command().arg("triage").args(options).arg(path).output().unwrap();
+        let output = command()
+            .arg("triage")
+            .args(options)
+            .arg(path)
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let widest = lines.iter().map(|line| line.chars().count()).max();
@@ -101,14 +112,20 @@ fn a_negative_says_why_in_its_second_line() {
     for (dump, why) in [
         ("dumps/server2008-sp2-x64-d1.dmp", "Service Pack 2"),
         ("dumps/server2008-x64-d1-nic.dmp", "acmenic.sys"),
-        ("dumps/published-windows7-x86-send.dmp", "is newer than any Windows this article covers"),
+        (
+            "dumps/published-windows7-x86-send.dmp",
+            "is newer than any Windows this article covers",
+        ),
         ("user/server-2008-x64-gdr.dmp", "A program crashed"),
     ] {
         let text = screen(dump);
         let mut lines = text.lines();
         assert_eq!(lines.next(), Some("KB943650: DOES NOT APPLY"), "{dump}");
         let second = lines.next().unwrap_or_default();
-        assert!(second.starts_with("  ") && second.contains(why), "{dump}: {second}");
+        assert!(
+            second.starts_with("  ") && second.contains(why),
+            "{dump}: {second}"
+        );
         assert!(text.contains("Another problem."), "{text}");
     }
 }
@@ -128,13 +145,23 @@ fn a_hang_asks_for_the_forwarding_state_first_and_for_a_larger_dump() {
 fn several_dumps_have_their_names_above_them_and_a_line_of_totals_below() {
     let output = command()
         .current_dir(root().join("fixtures/dumps"))
-        .args(["server2008-sp2-x64-d1.dmp", "server2008-x64-d1.dmp", "README.md"])
+        .args([
+            "server2008-sp2-x64-d1.dmp",
+            "server2008-x64-d1.dmp",
+            "README.md",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("server2008-sp2-x64-d1.dmp\nKB943650: "), "{text}");
-    assert!(text.contains("\nserver2008-x64-d1.dmp\nKB943650: "), "{text}");
+    assert!(
+        text.starts_with("server2008-sp2-x64-d1.dmp\nKB943650: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nserver2008-x64-d1.dmp\nKB943650: "),
+        "{text}"
+    );
     assert_eq!(
         text.lines().last(),
         Some("2 dumps: 1 may apply, 1 does not apply; 1 file could not be analysed")
@@ -154,16 +181,25 @@ fn the_long_report_adds_all_evidence_under_a_legend() {
     };
     let (screen, long) = (run(&["triage"]), run(&["triage", "-v"]));
     let more = long.strip_prefix(&screen).unwrap();
-    assert!(more.contains("The heaviest first; > marks what decided."), "{more}");
+    assert!(
+        more.contains("The heaviest first; > marks what decided."),
+        "{more}"
+    );
     let evidence: Vec<&str> = more
         .lines()
         .skip_while(|line| *line != "Evidence")
         .take_while(|line| !line.is_empty())
         .collect();
     let rank = |line: &&str| {
-        ["rules it out:", "very strong:", "strong:", "moderate:", "weak:"]
-            .iter()
-            .position(|word| line.get(4..).is_some_and(|text| text.starts_with(word)))
+        [
+            "rules it out:",
+            "very strong:",
+            "strong:",
+            "moderate:",
+            "weak:",
+        ]
+        .iter()
+        .position(|word| line.get(4..).is_some_and(|text| text.starts_with(word)))
     };
     let weights: Vec<usize> = evidence
         .iter()
@@ -185,7 +221,11 @@ fn a_hostile_name_neither_widens_the_screen_nor_steers_the_terminal() {
     let directory = tempfile::tempdir().unwrap();
     let name = format!("{}.dmp", "x".repeat(200));
     let path = directory.path().join(name);
-    std::fs::copy(root().join("fixtures/dumps/server2008-x64-hostile-names.dmp"), &path).unwrap();
+    std::fs::copy(
+        root().join("fixtures/dumps/server2008-x64-hostile-names.dmp"),
+        &path,
+    )
+    .unwrap();
     assert_eq!(too_long(&[path.clone()], &[]), [""; 0]);
     let output = command().arg(&path).output().unwrap();
     assert!(!output.stdout.contains(&0x1b));

@@ -55,7 +55,10 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
             "code.primary",
             Strength::Weak,
             role.basis,
-            format!("0x{:X} is a Stop code that this defect can cause", info.code),
+            format!(
+                "0x{:X} is a Stop code that this defect can cause",
+                info.code
+            ),
         ),
         RoleKind::SecondaryVictim => Evidence::pro(
             "code.secondary-victim",

@@ -191,7 +191,10 @@ fn the_report_of_a_lab_positive_says_what_happened_on_which_evidence_and_what_to
         "tcpip.sys is 6.0.6002.18005 or later",
         "Everything else: kbtriage explain x86pae-multicast-gdr18311-001-mini.dmp\n",
     ] {
-        rest = rest.split_once(part).unwrap_or_else(|| panic!("{part}:\n{text}")).1;
+        rest = rest
+            .split_once(part)
+            .unwrap_or_else(|| panic!("{part}:\n{text}"))
+            .1;
     }
 }
 

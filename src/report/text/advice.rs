@@ -111,9 +111,7 @@ fn steps(report: &Report, hotfix: &Hotfix) -> Vec<Step> {
         true => commands_of("show"),
         false => show,
     };
-    steps.push(
-        Step::new("See whether multicast forwarding is on").with(show, " (ipv6 too)"),
-    );
+    steps.push(Step::new("See whether multicast forwarding is on").with(show, " (ipv6 too)"));
     if hotfix.verdict == Verdict::MayApply {
         if !disable.is_empty() {
             steps.push(
@@ -208,7 +206,9 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
     }
     let lacks = matches!(
         hotfix.applicability.status,
-        Applicability::Applicable | Applicability::PartiallyServiced | Applicability::NeedsServicePack
+        Applicability::Applicable
+            | Applicability::PartiallyServiced
+            | Applicability::NeedsServicePack
     );
     const INDENT: usize = 9;
     let room = palette.width - INDENT;
@@ -244,7 +244,9 @@ fn nearest_driver(report: &Report) -> Option<&str> {
     let stack = report.stack.as_ref();
     let activity = stack.and_then(|stack| stack.faulting_activity);
     let most = activity.map_or(usize::MAX, |n| n as usize);
-    let frames = stack.iter().flat_map(|stack| stack.frames.iter().take(most));
+    let frames = stack
+        .iter()
+        .flat_map(|stack| stack.frames.iter().take(most));
     // What only looks like a return address names nobody.
     let sure = frames.filter(|frame| frame.trust != "scan");
     own.into_iter()

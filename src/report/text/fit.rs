@@ -174,7 +174,10 @@ mod tests {
         let path = "/mnt/dumps/2009/12/HOST-17/Minidump/Mini122209-01.dmp";
         let short = middle(path, 30);
         assert!(display_width(&short) <= 30, "{short}");
-        assert!(short.starts_with("/mnt/dump") && short.ends_with("Mini122209-01.dmp"), "{short}");
+        assert!(
+            short.starts_with("/mnt/dump") && short.ends_with("Mini122209-01.dmp"),
+            "{short}"
+        );
         assert_eq!(middle(path, 60), path);
         // Wide letters take two columns each.
         assert!(display_width(&middle(&"長".repeat(60), 21)) <= 21);

@@ -28,7 +28,12 @@ pub fn long(report: &Report, palette: Palette) -> String {
     }
     out.heading("The crash");
     what(report, &mut out);
-    for (index, hotfix) in report.hotfix.iter().chain(&report.other_articles).enumerate() {
+    for (index, hotfix) in report
+        .hotfix
+        .iter()
+        .chain(&report.other_articles)
+        .enumerate()
+    {
         if index > 0 {
             let verdict = words::verdict_headline(hotfix.verdict);
             let _ = writeln!(
@@ -290,7 +295,11 @@ fn frame_place(frame: &Frame) -> String {
 /// The two answers, the evidence, and what to do.
 fn answer(hotfix: &Hotfix, out: &mut Out) {
     out.heading(&format!("Does this crash match {}?", visible(&hotfix.kb)));
-    out.wrapped("  ", "  ", &words::sentence(words::status(hotfix.matching.status)));
+    out.wrapped(
+        "  ",
+        "  ",
+        &words::sentence(words::status(hotfix.matching.status)),
+    );
     decision(&hotfix.matching, out);
     out.heading("Does its fix apply to this machine?");
     let state = format!(
@@ -315,7 +324,11 @@ fn answer(hotfix: &Hotfix, out: &mut Out) {
         .map(|other| visible(&format!("{}: {}", other.id, other.why)))
         .collect();
     list(out, "It could also be", &others);
-    let open: Vec<String> = hotfix.would_settle.iter().map(|text| visible(text)).collect();
+    let open: Vec<String> = hotfix
+        .would_settle
+        .iter()
+        .map(|text| visible(text))
+        .collect();
     list(out, "What would settle it", &open);
     if !hotfix.actions.is_empty() {
         out.heading("What to do, in this order");

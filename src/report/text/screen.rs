@@ -172,7 +172,8 @@ impl Page<'_> {
             .filter(|_| !ruled_out)
             .collect();
         // What the headline says of the file's state is worth a line where there is room.
-        let about_build = |e: &EvidenceRecord| e.id.starts_with("build.") && !e.id.ends_with("-by-code");
+        let about_build =
+            |e: &EvidenceRecord| e.id.starts_with("build.") && !e.id.ends_with("-by-code");
         all.sort_by_key(|e| (about_build(e), !decided.contains(&e.id), weight(e.strength)));
         let seen = |id: &str| all.iter().any(|e| e.id == id);
         let by_code = seen("build.unfixed-by-code");
@@ -332,7 +333,8 @@ fn why_not(report: &Report, hotfix: &Hotfix) -> String {
             format!("{windows} contains the fix: Service Pack 2 brought it.")
         }
         ("dump.user-mode", _) => {
-            "A program crashed here, not Windows: this defect stops or hangs all of Windows.".to_owned()
+            "A program crashed here, not Windows: this defect stops or hangs all of Windows."
+                .to_owned()
         }
         _ => words::sentence(&without_brackets(&reason.summary)),
     }
@@ -372,15 +374,24 @@ pub(super) fn is_forced(report: &Report) -> bool {
 fn stop(report: &Report, room: usize) -> Vec<String> {
     let mut parts = Vec::new();
     if let Some(bugcheck) = &report.bugcheck {
-        let name = bugcheck.name.as_deref().map(|name| format!(" {}", visible(name)));
+        let name = bugcheck
+            .name
+            .as_deref()
+            .map(|name| format!(" {}", visible(name)));
         parts.push(format!(
             "{}{}",
-            words::short_hex(&bugcheck.code.0).to_uppercase().replacen("0X", "0x", 1),
+            words::short_hex(&bugcheck.code.0)
+                .to_uppercase()
+                .replacen("0X", "0x", 1),
             name.unwrap_or_default()
         ));
     } else if let Some(exception) = &report.exception {
         let name = exception.name.as_deref().unwrap_or("exception");
-        parts.push(format!("none; {} {} in a program", exception.code.0, visible(name)));
+        parts.push(format!(
+            "none; {} {} in a program",
+            exception.code.0,
+            visible(name)
+        ));
     } else {
         parts.push("none".to_owned());
     }

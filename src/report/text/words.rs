@@ -180,6 +180,10 @@ pub fn sentence(text: &str) -> String {
         true => first.to_string(),
         false => first.to_uppercase().to_string(),
     };
-    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    let stop = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
     format!("{start}{}{stop}", chars.as_str())
 }
