@@ -24,7 +24,7 @@ pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 }
 
 fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
-    let info = bugchecks::lookup(raw);
+    let info = bugchecks::find(raw);
     let code = match info.name {
         Some(name) => format!("0x{:X} {name}", info.code),
         None => format!("0x{:X}", info.code),
@@ -87,7 +87,7 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
 pub(super) fn irql(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
         None => Outcome::Blind("the dump holds no bug check".to_owned()),
-        Some(bugcheck) => match bugchecks::lookup(bugcheck.raw_code).code {
+        Some(bugcheck) => match bugchecks::base_code(bugcheck.raw_code) {
             0x0A | 0xD1 => judge_irql(bugcheck.parameters[1]),
             code => Outcome::Neutral(format!("0x{code:X} is no code whose IRQL counts")),
         },

@@ -6,7 +6,7 @@
 
 use crate::facts::{CrashFacts, Finding, FrameFacts, ProcessorFacts, StackFacts};
 use crate::knowledge::Basis;
-use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{self, Family};
 use crate::unwind::names::is_kernel;
 
@@ -178,8 +178,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
 pub(super) fn is_forced(facts: &CrashFacts) -> bool {
     facts
         .bugcheck
-        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
-        .is_some_and(|role| role.kind == RoleKind::Forced)
+        .is_some_and(|bugcheck| bugchecks::find(bugcheck.raw_code).is_forced())
 }
 
 /// Why a processor is known not to have got on.

@@ -4,7 +4,6 @@
 
 use crate::facts::{CrashFacts, StackFacts};
 use crate::knowledge::Basis;
-use crate::knowledge::bugchecks::{self, RoleKind};
 use crate::unwind::names::is_kernel;
 
 use super::{Context, Evidence, Observation, Outcome, Strength, frames};
@@ -47,10 +46,7 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
         return Outcome::Blind("the dump holds no module list".to_owned());
     }
     let at = place(facts, ip);
-    let forced = facts
-        .bugcheck
-        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
-        .is_some_and(|role| role.kind == RoleKind::Forced);
+    let forced = frames::is_forced(facts);
     match module_name(facts, ip) {
         Some(name) if forced && !is_one_of(name, QUEUE_MODULES) => Outcome::Neutral(format!(
             "the forced dump interrupted {at} on this processor; the one that hangs may be another"

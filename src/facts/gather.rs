@@ -9,7 +9,7 @@ use crate::dump::triage::{Copied, Driver, Drivers};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process, structures as layouts};
-use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::knowledge::bugchecks::{Parameters, Platform};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Entry, Modules, UnloadedModule, file_name};
@@ -184,19 +184,23 @@ fn investigate(
 
 /// What the bug check's own parameters say about the fault, for dumps whose memory is not read.
 fn fault_from_parameters(header: &Header) -> FaultFacts {
-    let (code, parameters) = (header.bug_check_code, &header.bug_check_parameters);
-    let width = PointerWidth::of(header.pointer);
-    let access = bugchecks::fault_access(code, parameters, width);
-    let ip = bugchecks::fault_ip_parameter(code, parameters).map(|ip| header.truncate(ip));
+    let platform = Platform::new(
+        header.pointer,
+        header.machine.map(|machine| machine.name()),
+        header.build,
+    );
+    let stated = Parameters::new(header.bug_check_code, header.bug_check_parameters, platform);
+    let violation = stated.violation();
+    let ip = stated.instruction().filter(|ip| *ip != 0);
     FaultFacts {
         ip,
         source: ip.map(|_| "bugcheck-parameters".to_owned()),
         candidates: u32::from(ip.is_some()),
-        address: access.and_then(|a| a.address),
-        access: access
-            .and_then(|a| a.access)
-            .map(|access| access.as_str().to_owned()),
-        irql: bugchecks::irql_parameter(code, parameters),
+        address: violation.and_then(|v| v.address),
+        access: violation
+            .and_then(|v| v.access)
+            .map(|access| access.name().to_owned()),
+        irql: stated.irql(),
         ..FaultFacts::default()
     }
 }

@@ -2,45 +2,13 @@
 
 use super::Crash;
 use super::context::FaultContext;
-use super::rules::{AccessCode, Kind};
+use super::{Access, Kind};
+use crate::knowledge::bugchecks::Violation;
 
 /// Highest IRQL at which threads and deferred procedure calls run: above it are interrupts.
 const DISPATCH_LEVEL: u8 = 2;
-/// The first build whose page faults encode a write as 2.
-const NEW_PAGE_FAULT_CODES: u32 = 10_240;
 /// Largest kernel stack, for threads whose lower limit is not known.
 const LARGEST_STACK: u64 = 0x18000;
-
-/// What the instruction did to memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Loaded.
-    Read,
-    /// Stored.
-    Write,
-    /// Fetched an instruction.
-    Execute,
-}
-
-impl Access {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Access::Read => "read",
-            Access::Write => "write",
-            Access::Execute => "execute",
-        }
-    }
-
-    /// The letter a failure bucket uses.
-    pub fn letter(self) -> char {
-        match self {
-            Access::Read => 'R',
-            Access::Write => 'W',
-            Access::Execute => 'X',
-        }
-    }
-}
 
 /// What was running at the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,90 +53,38 @@ pub struct FaultAccess {
 
 /// What the parameters, the context and the processor block say about the access.
 pub fn fault_access(crash: &Crash<'_>, context: Option<&FaultContext>) -> FaultAccess {
-    let rule = crash.rule();
-    let stated = match rule.access {
-        AccessCode::Exception => exception_access(crash, context),
-        code => (
-            crash.parameter(rule.address),
-            stated_access(crash, code),
-            false,
-        ),
-    };
-    let (address, mut access, address_withheld) = stated;
+    let stated = crash.stated();
+    let violation = stated.violation().or_else(|| recorded(crash, context));
+    let address = violation.and_then(|v| v.address);
+    let mut access = violation.and_then(|v| v.access);
     let ip = crash
         .named_ip()
         .or_else(|| context.and_then(|c| c.registers.ip()));
     // Fetching the instruction at P4 from P4 is an execute whatever the code says: older
     // processors report it as a read.
-    if rule.kind == Kind::Fault && address.is_some() && address == ip {
+    if crash.check().kind == Kind::Fault && address.is_some() && address == ip {
         access = Some(Access::Execute);
     }
-    let stated_irql = crash
-        .parameter(rule.irql)
-        .and_then(|irql| u8::try_from(irql).ok())
-        .filter(|irql| *irql < 32);
+    let stated_irql = stated.irql();
     FaultAccess {
         address,
         access,
         irql: stated_irql.or(crash.processor.saved_irql),
         activity: activity(crash, context, stated_irql),
-        address_withheld,
+        address_withheld: violation.is_some_and(|v| v.address.is_none()),
     }
 }
 
-fn stated_access(crash: &Crash<'_>, code: AccessCode) -> Option<Access> {
-    let new = crash
-        .build
-        .is_some_and(|build| build >= NEW_PAGE_FAULT_CODES);
-    match code {
-        AccessCode::Trap(index) => trap_access(crash.parameter(Some(index))?),
-        AccessCode::PageFault(index) if new => match crash.parameter(Some(index))? {
-            0 => Some(Access::Read),
-            2 => Some(Access::Write),
-            0x10 => Some(Access::Execute),
-            _ => None,
-        },
-        AccessCode::PageFault(index) => trap_access(crash.parameter(Some(index))?),
-        AccessCode::Write => Some(Access::Write),
-        AccessCode::Execute => Some(Access::Execute),
-        AccessCode::Exception | AccessCode::Unstated => None,
-    }
-}
-
-fn trap_access(value: u64) -> Option<Access> {
-    match value {
-        0 => Some(Access::Read),
-        1 => Some(Access::Write),
-        2 | 8 => Some(Access::Execute),
-        _ => None,
-    }
-}
-
-/// Address, access and whether the address was withheld, from an access violation's parameters:
-/// those of 0x1E are bug check parameters, those of the others are in the EXCEPTION_RECORD.
-fn exception_access(
-    crash: &Crash<'_>,
-    context: Option<&FaultContext>,
-) -> (Option<u64>, Option<Access>, bool) {
+/// The access violation whose record was found, for exceptions whose parameters do not hold it.
+fn recorded(crash: &Crash<'_>, context: Option<&FaultContext>) -> Option<Violation> {
     const ACCESS_VIOLATION: u32 = 0xC000_0005;
-    if crash.exception_code() != Some(ACCESS_VIOLATION) {
-        return (None, None, false);
-    }
-    let information = match crash.rule().code {
-        0x1E => Some([
-            crash.machine.truncate(crash.parameters[2]),
-            crash.machine.truncate(crash.parameters[3]),
-        ]),
-        _ => context.and_then(|c| c.access_violation),
-    };
-    match information {
-        None => (None, None, false),
-        // A general protection fault: the address is not told, and "read" says nothing.
-        Some([kind, address]) if address == crash.machine.truncate(u64::MAX) => {
-            (None, trap_access(kind).filter(|a| *a != Access::Read), true)
-        }
-        Some([kind, address]) => (Some(address), trap_access(kind), false),
-    }
+    let context = context?;
+    let status = crash.exception_code();
+    let information = context
+        .access_violation
+        .filter(|_| status.is_none_or(|status| status == ACCESS_VIOLATION))?;
+    let width = crash.machine.pointer_width();
+    Some(Violation::of(information, context.registers.ip(), width))
 }
 
 /// What was running, from the processor block, the thread's stack and the stated IRQL.

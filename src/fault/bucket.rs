@@ -4,8 +4,7 @@
 //! people read and groups over builds. Both are chosen from the fault, never from a walk down to
 //! somebody else's driver.
 
-use super::access::Access;
-use super::rules::base_code;
+use crate::knowledge::bugchecks::{Access, base_code};
 
 /// Where the fault lies, as a bucket needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use crate::bytes::{Gva, View};
 use crate::machine::{Machine, Registers, x64 as machine_x64, x86 as machine_x86};
 
-use super::{Crash, Kind, Rule, Snapshot, x64, x86};
+use super::{Crash, Kind, Slot, Snapshot, x64, x86};
+use crate::knowledge::bugchecks::BugCheck;
 
 /// How the registers were found, in the words of the report contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +64,8 @@ pub(super) struct Target {
     pub address: Option<u64>,
     /// The exception's status.
     pub exception: Option<u32>,
-    /// The rule of the code.
-    pub rule: Rule,
+    /// What is known of the code.
+    pub check: BugCheck,
 }
 
 /// A context found on the stack.
@@ -82,15 +83,15 @@ pub(super) struct Candidate {
 ///
 /// `stack` is the stack the bug check ran on.
 pub fn find_context(crash: &Crash<'_>, stack: &Snapshot<'_>) -> Option<FaultContext> {
-    let rule = crash.rule();
+    let check = crash.check();
     let target = Target {
         ip: crash.named_ip(),
-        address: rule
-            .page_fault
-            .then(|| crash.parameter(rule.address))
-            .flatten(),
+        address: match check.slot(Slot::Accessed) {
+            Some(_) => crash.stated().violation().and_then(|v| v.address),
+            None => None,
+        },
         exception: crash.exception_code(),
-        rule,
+        check,
     };
     let mut context = named_by_parameters(crash, &target)
         .or_else(|| header_is_the_fault(crash, &target))
@@ -98,7 +99,7 @@ pub fn find_context(crash: &Crash<'_>, stack: &Snapshot<'_>) -> Option<FaultCont
         .or_else(|| best(search(crash, stack, &target)))
         .or_else(|| on_other_stacks(crash, stack, &target))
         .or_else(|| fall_back(crash, &target))?;
-    if rule.kind == Kind::Fault && context.trap_frame.is_none() {
+    if check.kind == Kind::Fault && context.trap_frame.is_none() {
         frame_below_stack_pointer(crash, &target, &mut context);
     }
     Some(context)
@@ -152,21 +153,20 @@ fn frame_below_stack_pointer(crash: &Crash<'_>, target: &Target, context: &mut F
 
 /// The context, trap frame or task state a parameter points to.
 fn named_by_parameters(crash: &Crash<'_>, target: &Target) -> Option<FaultContext> {
-    let rule = &target.rule;
+    let stated = crash.stated();
     let fits = |registers: &Registers| match target.ip {
         Some(ip) => registers.ip() == Some(ip),
         None => registers.ip().is_some_and(|ip| ip != 0),
     };
-    let context = crash
-        .parameter(rule.context)
-        .filter(|at| *at != 0)
+    let context = stated
+        .record(Slot::ContextRecord)
         .and_then(|at| read(crash, at, crash.machine.context_general_size()))
         .and_then(|bytes| crash.machine.read_context(&bytes))
         .filter(fits)
         .map(|registers| (registers, Source::ContextRecord, None));
     let (registers, source, trap_frame) = context
         .or_else(|| {
-            let at = crash.parameter(rule.trap_frame).filter(|at| *at != 0)?;
+            let at = stated.record(Slot::TrapFrame)?;
             let registers = read_trap_frame(crash, at).filter(fits)?;
             Some((registers, Source::TrapFrame, Some(at)))
         })
@@ -180,13 +180,13 @@ fn named_by_parameters(crash: &Crash<'_>, target: &Target) -> Option<FaultContex
         candidates: 1,
         trap_frame,
         confirmed_by: vec![source],
-        access_violation: access_violation(crash, target),
+        access_violation: access_violation(crash),
     })
 }
 
 /// Parameters 0 and 1 of the access violation whose record a bug check parameter points to.
-fn access_violation(crash: &Crash<'_>, target: &Target) -> Option<[u64; 2]> {
-    let at = crash.parameter(target.rule.record).filter(|at| *at != 0)?;
+fn access_violation(crash: &Crash<'_>) -> Option<[u64; 2]> {
+    let at = crash.stated().record(Slot::ExceptionRecord)?;
     let width = crash.machine.pointer_width();
     let bytes = read(crash, at, crate::machine::ExceptionRecord::size(width))?;
     let record = crate::machine::ExceptionRecord::read(View(&bytes), width)?;
@@ -223,7 +223,7 @@ fn header_is_the_fault(crash: &Crash<'_>, target: &Target) -> Option<FaultContex
         candidates: 1,
         trap_frame: None,
         confirmed_by: vec![Source::HeaderContext],
-        access_violation: access_violation(crash, target),
+        access_violation: access_violation(crash),
     })
 }
 
@@ -342,7 +342,7 @@ pub(super) fn add_missing(to: &mut Registers, from: &Registers) {
 /// What is left when nothing was found: the address the parameters name, or, for codes that are no
 /// fault, the context of the bug check itself.
 fn fall_back(crash: &Crash<'_>, target: &Target) -> Option<FaultContext> {
-    let (registers, source) = match (target.rule.kind, target.ip, &crash.context) {
+    let (registers, source) = match (target.check.kind, target.ip, &crash.context) {
         (Kind::Fault, Some(ip), _) => {
             let mut registers = Registers::new(crash.machine);
             registers.set_ip(ip);

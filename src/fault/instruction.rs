@@ -14,8 +14,9 @@ use crate::bytes::Gva;
 use crate::machine::{Machine, Reg, Registers, x64, x86};
 use crate::unwind::CodeInfo;
 
+use super::Access;
 use super::Crash;
-use super::access::{Access, FaultAccess};
+use super::access::FaultAccess;
 
 /// Longest instruction of the architecture in bytes.
 const LONGEST: usize = 15;

@@ -6,10 +6,10 @@ use crate::kernel::processor::{ProcessorState, ThreadStack};
 use crate::machine::{Machine, x64::trap_frame};
 use crate::unwind::{Boundary, Frame, StackKind, StackRange, Trust, Walk, Walker, names};
 
-use super::access::{Access, FaultAccess, fault_access};
+use super::access::{FaultAccess, fault_access};
 use super::context::{FaultContext, Source, add_missing, find_context};
 use super::instruction::{FaultInstruction, fault_instruction};
-use super::{Crash, Kind, Snapshot};
+use super::{Access, Crash, Kind, Snapshot};
 
 /// Size of a kernel stack of a thread on x64; DPC stacks are as large.
 const STACK_X64: u64 = 0x6000;
@@ -141,9 +141,9 @@ fn needs_first_walk(crash: &Crash<'_>, context: Option<&FaultContext>) -> bool {
     let recovered = (0..general)
         .filter(|n| context.registers.get(crate::machine::Reg(*n)).is_some())
         .count();
-    match crash.rule().kind {
+    match crash.check().kind {
         Kind::Fault => recovered < usize::from(general) || !crash.is_of_fault(context),
-        Kind::Forced => true,
+        Kind::Forced | Kind::Hang => true,
         Kind::Check => false,
     }
 }
@@ -160,7 +160,7 @@ fn complete(crash: &Crash<'_>, context: &mut Option<FaultContext>, walk: &Walk) 
     let stopped = |f: &Frame| matches!(f.boundary, Some(Boundary::Interrupt | Boundary::Exception));
     // The first thing met that was stopped: without nt's names a non-maskable interrupt looks like
     // an exception.
-    if crash.rule().kind == Kind::Forced {
+    if crash.check().kind.interrupts() {
         if let Some(frame) = found(&stopped) {
             *context = Some(unwound(crash, frame));
         }

@@ -13,23 +13,23 @@ mod crash;
 mod crash_memory;
 mod instruction;
 mod investigate;
-pub mod rules;
 mod snapshot;
 mod spin;
 mod x64;
 mod x86;
 
-pub use access::{Access, Activity, FaultAccess, fault_access};
+pub use access::{Activity, FaultAccess, fault_access};
 pub use bucket::{Bucket, Place, bucket};
 pub use context::{FaultContext, Source, find_context};
 pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
 pub(crate) use investigate::known_stacks;
 pub use investigate::{Investigation, investigate};
-pub use rules::{AccessCode, Kind, Rule};
 pub use snapshot::Snapshot;
 pub use spin::{Spin, spin};
 
 use crate::kernel::processor::{ProcessorState, ThreadStack};
+use crate::knowledge::bugchecks::{self, BugCheck, Parameters, Platform};
+pub use crate::knowledge::bugchecks::{Access, Kind, Slot};
 use crate::machine::{Machine, Registers};
 use crate::memory::Memory;
 use crate::unwind::{CodeInfo, ModuleSpan};
@@ -62,26 +62,29 @@ pub struct Crash<'a> {
 }
 
 impl Crash<'_> {
-    /// The rule of the bug check code.
-    pub fn rule(&self) -> Rule {
-        rules::find(self.code)
+    /// What is known of the bug check code.
+    pub fn check(&self) -> BugCheck {
+        bugchecks::find(self.code)
     }
 
-    /// A parameter the rule names, as this machine's address.
-    pub(crate) fn parameter(&self, index: Option<usize>) -> Option<u64> {
-        let value = self.parameters.get(index?)?;
-        Some(self.machine.truncate(*value))
+    /// The parameters, read as the code's row says.
+    pub fn stated(&self) -> Parameters {
+        let platform = Platform {
+            pointer: self.machine.pointer_width(),
+            arm: matches!(self.machine, Machine::Arm | Machine::Arm64),
+            build: self.build,
+        };
+        Parameters::new(self.code, self.parameters, platform)
     }
 
     /// The faulting instruction that the parameters name; zero names none.
     pub fn named_ip(&self) -> Option<u64> {
-        self.parameter(self.rule().ip).filter(|ip| *ip != 0)
+        self.stated().instruction().filter(|ip| *ip != 0)
     }
 
     /// The NTSTATUS of the exception, cut to 32 bits: x64 stores it sign-extended in some codes.
     pub fn exception_code(&self) -> Option<u32> {
-        let value = self.parameter(self.rule().exception)?;
-        u32::try_from(value & 0xFFFF_FFFF).ok()
+        self.stated().exception()
     }
 
     /// True when `context` is the fault's, or what a forced dump interrupted, and not merely the

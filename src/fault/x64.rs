@@ -10,7 +10,8 @@ use crate::machine::x64::trap_frame::{self, MachineFrame};
 use crate::machine::{ExceptionRecord, Machine, Registers};
 
 use super::context::{Candidate, Source, Target};
-use super::{Crash, Kind, Snapshot};
+use super::{Crash, Snapshot};
+use crate::knowledge::bugchecks::RaisedBy;
 
 /// Candidates kept: a stack with more matches than this proves nothing.
 const MOST: usize = 64;
@@ -50,7 +51,7 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -
             None => {}
         }
     }
-    if target.ip.is_none() && target.rule.kind == Kind::Forced {
+    if target.ip.is_none() && target.check.kind.interrupts() {
         // Forced dumps: the innermost activity that was interrupted is the one that counts.
         found.truncate(1);
     }
@@ -88,7 +89,7 @@ fn interrupted_at(
         } else {
             score -= 2;
         }
-    } else if target.ip.is_none() && target.rule.kind != Kind::Forced && target.rule.code != 0x7F {
+    } else if target.ip.is_none() && !target.check.kind.interrupts() && target.check.code != 0x7F {
         return None;
     }
     let mut access_violation = None;
@@ -98,7 +99,8 @@ fn interrupted_at(
         access_violation =
             (record.code == 0xC000_0005 && record.parameters >= 2).then_some(record.information);
         exception_frame(stack, base, DISPATCH_FRAME_BELOW, &mut registers);
-    } else if target.rule.bug_check_dispatch && dispatched_from_kernel(crash, stack, base) {
+    } else if target.check.raised_by == RaisedBy::Trap && dispatched_from_kernel(crash, stack, base)
+    {
         validated = true;
         score += 1;
         exception_frame(stack, base, BUG_CHECK_FRAME_BELOW, &mut registers);
@@ -118,7 +120,7 @@ fn interrupted_at(
 /// Double faults and non-maskable interrupts run on stacks of their own, and newer kernels have one
 /// for device interrupts.
 fn may_switch_stacks(target: &Target) -> bool {
-    target.rule.code == 0x7F || target.rule.kind == Kind::Forced
+    target.check.code == 0x7F || target.check.kind.interrupts()
 }
 
 /// A machine frame pushed on a switch of stacks: all but its position fits.

@@ -36,10 +36,10 @@ pub(super) fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -
         }
     }
     if target.ip.is_none() {
-        match target.rule.kind {
-            Kind::Forced => found.truncate(1),
+        match target.check.kind {
+            Kind::Forced | Kind::Hang => found.truncate(1),
             // Without an address, only a trap that 0x7F reports can be told from an interrupt.
-            Kind::Fault if target.rule.code == 0x7F => {}
+            Kind::Fault if target.check.code == 0x7F => {}
             _ => found.clear(),
         }
     }
@@ -109,7 +109,7 @@ fn exception_record(stack: &Snapshot<'_>, target: &Target, at: u64) -> Option<Ca
 pub(super) fn double_fault(crash: &Crash<'_>) -> Option<Registers> {
     let [trap, segment, ..] = crash.parameters;
     if crash.machine != Machine::X86
-        || crash.rule().code != 0x7F
+        || crash.check().code != 0x7F
         || trap != DOUBLE_FAULT
         || segment == 0
     {

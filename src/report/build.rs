@@ -15,7 +15,7 @@ use crate::bytes::hex;
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
-use crate::knowledge::bugchecks::{self, PointerWidth};
+use crate::knowledge::bugchecks::{self, Parameters, Platform};
 use crate::knowledge::versions::{FileVersion, judge, judge_system};
 use crate::source::{SourceError, SourceInfo};
 use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
@@ -328,14 +328,18 @@ fn windows_version(build: u32) -> Option<&'static str> {
 
 fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
     let bugcheck = facts.bugcheck?;
-    let info = bugchecks::lookup(bugcheck.raw_code);
-    let width = PointerWidth::of(facts.dump.pointer);
+    let platform = Platform::new(
+        facts.dump.pointer,
+        facts.dump.architecture.as_deref(),
+        facts.system.build,
+    );
+    let stated = Parameters::new(bugcheck.raw_code, bugcheck.parameters, platform);
     let parameters = bugcheck
         .parameters
         .iter()
         .enumerate()
         .map(|(index, value)| {
-            let text = bugchecks::describe_parameter(info.code, index, &bugcheck.parameters, width);
+            let text = stated.text(index);
             m::Parameter {
                 value: Hex::address(*value, facts.dump.pointer),
                 meaning: text.meaning.map(str::to_owned),
@@ -344,9 +348,9 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
         })
         .collect();
     Some(m::BugCheck {
-        code: Code::new(info.code),
-        raw_code: Code::new(info.raw),
-        name: info.name.map(str::to_owned),
+        code: Code::new(stated.check.code),
+        raw_code: Code::new(bugcheck.raw_code),
+        name: stated.check.name.map(str::to_owned),
         parameters,
     })
 }

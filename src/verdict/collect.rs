@@ -3,7 +3,7 @@
 
 use crate::evidence::Servicing;
 use crate::facts::{CrashFacts, Format};
-use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::knowledge::bugchecks::{self, Slot};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::FixState;
 
@@ -85,14 +85,19 @@ fn context(facts: &CrashFacts) -> String {
     let Some(bugcheck) = facts.bugcheck else {
         return ".ecxr".to_owned();
     };
-    let at = |index: usize| bugcheck.parameters.get(index).copied().unwrap_or(0);
-    match bugchecks::base_code(bugcheck.raw_code) {
-        0x3B => format!(".cxr {:#x}", at(2)),
-        0x7E => format!(".cxr {:#x}", at(3)),
-        0x8E => format!(".trap {:#x}", at(2)),
+    let check = bugchecks::find(bugcheck.raw_code);
+    let at = |slot: Slot| {
+        let value = bugcheck.parameters.get(check.slot(slot)?)?;
+        (*value != 0).then_some(*value)
+    };
+    match (at(Slot::ContextRecord), at(Slot::TrapFrame)) {
+        (Some(record), _) => format!(".cxr {record:#x}"),
+        (None, Some(frame)) => format!(".trap {frame:#x}"),
         // The frame's address is on the stack, where kv shows it.
-        0x0A | 0xD1 | 0x1E => ".trap ADDRESS (of kv's TrapFrame)".to_owned(),
-        0xE2 | 0x80 | 0x9E => "~*kv (every processor)".to_owned(),
+        _ if matches!(check.code, 0x0A | 0xD1 | 0x1E) => {
+            ".trap ADDRESS (of kv's TrapFrame)".to_owned()
+        }
+        _ if check.is_forced() => "~*kv (every processor)".to_owned(),
         _ => ".trap or .cxr as !analyze says".to_owned(),
     }
 }
@@ -128,8 +133,7 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
     }
     let forced = facts
         .bugcheck
-        .and_then(|bugcheck| bugchecks::role(bugcheck.raw_code))
-        .is_some_and(|role| role.kind == RoleKind::Forced);
+        .is_some_and(|bugcheck| bugchecks::find(bugcheck.raw_code).is_forced());
     if !holds_memory(facts) {
         list.push(match (facts.dump.format, forced) {
             (_, true) => {

@@ -144,27 +144,49 @@ fn header(sources: &str, uses: &str) -> String {
     )
 }
 
-fn bugcheck_names(files: &BTreeMap<String, String>) -> String {
-    let mut out = header("bugchecks.tsv", "");
-    let mut names = rows(files, "bugchecks.tsv", 2);
-    names.sort_by_key(|row| row.number(0));
-    table(
-        &mut out,
-        "NAMES",
-        "(u32, &str)",
-        names
-            .iter()
-            .map(|row| format!("(0x{:08X}, {})", row.number(0), row.text(1))),
-    );
-    out
-}
-
 fn bugchecks(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
-        "bugcheck-*.tsv",
+        "bugcheck*.tsv",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::bugchecks::{CodeRole, Decoder, ParameterRow, RoleKind};\n\
+         use crate::knowledge::bugchecks::{Access, BugCheck, CodeRole, Decoder, Kind, ParameterRow, RaisedAt, RaisedBy, Reports, RoleKind};\n\
          use crate::knowledge::hotfix::Architecture;\n",
+    );
+    let mut codes = rows(files, "bugchecks.tsv", 7);
+    codes.sort_by_key(|row| row.number(0));
+    // The M bit is a mark that some dumps add: such rows are names and nothing else.
+    let (m, codes): (Vec<_>, Vec<_>) = codes.into_iter().partition(|row| row.number(0) >> 28 == 1);
+    table(
+        &mut out,
+        "CODES",
+        "BugCheck",
+        codes.iter().map(|row| {
+            let access = match row.columns[5] {
+                "-" => "None".to_owned(),
+                word => format!("Some({})", variant("Access", word)),
+            };
+            format!(
+                "BugCheck {{ code: 0x{:X}, name: Some({}), reports: {}, kind: {}, irql: {}, access: {access}, raised_by: {} }}",
+                row.number(0),
+                row.text(1),
+                row.variant(2, "Reports"),
+                row.variant(3, "Kind"),
+                row.variant(4, "RaisedAt"),
+                row.variant(6, "RaisedBy"),
+            )
+        }),
+    );
+    table(
+        &mut out,
+        "M_NAMES",
+        "(u32, &str)",
+        m.iter().map(|row| {
+            assert!(
+                row.columns[2..].iter().all(|text| *text == "-"),
+                "{}",
+                row.place
+            );
+            format!("(0x{:08X}, {})", row.number(0), row.text(1))
+        }),
     );
     let mut parameters = rows(files, "bugcheck-parameters.tsv", 4);
     parameters.sort_by_key(|row| (row.number(0), row.number(1)));
@@ -780,7 +802,6 @@ fn index(files: &BTreeMap<String, String>) -> String {
     let mut out = header("*", "");
     for module in [
         "article",
-        "bugcheck_names",
         "bugchecks",
         "defect",
         "entries",
@@ -804,7 +825,6 @@ fn the_compiled_tables_are_what_the_data_generate() {
     let mut stale = Vec::new();
     for (name, generated) in [
         ("article.rs", article(&files)),
-        ("bugcheck_names.rs", bugcheck_names(&files)),
         ("bugchecks.rs", bugchecks(&files)),
         ("defect.rs", defect(&files)),
         ("entries.rs", entries(&files)),
