@@ -20,6 +20,12 @@ fn every_code_of_the_reference_has_its_name() {
         .filter_map(|line| line.split_once('\t'))
     {
         let raw = u32::from_str_radix(code.trim_start_matches("0x"), 16).unwrap();
+        // Two names have lost their first letter in this list; the codes' own pages have it.
+        let name = match raw {
+            0xDF => "IMPERSONATING_WORKER_THREAD",
+            0x1D0 => "ACPI_FIRMWARE_WATCHDOG_TIMEOUT",
+            _ => name,
+        };
         assert_eq!(bugchecks::raw_name(raw), Some(name), "{code}");
         count += 1;
     }
