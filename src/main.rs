@@ -7,7 +7,3 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     kbtriage::cli::main()
 }
-
-/// A scan allocates thousands of small texts for each dump on one thread and frees them on another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -131,11 +131,10 @@ pub fn main() -> ExitCode {
 
 /// `kbtriage FILE` means `kbtriage triage FILE`.
 fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let command = Cli::command();
     let own = |argument: &OsString| {
         let text = argument.to_string_lossy();
         matches!(text.as_ref(), "-h" | "--help" | "-V" | "--version" | "help")
-            || command.find_subcommand(text.as_ref()).is_some()
+            || Command::has_subcommand(text.as_ref())
     };
     if arguments.get(1).is_some_and(|first| !own(first)) {
         arguments.insert(1, "triage".into());

@@ -88,7 +88,11 @@ pub fn in_store(
     verify: Verify<'_>,
     trail: &mut Trail,
 ) -> Option<FoundFile> {
-    let Some(folder) = store_folder(root, wanted) else {
+    // A store that is not there, as the program's own is at first, costs one question and not ten.
+    let Some(folder) = Some(root)
+        .filter(|root| root.is_dir())
+        .and_then(|root| store_folder(root, wanted))
+    else {
         trail.note(shown(root));
         return None;
     };

@@ -8,3 +8,4 @@ mod contract;
 mod fixtures;
 mod kb;
 mod readme;
+mod start_up;
