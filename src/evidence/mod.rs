@@ -18,7 +18,7 @@ mod machine;
 mod made;
 mod memory;
 mod parameters;
-mod place;
+mod fault_location;
 mod processors;
 pub mod servicing;
 
@@ -122,9 +122,9 @@ const OBSERVERS: &[Observer] = &[
     machine::processors,
     machine::uptime,
     forwarding::observe,
-    place::fault_location,
-    place::one_frame_out,
-    place::hang,
+    fault_location::module,
+    fault_location::one_frame_out,
+    fault_location::hang,
     frames::nearest_caller,
     frames::on_stack,
     frames::dated,

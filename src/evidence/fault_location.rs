@@ -15,7 +15,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
 }
 
 /// `module+0x1234`, or the address where no module holds it.
-fn place(facts: &CrashFacts, address: u64) -> String {
+fn location(facts: &CrashFacts, address: u64) -> String {
     let located = facts.modules.locate(address).and_then(|(id, offset)| {
         let name = facts.modules.get(id)?.name?;
         Some(format!("{name}+{offset:#x}"))
@@ -30,7 +30,7 @@ fn module_name(facts: &CrashFacts, address: u64) -> Option<&str> {
 }
 
 /// The module at the fault's instruction.
-pub(super) fn fault_location(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+pub(super) fn module(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     Observation {
         observer: "fault.location",
         question: "Is the faulting instruction in the code that works on the timer queue?",
@@ -45,7 +45,7 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
     if facts.modules.is_empty() {
         return Outcome::Blind("the dump holds no module list".to_owned());
     }
-    let at = place(facts, ip);
+    let at = location(facts, ip);
     let forced = frames::is_forced(facts);
     match module_name(facts, ip) {
         Some(name) if forced && !is_one_of(name, QUEUE_MODULES) => Outcome::Neutral(format!(
@@ -121,7 +121,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             Basis::Inference,
             format!("a processor hangs in {}: {why}", name.to_ascii_lowercase()),
         )
-        .at(place(facts, ip)),
+        .at(location(facts, ip)),
         Evidence::pro(
             "hang.forced",
             Strength::Weak,
@@ -162,7 +162,7 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
     let Some(frame) = caller else {
         return Outcome::Neutral("no frame outside the kernel belongs to the fault".to_owned());
     };
-    let at = place(facts, frame.ip);
+    let at = location(facts, frame.ip);
     // A frame found by scanning may be a leftover of an earlier call: it hints, nothing more.
     let certain = frame.trust != "scan";
     match module_name(facts, frame.ip) {
