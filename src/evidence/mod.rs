@@ -4,7 +4,7 @@
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
 pub mod articles;
-mod co_dating;
+mod link_times;
 mod code;
 mod conditions;
 mod filters;
@@ -113,7 +113,7 @@ const OBSERVERS: &[Observer] = &[
     servicing::system,
     servicing::tcpip,
     servicing::code_check,
-    co_dating::observe,
+    link_times::observe,
     inventory::observe,
     code::role,
     code::irql,

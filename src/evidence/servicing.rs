@@ -13,7 +13,7 @@ use crate::knowledge::versions::{
 };
 use crate::modules::ModuleRef;
 
-use super::co_dating::is_co_dated;
+use super::link_times::linked_together;
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The build the hotfix is made for.
@@ -257,7 +257,7 @@ fn by_date(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> Servicing {
         basis,
     };
     let mut decided_from = vec![from("date")];
-    if state == FixState::NotFixed && is_co_dated(facts, tcpip) {
+    if state == FixState::NotFixed && linked_together(facts, tcpip) {
         decided_from.push(from("co-dating"));
     }
     Servicing {

@@ -48,7 +48,7 @@ const NEAR: u32 = 6 * 3600;
 /// tcpip.sys against the link times of drivers that came with the release.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.system.build {
-        Some(SERVICE_PACK_1) => judge_co_dating(facts),
+        Some(SERVICE_PACK_1) => judge_link_times(facts),
         Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
         None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
     };
@@ -59,7 +59,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     }
 }
 
-fn judge_co_dating(facts: &CrashFacts) -> Outcome {
+fn judge_link_times(facts: &CrashFacts) -> Outcome {
     let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
         return Outcome::Blind("the dump names no tcpip.sys".to_owned());
     };
@@ -97,7 +97,7 @@ fn distance(stamp: u32, first: u32, last: u32) -> u32 {
 }
 
 /// True when tcpip.sys was linked with the drivers of the release.
-pub(super) fn is_co_dated(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> bool {
+pub(super) fn linked_together(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> bool {
     release_cluster(facts)
         .is_some_and(|(first, last, _)| distance(tcpip.time_date_stamp, first, last) <= NEAR)
 }
