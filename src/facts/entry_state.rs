@@ -9,7 +9,7 @@
 use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::PoolBlock;
 
-use super::findings::Scene;
+use super::findings::PoolView;
 use super::overwritten::{overwritten, through_null};
 use super::removal::Removal;
 use super::timer_lists::{
@@ -40,7 +40,7 @@ pub(super) fn may_concern(fault: &FaultFacts) -> bool {
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
 /// where no register points to one. `removal` is what this build leaves in a stopped timer.
 pub(super) fn at_entry(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     fault: &FaultFacts,
     known: &Known<'_>,
     removal: Option<&Removal>,
@@ -50,31 +50,31 @@ pub(super) fn at_entry(
         fault
             .registers
             .iter()
-            .filter_map(|(_, value)| table_block(scene, *value).or(large_table(scene, *value))),
+            .filter_map(|(_, value)| table_block(pool, *value).or(large_table(pool, *value))),
     );
     tables.sort_unstable();
     tables.dedup();
-    let linked = lists_of(scene, &tables);
-    let met = overwritten(scene, fault, &linked, known.sets, removal);
+    let linked = lists_of(pool, &tables);
+    let met = overwritten(pool, fault, &linked, known.sets, removal);
     if !is_list_operation(fault) {
         return met.into_iter().collect();
     }
-    let worked_on = worked_on(scene, fault, &linked, known.tables);
+    let worked_on = worked_on(pool, fault, &linked, known.tables);
     let null = match (&worked_on, removal) {
-        (Some(_), None) => null_link(scene, fault, &linked),
+        (Some(_), None) => null_link(pool, fault, &linked),
         _ => None,
     };
-    let state = entry_state(scene, fault, &linked, removal).or(met);
+    let state = entry_state(pool, fault, &linked, removal).or(met);
     worked_on.into_iter().chain(null).chain(state).collect()
 }
 
 /// The null link that the fault went through, of a forwarding entry that a register points to, where
 /// nothing says whose work it is.
-fn null_link(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
+fn null_link(pool: &PoolView<'_>, fault: &FaultFacts, linked: &Linked) -> Option<Finding> {
     let registers = fault.registers.iter().map(|(_, value)| *value);
     let mut entries = registers.filter(|at| {
-        let own = forwarding_offset(scene, *at);
-        let null = || link(scene, *at, false) == Some(0) || link(scene, *at, true) == Some(0);
+        let own = forwarding_offset(pool, *at);
+        let null = || link(pool, *at, false) == Some(0) || link(pool, *at, true) == Some(0);
         own.is_some() && linked.offset.is_none_or(|offset| own == Some(offset)) && null()
     });
     let at = entries.next().filter(|_| through_null(fault))?;
@@ -94,7 +94,7 @@ fn null_link(scene: &Scene<'_>, fault: &FaultFacts, linked: &Linked) -> Option<F
 /// used again like any other, so both have to agree: where in the block the pointer leads, and whose table
 /// the operation worked on.
 fn worked_on(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     fault: &FaultFacts,
     linked: &Linked,
     tables: &[u64],
@@ -103,18 +103,18 @@ fn worked_on(
     let values = || fault.registers.iter().map(|(_, value)| *value);
     let foreign = |value: u64| {
         let table = |block: &PoolBlock| block.tag == TIMERS && block.body == value;
-        !ours(value) && scene.block(value).as_ref().is_some_and(table)
+        !ours(value) && pool.block(value).as_ref().is_some_and(table)
     };
     let known = !tables.is_empty() || !linked.forwarding.is_empty();
     if known && values().any(foreign) && !values().any(ours) {
         return None;
     }
     fault.registers.iter().find_map(|(name, at)| {
-        let block = scene.block(*at).filter(|block| block.tag == FORWARDING)?;
+        let block = pool.block(*at).filter(|block| block.tag == FORWARDING)?;
         let offset = block.offset(*at)?;
         let link = match linked.offset {
             Some(known) => offset == known,
-            None => is_operand(scene, fault, name, *at),
+            None => is_operand(pool, fault, name, *at),
         };
         link.then(|| Finding {
             kind: "forwarding-entry".to_owned(),
@@ -132,7 +132,7 @@ fn worked_on(
 
 /// Where nothing says at which offset the link is: the instruction names the register, or works with
 /// pointers that the entry there holds.
-fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> bool {
+fn is_operand(pool: &PoolView<'_>, fault: &FaultFacts, name: &str, at: u64) -> bool {
     if fault.names_register(name) {
         return true;
     }
@@ -140,7 +140,7 @@ fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> boo
         .registers
         .iter()
         .filter(|(register, _)| fault.names_register(register));
-    let held = [link(scene, at, false), link(scene, at, true)];
+    let held = [link(pool, at, false), link(pool, at, true)];
     // One link of the entry may have changed since it was read; null links are anybody's.
     let both = operands.clone().count() == 2
         && operands
@@ -151,7 +151,7 @@ fn is_operand(scene: &Scene<'_>, fault: &FaultFacts, name: &str, at: u64) -> boo
 
 /// The state of the entry that the fault worked on; `None` where no register points to one.
 fn entry_state(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     fault: &FaultFacts,
     linked: &Linked,
     removal: Option<&Removal>,
@@ -161,7 +161,7 @@ fn entry_state(
         return None;
     }
     let entry = |value: &u64| {
-        scene.block(*value).is_some_and(|b| {
+        pool.block(*value).is_some_and(|b| {
             let own = b.offset(*value);
             b.allocated
                 && b.tag == FORWARDING
@@ -179,7 +179,7 @@ fn entry_state(
     entries.dedup();
     let found = entries
         .iter()
-        .filter_map(|at| state(scene, linked, fault, removal, *at));
+        .filter_map(|at| state(pool, linked, fault, removal, *at));
     // An entry that says something before one that only stands beside it.
     let mut best: Option<(u8, Finding)> = None;
     for (rank, finding) in found {
@@ -192,13 +192,13 @@ fn entry_state(
 
 /// How many links in the pool around an entry lead to it: those of forwarding entries at its own
 /// offset, and those of timer tables.
-fn near(scene: &Scene<'_>, at: u64) -> usize {
-    let width = scene.machine.pointer_width() as u64;
-    let Some(offset) = scene.block(at).and_then(|block| block.offset(at)) else {
+fn near(pool: &PoolView<'_>, at: u64) -> usize {
+    let width = pool.machine.pointer_width() as u64;
+    let Some(offset) = pool.block(at).and_then(|block| block.offset(at)) else {
         return 0;
     };
     let mut count = 0;
-    for block in blocks_near(scene, at) {
+    for block in blocks_near(pool, at) {
         let end = block.end();
         let range = match block.tag {
             FORWARDING => {
@@ -211,7 +211,7 @@ fn near(scene: &Scene<'_>, at: u64) -> usize {
         if range.0 == at || range.1 > end {
             continue;
         }
-        let words = locks::words_on(scene.memory, range, scene.machine);
+        let words = locks::words_on(pool.memory, range, pool.machine);
         count += words.iter().filter(|(_, value)| *value == at).count();
     }
     count
@@ -219,16 +219,16 @@ fn near(scene: &Scene<'_>, at: u64) -> usize {
 
 /// The state of one entry, with how much it says.
 fn state(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     linked: &Linked,
     fault: &FaultFacts,
     removal: Option<&Removal>,
     at: u64,
 ) -> Option<(u8, Finding)> {
-    let (next, previous) = (link(scene, at, false)?, link(scene, at, true)?);
+    let (next, previous) = (link(pool, at, false)?, link(pool, at, true)?);
     let led_to = |list: &[(u64, u64)]| list.iter().any(|(to, _)| *to == at);
     let walked = (led_to(&linked.forward), led_to(&linked.backward));
-    let near = near(scene, at);
+    let near = near(pool, at);
     if linked.offset.is_none() && near == 0 {
         return None;
     }
@@ -238,7 +238,7 @@ fn state(
         _ => (true, true),
     };
     let wild = |value: u64| {
-        value != 0 && value != at && !scene.is_linked(value) && !linked.is_place(scene, value)
+        value != 0 && value != at && !pool.is_linked(value) && !linked.is_place(pool, value)
     };
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
     let finding = |kind: &str, words: String| Finding {

@@ -18,8 +18,8 @@ const MOST_ENTRIES: usize = 4096;
 /// Pages that are looked at for pool blocks.
 const MOST_PAGES: usize = 256;
 
-/// What the search works on.
-pub(super) struct Scene<'a> {
+/// A dump's memory by its pool blocks: what findings, lists and locks are searched in.
+pub(super) struct PoolView<'a> {
     pub memory: &'a dyn Memory,
     pub machine: Machine,
     pub build: Option<u32>,
@@ -31,15 +31,15 @@ pub(super) struct Scene<'a> {
     large: OnceCell<Vec<PoolBlock>>,
 }
 
-impl<'a> Scene<'a> {
-    /// A scene whose large allocations are unknown until `large_table` is set.
+impl<'a> PoolView<'a> {
+    /// A view whose large allocations are unknown until `large_table` is set.
     pub fn new(
         memory: &'a dyn Memory,
         machine: Machine,
         build: Option<u32>,
         budget: &'a Budget,
-    ) -> Scene<'a> {
-        Scene {
+    ) -> PoolView<'a> {
+        PoolView {
             memory,
             machine,
             build,

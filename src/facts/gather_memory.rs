@@ -19,7 +19,7 @@ use super::code;
 use super::entry_state::{Known, at_entry, may_concern};
 use super::external::last_write;
 use super::fault::{Found, found};
-use super::findings::Scene;
+use super::findings::PoolView;
 use super::locks;
 use super::processors;
 use super::removal::removal;
@@ -306,9 +306,9 @@ fn memory_facts(
         other_stacks: processors::other_stacks(kernel, machine, space, session, budget),
         ..MemoryFacts::default()
     };
-    let mut scene = Scene::new(space, machine, header.build, budget);
+    let mut pool = PoolView::new(space, machine, header.build, budget);
     // Only for builds whose table is known: looking names up costs.
-    scene.large_table = structures::find(header.build, machine).and_then(|_| {
+    pool.large_table = structures::find(header.build, machine).and_then(|_| {
         let table = session.kernel_address("PoolBigPageTable")?;
         Some((table, session.kernel_address("PoolBigPageTableSize")?))
     });
@@ -316,16 +316,16 @@ fn memory_facts(
         .kdbg
         .as_ref()
         .and_then(DebuggerData::pool_track_table);
-    facts.pool_tags = table.and_then(|at| scene.pool_tags(machine.truncate(at)));
+    facts.pool_tags = table.and_then(|at| pool.pool_tags(machine.truncate(at)));
     if let Some(found) = found {
-        facts.findings = scene.at_fault(&found.fault);
+        facts.findings = pool.at_fault(&found.fault);
     }
     facts
         .findings
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
     let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
-    locks::add(&scene, &seats, session, &mut facts);
+    locks::add(&pool, &seats, session, &mut facts);
     if let Some(found) = found.filter(|found| may_concern(&found.fault)) {
         let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
         let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
@@ -340,7 +340,7 @@ fn memory_facts(
             seen: &seen,
         };
         let removal = removal(session, found, budget);
-        let found = at_entry(&scene, &found.fault, &known, removal.as_ref());
+        let found = at_entry(&pool, &found.fault, &known, removal.as_ref());
         facts.findings.extend(found);
     }
     facts

@@ -11,7 +11,7 @@ use crate::kernel::pool::PoolBlock;
 use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
-use super::findings::Scene;
+use super::findings::PoolView;
 use super::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
 
 /// Blocks of forwarding memory whose own pointers are followed.
@@ -28,29 +28,29 @@ pub(super) struct Seat {
 }
 
 /// Looks at every processor. `seats` are in the order of the facts' processors.
-pub(super) fn add(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
+pub(super) fn add(pool: &PoolView<'_>, seats: &[Seat], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
     let mut sets: Vec<SetFacts> = Vec::new();
     for (seat, processor) in seats.iter().zip(&mut facts.processors) {
-        let words = pointers(scene, seat, code);
-        for set in sets_among(scene, &words) {
+        let words = pointers(pool, seat, code);
+        for set in sets_among(pool, &words) {
             match sets.iter_mut().find(|known| known.address == set.address) {
                 Some(known) => known.seen_on.push(seat.number),
                 None => sets.push(set_facts(&set, seat.number)),
             }
         }
         let handles = seat.stack.map_or_else(Vec::new, |range| {
-            locks::handles_on(scene.memory, range, scene.machine, scene.budget)
+            locks::handles_on(pool.memory, range, pool.machine, pool.budget)
         });
         processor.searched = seat.stack.and_then(|range| {
-            let words = locks::words_on(scene.memory, range, scene.machine);
+            let words = locks::words_on(pool.memory, range, pool.machine);
             let (last, _) = words.last()?;
             Some((range.0, *last))
         });
-        processor.handles = handles.iter().map(|h| handle_facts(scene, h)).collect();
-        processor.tables = tables_among(scene, &words);
+        processor.handles = handles.iter().map(|h| handle_facts(pool, h)).collect();
+        processor.tables = tables_among(pool, &words);
     }
     for (seat, processor) in seats.iter().zip(&mut facts.processors) {
-        processor.spin = spin(scene, seat, code, &sets);
+        processor.spin = spin(pool, seat, code, &sets);
     }
     sets.sort_by_key(|set| set.address);
     facts.sets = sets;
@@ -58,13 +58,13 @@ pub(super) fn add(scene: &Scene<'_>, seats: &[Seat], code: &dyn CodeInfo, facts:
 
 /// Kernel pointers of a processor that lead neither into an image nor to its own stack: where each
 /// was found (`None` for a register) and its value.
-fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
+fn pointers(pool: &PoolView<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
     let registers = seat.registers.iter().flat_map(|registers| {
         let values: Vec<u64> = registers.iter().map(|(_, value)| value).collect();
         values.into_iter().map(|value| (None, value))
     });
     let stack = seat.stack.into_iter().flat_map(|range| {
-        locks::words_on(scene.memory, range, scene.machine)
+        locks::words_on(pool.memory, range, pool.machine)
             .into_iter()
             .map(|(at, value)| (Some(at), value))
     });
@@ -72,12 +72,12 @@ fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<
         seat.stack
             .is_some_and(|(low, high)| (low..high).contains(&value))
     };
-    let align = scene.machine.pointer_width() as u64;
+    let align = pool.machine.pointer_width() as u64;
     registers
         .chain(stack)
         .filter(|(_, value)| {
             value.is_multiple_of(align)
-                && locks::is_kernel(*value, scene.machine)
+                && locks::is_kernel(*value, pool.machine)
                 && !own(*value)
                 && code.module_at(*value).is_none()
         })
@@ -85,45 +85,45 @@ fn pointers(scene: &Scene<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<
 }
 
 /// The sets that pointers lead to, directly or through one block of forwarding memory.
-fn sets_among(scene: &Scene<'_>, words: &[(Option<u64>, u64)]) -> Vec<ForwardingSet> {
+fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<ForwardingSet> {
     let mut found: Vec<ForwardingSet> = Vec::new();
     let mut seen = BTreeSet::new();
     let mut blocks: Vec<PoolBlock> = Vec::new();
     let forwarding = |value: u64| {
-        scene
+        pool
             .block(value)
             .filter(|block| block.allocated && block.tag == FORWARDING)
     };
     for (_, value) in words {
-        if blocks.len() >= MOST_BLOCKS || scene.budget.spend(1).is_err() {
+        if blocks.len() >= MOST_BLOCKS || pool.budget.spend(1).is_err() {
             break;
         }
         blocks.extend(forwarding(*value).filter(|block| seen.insert(block.body)));
     }
     for block in &blocks.clone() {
         let end = block.header.saturating_add(block.size.min(MOST_OF_BLOCK));
-        for (_, value) in locks::words_on(scene.memory, (block.body, end), scene.machine) {
-            if scene.budget.spend(1).is_err() {
+        for (_, value) in locks::words_on(pool.memory, (block.body, end), pool.machine) {
+            if pool.budget.spend(1).is_err() {
                 break;
             }
-            if locks::is_kernel(value, scene.machine) {
+            if locks::is_kernel(value, pool.machine) {
                 let target = forwarding(value).filter(|target| target.body == value);
                 blocks.extend(target.filter(|target| seen.insert(target.body)));
             }
         }
     }
     for block in &blocks {
-        let block_of = |at: u64| scene.block(at);
-        let set = locks::set_in(scene.memory, block, scene.machine, &block_of, scene.budget);
+        let block_of = |at: u64| pool.block(at);
+        let set = locks::set_in(pool.memory, block, pool.machine, &block_of, pool.budget);
         found.extend(set);
     }
     found
 }
 
-fn tables_among(scene: &Scene<'_>, words: &[(Option<u64>, u64)]) -> Vec<TableFacts> {
+fn tables_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<TableFacts> {
     let mut tables: Vec<TableFacts> = Vec::new();
     for (seen_at, value) in words {
-        let block = scene
+        let block = pool
             .block(*value)
             .filter(|block| block.allocated && block.tag == TIMERS);
         if let Some(block) = block
@@ -151,25 +151,25 @@ fn set_facts(set: &ForwardingSet, processor: u32) -> SetFacts {
     }
 }
 
-fn handle_facts(scene: &Scene<'_>, handle: &QueueHandle) -> HandleFacts {
+fn handle_facts(pool: &PoolView<'_>, handle: &QueueHandle) -> HandleFacts {
     HandleFacts {
         address: handle.address,
         lock: handle.lock,
         waiting: handle.waiting,
-        tag: scene.tag(handle.lock).map(|tag| tag.to_string()),
+        tag: pool.tag(handle.lock).map(|tag| tag.to_string()),
     }
 }
 
 /// What a processor spins on, with the lock where it waits for one.
 fn spin(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     seat: &Seat,
     code: &dyn CodeInfo,
     sets: &[SetFacts],
 ) -> Option<SpinFacts> {
     let registers = seat.registers.as_ref()?;
-    let tag = |address: u64| scene.tag(address).map(|tag| tag.to_string());
-    let found = fault::spin(registers, scene.memory, code, scene.budget)?;
+    let tag = |address: u64| pool.tag(address).map(|tag| tag.to_string());
+    let found = fault::spin(registers, pool.memory, code, pool.budget)?;
     Some(match found {
         Spin::SelfLinked { entry } => SpinFacts {
             kind: "self-linked-entry".to_owned(),
@@ -179,7 +179,7 @@ fn spin(
             tag: tag(entry),
         },
         Spin::Cyclic { entries } => {
-            let own = |at: &&u64| scene.tag(**at) == Some(FORWARDING);
+            let own = |at: &&u64| pool.tag(**at) == Some(FORWARDING);
             let entry = *entries.iter().find(own).or(entries.first())?;
             SpinFacts {
                 kind: "cyclic-list".to_owned(),
@@ -190,7 +190,7 @@ fn spin(
             }
         }
         Spin::Reads { address, value } => {
-            let (kind, lock) = waited_for(scene, seat, sets, address, value);
+            let (kind, lock) = waited_for(pool, seat, sets, address, value);
             SpinFacts {
                 kind: kind.to_owned(),
                 address,
@@ -204,14 +204,14 @@ fn spin(
 
 /// The lock whose word or queue handle a loop reads at `address`.
 fn waited_for(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     seat: &Seat,
     sets: &[SetFacts],
     address: u64,
     value: u64,
 ) -> (&'static str, Option<u64>) {
-    let width = scene.machine.pointer_width() as u64;
-    let handle = |at: u64| locks::handle_at(scene.memory, at, scene.machine, scene.budget);
+    let width = pool.machine.pointer_width() as u64;
+    let handle = |at: u64| locks::handle_at(pool.memory, at, pool.machine, pool.budget);
     // A queue handle lies on the waiting processor's own stack; the loop reads its Lock.
     let on_stack = seat
         .stack
@@ -222,7 +222,7 @@ fn waited_for(
     if let Some(set) = sets.iter().find(|set| set.spin_lock + 8 == address) {
         return ("readers", Some(set.spin_lock));
     }
-    let queued = locks::is_kernel(value, scene.machine)
+    let queued = locks::is_kernel(value, pool.machine)
         && handle(value).is_some_and(|tail| tail.lock == address);
     match value {
         1 => ("spin-lock", Some(address)),

@@ -9,7 +9,7 @@ use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::PoolBlock;
 use crate::memory::Absent;
 
-use super::findings::Scene;
+use super::findings::PoolView;
 use super::removal::Removal;
 use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
 use super::{FaultFacts, Finding};
@@ -22,15 +22,15 @@ const SMALL: u64 = 0x1_0000;
 /// An entry that somebody wrote over: of the table's lists, else of the pool around the `sets` and what the
 /// registers point to.
 pub(super) fn overwritten(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     fault: &FaultFacts,
     linked: &Linked,
     sets: &[u64],
     removal: Option<&Removal>,
 ) -> Option<Finding> {
     match linked.offset {
-        Some(offset) => on_list(scene, fault, (linked, offset), removal),
-        None => in_pool(scene, fault, sets),
+        Some(offset) => on_list(pool, fault, (linked, offset), removal),
+        None => in_pool(pool, fault, sets),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn through_null(fault: &FaultFacts) -> bool {
 /// An entry that its table's lists still hold, with a link that no entry, no list head and no removal
 /// leaves there: the one that led the fault astray where there is one, else any.
 fn on_list(
-    scene: &Scene<'_>,
+    pool: &PoolView<'_>,
     fault: &FaultFacts,
     (linked, offset): (&Linked, u64),
     removal: Option<&Removal>,
@@ -54,7 +54,7 @@ fn on_list(
         .iter()
         .chain(&linked.backward)
         .map(|(to, _)| *to)
-        .filter(|at| forwarding_offset(scene, *at) == Some(offset))
+        .filter(|at| forwarding_offset(pool, *at) == Some(offset))
         .collect();
     entries.sort_unstable();
     entries.dedup();
@@ -67,10 +67,10 @@ fn on_list(
     };
     let bad = |value: &u64| match *value {
         0 => foreign_null.is_some(),
-        value => leads_nowhere(scene, value) && !linked.is_place(scene, value),
+        value => leads_nowhere(pool, value) && !linked.is_place(pool, value),
     };
     let overwritten = entries.into_iter().filter_map(|at| {
-        let links = [link(scene, at, false)?, link(scene, at, true)?];
+        let links = [link(pool, at, false)?, link(pool, at, true)?];
         let bad = links.into_iter().find(bad)?;
         Some((at, bad, read(bad)))
     });
@@ -95,35 +95,35 @@ fn on_list(
 }
 
 /// True when nothing can have been at an address: it is no kernel address, or its page is not mapped.
-fn leads_nowhere(scene: &Scene<'_>, at: u64) -> bool {
-    let width = scene.machine.pointer_width();
-    !locks::is_kernel(at, scene.machine)
+fn leads_nowhere(pool: &PoolView<'_>, at: u64) -> bool {
+    let width = pool.machine.pointer_width();
+    !locks::is_kernel(at, pool.machine)
         || matches!(
-            scene.memory.read_pointer(Gva(at), width),
+            pool.memory.read_pointer(Gva(at), width),
             Err(Absent::NotMapped | Absent::NonCanonical)
         )
 }
 
 /// The forwarding entry that holds the pointer to nowhere which the fault went through, beside one that is in
 /// order: half of a list entry.
-fn in_pool(scene: &Scene<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Finding> {
+fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Finding> {
     let bad: Vec<u64> = went_through(fault)
-        .filter(|value| *value >= SMALL && leads_nowhere(scene, *value))
+        .filter(|value| *value >= SMALL && leads_nowhere(pool, *value))
         .collect();
     if bad.is_empty() {
         return None;
     }
     let registers = fault.registers.iter().map(|(_, value)| *value);
-    let forwarding = registers.filter(|at| forwarding_offset(scene, *at).is_some());
+    let forwarding = registers.filter(|at| forwarding_offset(pool, *at).is_some());
     let mut around: Vec<u64> = sets.iter().copied().chain(forwarding).collect();
     around.sort_unstable();
     // What lies in one stretch of pool is looked at once.
     around.dedup_by_key(|at| *at >> 17);
     let mut entries = around
         .into_iter()
-        .flat_map(|at| blocks_near(scene, at))
+        .flat_map(|at| blocks_near(pool, at))
         .filter(|block| block.tag == FORWARDING);
-    let (at, value) = entries.find_map(|block| half_link(scene, &block, &bad))?;
+    let (at, value) = entries.find_map(|block| half_link(pool, &block, &bad))?;
     Some(Finding {
         kind: "overwritten-entry".to_owned(),
         address: Some(at),
@@ -148,18 +148,18 @@ fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
 
 /// Where a block holds a link one half of which is `bad` and the other leads to a table or to another
 /// forwarding entry at the same offset.
-fn half_link(scene: &Scene<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
-    let width = scene.machine.pointer_width() as u64;
-    let words = locks::words_on(scene.memory, (block.body, block.end()), scene.machine);
+fn half_link(pool: &PoolView<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
+    let width = pool.machine.pointer_width() as u64;
+    let words = locks::words_on(pool.memory, (block.body, block.end()), pool.machine);
     words.windows(2).find_map(|pair| {
         let [(at, first), (next, second)] = pair else {
             return None;
         };
         let in_order = |value: u64| {
-            let table = scene
+            let table = pool
                 .block(value)
                 .is_some_and(|b| b.allocated && b.tag == TIMERS);
-            table || forwarding_offset(scene, value) == Some(at.saturating_sub(block.body))
+            table || forwarding_offset(pool, value) == Some(at.saturating_sub(block.body))
         };
         let adjacent = *next == at.saturating_add(width);
         let value = match (bad.contains(first), bad.contains(second)) {

@@ -9,7 +9,7 @@ use crate::bytes::Gva;
 use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::{self, PoolBlock};
 
-use super::findings::Scene;
+use super::findings::PoolView;
 
 /// Bytes of a page.
 const PAGE: u64 = 0x1000;
@@ -41,31 +41,31 @@ pub(super) struct Linked {
 impl Linked {
     /// A list head of a table, or the timer link of an entry: where an entry may lead to that nobody
     /// wrote over, even if another processor has since changed what lies there.
-    pub fn is_place(&self, scene: &Scene<'_>, at: u64) -> bool {
+    pub fn is_place(&self, pool: &PoolView<'_>, at: u64) -> bool {
         let head = |(low, high): &(u64, u64)| (*low..*high).contains(&at);
-        let entry = || self.offset.is_some() && forwarding_offset(scene, at) == self.offset;
+        let entry = || self.offset.is_some() && forwarding_offset(pool, at) == self.offset;
         self.tables.iter().any(head) || entry()
     }
 }
 
 /// The timer table whose block an address lies in.
-pub(super) fn table_block(scene: &Scene<'_>, at: u64) -> Option<u64> {
-    let block = scene.block(at)?;
+pub(super) fn table_block(pool: &PoolView<'_>, at: u64) -> Option<u64> {
+    let block = pool.block(at)?;
     (block.allocated && block.tag == TIMERS).then_some(block.body)
 }
 
 /// The first page of the table around an address that lies in no pool block: the lists' heads go on from
 /// page to page.
-pub(super) fn large_table(scene: &Scene<'_>, at: u64) -> Option<u64> {
+pub(super) fn large_table(pool: &PoolView<'_>, at: u64) -> Option<u64> {
     let page = at & !(PAGE - 1);
     // A page of stack can point to entries too: only one with empty lists is a table's.
     let heads = |page: u64| {
-        scene.block(page).is_none() && locks::holds_empty_lists(scene.memory, page, scene.machine)
+        pool.block(page).is_none() && locks::holds_empty_lists(pool.memory, page, pool.machine)
     };
-    if !locks::is_kernel(at, scene.machine) || scene.block(at).is_some() {
+    if !locks::is_kernel(at, pool.machine) || pool.block(at).is_some() {
         return None;
     }
-    if at == page && holds_lists(scene, page) {
+    if at == page && holds_lists(pool, page) {
         return Some(page);
     }
     (0..MOST_TABLE_PAGES)
@@ -74,20 +74,20 @@ pub(super) fn large_table(scene: &Scene<'_>, at: u64) -> Option<u64> {
         .last()
 }
 
-fn holds_lists(scene: &Scene<'_>, page: u64) -> bool {
-    let block_of = |at: u64| scene.block(at);
-    locks::holds_lists(scene.memory, page, scene.machine, &block_of, scene.budget)
+fn holds_lists(pool: &PoolView<'_>, page: u64) -> bool {
+    let block_of = |at: u64| pool.block(at);
+    locks::holds_lists(pool.memory, page, pool.machine, &block_of, pool.budget)
 }
 
 /// One of the two links of an entry or a head.
-pub(super) fn link(scene: &Scene<'_>, at: u64, second: bool) -> Option<u64> {
-    let width = scene.machine.pointer_width();
+pub(super) fn link(pool: &PoolView<'_>, at: u64, second: bool) -> Option<u64> {
+    let width = pool.machine.pointer_width();
     let at = at.checked_add(if second { width as u64 } else { 0 })?;
-    scene.memory.read_pointer(Gva(at), width).ok()
+    pool.memory.read_pointer(Gva(at), width).ok()
 }
 
 /// Walks the lists whose heads lie in the tables, both ways.
-pub(super) fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
+pub(super) fn lists_of(pool: &PoolView<'_>, tables: &[u64]) -> Linked {
     let mut linked = Linked {
         forward: Vec::new(),
         backward: Vec::new(),
@@ -98,15 +98,15 @@ pub(super) fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
     };
     let mut offsets: BTreeMap<u64, usize> = BTreeMap::new();
     for table in tables {
-        let Some(range) = extent(scene, *table) else {
+        let Some(range) = extent(pool, *table) else {
             continue;
         };
         linked.tables.push(range);
         let before = linked.forward.len();
-        heads(scene, range, &mut linked);
+        heads(pool, range, &mut linked);
         let entries = linked.forward.get(before..).unwrap_or_default().iter();
         let mut found = false;
-        for offset in entries.filter_map(|(to, _)| forwarding_offset(scene, *to)) {
+        for offset in entries.filter_map(|(to, _)| forwarding_offset(pool, *to)) {
             *offsets.entry(offset).or_default() += 1;
             found = true;
         }
@@ -121,49 +121,49 @@ pub(super) fn lists_of(scene: &Scene<'_>, tables: &[u64]) -> Linked {
 
 /// First address of a table's memory and the one past it: its block, or as many pages of list heads as
 /// follow each other.
-fn extent(scene: &Scene<'_>, table: u64) -> Option<(u64, u64)> {
-    if let Some(block) = scene.block(table) {
+fn extent(pool: &PoolView<'_>, table: u64) -> Option<(u64, u64)> {
+    if let Some(block) = pool.block(table) {
         return Some((block.body, block.end()));
     }
     let page = |n: u64| table.checked_add(n * PAGE);
     let pages = (0..MOST_TABLE_PAGES)
-        .take_while(|n| page(*n).is_some_and(|at| holds_lists(scene, at)))
+        .take_while(|n| page(*n).is_some_and(|at| holds_lists(pool, at)))
         .count() as u64;
     (pages > 0).then(|| Some((table, page(pages)?)))?
 }
 
 /// Walks the lists whose heads lie in a range.
-fn heads(scene: &Scene<'_>, range: (u64, u64), linked: &mut Linked) {
-    let width = scene.machine.pointer_width() as u64;
+fn heads(pool: &PoolView<'_>, range: (u64, u64), linked: &mut Linked) {
+    let width = pool.machine.pointer_width() as u64;
     // A large block is as large as a table in the dump says.
     let most = range.0.saturating_add(MOST_HEADS * width);
-    let words = locks::words_on(scene.memory, (range.0, range.1.min(most)), scene.machine);
+    let words = locks::words_on(pool.memory, (range.0, range.1.min(most)), pool.machine);
     for (at, value) in words {
         let inside = |address: u64| (range.0..range.1).contains(&address);
-        let pair = link(scene, at, true);
+        let pair = link(pool, at, true);
         // A head: two kernel pointers, not into the table itself unless the list is empty.
-        let pointers = locks::is_kernel(value, scene.machine)
-            && pair.is_some_and(|p| locks::is_kernel(p, scene.machine));
+        let pointers = locks::is_kernel(value, pool.machine)
+            && pair.is_some_and(|p| locks::is_kernel(p, pool.machine));
         if !pointers || value % width != 0 || inside(value) {
             continue;
         }
-        walk(scene, at, false, linked);
-        walk(scene, at, true, linked);
+        walk(pool, at, false, linked);
+        walk(pool, at, true, linked);
     }
 }
 
 /// The offset of an address in the allocated block of a forwarding entry.
-pub(super) fn forwarding_offset(scene: &Scene<'_>, at: u64) -> Option<u64> {
-    scene
+pub(super) fn forwarding_offset(pool: &PoolView<'_>, at: u64) -> Option<u64> {
+    pool
         .block(at)
         .filter(|block| block.allocated && block.tag == FORWARDING)
         .and_then(|block| block.offset(at))
 }
 
-fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
+fn walk(pool: &PoolView<'_>, head: u64, backward: bool, linked: &mut Linked) {
     let mut from = head;
     for _ in 0..MOST_ENTRIES {
-        let Some(to) = link(scene, from, backward) else {
+        let Some(to) = link(pool, from, backward) else {
             return;
         };
         let seen = match backward {
@@ -171,10 +171,10 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
             false => &mut linked.forward,
         };
         if to == head
-            || !locks::is_kernel(to, scene.machine)
+            || !locks::is_kernel(to, pool.machine)
             || seen.len() >= MOST_ENTRIES
             || !linked.walked.insert((backward, to, from))
-            || scene.budget.spend(1).is_err()
+            || pool.budget.spend(1).is_err()
         {
             return;
         }
@@ -184,12 +184,12 @@ fn walk(scene: &Scene<'_>, head: u64, backward: bool, linked: &mut Linked) {
 }
 
 /// The allocated pool blocks in the pages around an address, as far as the budget goes.
-pub(super) fn blocks_near(scene: &Scene<'_>, at: u64) -> Vec<PoolBlock> {
+pub(super) fn blocks_near(pool: &PoolView<'_>, at: u64) -> Vec<PoolBlock> {
     let first = (at & !(PAGE - 1)).saturating_sub(NEAR_PAGES * PAGE);
     let pages = (0..=2 * NEAR_PAGES).filter_map(|n| first.checked_add(n * PAGE));
     pages
-        .take_while(|_| scene.budget.spend(1).is_ok())
-        .filter_map(|page| pool::blocks_of_page(scene.memory, page, scene.machine, scene.build))
+        .take_while(|_| pool.budget.spend(1).is_ok())
+        .filter_map(|page| pool::blocks_of_page(pool.memory, page, pool.machine, pool.build))
         .flatten()
         .filter(|block| block.allocated)
         .collect()
@@ -220,10 +220,10 @@ mod tests {
     fn a_table_of_any_size_is_read_as_far_as_real_ones_go() {
         let memory = Everywhere(Cell::new(0));
         let budget = Budget::default();
-        let scene = Scene::new(&memory, Machine::X64, Some(6001), &budget);
-        let mut linked = lists_of(&scene, &[]);
+        let pool = PoolView::new(&memory, Machine::X64, Some(6001), &budget);
+        let mut linked = lists_of(&pool, &[]);
         let table = 0xFFFF_FA80_0100_0000;
-        heads(&scene, (table, table + (1 << 40)), &mut linked);
+        heads(&pool, (table, table + (1 << 40)), &mut linked);
         // Each word, and the one behind it once more.
         assert_eq!(memory.0.get(), MOST_HEADS * 8 * 2);
         assert!(linked.forward.is_empty());
