@@ -177,7 +177,7 @@ fn investigate(
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
     code::add(&session, &mut found, &mut [], header.build, budget);
-    let learnt = session.learnt();
+    let learnt = session.module_findings();
     session::apply(learnt, modules);
     Some(found)
 }

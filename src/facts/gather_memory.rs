@@ -207,7 +207,7 @@ impl FromMemory {
         // Only for builds whose structures are known: looking names up costs.
         let hives = structures::find(header.build, machine)
             .and_then(|_| session.kernel_address("CmpHiveListHead"));
-        let learnt = session.learnt();
+        let learnt = session.module_findings();
         session::apply(learnt, &mut self.modules);
         self.facts = Some(facts);
         hives
@@ -324,8 +324,8 @@ fn memory_facts(
         .findings
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
-    let seats = processors::seats(kernel, machine, fault, stack, &facts.other_stacks);
-    locks::add(&pool, &seats, session, &mut facts);
+    let stacks = processors::stacks(kernel, machine, fault, stack, &facts.other_stacks);
+    locks::add(&pool, &stacks, session, &mut facts);
     if let Some(found) = found.filter(|found| may_concern(&found.fault)) {
         let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
         let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();

@@ -20,28 +20,28 @@ const MOST_BLOCKS: usize = 64;
 const MOST_OF_BLOCK: u64 = 0x200;
 
 /// A processor, its registers and the part of its stack that belongs to what it does.
-pub(super) struct Seat {
+pub(super) struct ProcessorStack {
     pub number: u32,
     pub registers: Option<Registers>,
     /// Lowest address and address past the top.
     pub stack: Option<(u64, u64)>,
 }
 
-/// Looks at every processor. `seats` are in the order of the facts' processors.
-pub(super) fn add(pool: &PoolView<'_>, seats: &[Seat], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
+/// Looks at every processor. `stacks` are in the order of the facts' processors.
+pub(super) fn add(pool: &PoolView<'_>, stacks: &[ProcessorStack], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
     let mut sets: Vec<SetFacts> = Vec::new();
-    for (seat, processor) in seats.iter().zip(&mut facts.processors) {
-        let words = pointers(pool, seat, code);
+    for (cpu, processor) in stacks.iter().zip(&mut facts.processors) {
+        let words = pointers(pool, cpu, code);
         for set in sets_among(pool, &words) {
             match sets.iter_mut().find(|known| known.address == set.address) {
-                Some(known) => known.seen_on.push(seat.number),
-                None => sets.push(set_facts(&set, seat.number)),
+                Some(known) => known.seen_on.push(cpu.number),
+                None => sets.push(set_facts(&set, cpu.number)),
             }
         }
-        let handles = seat.stack.map_or_else(Vec::new, |range| {
+        let handles = cpu.stack.map_or_else(Vec::new, |range| {
             locks::handles_on(pool.memory, range, pool.machine, pool.budget)
         });
-        processor.searched = seat.stack.and_then(|range| {
+        processor.searched = cpu.stack.and_then(|range| {
             let words = locks::words_on(pool.memory, range, pool.machine);
             let (last, _) = words.last()?;
             Some((range.0, *last))
@@ -49,8 +49,8 @@ pub(super) fn add(pool: &PoolView<'_>, seats: &[Seat], code: &dyn CodeInfo, fact
         processor.handles = handles.iter().map(|h| handle_facts(pool, h)).collect();
         processor.tables = tables_among(pool, &words);
     }
-    for (seat, processor) in seats.iter().zip(&mut facts.processors) {
-        processor.spin = spin(pool, seat, code, &sets);
+    for (cpu, processor) in stacks.iter().zip(&mut facts.processors) {
+        processor.spin = spin(pool, cpu, code, &sets);
     }
     sets.sort_by_key(|set| set.address);
     facts.sets = sets;
@@ -58,18 +58,18 @@ pub(super) fn add(pool: &PoolView<'_>, seats: &[Seat], code: &dyn CodeInfo, fact
 
 /// Kernel pointers of a processor that lead neither into an image nor to its own stack: where each
 /// was found (`None` for a register) and its value.
-fn pointers(pool: &PoolView<'_>, seat: &Seat, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
-    let registers = seat.registers.iter().flat_map(|registers| {
+fn pointers(pool: &PoolView<'_>, cpu: &ProcessorStack, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
+    let registers = cpu.registers.iter().flat_map(|registers| {
         let values: Vec<u64> = registers.iter().map(|(_, value)| value).collect();
         values.into_iter().map(|value| (None, value))
     });
-    let stack = seat.stack.into_iter().flat_map(|range| {
+    let stack = cpu.stack.into_iter().flat_map(|range| {
         locks::words_on(pool.memory, range, pool.machine)
             .into_iter()
             .map(|(at, value)| (Some(at), value))
     });
     let own = |value: u64| {
-        seat.stack
+        cpu.stack
             .is_some_and(|(low, high)| (low..high).contains(&value))
     };
     let align = pool.machine.pointer_width() as u64;
@@ -163,11 +163,11 @@ fn handle_facts(pool: &PoolView<'_>, handle: &QueueHandle) -> HandleFacts {
 /// What a processor spins on, with the lock where it waits for one.
 fn spin(
     pool: &PoolView<'_>,
-    seat: &Seat,
+    cpu: &ProcessorStack,
     code: &dyn CodeInfo,
     sets: &[SetFacts],
 ) -> Option<SpinFacts> {
-    let registers = seat.registers.as_ref()?;
+    let registers = cpu.registers.as_ref()?;
     let tag = |address: u64| pool.tag(address).map(|tag| tag.to_string());
     let found = fault::spin(registers, pool.memory, code, pool.budget)?;
     Some(match found {
@@ -190,7 +190,7 @@ fn spin(
             }
         }
         Spin::Reads { address, value } => {
-            let (kind, lock) = waited_for(pool, seat, sets, address, value);
+            let (kind, lock) = waited_for(pool, cpu, sets, address, value);
             SpinFacts {
                 kind: kind.to_owned(),
                 address,
@@ -205,7 +205,7 @@ fn spin(
 /// The lock whose word or queue handle a loop reads at `address`.
 fn waited_for(
     pool: &PoolView<'_>,
-    seat: &Seat,
+    cpu: &ProcessorStack,
     sets: &[SetFacts],
     address: u64,
     value: u64,
@@ -213,7 +213,7 @@ fn waited_for(
     let width = pool.machine.pointer_width() as u64;
     let handle = |at: u64| locks::handle_at(pool.memory, at, pool.machine, pool.budget);
     // A queue handle lies on the waiting processor's own stack; the loop reads its Lock.
-    let on_stack = seat
+    let on_stack = cpu
         .stack
         .is_some_and(|(low, high)| (low..high).contains(&address));
     if on_stack && let Some(own) = address.checked_sub(width).and_then(handle) {

@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::unwind::Walker;
 
 use super::fault::walk_facts;
-use super::locks::Seat;
+use super::locks::ProcessorStack;
 use super::session::Session;
 use super::{IrqlSource, ProcessorFacts, StackFacts};
 
@@ -81,14 +81,14 @@ pub(super) fn other_stacks(
 
 /// Each processor with the registers and the stack of what it did: on the one that crashed those of the
 /// fault, on the others those their freeze saved. In the order of the kernel's processors.
-pub(super) fn seats(
+pub(super) fn stacks(
     kernel: &KernelState,
     machine: Machine,
     fault: Option<Registers>,
     stack: Option<&StackFacts>,
     others: &[StackFacts],
-) -> Vec<Seat> {
-    let seat = |(index, processor): (usize, &Processor)| {
+) -> Vec<ProcessorStack> {
+    let stack_of = |(index, processor): (usize, &Processor)| {
         let crashed = Some(index) == kernel.crashed;
         let registers = match crashed {
             true => fault.clone(),
@@ -109,11 +109,11 @@ pub(super) fn seats(
                 .unwrap_or(top);
             Some((sp, end.min(sp.saturating_add(MOST_OF_STACK))))
         });
-        Seat {
+        ProcessorStack {
             number: processor.number,
             registers,
             stack: range,
         }
     };
-    kernel.processors.iter().enumerate().map(seat).collect()
+    kernel.processors.iter().enumerate().map(stack_of).collect()
 }

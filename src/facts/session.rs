@@ -37,7 +37,7 @@ pub(crate) struct Session<'a> {
 }
 
 /// What was learnt about one module.
-pub(crate) struct Learnt {
+pub(crate) struct ModuleFindings {
     pub id: ModuleId,
     pub version: Option<VersionClaim>,
     pub pdb: Option<PdbIdentity>,
@@ -99,13 +99,13 @@ impl<'a> Session<'a> {
     }
 
     /// What was learnt about every module that was looked for.
-    pub fn learnt(&self) -> Vec<Learnt> {
+    pub fn module_findings(&self) -> Vec<ModuleFindings> {
         self.loaded
             .borrow()
             .iter()
             .filter_map(|(id, resolved)| {
                 let resolved = resolved.as_ref()?;
-                Some(Learnt {
+                Some(ModuleFindings {
                     id: ModuleId(*id),
                     version: version(resolved),
                     pdb: resolved.pdb.as_ref().map(|pdb| PdbIdentity {
@@ -146,15 +146,15 @@ pub(crate) fn codeview(module: ModuleRef<'_>) -> Option<CodeView> {
 
 /// Records what was learnt. A version or PDB identity the dump's own memory holds stays where no
 /// file says more.
-pub(super) fn apply(learnt: Vec<Learnt>, modules: &mut Modules) {
-    for learnt in learnt {
-        let Some(details) = modules.details_mut(learnt.id) else {
+pub(super) fn apply(findings: Vec<ModuleFindings>, modules: &mut Modules) {
+    for found in findings {
+        let Some(details) = modules.details_mut(found.id) else {
             continue;
         };
-        details.version = learnt.version.or(details.version.take());
-        details.pdb = learnt.pdb.or(details.pdb.take());
-        details.symbols = learnt.symbols;
-        details.wrong_files = learnt.wrong_files;
+        details.version = found.version.or(details.version.take());
+        details.pdb = found.pdb.or(details.pdb.take());
+        details.symbols = found.symbols;
+        details.wrong_files = found.wrong_files;
     }
 }
 
