@@ -16,7 +16,7 @@ use crate::modules::{Details, Module, Modules, UnloadedModule, file_name, from_m
 use crate::symbols::SymbolLibrary;
 
 use super::code;
-use super::entry_state::{Known, at_entry, may_concern};
+use super::mfe_state::{Known, at_mfe, may_concern};
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::PoolView;
@@ -340,7 +340,7 @@ fn memory_facts(
             seen: &seen,
         };
         let removal = removal(session, found, budget);
-        let found = at_entry(&pool, &found.fault, &known, removal.as_ref());
+        let found = at_mfe(&pool, &found.fault, &known, removal.as_ref());
         facts.findings.extend(found);
     }
     facts

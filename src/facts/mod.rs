@@ -5,7 +5,7 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod code;
-mod entry_state;
+mod mfe_state;
 pub mod external;
 mod fault;
 mod findings;

@@ -39,7 +39,7 @@ pub(super) fn may_concern(fault: &FaultFacts) -> bool {
 
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
 /// where no register points to one. `removal` is what this build leaves in a stopped timer.
-pub(super) fn at_entry(
+pub(super) fn at_mfe(
     pool: &PoolView<'_>,
     fault: &FaultFacts,
     known: &Known<'_>,
@@ -64,7 +64,7 @@ pub(super) fn at_entry(
         (Some(_), None) => null_link(pool, fault, &linked),
         _ => None,
     };
-    let state = entry_state(pool, fault, &linked, removal).or(met);
+    let state = mfe_state(pool, fault, &linked, removal).or(met);
     worked_on.into_iter().chain(null).chain(state).collect()
 }
 
@@ -150,7 +150,7 @@ fn is_operand(pool: &PoolView<'_>, fault: &FaultFacts, name: &str, at: u64) -> b
 }
 
 /// The state of the entry that the fault worked on; `None` where no register points to one.
-fn entry_state(
+fn mfe_state(
     pool: &PoolView<'_>,
     fault: &FaultFacts,
     linked: &Linked,
