@@ -11,7 +11,7 @@ use crate::evidence::look_alikes::look_alikes;
 use crate::evidence::{self, Context, Observation};
 use crate::facts::external::{self, ExternalState};
 use crate::facts::{self, CrashFacts, Format};
-use crate::knowledge::asked::{Articles, Asked};
+use crate::knowledge::articles::{Articles, ArticleKind};
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::FileVersion;
@@ -151,9 +151,9 @@ impl Engine {
         self.identify_builds(&mut facts);
         let inventory = self.look_up(&mut facts, machine);
         let observations = evidence::observe(&facts, &self.context());
-        let answer = |asked: &Asked| match asked {
-            Asked::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail))),
-            Asked::Article(article) => AnswerOf::Article(Box::new(verdict::article_answer(
+        let answer = |asked: &ArticleKind| match asked {
+            ArticleKind::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail))),
+            ArticleKind::Article(article) => AnswerOf::Article(Box::new(verdict::article_answer(
                 article,
                 &facts,
                 &self.builds,

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::bytes::{Budget, PagedReader, contained};
 use crate::facts::external::{self, ExternalState};
-use crate::knowledge::asked::Articles;
+use crate::knowledge::articles::Articles;
 use crate::knowledge::load::Loaded;
 use crate::report::Report;
 use crate::report::escape::visible;

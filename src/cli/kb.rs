@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::symbols::SymbolArgs;
-use crate::knowledge::asked::{Articles, Asked};
+use crate::knowledge::articles::{Articles, ArticleKind};
 use crate::knowledge::builds;
 use crate::knowledge::entry::{self, Entry};
 use crate::knowledge::hotfix::{self, Article};
@@ -126,7 +126,7 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
             };
             let asked = Articles::new(std::slice::from_ref(&show.article), loaded)
                 .map_err(KbError::UnknownArticle)?;
-            if let Asked::Article(article) = &asked.main {
+            if let ArticleKind::Article(article) = &asked.main {
                 match show.format {
                     Format::Text => text::show_entry(article, out)?,
                     form => write_records(&[entry_record(article, &asked.version)], form, out)?,

@@ -5,7 +5,7 @@
 //! agree (`KBTRIAGE_BLESS=1 cargo test --test knowledge` rewrites them), so that nothing is
 //! parsed when the program starts.
 
-pub mod asked;
+pub mod articles;
 pub mod bugchecks;
 pub mod builds;
 pub mod conditions;

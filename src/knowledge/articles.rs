@@ -10,19 +10,19 @@ use super::load::Loaded;
 
 /// One article that is answered about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum ArticleKind {
     /// KB943650, which has its own observers.
     Defect,
     /// One that a rule file describes.
     Article(Box<Cow<'static, Entry>>),
 }
 
-impl Asked {
+impl ArticleKind {
     /// Its number or name.
     pub fn kb(&self) -> &str {
         match self {
-            Asked::Defect => KB943650.kb,
-            Asked::Article(entry) => &entry.kb,
+            ArticleKind::Defect => KB943650.kb,
+            ArticleKind::Article(entry) => &entry.kb,
         }
     }
 }
@@ -31,9 +31,9 @@ impl Asked {
 #[derive(Clone, Debug)]
 pub struct Articles {
     /// The one that `hotfix` is about.
-    pub main: Asked,
+    pub main: ArticleKind,
     /// Those of `other_articles`, in order.
-    pub others: Vec<Asked>,
+    pub others: Vec<ArticleKind>,
     /// Names the knowledge: the embedded edition, or, with rule files, a hash over both.
     pub version: String,
 }
@@ -41,7 +41,7 @@ pub struct Articles {
 impl Default for Articles {
     fn default() -> Articles {
         Articles {
-            main: Asked::Defect,
+            main: ArticleKind::Defect,
             others: Vec::new(),
             version: super::VERSION.to_owned(),
         }
@@ -55,7 +55,7 @@ impl Articles {
     /// A line for a person when a name is not known.
     pub fn new(names: &[String], loaded: Loaded) -> Result<Articles, String> {
         let version = version(&loaded);
-        let mut asked: Vec<Asked> = Vec::new();
+        let mut asked: Vec<ArticleKind> = Vec::new();
         for name in names {
             let article = find(name, &loaded.entries)?;
             if !asked.contains(&article) {
@@ -65,10 +65,10 @@ impl Articles {
         let loaded = loaded
             .entries
             .into_iter()
-            .map(|e| Asked::Article(Box::new(Cow::Owned(e))));
-        let defect = std::iter::once(Asked::Defect);
+            .map(|e| ArticleKind::Article(Box::new(Cow::Owned(e))));
+        let defect = std::iter::once(ArticleKind::Defect);
         if asked.is_empty() {
-            asked.push(Asked::Defect);
+            asked.push(ArticleKind::Defect);
         }
         for article in defect.chain(loaded) {
             if !asked.contains(&article) {
@@ -87,21 +87,21 @@ impl Articles {
     pub fn names(&self) -> Vec<&str> {
         std::iter::once(&self.main)
             .chain(&self.others)
-            .map(Asked::kb)
+            .map(ArticleKind::kb)
             .collect()
     }
 }
 
 /// The article of that name: the user's own before an embedded one.
-fn find(name: &str, loaded: &[Entry]) -> Result<Asked, String> {
+fn find(name: &str, loaded: &[Entry]) -> Result<ArticleKind, String> {
     if entry::same(name, KB943650.kb) {
-        return Ok(Asked::Defect);
+        return Ok(ArticleKind::Defect);
     }
     if let Some(own) = loaded.iter().find(|e| entry::same(&e.kb, name)) {
-        return Ok(Asked::Article(Box::new(Cow::Owned(own.clone()))));
+        return Ok(ArticleKind::Article(Box::new(Cow::Owned(own.clone()))));
     }
     if let Some(known) = entry::embedded().iter().find(|e| entry::same(&e.kb, name)) {
-        return Ok(Asked::Article(Box::new(Cow::Borrowed(known))));
+        return Ok(ArticleKind::Article(Box::new(Cow::Borrowed(known))));
     }
     let mut known = vec![KB943650.kb];
     known.extend(loaded.iter().map(|e| e.kb.as_ref()));
