@@ -18,7 +18,7 @@ const TAG: &str = "IPmf";
 const REGISTRATION: &str = "IppStartMfeTimer";
 
 /// A processor inside the restart of a forwarding entry's timer.
-pub(super) struct Inside<'a> {
+pub(super) struct TimerRestart<'a> {
     /// Number; `None` where the dump does not say.
     pub processor: Option<u32>,
     /// What the dump says of that processor's memory.
@@ -29,7 +29,7 @@ pub(super) struct Inside<'a> {
     named: bool,
 }
 
-impl Inside<'_> {
+impl TimerRestart<'_> {
     fn handles(&self) -> &[HandleFacts] {
         self.memory
             .processors
@@ -90,7 +90,7 @@ impl Inside<'_> {
 }
 
 /// Every processor inside the restart.
-pub(super) fn inside(facts: &CrashFacts) -> Vec<Inside<'_>> {
+pub(super) fn timer_restarts(facts: &CrashFacts) -> Vec<TimerRestart<'_>> {
     let Some(memory) = &facts.memory else {
         return Vec::new();
     };
@@ -100,7 +100,7 @@ pub(super) fn inside(facts: &CrashFacts) -> Vec<Inside<'_>> {
         .chain(&memory.other_stacks)
         .filter_map(|stack| {
             let (frame, named) = restart(facts, stack)?;
-            Some(Inside {
+            Some(TimerRestart {
                 processor: stack.processor,
                 memory,
                 frame,
@@ -185,18 +185,18 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     if facts.memory.is_none() {
         return Outcome::Blind("the dump does not hold the lock's memory".to_owned());
     }
-    let inside = inside(facts);
-    if inside.is_empty() {
+    let restarts = timer_restarts(facts);
+    if restarts.is_empty() {
         return Outcome::Neutral(
             "no processor is known to be inside the restart of a forwarding entry's timer"
                 .to_owned(),
         );
     }
-    let found: Vec<Evidence> = inside.iter().filter_map(judge).collect();
+    let found: Vec<Evidence> = restarts.iter().filter_map(judge).collect();
     if !found.is_empty() {
         return Outcome::Found(found);
     }
-    if inside.iter().all(|one| one.set().is_none()) {
+    if restarts.iter().all(|one| one.set().is_none()) {
         return Outcome::Blind(
             "the forwarding set was not located: its layout is known for x64 only, and its table must \
              be recognisable"
@@ -209,35 +209,35 @@ fn outcome(facts: &CrashFacts) -> Outcome {
 }
 
 /// What one processor inside the restart shows.
-fn judge(inside: &Inside<'_>) -> Option<Evidence> {
+fn judge(restart: &TimerRestart<'_>) -> Option<Evidence> {
     let owned = |lock: &dyn Fn(&HandleFacts) -> bool| {
-        let mut handles = inside.handles().iter();
+        let mut handles = restart.handles().iter();
         handles.find(|handle| !handle.waiting && lock(handle))
     };
-    let Some(set) = inside.set() else {
+    let Some(set) = restart.set() else {
         // Where the set's layout is not known, a lock in forwarding memory that this function owns through
         // a handle in its own frame is still what only fixed code does.
-        let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && inside.in_frame(h.address))
-            .filter(|_| inside.named)?;
+        let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && restart.in_frame(h.address))
+            .filter(|_| restart.named)?;
         return Some(held(
             "lock.queue-handle-held",
             Strength::Strong,
             "a lock tagged IPmf",
             handle,
-            inside,
+            restart,
         ));
     };
     match owned(&|h| h.lock == set.spin_lock) {
-        Some(handle) if inside.named && inside.in_frame(handle.address) => Some(held(
+        Some(handle) if restart.named && restart.in_frame(handle.address) => Some(held(
             "lock.write-lock-held",
             Strength::Excluding,
             "the forwarding set's spin lock",
             handle,
-            inside,
+            restart,
         )),
         // Owned from elsewhere on the stack, or by what may be registration: says nothing.
         Some(_) => None,
-        None if set.readers > 0 && inside.was_searched() => Some(
+        None if set.readers > 0 && restart.was_searched() => Some(
             Evidence::pro(
                 "lock.changed-under-read-lock",
                 Strength::Decisive,
@@ -250,7 +250,7 @@ fn judge(inside: &Inside<'_>) -> Option<Evidence> {
                     if set.readers == 1 { "" } else { "s" }
                 ),
             )
-            .at(inside.place()),
+            .at(restart.place()),
         ),
         None => None,
     }
@@ -262,7 +262,7 @@ fn held(
     strength: Strength,
     lock: &str,
     handle: &HandleFacts,
-    inside: &Inside<'_>,
+    restart: &TimerRestart<'_>,
 ) -> Evidence {
     Evidence::contra(
         id,
@@ -274,7 +274,7 @@ fn held(
             handle.address
         ),
     )
-    .at(inside.place())
+    .at(restart.place())
 }
 
 #[cfg(test)]

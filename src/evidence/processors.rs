@@ -23,8 +23,8 @@ fn judge_past(facts: &CrashFacts) -> Outcome {
     let Some(memory) = &facts.memory else {
         return Outcome::Blind("the dump does not hold the other processors".to_owned());
     };
-    let inside = lock::inside(facts);
-    if inside.len() < 2 {
+    let restarts = lock::timer_restarts(facts);
+    if restarts.len() < 2 {
         let forwarding = facts
             .stack
             .iter()
@@ -38,8 +38,8 @@ fn judge_past(facts: &CrashFacts) -> Outcome {
             ),
         });
     }
-    let shared = inside.iter().enumerate().find_map(|(i, one)| {
-        inside.iter().skip(i + 1).find_map(|other| {
+    let shared = restarts.iter().enumerate().find_map(|(i, one)| {
+        restarts.iter().skip(i + 1).find_map(|other| {
             let tables = other.tables();
             let table = one.tables().into_iter().find(|t| tables.contains(t))?;
             Some((one.processor, other.processor, table))
