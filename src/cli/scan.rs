@@ -6,7 +6,7 @@ mod progress;
 mod sink;
 #[cfg(feature = "store")]
 mod stored;
-mod telling;
+mod webhook_notifier;
 mod text;
 
 use std::io::{self, IsTerminal, Write};
@@ -26,7 +26,7 @@ pub use args::ScanArgs;
 use args::{DetailArg, ScanFormat};
 use output::Output;
 use sink::ScanSink;
-use telling::Telling;
+use webhook_notifier::WebhookNotifier;
 
 use super::triage::usage;
 
@@ -220,12 +220,12 @@ impl Prepared {
             Err(message) => return usage(&message),
         };
         let (keeper, catalogue) = opened.unzip();
-        let telling = match Telling::start(args) {
-            Ok(telling) => telling,
+        let notifier = match WebhookNotifier::start(args) {
+            Ok(notifier) => notifier,
             Err(message) => return usage(&message),
         };
-        let tell = |summary: &Summary| telling.tell(summary);
-        let tell = telling.is_on().then_some(&tell as sink::Tell<'_>);
+        let tell = |summary: &Summary| notifier.tell(summary);
+        let tell = notifier.is_on().then_some(&tell as sink::Tell<'_>);
         let job = Arc::new(Job {
             engine: self.engine,
             options: self.options,
@@ -234,7 +234,7 @@ impl Prepared {
         });
         let mut sink = ScanSink::new(format, args, tool.clone(), keeper, &mut output)?
             .with(Arc::clone(&job.engine.inventory))
-            .telling(tell);
+            .notifier(tell);
         let finished = match mode(args) {
             Mode::Once => scan::run(&job, &mut sink)?,
             #[cfg(feature = "store")]
@@ -258,14 +258,14 @@ impl Prepared {
                     let keeper = stored::keeper(args, &job)?;
                     sink = ScanSink::new(format, args, tool.clone(), Some(keeper), &mut output)?
                         .with(Arc::clone(&job.engine.inventory))
-                        .telling(tell)
+                        .notifier(tell)
                         .only_new()
                         .after(seen);
                 }
             }
         };
         let tally = sink.finish(self.roots, self.shard, finished)?;
-        let untold = telling.finish();
+        let untold = notifier.finish();
         if untold > 0 {
             writeln!(
                 io::stderr(),

@@ -98,7 +98,7 @@ impl<'a> ScanSink<'a> {
     }
 
     /// Tells `tell` about each new dump with something to do about it.
-    pub fn telling(mut self, tell: Option<Tell<'a>>) -> ScanSink<'a> {
+    pub fn notifier(mut self, tell: Option<Tell<'a>>) -> ScanSink<'a> {
         self.tell = tell;
         self
     }

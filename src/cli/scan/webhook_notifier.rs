@@ -15,16 +15,16 @@ mod online {
     const SECRET: &str = "KBTRIAGE_WEBHOOK_SECRET";
 
     /// A webhook, or none.
-    pub struct Telling(Option<Webhook>);
+    pub struct WebhookNotifier(Option<Webhook>);
 
-    impl Telling {
+    impl WebhookNotifier {
         /// Starts the webhook that was asked for.
         ///
         /// # Errors
         /// A line for a person.
-        pub fn start(args: &ScanArgs) -> Result<Telling, String> {
+        pub fn start(args: &ScanArgs) -> Result<WebhookNotifier, String> {
             let Some(url) = &args.store.webhook else {
-                return Ok(Telling(None));
+                return Ok(WebhookNotifier(None));
             };
             check(url).map_err(|error| format!("--webhook: {error}"))?;
             let secret = std::env::var(SECRET).unwrap_or_default();
@@ -41,7 +41,7 @@ mod online {
                 pause: Duration::from_millis(500),
             };
             Webhook::start(target)
-                .map(|webhook| Telling(Some(webhook)))
+                .map(|webhook| WebhookNotifier(Some(webhook)))
                 .map_err(|error| format!("--webhook: {error}"))
         }
 
@@ -69,12 +69,12 @@ mod offline {
     use super::*;
 
     /// No webhook in this build.
-    pub struct Telling;
+    pub struct WebhookNotifier;
 
-    impl Telling {
+    impl WebhookNotifier {
         /// There is nothing to start.
-        pub fn start(_: &ScanArgs) -> Result<Telling, String> {
-            Ok(Telling)
+        pub fn start(_: &ScanArgs) -> Result<WebhookNotifier, String> {
+            Ok(WebhookNotifier)
         }
 
         /// Never.
@@ -93,6 +93,6 @@ mod offline {
 }
 
 #[cfg(not(all(feature = "store", feature = "online")))]
-pub use offline::Telling;
+pub use offline::WebhookNotifier;
 #[cfg(all(feature = "store", feature = "online"))]
-pub use online::Telling;
+pub use online::WebhookNotifier;
