@@ -3,7 +3,7 @@
 //! A killed run loses no more than its last second; what is in the file is always whole. Knows files
 //! by path, size, time and number; never opens a dump.
 
-mod filling;
+mod initial_load;
 mod merge;
 mod read;
 mod write;
@@ -202,11 +202,11 @@ impl Store {
         Ok(self.connection.execute_batch("PRAGMA journal_mode = WAL")?)
     }
 
-    fn is_filling(&self) -> Result<bool, StoreError> {
+    fn is_loading(&self) -> Result<bool, StoreError> {
         Ok(self.pragma("user_version")? & FILLING != 0)
     }
 
-    fn mark_filling(&self, on: bool) -> Result<(), StoreError> {
+    fn mark_loading(&self, on: bool) -> Result<(), StoreError> {
         let version = if on { VERSION | FILLING } else { VERSION };
         let text = format!("PRAGMA user_version = {version}");
         Ok(self.connection.execute_batch(&text)?)
@@ -214,7 +214,7 @@ impl Store {
 
     /// A store whose first fill was cut off, before the disk was waited for.
     fn check_first_fill(&self) -> Result<(), StoreError> {
-        if !self.is_filling()? {
+        if !self.is_loading()? {
             return Ok(());
         }
         let found: String = self

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 
-use super::filling::Filling;
+use super::initial_load::InitialLoad;
 use super::{Store, StoreError, path_bytes};
 use crate::report::outline;
 use crate::report::records::ScanRecord;
@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub struct StoreWriter {
     store: Store,
     /// Closed after the store: see there.
-    filling: Option<Filling>,
+    load: Option<InitialLoad>,
     made_by: String,
     pending: u32,
     since: Instant,
@@ -29,7 +29,7 @@ impl StoreWriter {
     /// A writer of results that `made_by` names the origin of.
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
-            filling: Filling::start(&store),
+            load: InitialLoad::start(&store),
             store,
             made_by,
             pending: 0,
@@ -141,8 +141,8 @@ impl StoreWriter {
         if self.pending > 0 {
             self.store.connection.execute_batch("COMMIT")?;
             self.pending = 0;
-            if let Some(filling) = &mut self.filling {
-                filling.push()?;
+            if let Some(load) = &mut self.load {
+                load.push()?;
             }
         }
         Ok(())
@@ -152,12 +152,12 @@ impl StoreWriter {
     /// like any other from here on.
     fn settle(&mut self) -> Result<(), StoreError> {
         self.commit()?;
-        if let Some(filling) = &mut self.filling {
-            filling.settle(&self.store)?;
+        if let Some(load) = &mut self.load {
+            load.settle(&self.store)?;
         }
-        if self.store.is_filling()? {
+        if self.store.is_loading()? {
             self.store.checkpoint()?;
-            self.store.mark_filling(false)?;
+            self.store.mark_loading(false)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The first fill of a new store. SQLite writes every page twice, to its log and to the file, and waits for
+//! The initial load of a new store. SQLite writes every page twice, to its log and to the file, and waits for
 //! the disk after each piece of both: a scan stood still for half of its time.
 //!
 //! A new store holds nothing that could be lost and grows at its end. So SQLite keeps a rollback journal,
@@ -15,17 +15,17 @@ use std::sync::Arc;
 use super::{Store, StoreError};
 use crate::scan::Writeback;
 
-/// A first fill that goes on.
-pub(super) struct Filling {
+/// An initial load that goes on.
+pub(super) struct InitialLoad {
     /// Of the store's file. Closing that would take SQLite's own locks with it (POSIX locks are a process's,
     /// not a handle's): it has to outlive the connection.
     writeback: Writeback,
     settled: bool,
 }
 
-impl Filling {
-    /// Starts the fill of a store that was made just now; `None` for others, which are written with care.
-    pub fn start(store: &Store) -> Option<Filling> {
+impl InitialLoad {
+    /// Starts the load of a store that was made just now; `None` for others, which are written with care.
+    pub fn start(store: &Store) -> Option<InitialLoad> {
         if !store.fresh {
             return None;
         }
@@ -34,20 +34,20 @@ impl Filling {
             .write(true)
             .open(&store.path)
             .ok()?;
-        let filling = Filling {
+        let load = InitialLoad {
             writeback: Writeback::new(Arc::new(file)),
             settled: false,
         };
         let pragmas = "PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;";
         let begun = store
-            .mark_filling(true)
+            .mark_loading(true)
             // The mark itself is on the disk before anything else may be.
             .and_then(|()| store.checkpoint())
             .and_then(|()| Ok(store.connection.execute_batch(pragmas)?));
         // With an error the store is written like any other; the file stays open all the same.
-        Some(Filling {
+        Some(InitialLoad {
             settled: begun.is_err(),
-            ..filling
+            ..load
         })
     }
 
