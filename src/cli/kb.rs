@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::cli::symbols::SymbolArgs;
 use crate::knowledge::articles::{Articles, ArticleKind};
 use crate::knowledge::builds;
-use crate::knowledge::entry::{self, Entry};
-use crate::knowledge::hotfix::{self, Article};
+use crate::knowledge::article::{self, Article};
+use crate::knowledge::hotfix::{self, Hotfix};
 use crate::knowledge::load::{self, Loaded};
 use crate::report::escape::visible;
 use crate::report::json;
@@ -128,15 +128,15 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
                 .map_err(KbError::UnknownArticle)?;
             if let ArticleKind::Article(article) = &asked.main {
                 match show.format {
-                    Format::Text => text::show_entry(article, out)?,
-                    form => write_records(&[entry_record(article, &asked.version)], form, out)?,
+                    Format::Text => text::show_article(article, out)?,
+                    form => write_records(&[article_record(article, &asked.version)], form, out)?,
                 }
                 return Ok(0);
             }
             let article = hotfix::KB943650;
             match show.format {
                 Format::Text => text::show(article, out)?,
-                form => write_records(&[article_record(article)], form, out)?,
+                form => write_records(&[hotfix_record(article)], form, out)?,
             }
             Ok(0)
         }
@@ -213,7 +213,7 @@ fn write_records<T: Serialize>(records: &[T], form: Format, out: &mut dyn Write)
 }
 
 /// The article with its look-alikes and the names of its packages.
-fn article_record(article: &'static Article) -> Value {
+fn hotfix_record(article: &'static Hotfix) -> Value {
     let packages: Vec<Value> = hotfix::Architecture::ALL
         .iter()
         .map(|architecture| {
@@ -228,7 +228,7 @@ fn article_record(article: &'static Article) -> Value {
         "schema_version": "1.0",
         "knowledge": crate::knowledge::VERSION,
         "packages": packages,
-        "look_alikes": entry::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
+        "look_alikes": article::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
         "version_rules": crate::knowledge::versions::version_rules(),
     });
     if let (Value::Object(record), Ok(Value::Object(facts))) =
@@ -240,7 +240,7 @@ fn article_record(article: &'static Article) -> Value {
 }
 
 /// An article of a rule file.
-fn entry_record(article: &Entry, version: &str) -> Value {
+fn article_record(article: &Article, version: &str) -> Value {
     let systems = article.systems.iter().map(|row| {
         serde_json::json!({ "from": row.from, "to": row.to, "applicability": row.applicability, "basis": row.basis, "reason": row.reason })
     });
@@ -269,6 +269,6 @@ fn entry_record(article: &Entry, version: &str) -> Value {
     })
 }
 
-fn look_alike(row: &entry::LookAlike) -> Value {
+fn look_alike(row: &article::LookAlike) -> Value {
     serde_json::json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
 }

@@ -3,7 +3,7 @@
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
 use crate::knowledge::builds::BuildTable;
-use crate::knowledge::entry::Entry;
+use crate::knowledge::article::Article;
 use crate::knowledge::matching::{Effect, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
 
@@ -43,7 +43,7 @@ pub struct Standing {
 }
 
 /// What builds and versions say.
-pub fn standing(article: &Entry, facts: &CrashFacts, builds: &BuildTable) -> Standing {
+pub fn standing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> Standing {
     let lacks = |applicability| {
         matches!(
             applicability,
@@ -102,7 +102,7 @@ pub fn standing(article: &Entry, facts: &CrashFacts, builds: &BuildTable) -> Sta
 
 /// The signs that were seen, in the order of the rule file; what the machine's state says comes
 /// first.
-pub fn signs(article: &Entry, facts: &CrashFacts, standing: &Standing) -> Vec<Sign> {
+pub fn signs(article: &Article, facts: &CrashFacts, standing: &Standing) -> Vec<Sign> {
     let mut signs: Vec<Sign> = state(standing).into_iter().collect();
     signs.extend(article.evidence.iter().filter_map(|row| {
         let Holds::Yes(seen) = holds(&row.when, facts) else {

@@ -7,7 +7,7 @@
 use crate::facts::{CrashFacts, FrameFacts, NameFact};
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
-use crate::knowledge::entry::is_in_box;
+use crate::knowledge::article::is_in_box;
 use crate::modules::ModuleRef;
 use crate::unwind::names::is_kernel;
 

@@ -7,7 +7,7 @@
 
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
-use crate::knowledge::entry::is_in_box;
+use crate::knowledge::article::is_in_box;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 

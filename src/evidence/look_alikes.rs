@@ -2,7 +2,7 @@
 
 use crate::facts::CrashFacts;
 use crate::knowledge::builds::BuildTable;
-use crate::knowledge::entry;
+use crate::knowledge::article;
 use crate::knowledge::versions::Applicability;
 
 use super::articles;
@@ -19,7 +19,7 @@ pub struct Named {
 
 /// The look-alikes of this crash, nearest first. One whose fix the machine has is not named.
 pub fn look_alikes(facts: &CrashFacts, builds: &BuildTable) -> Vec<Named> {
-    entry::look_alikes()
+    article::look_alikes()
         .iter()
         .filter_map(|other| {
             let why = other
@@ -40,9 +40,9 @@ pub fn look_alikes(facts: &CrashFacts, builds: &BuildTable) -> Vec<Named> {
 
 /// True when an embedded article of that name says that the machine holds its fix.
 fn has_fix(id: &str, facts: &CrashFacts, builds: &BuildTable) -> bool {
-    let article = entry::embedded()
+    let article = article::embedded()
         .iter()
-        .find(|article| entry::same(&article.kb, id));
+        .find(|article| article::same(&article.kb, id));
     article.is_some_and(|article| {
         matches!(
             articles::standing(article, facts, builds).applicability,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{self, Entry};
+use super::article::{self, Article};
 use super::hotfix::KB943650;
 use super::load::Loaded;
 
@@ -14,7 +14,7 @@ pub enum ArticleKind {
     /// KB943650, which has its own observers.
     Defect,
     /// One that a rule file describes.
-    Article(Box<Cow<'static, Entry>>),
+    Article(Box<Cow<'static, Article>>),
 }
 
 impl ArticleKind {
@@ -57,13 +57,13 @@ impl Articles {
         let version = version(&loaded);
         let mut asked: Vec<ArticleKind> = Vec::new();
         for name in names {
-            let article = find(name, &loaded.entries)?;
+            let article = find(name, &loaded.articles)?;
             if !asked.contains(&article) {
                 asked.push(article);
             }
         }
         let loaded = loaded
-            .entries
+            .articles
             .into_iter()
             .map(|e| ArticleKind::Article(Box::new(Cow::Owned(e))));
         let defect = std::iter::once(ArticleKind::Defect);
@@ -93,19 +93,19 @@ impl Articles {
 }
 
 /// The article of that name: the user's own before an embedded one.
-fn find(name: &str, loaded: &[Entry]) -> Result<ArticleKind, String> {
-    if entry::same(name, KB943650.kb) {
+fn find(name: &str, loaded: &[Article]) -> Result<ArticleKind, String> {
+    if article::same(name, KB943650.kb) {
         return Ok(ArticleKind::Defect);
     }
-    if let Some(own) = loaded.iter().find(|e| entry::same(&e.kb, name)) {
+    if let Some(own) = loaded.iter().find(|e| article::same(&e.kb, name)) {
         return Ok(ArticleKind::Article(Box::new(Cow::Owned(own.clone()))));
     }
-    if let Some(known) = entry::embedded().iter().find(|e| entry::same(&e.kb, name)) {
+    if let Some(known) = article::embedded().iter().find(|e| article::same(&e.kb, name)) {
         return Ok(ArticleKind::Article(Box::new(Cow::Borrowed(known))));
     }
     let mut known = vec![KB943650.kb];
     known.extend(loaded.iter().map(|e| e.kb.as_ref()));
-    known.extend(entry::embedded().iter().map(|e| e.kb.as_ref()));
+    known.extend(article::embedded().iter().map(|e| e.kb.as_ref()));
     known.dedup();
     let short: String = name.chars().take(60).collect();
     Err(format!(

@@ -10,23 +10,23 @@ use super::tables;
 use super::versions::FileVersion;
 
 /// KB943650.
-pub static KB943650: &Article = &tables::article::KB943650;
+pub static KB943650: &Hotfix = &tables::hotfix::KB943650;
 
 /// Every article this program knows.
-pub fn articles() -> &'static [&'static Article] {
-    static ALL: [&Article; 1] = [&tables::article::KB943650];
+pub fn all() -> &'static [&'static Hotfix] {
+    static ALL: [&Hotfix; 1] = [&tables::hotfix::KB943650];
     &ALL
 }
 
 /// Finds an article by its number, with or without `KB`, in any case.
-pub fn article(kb: &str) -> Option<&'static Article> {
+pub fn find(kb: &str) -> Option<&'static Hotfix> {
     let number = |text: &str| -> String {
         let upper = text.trim().to_ascii_uppercase();
         upper
             .strip_prefix("KB")
             .map_or_else(|| upper.clone(), str::to_owned)
     };
-    articles()
+    all()
         .iter()
         .copied()
         .find(|article| number(article.kb) == number(kb))
@@ -59,7 +59,7 @@ impl Architecture {
 
 /// One Knowledge Base article.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Article {
+pub struct Hotfix {
     /// `KB943650`.
     pub kb: &'static str,
     /// What the article is about.
@@ -109,7 +109,7 @@ fn codes_as_text<S: serde::Serializer>(codes: &&[u32], serializer: S) -> Result<
     serializer.collect_seq(codes.iter().map(|code| format!("0x{code:08X}")))
 }
 
-impl Article {
+impl Hotfix {
     /// What the version of a file (any case, no path) can tell; `None`: not in the package, or
     /// without a version.
     pub fn role(&self, file: &str) -> Option<FileRole> {

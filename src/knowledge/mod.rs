@@ -10,7 +10,7 @@ pub mod bugchecks;
 pub mod builds;
 pub mod conditions;
 pub mod defect;
-pub mod entry;
+pub mod article;
 pub mod hotfix;
 pub mod load;
 pub mod matching;

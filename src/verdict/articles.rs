@@ -3,7 +3,7 @@
 use crate::evidence::articles::{self, Sign, Standing};
 use crate::facts::CrashFacts;
 use crate::knowledge::builds::BuildTable;
-use crate::knowledge::entry::Entry;
+use crate::knowledge::article::Article;
 
 use super::{Action, Decision, MatchStatus, Piece, Verdict, judge, verdict};
 
@@ -29,7 +29,7 @@ pub struct ArticleAnswer {
 }
 
 /// What the facts say about the article.
-pub fn answer(article: &Entry, facts: &CrashFacts, builds: &BuildTable) -> ArticleAnswer {
+pub fn answer(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> ArticleAnswer {
     let standing = articles::standing(article, facts, builds);
     let signs = articles::signs(article, facts, &standing);
     let pieces: Vec<Piece<'_>> = signs
@@ -67,7 +67,7 @@ pub fn answer(article: &Entry, facts: &CrashFacts, builds: &BuildTable) -> Artic
 }
 
 fn actions(
-    article: &Entry,
+    article: &Article,
     decision: &Decision,
     standing: &Standing,
     word: Verdict,

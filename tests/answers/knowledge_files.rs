@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::facts::Crash;
 use crate::support::run::{command, kbtriage};
 use kbtriage::knowledge::builds::BuildTable;
-use kbtriage::knowledge::entry;
+use kbtriage::knowledge::article;
 use kbtriage::knowledge::load::{self, MAX_FILE, MAX_ITEMS, MAX_TEXT};
 use kbtriage::verdict::article_answer;
 use serde_json::{Value, json};
@@ -484,7 +484,7 @@ fn kb_show_prints_an_embedded_article_and_one_of_a_directory() {
 
 /// Match, applicability and verdict of an embedded article.
 fn answer(kb: &str, crash: Crash) -> [String; 3] {
-    let article = entry::embedded().iter().find(|e| e.kb == kb).unwrap();
+    let article = article::embedded().iter().find(|e| e.kb == kb).unwrap();
     let answer = article_answer(article, &crash.facts(), &BuildTable::embedded());
     [
         answer.decision.status.to_string(),

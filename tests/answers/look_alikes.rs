@@ -3,7 +3,7 @@
 use crate::support::facts::Crash;
 use kbtriage::evidence::look_alikes::look_alikes;
 use kbtriage::knowledge::builds::BuildTable;
-use kbtriage::knowledge::entry;
+use kbtriage::knowledge::article;
 use serde_json::json;
 
 fn named(crash: Crash) -> Vec<(String, String)> {
@@ -120,7 +120,7 @@ fn every_look_alike_with_a_rule_has_an_example_that_it_names() {
         shows(crash, id, why);
         tried.push(id);
     }
-    for other in entry::look_alikes() {
+    for other in article::look_alikes() {
         assert!(
             tried.contains(&other.id.as_ref()) || other.rules.is_empty(),
             "{} has a rule and no example",
@@ -128,7 +128,7 @@ fn every_look_alike_with_a_rule_has_an_example_that_it_names() {
         );
     }
     assert!(
-        entry::look_alike("bad-memory").unwrap().rules.is_empty(),
+        article::look_alike("bad-memory").unwrap().rules.is_empty(),
         "one dump never shows it"
     );
 }

@@ -230,13 +230,13 @@ fn itanium_has_server_packages_only() {
 fn an_article_is_found_by_its_number_with_or_without_kb() {
     for name in ["KB943650", "943650", "kb943650"] {
         assert_eq!(
-            hotfix::article(name).map(|article| article.kb),
+            hotfix::find(name).map(|article| article.kb),
             Some("KB943650"),
             "{name}"
         );
     }
-    assert!(hotfix::article("KB972887").is_none());
-    assert!(hotfix::article("").is_none());
+    assert!(hotfix::find("KB972887").is_none());
+    assert!(hotfix::find("").is_none());
 }
 
 #[test]

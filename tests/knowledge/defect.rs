@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kbtriage::knowledge::defect::{self, DateFinding};
-use kbtriage::knowledge::entry;
+use kbtriage::knowledge::article;
 
 #[test]
 fn link_dates_fall_into_the_window_of_the_rule() {
@@ -68,11 +68,11 @@ fn a_folded_function_counts_only_if_all_its_names_agree() {
 
 #[test]
 fn look_alikes_have_their_own_names_and_the_nearest_one_is_of_service_pack_2() {
-    let ids: BTreeSet<&str> = entry::look_alikes()
+    let ids: BTreeSet<&str> = article::look_alikes()
         .iter()
         .map(|row| row.id.as_ref())
         .collect();
-    assert_eq!(ids.len(), entry::look_alikes().len());
+    assert_eq!(ids.len(), article::look_alikes().len());
     for id in [
         "KB972887",
         "MS08-001",
@@ -91,7 +91,7 @@ fn look_alikes_have_their_own_names_and_the_nearest_one_is_of_service_pack_2() {
     ] {
         assert!(ids.contains(id), "{id}");
     }
-    assert_eq!(entry::look_alikes()[0].id, "KB972887");
+    assert_eq!(article::look_alikes()[0].id, "KB972887");
     assert_eq!(
         defect::pool_tags()
             .iter()

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use kbtriage::knowledge::conditions::{Conditions, Function, Text};
-use kbtriage::knowledge::entry::Entry;
+use kbtriage::knowledge::article::Article;
 use kbtriage::knowledge::load;
 use kbtriage::knowledge::versions::FileVersion;
 use sha2::{Digest, Sha256};
@@ -328,11 +328,11 @@ fn records(items: &[toml::Value], form: impl Fn(&toml::Value) -> String) -> Stri
     format!("&[\n        {},\n    ]", rows.join(",\n        "))
 }
 
-fn article(files: &BTreeMap<String, String>) -> String {
+fn hotfix(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "KB943650* and later-updates.tsv",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::hotfix::{Alternative, AppliesTo, Architecture, Article, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};\n\
+         use crate::knowledge::hotfix::{Alternative, AppliesTo, Architecture, Hotfix, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};\n\
          use crate::knowledge::versions::FileVersion;\n",
     );
     let data: toml::Value = toml::from_str(&files["KB943650.toml"]).expect("KB943650.toml");
@@ -413,7 +413,7 @@ fn article(files: &BTreeMap<String, String>) -> String {
         .expect("fixed_version");
     writeln!(
         out,
-        "\npub(in crate::knowledge) static KB943650: Article = Article {{"
+        "\npub(in crate::knowledge) static KB943650: Hotfix = Hotfix {{"
     )
     .unwrap();
     for (name, value) in [
@@ -603,7 +603,7 @@ fn conditions(c: &Conditions) -> String {
     )
 }
 
-fn entry(e: &Entry) -> String {
+fn article(e: &Article) -> String {
     let systems = cows(&e.systems, |row| {
         format!(
             "\n        SystemRow {{ from: {}, to: {}, applicability: Applicability::{:?}, basis: Basis::{:?}, reason: {} }}",
@@ -647,7 +647,7 @@ fn entry(e: &Entry) -> String {
         )
     });
     format!(
-        "Entry {{ kb: {}, title: {}, decides: {}, fixed_in: {}, systems: {systems}, versions: {versions}, evidence: {evidence}, actions: {actions}, would_settle: {} }}",
+        "Article {{ kb: {}, title: {}, decides: {}, fixed_in: {}, systems: {systems}, versions: {versions}, evidence: {evidence}, actions: {actions}, would_settle: {} }}",
         cow(&e.kb),
         cow(&e.title),
         cow(&e.decides),
@@ -657,7 +657,7 @@ fn entry(e: &Entry) -> String {
 }
 
 /// The embedded articles, as the loader of users' files reads them.
-fn embedded(files: &BTreeMap<String, String>) -> Vec<Entry> {
+fn embedded(files: &BTreeMap<String, String>) -> Vec<Article> {
     files
         .iter()
         .filter(|(name, _)| name.starts_with("article-"))
@@ -665,21 +665,21 @@ fn embedded(files: &BTreeMap<String, String>) -> Vec<Entry> {
         .collect()
 }
 
-fn entries(files: &BTreeMap<String, String>) -> String {
+fn articles(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "article-*.toml and look-alikes.toml",
         "use std::borrow::Cow;\n\n\
          use crate::knowledge::Basis;\n\
          use crate::knowledge::conditions::{Conditions, Function};\n\
-         use crate::knowledge::entry::{ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow};\n\
+         use crate::knowledge::article::{ActionRow, Article, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow};\n\
          use crate::knowledge::matching::{Effect, MatchStatus, Strength};\n\
          use crate::knowledge::versions::{Applicability, FileVersion};\n",
     );
     table(
         &mut out,
-        "ENTRIES",
-        "Entry",
-        embedded(files).iter().map(entry),
+        "ARTICLES",
+        "Article",
+        embedded(files).iter().map(article),
     );
     let (look_alikes, in_box) = load::look_alikes(&files["look-alikes.toml"], "look-alikes.toml")
         .unwrap_or_else(|error| panic!("{error}"));
@@ -801,10 +801,10 @@ fn index(files: &BTreeMap<String, String>) -> String {
         .collect();
     let mut out = header("*", "");
     for module in [
-        "article",
+        "hotfix",
         "bugchecks",
         "defect",
-        "entries",
+        "articles",
         "matching",
         "rules",
     ] {
@@ -824,10 +824,10 @@ fn the_compiled_tables_are_what_the_data_generate() {
     let files = data_files();
     let mut stale = Vec::new();
     for (name, generated) in [
-        ("article.rs", article(&files)),
+        ("hotfix.rs", hotfix(&files)),
         ("bugchecks.rs", bugchecks(&files)),
         ("defect.rs", defect(&files)),
-        ("entries.rs", entries(&files)),
+        ("articles.rs", articles(&files)),
         ("matching.rs", matching(&files)),
         ("rules.rs", rules(&files)),
         ("mod.rs", index(&files)),
@@ -856,5 +856,5 @@ fn the_compiled_tables_are_what_the_data_generate() {
 fn the_embedded_articles_are_what_the_loader_of_users_files_reads() {
     let read = embedded(&data_files());
     assert_eq!(read.len(), 2);
-    assert_eq!(read, kbtriage::knowledge::entry::embedded());
+    assert_eq!(read, kbtriage::knowledge::article::embedded());
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::code::Finding;
 use super::inspect::{ASSUMED, FileCheck};
 use crate::knowledge::Basis;
-use crate::knowledge::entry::{self, Entry};
-use crate::knowledge::hotfix::{Architecture, Article};
+use crate::knowledge::article::{self, Article};
+use crate::knowledge::hotfix::{Architecture, Hotfix};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
 use crate::report::escape::visible;
 
@@ -126,7 +126,7 @@ fn advice(applicability: Applicability) -> &'static str {
     }
 }
 
-pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
     paragraph(out, &format!("{}  ", article.kb), article.title)?;
     writeln!(
         out,
@@ -237,7 +237,7 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     }
 
     heading(out, "Look-alikes (other problems with similar crashes)")?;
-    for row in entry::look_alikes() {
+    for row in article::look_alikes() {
         writeln!(out, "  {} - {}", row.id, row.place)?;
         paragraph(out, "    ", &format!("{}.", row.symptom))?;
         paragraph(out, "    Tell it by: ", &format!("{}.", row.tell))?;
@@ -246,7 +246,7 @@ pub(super) fn show(article: &Article, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// An article of a rule file.
-pub(super) fn show_entry(article: &Entry, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn show_article(article: &Article, out: &mut dyn Write) -> io::Result<()> {
     let line = |text: &str| visible(text);
     paragraph(
         out,

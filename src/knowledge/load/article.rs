@@ -6,8 +6,8 @@ use std::fmt::Display;
 use super::document::{Document, Item, LoadError, Result, Table};
 use crate::knowledge::Basis;
 use crate::knowledge::conditions::{Conditions, Function};
-use crate::knowledge::entry::{
-    ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, RangeRow, SystemRow, VersionRow,
+use crate::knowledge::article::{
+    ActionRow, Article, EvidenceRow, LookAlike, LookAlikeRule, RangeRow, SystemRow, VersionRow,
 };
 use crate::knowledge::matching::{Effect, MatchStatus, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
@@ -21,7 +21,7 @@ const MAX_ID: usize = 64;
 ///
 /// # Errors
 /// The first thing that is wrong: file, line, what was expected.
-pub fn article(text: &str, origin: &str) -> std::result::Result<Entry, LoadError> {
+pub fn article(text: &str, origin: &str) -> std::result::Result<Article, LoadError> {
     let document = Document { origin, text };
     let root = document.parse()?;
     let mut table = Table::new(document, "the article", &root);
@@ -30,10 +30,10 @@ pub fn article(text: &str, origin: &str) -> std::result::Result<Entry, LoadError
     if !is_name(&kb) {
         return kb_item.fail("a name such as KB972887 or MS08-001");
     }
-    if crate::knowledge::entry::same(&kb, "KB943650") {
+    if crate::knowledge::article::same(&kb, "KB943650") {
         return kb_item.fail("another article than KB943650, which is built in");
     }
-    let entry = Entry {
+    let article = Article {
         kb: kb.into(),
         title: table.required("title")?.text()?.into(),
         decides: file_name(&table.required("decides")?)?.into(),
@@ -47,15 +47,15 @@ pub fn article(text: &str, origin: &str) -> std::result::Result<Entry, LoadError
         actions: rows(&mut table, "action", action)?.into(),
         would_settle: texts(&mut table, "would_settle")?.into(),
     };
-    if entry.systems.is_empty() {
+    if article.systems.is_empty() {
         return Err(table
             .error("expected at least one [[system]]: the Windows builds it is about".to_owned()));
     }
-    if entry.evidence.is_empty() {
+    if article.evidence.is_empty() {
         return Err(table.error("expected at least one [[evidence]]: a sign of it".to_owned()));
     }
     table.finish()?;
-    Ok(entry)
+    Ok(article)
 }
 
 /// Reads the look-alikes; `origin` names the file in errors.

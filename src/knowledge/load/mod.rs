@@ -12,7 +12,7 @@ use std::path::Path;
 pub use article::{article, look_alikes};
 pub use document::LoadError;
 
-use super::entry::Entry;
+use super::article::Article;
 
 /// Largest rule file in bytes; a full article has a few kilobytes.
 pub const MAX_FILE: usize = 256 << 10;
@@ -27,7 +27,7 @@ pub const MAX_TEXT: usize = 2048;
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The articles, by file name.
-    pub entries: Vec<Entry>,
+    pub articles: Vec<Article>,
     /// What names this knowledge: every file's name and text.
     pub sources: Vec<(String, String)>,
 }
@@ -85,11 +85,11 @@ pub fn directory(
             let line = 1 + before.filter(|byte| **byte == b'\n').count();
             LoadError::at(&origin, line, "expected UTF-8 text".to_owned())
         })?;
-        let entry = article(&text, &origin)?;
+        let read = article(&text, &origin)?;
         if let Some(other) = loaded
-            .entries
+            .articles
             .iter()
-            .find(|e| super::entry::same(&e.kb, &entry.kb))
+            .find(|e| super::article::same(&e.kb, &read.kb))
         {
             let message = format!(
                 "expected one file for each article; {} has one already",
@@ -97,7 +97,7 @@ pub fn directory(
             );
             return Err(LoadError::whole(&origin, message));
         }
-        loaded.entries.push(entry);
+        loaded.articles.push(read);
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
         loaded.sources.push((name.unwrap_or_default(), text));
     }

@@ -6,12 +6,12 @@
 use super::Basis;
 use super::conditions::{Conditions, List, Text};
 use super::matching::{Effect, MatchStatus, Strength};
-use super::tables::entries::ENTRIES;
+use super::tables::articles::ARTICLES;
 use super::versions::{Applicability, FileVersion};
 
 /// One article.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Article {
     /// Its number or name: `KB972887`, `MS08-001`.
     pub kb: Text,
     /// What it is about.
@@ -88,8 +88,8 @@ pub struct ActionRow {
 }
 
 /// The embedded ones.
-pub fn embedded() -> &'static [Entry] {
-    ENTRIES
+pub fn embedded() -> &'static [Article] {
+    ARTICLES
 }
 
 /// True when two names of articles mean the same, `KB` or not, in any case.
@@ -130,7 +130,7 @@ pub struct LookAlikeRule {
 
 /// All look-alikes, nearest first.
 pub fn look_alikes() -> &'static [LookAlike] {
-    super::tables::entries::LOOK_ALIKES
+    super::tables::articles::LOOK_ALIKES
 }
 
 /// The look-alike with this id.
@@ -141,7 +141,7 @@ pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
 /// File names of drivers that are part of Windows and can lie near a network fault; `*` stands for
 /// any text.
 pub fn is_in_box(file: &str) -> bool {
-    super::tables::entries::IN_BOX
+    super::tables::articles::IN_BOX
         .iter()
         .any(|pattern| super::conditions::glob_lower_case(pattern, file))
 }

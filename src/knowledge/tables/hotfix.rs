@@ -2,7 +2,7 @@
 // Change the data, then run KBTRIAGE_BLESS=1 cargo test --test knowledge.
 
 use crate::knowledge::Basis;
-use crate::knowledge::hotfix::{Alternative, AppliesTo, Architecture, Article, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};
+use crate::knowledge::hotfix::{Alternative, AppliesTo, Architecture, Hotfix, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};
 use crate::knowledge::versions::FileVersion;
 
 pub(in crate::knowledge) static FILES: &[FileRow] = &[
@@ -108,7 +108,7 @@ pub(in crate::knowledge) static LATER_UPDATES: &[LaterUpdate] = &[
     LaterUpdate { bulletin: "MS11-064", build: 6002, gdr: FileVersion::new(6, 0, 6002, 18484), ldr: FileVersion::new(6, 0, 6002, 22662) },
 ];
 
-pub(in crate::knowledge) static KB943650: Article = Article {
+pub(in crate::knowledge) static KB943650: Hotfix = Hotfix {
     kb: "KB943650",
     title: "Windows Server 2008 or Windows Vista restarts repeatedly with different Stop codes when multicast forwarding is enabled",
     published: "2008-07-28",

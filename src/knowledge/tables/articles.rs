@@ -5,12 +5,12 @@ use std::borrow::Cow;
 
 use crate::knowledge::Basis;
 use crate::knowledge::conditions::{Conditions, Function};
-use crate::knowledge::entry::{ActionRow, Entry, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow};
+use crate::knowledge::article::{ActionRow, Article, EvidenceRow, LookAlike, LookAlikeRule, SystemRow, VersionRow};
 use crate::knowledge::matching::{Effect, MatchStatus, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
 
-pub(in crate::knowledge) static ENTRIES: &[Entry] = &[
-    Entry { kb: Cow::Borrowed("KB972887"), title: Cow::Borrowed("Stop 0xD1 in tcpip.sys on Service Pack 2 while IP packets are forwarded between network adapters"), decides: Cow::Borrowed("tcpip.sys"), fixed_in: None, systems: Cow::Borrowed(&[
+pub(in crate::knowledge) static ARTICLES: &[Article] = &[
+    Article { kb: Cow::Borrowed("KB972887"), title: Cow::Borrowed("Stop 0xD1 in tcpip.sys on Service Pack 2 while IP packets are forwarded between network adapters"), decides: Cow::Borrowed("tcpip.sys"), fixed_in: None, systems: Cow::Borrowed(&[
         SystemRow { from: 0, to: 6001, applicability: Applicability::NotApplicable, basis: Basis::PublicSource, reason: Cow::Borrowed("older than Service Pack 2: the article is about Service Pack 2") }, 
         SystemRow { from: 6002, to: 6003, applicability: Applicability::Unknown, basis: Basis::PublicSource, reason: Cow::Borrowed("Service Pack 2; which version of tcpip.sys brings this fix is not known here") }, 
         SystemRow { from: 6004, to: 4294967295, applicability: Applicability::NotApplicable, basis: Basis::PublicSource, reason: Cow::Borrowed("newer than Windows Vista and Server 2008: the article is about their Service Pack 2") }]), versions: Cow::Borrowed(&[]), evidence: Cow::Borrowed(&[
@@ -22,7 +22,7 @@ pub(in crate::knowledge) static ENTRIES: &[Entry] = &[
         EvidenceRow { id: Cow::Borrowed("frame.other-subsystem"), supports: false, strength: Strength::Strong, effect: Effect::Counters, basis: Basis::Inference, says: Cow::Borrowed("another part of the network stack is nearest the fault"), when: Conditions { builds: Cow::Borrowed(&[]), codes: Cow::Borrowed(&[]), architectures: Cow::Borrowed(&[]), parameters: Cow::Borrowed(&[]), modules: Cow::Borrowed(&[]), functions: Cow::Borrowed(&[Function { module: Cow::Borrowed("tcpip"), name: Cow::Borrowed("Tcp*") }, Function { module: Cow::Borrowed("tcpip"), name: Cow::Borrowed("Udp*") }, Function { module: Cow::Borrowed("tcpip"), name: Cow::Borrowed("Igmp*") }, Function { module: Cow::Borrowed("tcpip"), name: Cow::Borrowed("Mld*") }]), on_stack: Cow::Borrowed(&[]), stack_modules: Cow::Borrowed(&[]), named: None, foreign: None, loaded: Cow::Borrowed(&[]), loaded_at_least: 0, access: None, address_below: None, irql: None, uptime_below: None, processors_at_least: None, linked_since: None } }]), actions: Cow::Borrowed(&[
         ActionRow { id: Cow::Borrowed("check-routing"), text: Cow::Borrowed("See whether the computer forwards IP packets between adapters:"), command: Some(Cow::Borrowed("netsh interface ipv4 show interfaces level=verbose")), applicability: Cow::Borrowed(&[]), at_least: MatchStatus::Possible }, 
         ActionRow { id: Cow::Borrowed("install-update"), text: Cow::Borrowed("If it does, ask for KB972887, or install the newest update of tcpip.sys for Service Pack 2."), command: None, applicability: Cow::Borrowed(&[]), at_least: MatchStatus::Possible }]), would_settle: Cow::Borrowed(&[Cow::Borrowed("whether the computer forwards IP packets between network adapters: IP Enable Router, or Routing and Remote Access"), Cow::Borrowed("the symbols of tcpip.sys: they say whether unicast forwarding is on the stack")]) },
-    Entry { kb: Cow::Borrowed("MS08-001"), title: Cow::Borrowed("Memory corruption by IGMPv3 and MLDv2 packets on Windows Vista without a service pack (KB941644)"), decides: Cow::Borrowed("tcpip.sys"), fixed_in: Some(FileVersion::new(6, 0, 6000, 16567)), systems: Cow::Borrowed(&[
+    Article { kb: Cow::Borrowed("MS08-001"), title: Cow::Borrowed("Memory corruption by IGMPv3 and MLDv2 packets on Windows Vista without a service pack (KB941644)"), decides: Cow::Borrowed("tcpip.sys"), fixed_in: Some(FileVersion::new(6, 0, 6000, 16567)), systems: Cow::Borrowed(&[
         SystemRow { from: 6000, to: 6000, applicability: Applicability::Unknown, basis: Basis::PublicSource, reason: Cow::Borrowed("Windows Vista without a service pack: the version of tcpip.sys decides") }, 
         SystemRow { from: 6001, to: 4294967295, applicability: Applicability::NotApplicable, basis: Basis::PublicSource, reason: Cow::Borrowed("Service Pack 1 and later hold the fix from the start") }]), versions: Cow::Borrowed(&[
         VersionRow { from: FileVersion::new(6, 0, 6000, 16386), to: FileVersion::new(6, 0, 6000, 16566), applicability: Applicability::Applicable, basis: Basis::PublicSource, reason: Cow::Borrowed("GDR branch, older than 6.0.6000.16567") }, 
