@@ -140,7 +140,7 @@ fn check(observation: &Observation, palette: Palette, out: &mut String) {
             })
             .collect(),
         Outcome::Neutral(text) => vec![("neutral", text.clone())],
-        Outcome::Blind(text) => vec![("could not look", text.clone())],
+        Outcome::NotObservable(text) => vec![("could not look", text.clone())],
     };
     for (kind, line) in lines {
         indented(out, palette, &format!("{kind}: {line}"));

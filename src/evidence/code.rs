@@ -13,7 +13,7 @@ const DISPATCH_LEVEL: u64 = 2;
 /// Part of the code in the defect.
 pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
-        None => Outcome::Blind("the dump holds no bug check".to_owned()),
+        None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref()),
     };
     Observation {
@@ -86,7 +86,7 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
 /// The IRQL at the fault, for codes whose second parameter is one.
 pub(super) fn irql(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
-        None => Outcome::Blind("the dump holds no bug check".to_owned()),
+        None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => match bugchecks::base_code(bugcheck.raw_code) {
             0x0A | 0xD1 => judge_irql(bugcheck.parameters[1]),
             code => Outcome::Neutral(format!("0x{code:X} is no code whose IRQL counts")),

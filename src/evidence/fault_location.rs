@@ -40,10 +40,10 @@ pub(super) fn module(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_location(facts: &CrashFacts) -> Outcome {
     let Some(ip) = facts.fault.ip else {
-        return Outcome::Blind("the dump does not say which instruction faulted".to_owned());
+        return Outcome::NotObservable("the dump does not say which instruction faulted".to_owned());
     };
     if facts.modules.is_empty() {
-        return Outcome::Blind("the dump holds no module list".to_owned());
+        return Outcome::NotObservable("the dump holds no module list".to_owned());
     }
     let at = location(facts, ip);
     let forced = frames::is_forced(facts);
@@ -101,7 +101,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
     let stacks: Vec<&StackFacts> = facts.stack.iter().chain(others).collect();
     if stacks.is_empty() {
-        return Outcome::Blind("no call stack could be walked".to_owned());
+        return Outcome::NotObservable("no call stack could be walked".to_owned());
     }
     let hanging = stacks.into_iter().find_map(|stack| {
         let frame = stack.frames.first()?;
@@ -151,7 +151,7 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
         .as_ref()
         .filter(|stack| !stack.frames.is_empty())
     else {
-        return Outcome::Blind("no call stack could be walked".to_owned());
+        return Outcome::NotObservable("no call stack could be walked".to_owned());
     };
     // Outward of an interruption is somebody else's activity.
     let caller = stack

@@ -33,7 +33,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn outcome(facts: &CrashFacts) -> Outcome {
     let Some(stack) = &facts.stack else {
-        return Outcome::Blind("no call stack could be walked".to_owned());
+        return Outcome::NotObservable("no call stack could be walked".to_owned());
     };
     let names: Vec<&str> = stack
         .frames

@@ -71,7 +71,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             "what is known about multicast forwarding is not from the time of the crash".to_owned(),
         )
     } else {
-        Outcome::Blind("nothing says whether multicast forwarding was on".to_owned())
+        Outcome::NotObservable("nothing says whether multicast forwarding was on".to_owned())
     };
     Observation {
         observer: "forwarding.state",

@@ -170,7 +170,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
              timer"
                 .to_owned(),
         ),
-        (None, false) => Outcome::Blind("no call stack could be walked".to_owned()),
+        (None, false) => Outcome::NotObservable("no call stack could be walked".to_owned()),
     }
 }
 
@@ -203,10 +203,10 @@ pub(super) fn stuck(facts: &CrashFacts, stack: &StackFacts) -> Option<String> {
 
 fn judge_frames(facts: &CrashFacts, frames: &[Seen<'_>]) -> Outcome {
     let Some(fault) = frames.first() else {
-        return Outcome::Blind("no frame of the fault is certain".to_owned());
+        return Outcome::NotObservable("no frame of the fault is certain".to_owned());
     };
     if !frames.iter().any(|frame| frame.family.is_some()) {
-        return Outcome::Blind(format!(
+        return Outcome::NotObservable(format!(
             "no frame of the fault has a name that says anything (the fault is in {})",
             fault.text
         ));
@@ -386,7 +386,7 @@ pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         None if frames.iter().any(|frame| frame.family.is_some()) => {
             Outcome::Neutral("no multicast forwarding function outward of the fault".to_owned())
         }
-        None => Outcome::Blind("no frame of the fault has a name that says anything".to_owned()),
+        None => Outcome::NotObservable("no frame of the fault has a name that says anything".to_owned()),
     };
     Observation {
         observer: "frame.on-stack",
@@ -407,7 +407,7 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
     let fault = &facts.fault;
     let Some(kind) = fault.instruction_kind.as_deref() else {
-        return Outcome::Blind("the bytes of the faulting instruction are not at hand".to_owned());
+        return Outcome::NotObservable("the bytes of the faulting instruction are not at hand".to_owned());
     };
     let text = fault.instruction.as_deref().unwrap_or(kind);
     match (kind, fault.effective_address) {
@@ -473,7 +473,7 @@ pub(super) fn dated(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_dated(facts: &CrashFacts) -> Outcome {
     let Some(stack) = &facts.stack else {
-        return Outcome::Blind("no call stack could be walked".to_owned());
+        return Outcome::NotObservable("no call stack could be walked".to_owned());
     };
     let kernel = |frame: &&FrameFacts| {
         let module = facts
@@ -507,7 +507,7 @@ fn judge_dated(facts: &CrashFacts) -> Outcome {
     }
     match named {
         true => Outcome::Neutral("no kernel frame is of a later Windows".to_owned()),
-        false => Outcome::Blind("no kernel frame has a certain name".to_owned()),
+        false => Outcome::NotObservable("no kernel frame has a certain name".to_owned()),
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.system.build {
         Some(SERVICE_PACK_1) => judge_link_times(facts),
         Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
-        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+        None => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
     };
     Observation {
         observer: "build.co-dated",
@@ -61,10 +61,10 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_link_times(facts: &CrashFacts) -> Outcome {
     let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
-        return Outcome::Blind("the dump names no tcpip.sys".to_owned());
+        return Outcome::NotObservable("the dump names no tcpip.sys".to_owned());
     };
     let Some((first, last, members)) = release_cluster(facts) else {
-        return Outcome::Blind(format!(
+        return Outcome::NotObservable(format!(
             "fewer than {CLUSTER} drivers of the release were linked within a day"
         ));
     };

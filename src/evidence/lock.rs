@@ -183,7 +183,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn outcome(facts: &CrashFacts) -> Outcome {
     if facts.memory.is_none() {
-        return Outcome::Blind("the dump does not hold the lock's memory".to_owned());
+        return Outcome::NotObservable("the dump does not hold the lock's memory".to_owned());
     }
     let restarts = timer_restarts(facts);
     if restarts.is_empty() {
@@ -197,7 +197,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         return Outcome::Found(found);
     }
     if restarts.iter().all(|one| one.set().is_none()) {
-        return Outcome::Blind(
+        return Outcome::NotObservable(
             "the forwarding set was not located: its layout is known for x64 only, and its table must \
              be recognisable"
                 .to_owned(),
@@ -322,7 +322,7 @@ mod tests {
     fn ids(facts: &CrashFacts) -> Vec<&'static str> {
         match outcome(facts) {
             Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
-            Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+            Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
         }
     }
 
@@ -416,6 +416,6 @@ mod tests {
         facts.memory.as_mut().unwrap().sets.clear();
         assert_eq!(ids(&facts), ["lock.queue-handle-held"]);
         facts.memory.as_mut().unwrap().processors[0].handles.clear();
-        assert!(matches!(outcome(&facts), Outcome::Blind(_)));
+        assert!(matches!(outcome(&facts), Outcome::NotObservable(_)));
     }
 }

@@ -85,7 +85,7 @@ pub enum Outcome {
     /// It looked and saw nothing that counts.
     Neutral(String),
     /// It could not look.
-    Blind(String),
+    NotObservable(String),
 }
 
 /// One observer's question and what came of it.
@@ -147,7 +147,7 @@ pub fn evidence(observations: &[Observation]) -> Vec<Evidence> {
         .iter()
         .filter_map(|observation| match &observation.outcome {
             Outcome::Found(found) => Some(found.iter().cloned()),
-            Outcome::Neutral(_) | Outcome::Blind(_) => None,
+            Outcome::Neutral(_) | Outcome::NotObservable(_) => None,
         })
         .flatten()
         .collect()

@@ -23,7 +23,7 @@ const ACCESS_VIOLATION: u32 = 0xC000_0005;
 /// The state of the list that the parameters of a fault fit.
 pub(super) fn pattern(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
-        None => Outcome::Blind("the dump holds no bug check".to_owned()),
+        None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => {
             let code = bugchecks::base_code(bugcheck.raw_code);
             let pointer = facts.dump.pointer as u64;
@@ -91,7 +91,7 @@ pub(super) fn place(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_place(facts: &CrashFacts) -> Outcome {
     let Some(bugcheck) = facts.bugcheck else {
-        return Outcome::Blind("the dump holds no bug check".to_owned());
+        return Outcome::NotObservable("the dump holds no bug check".to_owned());
     };
     let code = bugchecks::base_code(bugcheck.raw_code);
     if !matches!(code, 0x0A | 0xD1) {
@@ -103,7 +103,7 @@ fn judge_place(facts: &CrashFacts) -> Outcome {
         .and_then(|ip| facts.modules.locate(ip))
         .and_then(|(id, _)| facts.modules.get(id)?.name);
     let Some(module) = module else {
-        return Outcome::Blind("no loaded module holds the faulting instruction".to_owned());
+        return Outcome::NotObservable("no loaded module holds the faulting instruction".to_owned());
     };
     let module = module.to_ascii_lowercase();
     let fits = (code == 0x0A) == is_kernel(&module);

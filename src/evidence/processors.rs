@@ -21,7 +21,7 @@ pub(super) fn past_the_lock(facts: &CrashFacts, _: &Context<'_>) -> Observation 
 
 fn judge_past(facts: &CrashFacts) -> Outcome {
     let Some(memory) = &facts.memory else {
-        return Outcome::Blind("the dump does not hold the other processors".to_owned());
+        return Outcome::NotObservable("the dump does not hold the other processors".to_owned());
     };
     let restarts = lock::timer_restarts(facts);
     if restarts.len() < 2 {
@@ -87,7 +87,7 @@ pub(super) fn spinning(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_spin(facts: &CrashFacts) -> Outcome {
     let Some(memory) = &facts.memory else {
-        return Outcome::Blind("the dump does not hold the processors' memory".to_owned());
+        return Outcome::NotObservable("the dump does not hold the processors' memory".to_owned());
     };
     let stuck = memory
         .processors
@@ -217,7 +217,7 @@ mod tests {
     fn ids(outcome: &Outcome) -> Vec<&'static str> {
         match outcome {
             Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
-            Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+            Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
         }
     }
 

@@ -292,7 +292,7 @@ pub(super) fn kernel_dump(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 /// The Windows version by its build number.
 pub(super) fn system(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.system.build {
-        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+        None => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
         Some(build) => judge_build(build),
     };
     Observation {
@@ -336,7 +336,7 @@ fn judge_build(build: u32) -> Outcome {
         _ if build == SERVICE_PACK_1 => Outcome::Neutral(format!(
             "build {build} is {name}: the version of tcpip.sys decides"
         )),
-        _ => Outcome::Blind(format!("build {build}: {}", rule.reason)),
+        _ => Outcome::NotObservable(format!("build {build}: {}", rule.reason)),
     }
 }
 
@@ -345,7 +345,7 @@ pub(super) fn tcpip(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let outcome = match facts.system.build {
         Some(SERVICE_PACK_1) => judge_tcpip(&servicing(facts, context.builds)),
         Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
-        None => Outcome::Blind("the dump does not name its Windows build".to_owned()),
+        None => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
     };
     Observation {
         observer: "build.tcpip",
@@ -375,7 +375,7 @@ fn judge_tcpip(servicing: &Servicing) -> Outcome {
             servicing.basis,
             reason,
         ),
-        (FixState::Unknown, _) => return Outcome::Blind(reason),
+        (FixState::Unknown, _) => return Outcome::NotObservable(reason),
     };
     Outcome::Found(vec![evidence.at("tcpip.sys")])
 }
@@ -386,7 +386,7 @@ pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observati
         None if facts.system.build.is_some_and(|build| !may_lack_fix(build)) => {
             Outcome::Neutral("the Windows build decides already".to_owned())
         }
-        None => Outcome::Blind(
+        None => Outcome::NotObservable(
             "function not located: only the symbols of tcpip.sys say where IppForwardMulticastPackets is \
              (--symbols), no export or call shape does with certainty; or its code is not at hand"
                 .to_owned(),

@@ -72,10 +72,10 @@ pub fn actions(
         list.push(not_this(facts, servicing));
     }
     if verdict == Verdict::Undetermined || (suspected && status != MatchStatus::Confirmed) {
-        list.extend(collect::dumps(facts));
+        list.extend(next_data::dumps(facts));
     }
     if suspected && facts.dump.format != Format::UserMinidump {
-        list.push(collect::by_hand(facts));
+        list.push(next_data::by_hand(facts));
     }
     list
 }

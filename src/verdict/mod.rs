@@ -5,12 +5,12 @@
 
 mod actions;
 mod articles;
-mod collect;
+mod next_data;
 mod rules;
 
 pub use actions::{Action, actions};
 pub use articles::{ArticleAnswer, answer as article_answer};
-pub use collect::would_settle;
+pub use next_data::would_settle;
 pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
 
 use crate::evidence::Servicing;

@@ -32,7 +32,7 @@ fn crash(functions: &[&str]) -> CrashFacts {
 fn ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
     match judge_caller(&crash(functions)) {
         Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
-        Outcome::Neutral(_) | Outcome::Blind(_) => Vec::new(),
+        Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
     }
 }
 
@@ -109,7 +109,7 @@ fn a_candidate_frame_is_never_decisive() {
     for frame in &mut facts.stack.as_mut().unwrap().frames {
         frame.trust = "scan".to_owned();
     }
-    assert!(matches!(judge_caller(&facts), Outcome::Blind(_)));
+    assert!(matches!(judge_caller(&facts), Outcome::NotObservable(_)));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn what_a_dpc_interrupted_does_not_count() {
         "tcpip!IppRestartMfeTimer",
     ]);
     facts.stack.as_mut().unwrap().faulting_activity = Some(1);
-    assert!(matches!(judge_caller(&facts), Outcome::Blind(_)));
+    assert!(matches!(judge_caller(&facts), Outcome::NotObservable(_)));
 }
 
 #[test]
