@@ -279,7 +279,7 @@ fn held(
 
 #[cfg(test)]
 mod tests {
-    use super::super::made;
+    use super::super::testing;
     use super::*;
     use serde_json::json;
 
@@ -316,7 +316,7 @@ mod tests {
                            "table_has": "tag", "seen_on": [1] }]
             }
         });
-        made::crash(&[("tcpip.sys", 0x1000)], told)
+        testing::crash(&[("tcpip.sys", 0x1000)], told)
     }
 
     fn ids(facts: &CrashFacts) -> Vec<&'static str> {

@@ -103,13 +103,13 @@ fn piece(id: &'static str, strength: Strength, finding: &Finding) -> Evidence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made;
+    use super::super::testing;
     use super::*;
     use serde_json::json;
 
     /// A fault at that offset of tcpip.sys by an instruction of that kind, with one finding.
     fn seen(instruction: &str, ip: u64, finding: &str) -> Vec<(&'static str, bool)> {
-        let mut facts = made::crash(
+        let mut facts = testing::crash(
             &[("tcpip.sys", 0x10_0000), ("ndis.sys", 0x30_0000)],
             json!({}),
         );

@@ -15,7 +15,7 @@ mod lock;
 pub mod look_alikes;
 mod machine;
 #[cfg(test)]
-mod made;
+mod testing;
 mod memory;
 mod parameters;
 mod fault_location;

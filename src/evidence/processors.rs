@@ -161,7 +161,7 @@ fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::made;
+    use super::super::testing;
     use super::*;
     use serde_json::{Value, json};
 
@@ -200,7 +200,7 @@ mod tests {
             "memory": { "processors": states, "other_stacks": [stack(1, processors[1].0)],
                         "pool_tags": null, "findings": [] }
         });
-        made::crash(&[("tcpip.sys", 0x1000)], told)
+        testing::crash(&[("tcpip.sys", 0x1000)], told)
     }
 
     const PAST: &[&str] = &[

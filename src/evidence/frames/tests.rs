@@ -1,6 +1,6 @@
 //! What the observers of frames see in stacks made for it.
 
-use super::super::made;
+use super::super::testing;
 use super::*;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ fn crash(functions: &[&str]) -> CrashFacts {
         .collect();
     let stack = json!({ "processor": 0, "frames": frames, "faulting_activity": functions.len(),
                         "complete": true, "stopped_because": null });
-    made::crash(&modules, json!({ "stack": stack }))
+    testing::crash(&modules, json!({ "stack": stack }))
 }
 
 fn ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
