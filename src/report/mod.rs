@@ -8,7 +8,7 @@ pub mod escape;
 pub mod json;
 mod memory;
 pub mod model;
-pub mod outline;
+pub mod counted;
 pub mod records;
 pub mod summary;
 pub mod table;

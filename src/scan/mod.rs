@@ -298,8 +298,8 @@ pub enum StoredOutcome {
 pub struct StoredRecord {
     /// The line of the summary.
     pub line: String,
-    /// What the outline of the summary holds; `None` when another version of this program wrote it.
-    pub outline: Option<Summary>,
+    /// What is counted of the summary; `None` when another version of this program wrote it.
+    pub counted: Option<Summary>,
 }
 
 /// Gives each worker its own lookup.

@@ -416,13 +416,13 @@ pub fn rejudge(
 /// Stored records as they are, taken out of `stored`; `None`, and nothing taken, when one of them is not to be
 /// answered with.
 fn as_stored_before(stored: &mut [StoredRecord]) -> Option<Vec<Record>> {
-    let usable = |record: &StoredRecord| record.outline.as_ref().is_some_and(|o| !has_passed(o));
+    let usable = |record: &StoredRecord| record.counted.as_ref().is_some_and(|o| !has_passed(o));
     if !stored.iter().all(usable) {
         return None;
     }
     let taken = stored.iter_mut().map(|stored| {
         Some(Record {
-            summary: stored.outline.take()?,
+            summary: stored.counted.take()?,
             line: std::mem::take(&mut stored.line),
             is_full: false,
             facts: None,

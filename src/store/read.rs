@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Row, params};
 
 use super::{Store, StoreError, path_bytes};
-use crate::report::outline;
+use crate::report::counted;
 use crate::report::records::ScanRecord;
 use crate::report::summary::Summary;
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
@@ -92,10 +92,10 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Option<StoredRecord>> {
     let Some(line) = row.get(8)? else {
         return Ok(None);
     };
-    let outline = row.get_ref(7)?.as_blob_or_null()?;
+    let kept = row.get_ref(7)?.as_blob_or_null()?;
     Ok(Some(StoredRecord {
         line,
-        outline: outline.and_then(outline::unpack),
+        counted: kept.and_then(counted::unpack),
     }))
 }
 
@@ -330,8 +330,8 @@ mod tests {
             };
             assert_eq!(records.len(), 1);
             assert_eq!(records[0].line, expected[0].line);
-            let outline = records[0].outline.as_ref().unwrap();
-            assert_eq!(outline.verdict(), expected[0].summary.verdict());
+            let counted = records[0].counted.as_ref().unwrap();
+            assert_eq!(counted.verdict(), expected[0].summary.verdict());
         }
         assert!(lookup.find(Path::new("/share/none.dmp")).is_none());
         let statement = lookup.store.connection.prepare_cached(LOOK).unwrap();

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::initial_load::InitialLoad;
 use super::{Store, StoreError, path_bytes};
-use crate::report::outline;
+use crate::report::counted;
 use crate::report::records::ScanRecord;
 use crate::scan::{Done, FileStat, Keeper, Outcome, Record, Skip};
 
@@ -82,7 +82,7 @@ impl StoreWriter {
                 summary.dump.as_ref().and_then(|d| d.crash_time.as_ref()),
                 summary.verdict().map(|verdict| verdict.as_str()),
                 summary.bucket.as_ref().map(|bucket| &bucket.key),
-                outline::pack(summary),
+                counted::pack(summary),
                 line,
             ])?;
             if let Some(facts) = &record.facts {

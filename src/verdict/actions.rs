@@ -10,7 +10,7 @@ use crate::facts::{CrashFacts, Format, Product};
 use crate::knowledge::hotfix::{Architecture, KB943650};
 use crate::knowledge::versions::FixState;
 
-use super::collect;
+use super::next_data;
 use super::{Applicability, MatchStatus, Verdict};
 
 /// Allocations under the tag of forwarding entries that exist without any: the two sets.

@@ -18,43 +18,43 @@ const FORM: u8 = 1;
 
 /// The part of a summary that is kept.
 #[derive(Serialize, Deserialize)]
-struct Outline<'a> {
+struct Counted<'a> {
     status: Status,
     error: Option<Cow<'a, ErrorRecord>>,
     path: Cow<'a, str>,
     machine: Option<Cow<'a, MachineName>>,
     crash_id: Option<Cow<'a, str>>,
-    dump: Option<OutlineDump<'a>>,
-    system: Option<OutlineSystem<'a>>,
-    bugcheck: Option<OutlineBugCheck<'a>>,
+    dump: Option<CountedDump<'a>>,
+    system: Option<CountedSystem<'a>>,
+    bugcheck: Option<CountedBugCheck<'a>>,
     /// The module of the fault's location.
     fault_module: Option<Cow<'a, str>>,
-    modules: Vec<OutlineModule<'a>>,
+    modules: Vec<CountedModule<'a>>,
     bucket: Option<Cow<'a, Bucket>>,
     hotfix: Option<Cow<'a, SummaryHotfix>>,
     other_articles: Cow<'a, [SummaryHotfix]>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OutlineDump<'a> {
+struct CountedDump<'a> {
     format: Cow<'a, str>,
     crash_time: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OutlineSystem<'a> {
+struct CountedSystem<'a> {
     build: Option<u32>,
     multicast_forwarding: Cow<'a, MulticastForwarding>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OutlineBugCheck<'a> {
+struct CountedBugCheck<'a> {
     code: Cow<'a, Code>,
     name: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct OutlineModule<'a> {
+struct CountedModule<'a> {
     name: Option<Cow<'a, str>>,
     size: u32,
     time_date_stamp: Cow<'a, Hex>,
@@ -62,12 +62,12 @@ struct OutlineModule<'a> {
     version_source: Option<Cow<'a, str>>,
 }
 
-/// The outline of `summary` as bytes: the version of the form, and the fields in Postcard's notation.
+/// What is counted of `summary` as bytes: the version of the form, and the fields in Postcard's notation.
 pub fn pack(summary: &Summary) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.push(FORM);
-    // Plain structures of text and numbers always have a form; nothing at all would be read as no outline.
-    postcard::to_extend(&Outline::of(summary), out).unwrap_or_default()
+    // Plain structures of text and numbers always have a form; nothing at all would be read as none.
+    postcard::to_extend(&Counted::of(summary), out).unwrap_or_default()
 }
 
 /// The summary that `packed` was made from, with nothing in the fields that only readers of the line need: the
@@ -75,8 +75,8 @@ pub fn pack(summary: &Summary) -> Vec<u8> {
 /// `None` for bytes of another form.
 pub fn unpack(packed: &[u8]) -> Option<Summary> {
     let fields = packed.strip_prefix(&[FORM])?;
-    let outline: Outline<'_> = postcard::from_bytes(fields).ok()?;
-    Some(outline.into_summary())
+    let counted: Counted<'_> = postcard::from_bytes(fields).ok()?;
+    Some(counted.into_summary())
 }
 
 fn borrowed(text: &Option<String>) -> Option<Cow<'_, str>> {
@@ -87,23 +87,23 @@ fn owned(text: Option<Cow<'_, str>>) -> Option<String> {
     text.map(Cow::into_owned)
 }
 
-impl<'a> Outline<'a> {
-    fn of(summary: &'a Summary) -> Outline<'a> {
-        Outline {
+impl<'a> Counted<'a> {
+    fn of(summary: &'a Summary) -> Counted<'a> {
+        Counted {
             status: summary.status,
             error: summary.error.as_ref().map(Cow::Borrowed),
             path: Cow::Borrowed(&summary.source.path),
             machine: summary.machine.as_ref().map(Cow::Borrowed),
             crash_id: borrowed(&summary.crash_id),
-            dump: summary.dump.as_ref().map(|dump| OutlineDump {
+            dump: summary.dump.as_ref().map(|dump| CountedDump {
                 format: Cow::Borrowed(&dump.format),
                 crash_time: borrowed(&dump.crash_time),
             }),
-            system: summary.system.as_ref().map(|system| OutlineSystem {
+            system: summary.system.as_ref().map(|system| CountedSystem {
                 build: system.build,
                 multicast_forwarding: Cow::Borrowed(&system.multicast_forwarding),
             }),
-            bugcheck: summary.bugcheck.as_ref().map(|bugcheck| OutlineBugCheck {
+            bugcheck: summary.bugcheck.as_ref().map(|bugcheck| CountedBugCheck {
                 code: Cow::Borrowed(&bugcheck.code),
                 name: borrowed(&bugcheck.name),
             }),
@@ -111,7 +111,7 @@ impl<'a> Outline<'a> {
                 .fault
                 .as_ref()
                 .and_then(|fault| borrowed(&fault.location.as_ref()?.module)),
-            modules: summary.modules.iter().map(OutlineModule::of).collect(),
+            modules: summary.modules.iter().map(CountedModule::of).collect(),
             bucket: summary.bucket.as_ref().map(Cow::Borrowed),
             hotfix: summary.hotfix.as_ref().map(Cow::Borrowed),
             other_articles: Cow::Borrowed(&summary.other_articles),
@@ -168,7 +168,7 @@ impl<'a> Outline<'a> {
             }),
             stack: None,
             memory_findings: Vec::new(),
-            modules: self.modules.into_iter().map(OutlineModule::into).collect(),
+            modules: self.modules.into_iter().map(CountedModule::into).collect(),
             bucket: self.bucket.map(Cow::into_owned),
             hotfix: self.hotfix.map(Cow::into_owned),
             other_articles: self.other_articles.into_owned(),
@@ -176,9 +176,9 @@ impl<'a> Outline<'a> {
     }
 }
 
-impl<'a> OutlineModule<'a> {
-    fn of(module: &'a Module) -> OutlineModule<'a> {
-        OutlineModule {
+impl<'a> CountedModule<'a> {
+    fn of(module: &'a Module) -> CountedModule<'a> {
+        CountedModule {
             name: borrowed(&module.name),
             size: module.size,
             time_date_stamp: Cow::Borrowed(&module.time_date_stamp),
@@ -188,8 +188,8 @@ impl<'a> OutlineModule<'a> {
     }
 }
 
-impl From<OutlineModule<'_>> for Module {
-    fn from(module: OutlineModule<'_>) -> Module {
+impl From<CountedModule<'_>> for Module {
+    fn from(module: CountedModule<'_>) -> Module {
         Module {
             name: owned(module.name),
             path: None,
@@ -235,19 +235,19 @@ mod tests {
     }
 
     #[test]
-    fn machines_of_outlines_are_those_of_whole_summaries() {
+    fn machines_of_what_is_counted_are_those_of_whole_summaries() {
         let whole = summaries();
         assert!(whole.len() > 10);
         let (mut all, mut read) = (Machines::default(), Machines::default());
         for summary in &whole {
-            let outline = unpack(&pack(summary)).unwrap();
-            assert_eq!(outline.verdict(), summary.verdict());
-            assert_eq!(outline.status, summary.status);
-            assert_eq!(outline.error, summary.error);
-            assert_eq!(outline.crash_id, summary.crash_id);
-            assert_eq!(outline.bucket, summary.bucket);
+            let counted = unpack(&pack(summary)).unwrap();
+            assert_eq!(counted.verdict(), summary.verdict());
+            assert_eq!(counted.status, summary.status);
+            assert_eq!(counted.error, summary.error);
+            assert_eq!(counted.crash_id, summary.crash_id);
+            assert_eq!(counted.bucket, summary.bucket);
             all.add(summary.clone()).unwrap();
-            read.add(outline).unwrap();
+            read.add(counted).unwrap();
         }
         assert_eq!(read.into_records().unwrap(), all.into_records().unwrap());
     }
