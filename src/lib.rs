@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod facts;
 pub mod fault;
 pub mod fleet;
+pub mod gather;
 pub mod image;
 pub mod kernel;
 pub mod knowledge;

@@ -9,9 +9,10 @@ use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::look_alikes::look_alikes;
 use crate::evidence::{self, Context, Observation};
-use crate::facts::external::{self, ExternalState};
-use crate::facts::{self, CrashFacts, Format};
-use crate::knowledge::articles::{Articles, ArticleKind};
+use crate::facts::{CrashFacts, Format};
+use crate::gather;
+use crate::gather::external::{self, ExternalState};
+use crate::knowledge::articles::{ArticleKind, Articles};
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::FileVersion;
@@ -151,14 +152,15 @@ impl Engine {
         self.identify_builds(&mut facts);
         let inventory = self.look_up(&mut facts, machine);
         let observations = evidence::observe(&facts, &self.context());
-        let answer = |asked: &ArticleKind| match asked {
-            ArticleKind::Defect => AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail))),
-            ArticleKind::Article(article) => AnswerOf::Article(Box::new(verdict::article_answer(
-                article,
-                &facts,
-                &self.builds,
-            ))),
-        };
+        let answer =
+            |asked: &ArticleKind| match asked {
+                ArticleKind::Defect => {
+                    AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail)))
+                }
+                ArticleKind::Article(article) => AnswerOf::Article(Box::new(
+                    verdict::article_answer(article, &facts, &self.builds),
+                )),
+            };
         let main = answer(&self.articles.main);
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
         let mut notes = notes(&facts);
@@ -287,11 +289,12 @@ impl Engine {
         if kind == FileKind::UserMinidump {
             let dump = dump::user::read_with(reader)
                 .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
-            return Ok(facts::gather_user(dump, reader.len()));
+            return Ok(gather::gather_user(dump, reader.len()));
         }
         let dump = dump::open(reader, &budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts = facts::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
+        let mut facts =
+            gather::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::bytes::{Budget, PagedReader, contained};
-use crate::facts::external::{self, ExternalState};
+use crate::gather::external::{self, ExternalState};
 use crate::knowledge::articles::Articles;
 use crate::knowledge::load::Loaded;
 use crate::report::Report;

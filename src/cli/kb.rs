@@ -17,9 +17,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::symbols::SymbolArgs;
-use crate::knowledge::articles::{Articles, ArticleKind};
-use crate::knowledge::builds;
 use crate::knowledge::article::{self, Article};
+use crate::knowledge::articles::{ArticleKind, Articles};
+use crate::knowledge::builds;
 use crate::knowledge::hotfix::{self, Hotfix};
 use crate::knowledge::load::{self, Loaded};
 use crate::report::escape::visible;

@@ -6,8 +6,8 @@ mod progress;
 mod sink;
 #[cfg(feature = "store")]
 mod stored;
-mod webhook_notifier;
 mod text;
+mod webhook_notifier;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

@@ -2,8 +2,8 @@
 
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
-use crate::knowledge::builds::BuildTable;
 use crate::knowledge::article::Article;
+use crate::knowledge::builds::BuildTable;
 use crate::knowledge::matching::{Effect, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
 

@@ -5,9 +5,9 @@
 //! names that may be a neighbour's, never count. What the dump does not tell does not hold.
 
 use crate::facts::{CrashFacts, FrameFacts, NameFact};
+use crate::knowledge::article::is_in_box;
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
-use crate::knowledge::article::is_in_box;
 use crate::modules::ModuleRef;
 use crate::unwind::names::is_kernel;
 

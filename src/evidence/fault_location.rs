@@ -40,7 +40,9 @@ pub(super) fn module(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn judge_location(facts: &CrashFacts) -> Outcome {
     let Some(ip) = facts.fault.ip else {
-        return Outcome::NotObservable("the dump does not say which instruction faulted".to_owned());
+        return Outcome::NotObservable(
+            "the dump does not say which instruction faulted".to_owned(),
+        );
     };
     if facts.modules.is_empty() {
         return Outcome::NotObservable("the dump holds no module list".to_owned());

@@ -407,7 +407,9 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
     let fault = &facts.fault;
     let Some(kind) = fault.instruction_kind.as_deref() else {
-        return Outcome::NotObservable("the bytes of the faulting instruction are not at hand".to_owned());
+        return Outcome::NotObservable(
+            "the bytes of the faulting instruction are not at hand".to_owned(),
+        );
     };
     let text = fault.instruction.as_deref().unwrap_or(kind);
     match (kind, fault.effective_address) {

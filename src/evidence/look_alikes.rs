@@ -1,8 +1,8 @@
 //! Which other known problems this crash looks like, each by its own rule and with the reason.
 
 use crate::facts::CrashFacts;
-use crate::knowledge::builds::BuildTable;
 use crate::knowledge::article;
+use crate::knowledge::builds::BuildTable;
 use crate::knowledge::versions::Applicability;
 
 use super::articles;

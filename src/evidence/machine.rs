@@ -13,7 +13,9 @@ const SECOND: u64 = 10_000_000;
 /// Number of processors.
 pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.dump.processors {
-        None => Outcome::NotObservable("the dump does not say how many processors there are".to_owned()),
+        None => {
+            Outcome::NotObservable("the dump does not say how many processors there are".to_owned())
+        }
         Some(1) => Outcome::Found(vec![Evidence::contra(
             "machine.one-processor",
             Strength::Strong,
@@ -37,7 +39,9 @@ pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 /// Time since start-up.
 pub(super) fn uptime(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.dump.uptime.map(|uptime| uptime / SECOND) {
-        None => Outcome::NotObservable("the dump does not say how long the system had been up".to_owned()),
+        None => Outcome::NotObservable(
+            "the dump does not say how long the system had been up".to_owned(),
+        ),
         Some(seconds) if seconds < IDLE_LIFETIME && frames::expired(facts) => Outcome::Found(vec![
             Evidence::contra(
                 "machine.too-early-for-expiry",

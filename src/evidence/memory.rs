@@ -21,7 +21,9 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 
 fn outcome(facts: &CrashFacts) -> Outcome {
     let Some(memory) = &facts.memory else {
-        return Outcome::NotObservable("the dump does not hold the memory the fault worked on".to_owned());
+        return Outcome::NotObservable(
+            "the dump does not hold the memory the fault worked on".to_owned(),
+        );
     };
     let list = facts
         .fault

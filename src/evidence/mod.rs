@@ -4,23 +4,23 @@
 //! not look. Knows nothing about how evidence is weighed: that is the verdict's business.
 
 pub mod articles;
-mod link_times;
 mod code;
 mod conditions;
+mod fault_location;
 mod filters;
 mod forwarding;
 mod frames;
 mod inventory;
+mod link_times;
 mod lock;
 pub mod look_alikes;
 mod machine;
-#[cfg(test)]
-mod testing;
 mod memory;
 mod parameters;
-mod fault_location;
 mod processors;
 pub mod servicing;
+#[cfg(test)]
+mod testing;
 
 pub use servicing::{Servicing, servicing};
 

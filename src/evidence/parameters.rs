@@ -103,7 +103,9 @@ fn judge_place(facts: &CrashFacts) -> Outcome {
         .and_then(|ip| facts.modules.locate(ip))
         .and_then(|(id, _)| facts.modules.get(id)?.name);
     let Some(module) = module else {
-        return Outcome::NotObservable("no loaded module holds the faulting instruction".to_owned());
+        return Outcome::NotObservable(
+            "no loaded module holds the faulting instruction".to_owned(),
+        );
     };
     let module = module.to_ascii_lowercase();
     let fits = (code == 0x0A) == is_kernel(&module);

@@ -5,33 +5,17 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod code;
-mod mfe_state;
-pub mod external;
-mod fault;
-mod findings;
-mod gather;
-mod gather_memory;
-mod locks;
 mod memory;
-mod overwritten;
 mod packed;
-mod processors;
-mod removal;
-mod session;
-mod timer_lists;
-mod user;
 
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
 };
-pub use gather::{address_space, gather, gather_with};
 pub use memory::{
     Finding, HandleFacts, IrqlSource, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts,
     SpinFacts, TableFacts,
 };
 pub use packed::{pack, unpack};
-pub(crate) use session::codeview;
-pub use user::gather_user;
 
 use std::borrow::Cow;
 
@@ -257,7 +241,7 @@ pub struct FaultFacts {
 
 impl FaultFacts {
     /// True when the text of the instruction names the register.
-    fn names_register(&self, register: &str) -> bool {
+    pub fn names_register(&self, register: &str) -> bool {
         let text = self.instruction.as_deref().unwrap_or_default();
         text.split(|c: char| !c.is_ascii_alphanumeric())
             .any(|word| word == register)

@@ -100,7 +100,10 @@ fn find(name: &str, loaded: &[Article]) -> Result<ArticleKind, String> {
     if let Some(own) = loaded.iter().find(|e| article::same(&e.kb, name)) {
         return Ok(ArticleKind::Article(Box::new(Cow::Owned(own.clone()))));
     }
-    if let Some(known) = article::embedded().iter().find(|e| article::same(&e.kb, name)) {
+    if let Some(known) = article::embedded()
+        .iter()
+        .find(|e| article::same(&e.kb, name))
+    {
         return Ok(ArticleKind::Article(Box::new(Cow::Borrowed(known))));
     }
     let mut known = vec![KB943650.kb];

@@ -5,12 +5,12 @@
 //! agree (`KBTRIAGE_BLESS=1 cargo test --test knowledge` rewrites them), so that nothing is
 //! parsed when the program starts.
 
+pub mod article;
 pub mod articles;
 pub mod bugchecks;
 pub mod builds;
 pub mod conditions;
 pub mod defect;
-pub mod article;
 pub mod hotfix;
 pub mod load;
 pub mod matching;

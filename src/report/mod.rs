@@ -4,11 +4,11 @@
 
 mod answers;
 mod build;
+pub mod counted;
 pub mod escape;
 pub mod json;
 mod memory;
 pub mod model;
-pub mod counted;
 pub mod records;
 pub mod summary;
 pub mod table;

@@ -2,8 +2,8 @@
 
 use crate::evidence::articles::{self, Sign, Standing};
 use crate::facts::CrashFacts;
-use crate::knowledge::builds::BuildTable;
 use crate::knowledge::article::Article;
+use crate::knowledge::builds::BuildTable;
 
 use super::{Action, Decision, MatchStatus, Piece, Verdict, judge, verdict};
 

@@ -6,6 +6,7 @@ use crate::support::facts::Crash;
 use crate::support::run::{command, kbtriage};
 use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::article;
+use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::load::{self, MAX_FILE, MAX_ITEMS, MAX_TEXT};
 use kbtriage::verdict::article_answer;
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use crate::support::facts::Crash;
 use kbtriage::evidence::look_alikes::look_alikes;
-use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::article;
+use kbtriage::knowledge::builds::BuildTable;
 use serde_json::json;
 
 fn named(crash: Crash) -> Vec<(String, String)> {

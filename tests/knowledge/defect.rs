@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kbtriage::knowledge::defect::{self, DateFinding};
 use kbtriage::knowledge::article;
+use kbtriage::knowledge::defect::{self, DateFinding};
 
 #[test]
 fn link_dates_fall_into_the_window_of_the_rule() {

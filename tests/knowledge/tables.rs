@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use kbtriage::knowledge::conditions::{Conditions, Function, Text};
 use kbtriage::knowledge::article::Article;
+use kbtriage::knowledge::conditions::{Conditions, Function, Text};
 use kbtriage::knowledge::load;
 use kbtriage::knowledge::versions::FileVersion;
 use sha2::{Digest, Sha256};

@@ -1,7 +1,7 @@
 //! Pool, lists and the registry in memory.
 
 use kbtriage::bytes::{Budget, PagedReader};
-use kbtriage::facts::external;
+use kbtriage::gather::external;
 use kbtriage::kernel::lists::{self, Direction, End, Rules};
 use kbtriage::kernel::pool;
 use kbtriage::machine::Machine as Architecture;

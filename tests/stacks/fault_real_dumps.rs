@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use kbtriage::bytes::{Budget, PagedReader};
 use kbtriage::dump::{self, Body};
-use kbtriage::facts;
 use kbtriage::fault::investigate;
 use kbtriage::fault::{Crash, FaultContext, Investigation, Snapshot, Source, find_context};
+use kbtriage::gather;
 use kbtriage::machine::{Machine, Reg};
 use kbtriage::unwind::{MemoryCode, Trust};
 
@@ -34,9 +34,9 @@ fn with_crash<T>(file: &Path, f: impl FnOnce(&Crash<'_>) -> T) -> T {
     let Body::Triage(triage) = &dump.body else {
         panic!("{} is a triage dump", file.display())
     };
-    let memory = facts::address_space(&reader, &dump.header, triage);
+    let memory = gather::address_space(&reader, &dump.header, triage);
     let opened = dump::open(&reader, &Budget::default()).unwrap();
-    let modules = facts::gather(&reader, opened, None, &Budget::default()).modules;
+    let modules = gather::gather(&reader, opened, None, &Budget::default()).modules;
     let code = MemoryCode::new(&modules, &memory);
     let crash = Crash::from_triage(&reader, &dump.header, triage, &memory, &code).unwrap();
     f(&crash)

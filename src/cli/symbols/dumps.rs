@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::bytes::{Budget, ModuleId, PagedReader, contained};
 use crate::dump;
-use crate::facts::{self, CrashFacts};
+use crate::facts::CrashFacts;
+use crate::gather;
 use crate::image::CodeView;
 use crate::machine::Machine;
 use crate::modules::Modules;
@@ -58,7 +59,7 @@ impl DumpModules {
                 continue;
             };
             if all || self.wanted.contains(&id) || SymbolLibrary::always_wanted(&identity.name) {
-                found.push((identity, facts::codeview(module)));
+                found.push((identity, gather::codeview(module)));
             }
         }
         found
@@ -72,7 +73,7 @@ impl DumpModules {
 
     /// The PDB a module asks for, where the dump itself says so.
     pub fn record(&self, id: ModuleId) -> Option<CodeView> {
-        facts::codeview(self.modules.get(id)?)
+        gather::codeview(self.modules.get(id)?)
     }
 
     /// The module people call `name`: with or without extension, and `nt` for the kernel.
@@ -100,11 +101,11 @@ fn facts_of(bytes: &dyn crate::bytes::ReadAt) -> Result<CrashFacts, String> {
     }
     if kind == FileKind::UserMinidump {
         let dump = dump::user::read(bytes).map_err(|error| error.to_string())?;
-        return Ok(facts::gather_user(dump, reader.len()));
+        return Ok(gather::gather_user(dump, reader.len()));
     }
     let budget = Budget::default();
     let dump = dump::open(&reader, &budget).map_err(|error| error.to_string())?;
-    Ok(facts::gather(&reader, dump, None, &budget))
+    Ok(gather::gather(&reader, dump, None, &budget))
 }
 
 /// Modules that hold an address the crash is about.

@@ -5,10 +5,10 @@ use std::fmt::Display;
 
 use super::document::{Document, Item, LoadError, Result, Table};
 use crate::knowledge::Basis;
-use crate::knowledge::conditions::{Conditions, Function};
 use crate::knowledge::article::{
     ActionRow, Article, EvidenceRow, LookAlike, LookAlikeRule, RangeRow, SystemRow, VersionRow,
 };
+use crate::knowledge::conditions::{Conditions, Function};
 use crate::knowledge::matching::{Effect, MatchStatus, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
 

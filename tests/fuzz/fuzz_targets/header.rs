@@ -2,7 +2,7 @@
 #![no_main]
 
 use kbtriage::bytes::{Budget, PagedReader};
-use kbtriage::{dump, facts, source};
+use kbtriage::{dump, gather, source};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fuzz_target!(|data: &[u8]| -> Corpus {
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let budget = Budget::new(Budget::DEFAULT_STEPS, None);
     match dump::open(&reader, &budget) {
         Ok(dump) => {
-            std::hint::black_box(facts::gather(&reader, dump, None, &budget));
+            std::hint::black_box(gather::gather(&reader, dump, None, &budget));
             Corpus::Keep
         }
         Err(error) => {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use kbtriage::bytes::{Budget, PagedReader};
-use kbtriage::facts::external;
+use kbtriage::gather::external;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

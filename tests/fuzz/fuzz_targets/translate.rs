@@ -4,7 +4,7 @@
 #![no_main]
 
 use kbtriage::bytes::{Budget, PagedReader};
-use kbtriage::{dump, facts};
+use kbtriage::{dump, gather};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -60,6 +60,6 @@ fuzz_target!(|data: &[u8]| {
     let budget = Budget::new(1_000_000, None);
     if let Ok(dump) = dump::open(&reader, &budget) {
         let deep = mode & 0x40 != 0;
-        std::hint::black_box(facts::gather_with(&reader, dump, None, deep, &budget));
+        std::hint::black_box(gather::gather_with(&reader, dump, None, deep, &budget));
     }
 });

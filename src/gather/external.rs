@@ -7,7 +7,7 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::kernel::registry::{self, Dated, FileCells, Hive, TextKind, read_text};
 
-use super::CrashFacts;
+use crate::facts::CrashFacts;
 
 /// Longest text that is read, in bytes; a full export of the key has some kilobytes.
 const LARGEST_TEXT: u64 = 16 << 20;

@@ -12,7 +12,7 @@ use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
 use super::findings::PoolView;
-use super::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
+use crate::facts::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
 
 /// Blocks of forwarding memory whose own pointers are followed.
 const MOST_BLOCKS: usize = 64;
@@ -28,7 +28,12 @@ pub(super) struct ProcessorStack {
 }
 
 /// Looks at every processor. `stacks` are in the order of the facts' processors.
-pub(super) fn add(pool: &PoolView<'_>, stacks: &[ProcessorStack], code: &dyn CodeInfo, facts: &mut MemoryFacts) {
+pub(super) fn add(
+    pool: &PoolView<'_>,
+    stacks: &[ProcessorStack],
+    code: &dyn CodeInfo,
+    facts: &mut MemoryFacts,
+) {
     let mut sets: Vec<SetFacts> = Vec::new();
     for (cpu, processor) in stacks.iter().zip(&mut facts.processors) {
         let words = pointers(pool, cpu, code);
@@ -58,7 +63,11 @@ pub(super) fn add(pool: &PoolView<'_>, stacks: &[ProcessorStack], code: &dyn Cod
 
 /// Kernel pointers of a processor that lead neither into an image nor to its own stack: where each
 /// was found (`None` for a register) and its value.
-fn pointers(pool: &PoolView<'_>, cpu: &ProcessorStack, code: &dyn CodeInfo) -> Vec<(Option<u64>, u64)> {
+fn pointers(
+    pool: &PoolView<'_>,
+    cpu: &ProcessorStack,
+    code: &dyn CodeInfo,
+) -> Vec<(Option<u64>, u64)> {
     let registers = cpu.registers.iter().flat_map(|registers| {
         let values: Vec<u64> = registers.iter().map(|(_, value)| value).collect();
         values.into_iter().map(|value| (None, value))
@@ -90,8 +99,7 @@ fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<Forwardi
     let mut seen = BTreeSet::new();
     let mut blocks: Vec<PoolBlock> = Vec::new();
     let forwarding = |value: u64| {
-        pool
-            .block(value)
+        pool.block(value)
             .filter(|block| block.allocated && block.tag == FORWARDING)
     };
     for (_, value) in words {

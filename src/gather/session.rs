@@ -8,9 +8,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::NameFact;
 use super::fault::Naming;
 use crate::bytes::ModuleId;
+use crate::facts::NameFact;
 use crate::image::{CodeView, Guid};
 use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;

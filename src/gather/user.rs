@@ -7,7 +7,7 @@ use crate::modules::{
     Details, Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource,
 };
 
-use super::{
+use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
     Product, StackFacts, SystemFacts,
 };

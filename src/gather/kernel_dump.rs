@@ -2,7 +2,7 @@
 
 use super::code;
 use super::fault::{Found, found};
-use super::gather_memory;
+use super::memory_dump;
 use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::triage::{Copied, Driver, Drivers};
@@ -15,7 +15,7 @@ use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::modules::{Entry, Modules, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
-use super::{
+use crate::facts::{
     BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product,
     SystemFacts, TaggedFact, WriterFact,
 };
@@ -68,7 +68,7 @@ pub fn gather_with(
         Body::Physical(_) | Body::None => None,
     };
     let mut memory = match &body {
-        Body::Physical(Some(body)) => Some(gather_memory::read(
+        Body::Physical(Some(body)) => Some(memory_dump::read(
             reader, &header, body, library, deep, budget,
         )),
         _ => None,

@@ -13,7 +13,7 @@ use crate::unwind::Walker;
 use super::fault::walk_facts;
 use super::locks::ProcessorStack;
 use super::session::Session;
-use super::{IrqlSource, ProcessorFacts, StackFacts};
+use crate::facts::{IrqlSource, ProcessorFacts, StackFacts};
 
 /// Bytes of a stack that are searched for locks and sets.
 const MOST_OF_STACK: u64 = 0x6000;

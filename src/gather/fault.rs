@@ -4,7 +4,7 @@ use crate::fault::{self, Crash, Investigation};
 use crate::modules::Modules;
 use crate::unwind::{Frame, Walk};
 
-use super::{BucketFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
+use crate::facts::{BucketFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
 
 /// What an investigation found.
 pub(super) struct Found {

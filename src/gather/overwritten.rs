@@ -12,7 +12,7 @@ use crate::memory::Absent;
 use super::findings::PoolView;
 use super::removal::Removal;
 use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
-use super::{FaultFacts, Finding};
+use crate::facts::{FaultFacts, Finding};
 
 /// Bytes from an entry's link in which a walk reads.
 const LINK_FIELDS: u64 = 0x20;

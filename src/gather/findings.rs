@@ -11,7 +11,7 @@ use crate::kernel::structures;
 use crate::machine::Machine;
 use crate::memory::Memory;
 
-use super::{FaultFacts, Finding, PoolTagFacts};
+use crate::facts::{FaultFacts, Finding, PoolTagFacts};
 
 /// Entries of one list that are walked.
 const MOST_ENTRIES: usize = 4096;

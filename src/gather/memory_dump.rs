@@ -16,15 +16,15 @@ use crate::modules::{Details, Module, Modules, UnloadedModule, file_name, from_m
 use crate::symbols::SymbolLibrary;
 
 use super::code;
-use super::mfe_state::{Known, at_mfe, may_concern};
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::PoolView;
 use super::locks;
+use super::mfe_state::{Known, at_mfe, may_concern};
 use super::processors;
 use super::removal::removal;
 use super::session::{self, Session};
-use super::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
+use crate::facts::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]

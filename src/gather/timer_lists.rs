@@ -154,8 +154,7 @@ fn heads(pool: &PoolView<'_>, range: (u64, u64), linked: &mut Linked) {
 
 /// The offset of an address in the allocated block of a forwarding entry.
 pub(super) fn forwarding_offset(pool: &PoolView<'_>, at: u64) -> Option<u64> {
-    pool
-        .block(at)
+    pool.block(at)
         .filter(|block| block.allocated && block.tag == FORWARDING)
         .and_then(|block| block.offset(at))
 }

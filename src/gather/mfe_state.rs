@@ -15,7 +15,7 @@ use super::removal::Removal;
 use super::timer_lists::{
     Linked, blocks_near, forwarding_offset, large_table, link, lists_of, table_block,
 };
-use super::{FaultFacts, Finding};
+use crate::facts::{FaultFacts, Finding};
 
 /// What other parts of memory lead to.
 pub(super) struct Known<'a> {

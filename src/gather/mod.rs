@@ -1,0 +1,25 @@
+//! Fills [`CrashFacts`] from a dump: whatever needs the file, memory, images or symbols happens here.
+//!
+//! `kernel_dump` and `user` are the two ways in; `memory_dump` reads what only a dump with memory
+//! holds; `session` joins symbols, memory and the walk. Nothing here weighs what it found.
+//!
+//! [`CrashFacts`]: crate::facts::CrashFacts
+
+mod code;
+pub mod external;
+mod fault;
+mod findings;
+mod kernel_dump;
+mod locks;
+mod memory_dump;
+mod mfe_state;
+mod overwritten;
+mod processors;
+mod removal;
+mod session;
+mod timer_lists;
+mod user;
+
+pub use kernel_dump::{address_space, gather, gather_with};
+pub(crate) use session::codeview;
+pub use user::gather_user;
