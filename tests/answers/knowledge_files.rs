@@ -4,7 +4,6 @@ use std::path::Path;
 
 use crate::support::facts::Crash;
 use crate::support::run::{command, kbtriage};
-use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::article;
 use kbtriage::knowledge::builds::BuildTable;
 use kbtriage::knowledge::load::{self, MAX_FILE, MAX_ITEMS, MAX_TEXT};
