@@ -12,9 +12,9 @@ use crate::bytes::Budget;
 struct Nothing;
 
 impl State for Nothing {
-    fn join(&mut self, _: &Self) {}
+    fn join(&mut self, _: &Self, _: u32) {}
     fn call(&mut self, _: u32, _: &Target) {}
-    fn step(&mut self, _: &Instruction) {}
+    fn step(&mut self, _: u32, _: &Instruction) {}
 }
 
 /// True when the function at `entry` calls at least one function, every one of them in this module
@@ -39,4 +39,15 @@ pub fn only_calls(
 pub fn reaches(code: &dyn CodeSource, entry: u32, at: u32, budget: &Budget) -> bool {
     flow::read(code, entry, Nothing, budget, &mut |_, _, _| {})
         .is_some_and(|reading| reading.places.binary_search(&at).is_ok())
+}
+
+/// The functions of the same module that the function at `entry` calls, ascending.
+pub fn called(code: &dyn CodeSource, entry: u32, budget: &Budget) -> Vec<u32> {
+    let mut found = std::collections::BTreeSet::new();
+    flow::read(code, entry, Nothing, budget, &mut |_, target, _| {
+        if let Target::Own(rva) = target {
+            found.insert(*rva);
+        }
+    });
+    found.into_iter().collect()
 }

@@ -35,13 +35,22 @@ pub enum Target {
 
 /// What is carried along paths.
 pub trait State: Clone + PartialEq {
-    /// Both paths' knowledge, where they meet.
-    fn join(&mut self, other: &Self);
+    /// Both paths' knowledge, where they meet: at an instruction, or where the function ends ([`END`]).
+    fn join(&mut self, other: &Self, at: u32);
     /// The effect of a call (or of a jump that leaves the function).
     fn call(&mut self, at: u32, target: &Target);
-    /// The effect of any other instruction.
-    fn step(&mut self, instruction: &Instruction);
+    /// The effect of any other instruction, at its RVA.
+    fn step(&mut self, at: u32, instruction: &Instruction);
+    /// The effect of a return.
+    fn leave(&mut self, _: &Instruction) {}
+    /// The effect of a jump to another function, which returns for this one.
+    fn jump(&mut self, at: u32, target: &Target) {
+        self.call(at, target);
+    }
 }
+
+/// The place where a function's paths meet at its end.
+pub const END: u32 = u32::MAX;
 
 /// Registers that hold the contents of an import slot, by number.
 type Held = [Option<u32>; 16];
@@ -53,8 +62,8 @@ struct Path<S> {
 }
 
 impl<S: State> Path<S> {
-    fn join(&mut self, other: &Self) {
-        self.state.join(&other.state);
+    fn join(&mut self, other: &Self, at: u32) {
+        self.state.join(&other.state, at);
         for (own, other) in self.held.iter_mut().zip(&other.held) {
             if own != other {
                 *own = None;
@@ -64,13 +73,15 @@ impl<S: State> Path<S> {
 }
 
 /// How a function was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+#[derive(Clone)]
+pub struct Reading<S> {
     /// Every path was followed to its end; false when bytes are absent, make no sense or lead where
     /// no reading can follow.
     pub whole: bool,
     /// RVAs that control reaches, ascending.
     pub places: Vec<u32>,
+    /// What holds where the function returns; `None` when no path does.
+    pub end: Option<S>,
 }
 
 /// Reads the function at `entry`. `None` when nothing of it can be read or the budget is spent.
@@ -80,7 +91,7 @@ pub fn read<S: State>(
     start: S,
     budget: &Budget,
     seen: &mut dyn FnMut(u32, &Target, &S),
-) -> Option<Reading> {
+) -> Option<Reading<S>> {
     let bits = code.bits()?;
     let mut places: BTreeMap<u32, Path<S>> = BTreeMap::new();
     let mut work = vec![entry];
@@ -128,9 +139,7 @@ pub fn read<S: State>(
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
                 match branch(code, &instruction) {
                     // A jump to another function's start is a call that does not come back.
-                    Some(to) if to != entry && starts(code, to) => {
-                        path.state.call(at, &Target::Own(to));
-                    }
+                    Some(to) if to != entry && starts(code, to) => {}
                     Some(to) => next.push(to),
                     None => whole = false,
                 }
@@ -140,11 +149,11 @@ pub fn read<S: State>(
             }
             FlowControl::IndirectBranch => match target(code, &instruction, &path.held, bits) {
                 Target::Unknown => whole = false,
-                known => path.state.call(at, &known),
+                Target::Own(_) | Target::Import(_) => {}
             },
             FlowControl::Return | FlowControl::Interrupt | FlowControl::Exception => {}
             _ => {
-                path.state.step(&instruction);
+                path.state.step(at, &instruction);
                 hold(code, &instruction, bits, &mut path.held, &mut info);
                 next.push(after);
             }
@@ -159,7 +168,7 @@ pub fn read<S: State>(
                 }
                 Some(known) => {
                     let before = known.clone();
-                    known.join(&path);
+                    known.join(&path, to);
                     if *known != before {
                         work.push(to);
                     }
@@ -168,32 +177,46 @@ pub fn read<S: State>(
         }
     }
     // The states are final now: report each call with the state it is reached in.
+    let mut end: Option<S> = None;
+    let mut ends = |state: S| match &mut end {
+        None => end = Some(state),
+        Some(known) => known.join(&state, END),
+    };
     for (at, path) in &places {
         let Some(instruction) = decode(code, bits, *at) else {
             continue;
         };
-        match instruction.flow_control() {
-            FlowControl::Call | FlowControl::IndirectCall | FlowControl::IndirectBranch => {
-                seen(
-                    *at,
-                    &target(code, &instruction, &path.held, bits),
-                    &path.state,
-                );
+        let to = match instruction.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => {
+                let to = target(code, &instruction, &path.held, bits);
+                seen(*at, &to, &path.state);
+                continue;
             }
-            FlowControl::UnconditionalBranch => {
-                if let Some(to) = branch(code, &instruction)
-                    && to != entry
-                    && starts(code, to)
-                {
-                    seen(*at, &Target::Own(to), &path.state);
+            FlowControl::Return => {
+                let mut state = path.state.clone();
+                state.leave(&instruction);
+                ends(state);
+                continue;
+            }
+            FlowControl::IndirectBranch => target(code, &instruction, &path.held, bits),
+            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => {
+                match branch(code, &instruction) {
+                    Some(to) if to != entry && starts(code, to) => Target::Own(to),
+                    _ => continue,
                 }
             }
-            _ => {}
-        }
+            _ => continue,
+        };
+        // A jump that does not come back: the function it leads to returns for this one.
+        seen(*at, &to, &path.state);
+        let mut state = path.state.clone();
+        state.jump(*at, &to);
+        ends(state);
     }
     Some(Reading {
         whole,
         places: places.into_keys().collect(),
+        end,
     })
 }
 

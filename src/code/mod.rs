@@ -1,16 +1,19 @@
-//! What a function does, read from its instructions: which functions it calls, which lock it
-//! holds when it calls them, and what it leaves in an entry that it takes off a list.
+//! What a function does, read from its instructions: which functions it calls and what it passes, which lock
+//! it holds when it calls them, what it does to lists, and what it leaves in an entry that it takes off one.
 //!
 //! Knows no dump and no verdict. Bytes, names and imports come through [`CodeSource`], so that one
 //! reading serves an image file, an image in a dump's memory and a test. Decoding is iced-x86's.
 
 mod calls;
 mod flow;
+mod lists;
 mod lock_check;
 mod removal;
+mod values;
 
-pub use calls::{only_calls, reaches};
+pub use calls::{called, only_calls, reaches};
 pub use flow::Target;
+pub use lists::{ListWork, Passed, list_work, passed, passed_by_name};
 pub use lock_check::{LockCheck, LockFinding, check};
 pub use removal::{LeftBehind, left_behind};
 

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::code_layout;
 use super::fault::{Found, Naming};
 use super::session::Session;
 use crate::bytes::{Budget, Gva};
@@ -21,7 +22,7 @@ const CALL: u8 = 0xE8;
 /// Its length in bytes.
 const CALL_LENGTH: u32 = 5;
 /// Modules whose names decide.
-const STACK_MODULES: [&str; 2] = ["tcpip.sys", "netio.sys"];
+pub(super) const STACK_MODULES: [&str; 2] = ["tcpip.sys", "netio.sys"];
 /// Frames of one stack whose names are settled.
 const MOST_FRAMES: usize = 64;
 /// Unnamed functions looked at.
@@ -46,6 +47,7 @@ pub(super) fn add(
     if let (Some(ip), Some(name)) = (found.fault.ip, &mut found.fault.name) {
         settle(session, ip, name, budget);
     }
+    let (timer_links, set_layout) = code_layout::layout(session, found, budget);
     found.code = CodeFacts {
         lock_check: lock_check(session, budget),
         timer_wrappers: found
@@ -54,7 +56,9 @@ pub(super) fn add(
             .chain(others.iter())
             .flat_map(|stack| wrappers(session, stack, budget))
             .collect(),
-        ..CodeFacts::default()
+        list_work: code_layout::list_work(session, found.stack.as_ref(), budget),
+        timer_links,
+        set_layout,
     };
 }
 

@@ -6,6 +6,7 @@
 //! [`CrashFacts`]: crate::facts::CrashFacts
 
 mod code;
+mod code_layout;
 pub mod external;
 mod fault;
 mod findings;
