@@ -146,7 +146,11 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
                 Some(path) => load_builds(path).map_err(KbError::Builds)?,
             };
             let code = |file: &Path, bytes: &[u8]| code::read(&args.symbols, file, bytes);
-            let checks = check(&args.items, &table, &code);
+            let items: Vec<OsString> = crate::source::expand(args.items.iter().cloned())
+                .into_iter()
+                .map(Into::into)
+                .collect();
+            let checks = check(&items, &table, &code);
             match args.format {
                 Format::Text => {
                     for check in checks.iter().filter(|check| check.error.is_none()) {

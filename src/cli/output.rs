@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use crate::report::json;
 use crate::report::model::Report;
 use crate::report::text::{COLUMNS, MOST_COLUMNS, Palette};
+use crate::source::platform;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,7 +40,7 @@ impl Color {
             Color::Auto => {
                 let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
                 let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-                !refused && !dumb && io::stdout().is_terminal()
+                !refused && !dumb && io::stdout().is_terminal() && platform::understands_escapes()
             }
         };
         Palette {

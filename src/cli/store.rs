@@ -61,9 +61,10 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
             Err(error) => usage(&format!("{}: {error}", visible(&db.to_string_lossy()))),
         },
         StoreCommand::Merge(args) => {
+            let parts = crate::source::expand(args.parts.iter().map(Into::into));
             let merged = match (&args.db, &args.output) {
-                (Some(db), _) => stores(db, &args.parts),
-                (None, Some(output)) => super::merge_lines::run(output, &args.parts),
+                (Some(db), _) => stores(db, &parts),
+                (None, Some(output)) => super::merge_lines::run(output, &parts),
                 (None, None) => Err("--db or --output says where to".to_owned()),
             };
             match merged {

@@ -58,6 +58,11 @@ fn set(patterns: &[String]) -> Result<Option<GlobSet>, PatternError> {
     };
     let mut builder = GlobSetBuilder::new();
     for pattern in patterns {
+        // Elsewhere a backslash takes the meaning from the character behind it.
+        let pattern = &match cfg!(windows) {
+            true => pattern.replace('\\', "/"),
+            false => pattern.clone(),
+        };
         let trimmed = pattern.trim_end_matches('/');
         let anchored = match trimmed.contains('/') {
             true => trimmed.trim_start_matches('/').to_owned(),
@@ -94,5 +99,14 @@ mod tests {
         assert!(!filter.excludes(Path::new("host1/sub/x.tmp")));
         assert!(!filter.excludes(Path::new("other/host1/x.tmp")));
         assert!(Filter::new(&["a[".to_owned()], &[]).is_err());
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_backslash_separates_on_windows() {
+        let filter = Filter::new(&[], &[r"host1\*.tmp".to_owned(), r"old\".to_owned()]).unwrap();
+        assert!(filter.excludes(Path::new(r"host1\x.tmp")));
+        assert!(!filter.excludes(Path::new(r"other\host1\x.tmp")));
+        assert!(filter.excludes(Path::new(r"a\Old")));
     }
 }

@@ -176,8 +176,14 @@ impl<'a> Worker<'a> {
         let source = match self.pulse.during(open) {
             Ok(source) => source,
             // Another program may hold it for a moment.
-            Err(error) if error.kind == ErrorKind::Io && self.may_retry(item) => {
+            Err(error)
+                if matches!(error.kind, ErrorKind::Io | ErrorKind::Growing)
+                    && self.may_retry(item) =>
+            {
                 return Outcome::Later;
+            }
+            Err(error) if error.kind == ErrorKind::Growing && self.job.options.settle.leave => {
+                return still_growing();
             }
             Err(error) => {
                 let info = SourceInfo::of_path(&item.path);

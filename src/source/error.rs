@@ -47,6 +47,14 @@ pub struct SourceError {
     pub message: String,
 }
 
+/// What to do about a file that may not be read. The folders of dumps are closed to all but
+/// administrators on Windows.
+const NOT_ALLOWED: &str = if cfg!(windows) {
+    "no permission to read it: start the command prompt as administrator, or copy the file"
+} else {
+    "no permission to read it: run as a user who may, or copy the file"
+};
+
 impl SourceError {
     /// An error of `kind` that says `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> SourceError {
@@ -58,6 +66,12 @@ impl SourceError {
 
     /// What a failed system call on `path` means. `doing` completes "while ...".
     pub(super) fn from_io(error: &io::Error, path: &Path, doing: &str) -> SourceError {
+        if super::platform::is_held(error) {
+            return SourceError::new(
+                ErrorKind::Growing,
+                "another program holds it open, as while a dump is written: try again later",
+            );
+        }
         match error.kind() {
             io::ErrorKind::NotFound => {
                 let dangling = path
@@ -72,13 +86,18 @@ impl SourceError {
                     },
                 )
             }
-            io::ErrorKind::PermissionDenied => SourceError::new(
-                ErrorKind::Permission,
-                "no permission to read it: run as a user who may, or copy the file",
-            ),
+            io::ErrorKind::PermissionDenied => SourceError::new(ErrorKind::Permission, NOT_ALLOWED),
             io::ErrorKind::NotADirectory => SourceError::new(
                 ErrorKind::NotFound,
                 "no such file: a part of the path is not a directory",
+            ),
+            // What Windows says of a name with a wildcard that matched nothing.
+            io::ErrorKind::InvalidFilename if path.to_string_lossy().contains(['*', '?']) => {
+                SourceError::new(ErrorKind::NotFound, "no file matches this pattern")
+            }
+            io::ErrorKind::InvalidFilename => SourceError::new(
+                ErrorKind::NotFound,
+                "no such file: this system has no file names like this",
             ),
             io::ErrorKind::IsADirectory => SourceError::directory(),
             _ => SourceError::new(ErrorKind::Io, format!("{error} while {doing}")),

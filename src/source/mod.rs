@@ -9,7 +9,7 @@ mod foreign;
 mod identify;
 mod list;
 mod open;
-mod platform;
+pub mod platform;
 mod stdin;
 
 pub use error::{ErrorKind, SourceError};

@@ -57,6 +57,39 @@ pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
+/// True when the terminal draws colours by escape sequences. Unix terminals do.
+#[cfg(not(windows))]
+pub fn understands_escapes() -> bool {
+    true
+}
+
+/// True when the console draws colours by escape sequences, which it is told to do here: it does from
+/// Windows 10 (1511) on and prints them as characters before.
+#[cfg(windows)]
+pub fn understands_escapes() -> bool {
+    // `None`: a terminal that is no console, such as that of a Unix shell.
+    anstyle_query::windows::enable_ansi_colors().unwrap_or(true)
+}
+
+/// True for the error of a file that another program holds open for itself alone: on Windows a dump
+/// that is being written, or a MEMORY.DMP that is being collected.
+#[cfg(windows)]
+pub fn is_held(error: &io::Error) -> bool {
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    const ERROR_LOCK_VIOLATION: i32 = 33;
+    matches!(
+        error.raw_os_error(),
+        Some(ERROR_SHARING_VIOLATION | ERROR_LOCK_VIOLATION)
+    )
+}
+
+/// True for the error of a file that another program holds open for itself alone. Nothing else knows
+/// such files.
+#[cfg(not(windows))]
+pub fn is_held(_: &io::Error) -> bool {
+    false
+}
+
 /// The shell has expanded wildcards already.
 #[cfg(not(windows))]
 pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {

@@ -10,7 +10,6 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -245,6 +244,16 @@ fn peak(share: &Path, more: &[&str]) -> Option<u64> {
     peak
 }
 
+#[cfg(unix)]
+fn read_at_start(file: &File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, 0)
+}
+
+#[cfg(windows)]
+fn read_at_start(file: &File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, 0)
+}
+
 /// What any scan has to do at least.
 fn baseline(share: &Path) {
     let mut buffer = vec![0; HEAD];
@@ -256,7 +265,7 @@ fn baseline(share: &Path) {
         }
         let file = File::open(entry.path()).expect("open");
         let found = file.metadata().expect("stat");
-        bytes += file.read_at(&mut buffer, 0).expect("read") as u64 + found.len();
+        bytes += read_at_start(&file, &mut buffer).expect("read") as u64 + found.len();
     }
     std::hint::black_box(bytes);
 }

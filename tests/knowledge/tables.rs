@@ -100,7 +100,7 @@ fn version(text: &str, place: &str) -> String {
     let parts: Vec<u16> = text
         .split('.')
         .map(|part| {
-            part.parse()
+            part.parse::<u16>()
                 .unwrap_or_else(|_| panic!("{place}: version {text:?}"))
         })
         .collect();

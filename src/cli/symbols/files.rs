@@ -115,7 +115,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut all = Vec::new();
     let mut records: Vec<serde_json::Value> = Vec::new();
     let mut failed = false;
-    for path in &args.dumps {
+    for path in &crate::source::expand(args.dumps.iter().map(Into::into)) {
         let Some((dump, needs)) = needs_of(path, &library, args.all, &mut failed)? else {
             continue;
         };
@@ -171,7 +171,7 @@ pub fn fetch(args: &FetchArgs, out: &mut dyn Write) -> io::Result<u8> {
     let library = SymbolLibrary::new(options);
     report_problems(&library)?;
     let mut failed = false;
-    for path in &args.dumps {
+    for path in &crate::source::expand(args.dumps.iter().map(Into::into)) {
         if let Some((dump, needs)) = needs_of(path, &library, args.all, &mut failed)? {
             text(path, &dump, &needs, args.verbose, out)?;
             failed |= needs.iter().any(|need| need.state.found().is_none());
