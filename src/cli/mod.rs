@@ -33,7 +33,7 @@ const USAGE: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(
     name = "kbtriage",
-    version,
+    version = env!("KBTRIAGE_VERSION"),
     max_term_width = 80,
     after_help = "\
 Examples:
