@@ -43,7 +43,10 @@ fn checked_out() -> Option<String> {
             println!("cargo:rerun-if-changed={file}");
         }
     }
-    let output = Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+    let output = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .output()
+        .ok()?;
     output
         .status
         .success()
