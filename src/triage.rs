@@ -165,6 +165,7 @@ impl Engine {
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
         let mut notes = notes(&facts);
         notes.extend(inventory);
+        notes.extend(self.silent_servers());
         Triaged {
             report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
             steps: match detail {
@@ -224,6 +225,18 @@ impl Engine {
                 details.version = known.map(|v| claimed(v, VersionSource::Table));
             }
         }
+    }
+
+    /// Symbol servers that gave no answer in this run: a report without names is not a report that has none.
+    fn silent_servers(&self) -> Vec<Note> {
+        let silent = self.symbols.as_ref().map(SymbolLibrary::silent_servers);
+        let note = |(server, why): (String, String)| Note {
+            code: "symbols.server-silent".to_owned(),
+            severity: Severity::Info,
+            field: Some("/modules".to_owned()),
+            message: format!("the symbol server {server} gave no answer: {why}"),
+        };
+        silent.unwrap_or_default().into_iter().map(note).collect()
     }
 
     /// Versions by the machine's inventory, for modules whose version nothing better tells. Gives a

@@ -1,5 +1,6 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,6 +134,19 @@ impl AnalysisArgs {
             }
             Err(error) => engine.unreadable(&SourceInfo::of_path(path), &error),
         }
+    }
+
+    /// Says once for each symbol server that gave no answer that it did not.
+    ///
+    /// # Errors
+    /// Whatever standard error says.
+    pub fn say_silent_servers(&self, engine: &Engine) -> std::io::Result<()> {
+        let library = engine.symbols.as_ref();
+        for (server, why) in library.map(SymbolLibrary::silent_servers).unwrap_or_default() {
+            let line = format!("the symbol server {server} gave no answer: {why}");
+            writeln!(std::io::stderr(), "kbtriage: {}", visible(&line))?;
+        }
+        Ok(())
     }
 
     fn open(&self, path: &Path) -> Result<Source, SourceError> {

@@ -23,7 +23,7 @@ Example:
   kbtriage explain MEMORY.DMP")]
 pub struct ExplainArgs {
     /// A crash dump; - reads it from standard input
-    #[arg(value_name = "DUMP")]
+    #[arg(value_name = "DUMP", value_hint = clap::ValueHint::FilePath)]
     pub dump: PathBuf,
     /// When to colour text
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
@@ -48,6 +48,7 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
         return Ok(1);
     }
     out.write_all(render(&triaged, args.color.palette()).as_bytes())?;
+    args.analysis.say_silent_servers(&engine)?;
     Ok(0)
 }
 
@@ -55,6 +56,7 @@ fn render(triaged: &Triaged, palette: Palette) -> String {
     let length = Length {
         long: true,
         titled: true,
+        drivers: false,
     };
     let mut out = text::render(&triaged.report, palette, length);
     let parameters = text::parameters(&triaged.report, palette);

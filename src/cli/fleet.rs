@@ -1,5 +1,6 @@
 //! `kbtriage fleet`: what a store's dumps say together: machines, buckets, tickets.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -11,10 +12,15 @@ use crate::report::json;
 use crate::report::records::MachineRecord;
 use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
+use crate::report::text::words;
 use crate::store::{Store, StoreError};
 use crate::verdict::Verdict;
 
+use super::output::Color;
+use super::select::FilterArgs;
 use super::triage::usage;
+
+mod overview;
 
 /// Machines, buckets and tickets from a result store
 #[derive(Clone, Debug, Args)]
@@ -62,12 +68,9 @@ pub struct SelectArgs {
     /// The result store that scan --db wrote
     #[arg(long, value_name = "FILE")]
     pub db: PathBuf,
-    /// Only crashes since then: 2008-07-20 or 2008-07-20T03:14:07Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub since: Option<String>,
-    /// Only these verdicts, separated by commas
-    #[arg(long, value_name = "VERDICT", value_delimiter = ',', value_parser = parse_verdict)]
-    pub only: Vec<Verdict>,
+    /// Which crashes and verdicts.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Exit with 10 when a machine or bucket that is written has, or probably
     /// has, this defect
     #[arg(long)]
@@ -81,29 +84,9 @@ struct ListArgs {
     /// Form of the output
     #[arg(long, value_enum, default_value_t = TableFormat::Text)]
     format: TableFormat,
-}
-
-fn parse_time(text: &str) -> Result<String, String> {
-    let whole = match text.len() {
-        10 => format!("{text}T00:00:00Z"),
-        _ => text.to_owned(),
-    };
-    crate::report::unix_from_rfc3339(&whole)
-        .and_then(crate::report::rfc3339_from_unix)
-        .ok_or_else(|| {
-            "a date such as 2008-07-20, or a time such as 2008-07-20T03:14:07Z".to_owned()
-        })
-}
-
-fn parse_verdict(text: &str) -> Result<Verdict, String> {
-    Verdict::ALL
-        .iter()
-        .copied()
-        .find(|verdict| verdict.as_str() == text)
-        .ok_or_else(|| {
-            let all: Vec<&str> = Verdict::ALL.iter().map(|v| v.as_str()).collect();
-            format!("one of {}", all.join(", "))
-        })
+    /// Every detail of each in the text
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 /// Runs the command and gives the exit status.
@@ -127,11 +110,10 @@ impl SelectArgs {
     pub fn each(&self, mut take: impl FnMut(Summary)) -> Result<(), String> {
         let failed =
             |error: StoreError| format!("--db: {}: {error}", visible(&self.db.to_string_lossy()));
-        let store = Store::open(&self.db).map_err(failed)?;
+        let store = self.open()?;
         store
             .each_summary::<StoreError>(|summary| {
-                let time = summary.dump.as_ref().and_then(|d| d.crash_time.as_ref());
-                if self.since.is_none() || time >= self.since.as_ref() {
+                if self.filter.wants_time(&summary) {
                     take(summary);
                 }
                 Ok(())
@@ -140,9 +122,36 @@ impl SelectArgs {
             .map_err(failed)
     }
 
+    /// The store.
+    ///
+    /// # Errors
+    /// A line for a person.
+    pub fn open(&self) -> Result<Store, String> {
+        let shown = visible(&self.db.to_string_lossy());
+        if !self.db.exists() {
+            return Err(format!(
+                "--db: {shown}: no such file (kbtriage scan DIR --db FILE makes one)"
+            ));
+        }
+        Store::open(&self.db).map_err(|error| format!("--db: {shown}: {error}"))
+    }
+
     /// True when something with this verdict is asked for.
     pub fn wants(&self, verdict: Verdict) -> bool {
-        self.only.is_empty() || self.only.contains(&verdict)
+        self.filter.wants(verdict)
+    }
+
+    /// What there is where nothing has the verdicts asked for: a line for a person.
+    pub fn nothing(&self, what: &str, there: &BTreeMap<String, u64>) -> Option<String> {
+        let asked: Vec<&str> = self.filter.only.iter().map(|v| v.as_str()).collect();
+        if asked.is_empty() {
+            return None;
+        }
+        let there = match words::verdict_counts(there) {
+            none if none.is_empty() => "there is none at all".to_owned(),
+            there => format!("there are: {there}"),
+        };
+        Some(format!("no {what} with {}; {there}", asked.join(", ")))
     }
 
     /// The machines that are asked for: those that need something first.
@@ -150,12 +159,19 @@ impl SelectArgs {
     /// # Errors
     /// A line for a person.
     pub fn machines(&self) -> Result<Vec<MachineRecord>, String> {
+        let mut records = self.all_machines()?;
+        records.retain(|record| self.wants(record.hotfix.verdict));
+        Ok(records)
+    }
+
+    /// Every machine, whatever its verdict: those that need something first.
+    ///
+    /// # Errors
+    /// A line for a person.
+    pub fn all_machines(&self) -> Result<Vec<MachineRecord>, String> {
         let mut fleet = Fleet::default();
         self.each(|summary| fleet.add(summary))?;
-        let mut records: Vec<MachineRecord> = fleet
-            .records()
-            .filter(|record| self.wants(record.hotfix.verdict))
-            .collect();
+        let mut records: Vec<MachineRecord> = fleet.records().collect();
         records.sort_by_key(|record| record.hotfix.verdict);
         Ok(records)
     }
@@ -173,10 +189,37 @@ impl SelectArgs {
 }
 
 fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let records = match args.select.machines() {
+    let all = match args.select.all_machines() {
         Ok(records) => records,
         Err(message) => return usage(&message),
     };
+    let there = overview::verdicts(&all);
+    let records: Vec<MachineRecord> = all
+        .into_iter()
+        .filter(|record| args.select.wants(record.hotfix.verdict))
+        .collect();
+    if args.format == TableFormat::Text && !args.verbose {
+        let new = args.select.open().and_then(|store| {
+            let new = store.new_in_last_scan();
+            new.map_err(|error| format!("--db: {error}"))
+        });
+        let new = match new {
+            Ok(new) => new,
+            Err(message) => return usage(&message),
+        };
+        match args.select.nothing("machine", &there).filter(|_| records.is_empty()) {
+            Some(line) => writeln!(out, "{line}")?,
+            None => overview::print(&records, new, Color::Auto.palette(), out)?,
+        }
+        return Ok(args
+            .select
+            .status(records.iter().map(|record| record.hotfix.verdict)));
+    }
+    if records.is_empty()
+        && let Some(line) = args.select.nothing("machine", &there)
+    {
+        writeln!(io::stderr(), "kbtriage: {line}")?;
+    }
     let columns = [
         "machine",
         "verdict",
@@ -229,7 +272,11 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
 
 fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut buckets = Buckets::default();
+    let mut there: BTreeMap<String, u64> = BTreeMap::new();
     let read = args.select.each(|summary| {
+        if let Some(verdict) = summary.verdict() {
+            *there.entry(verdict.as_str().to_owned()).or_default() += 1;
+        }
         if summary.verdict().is_some_and(|v| args.select.wants(v)) {
             buckets.add(&summary);
         }
@@ -238,6 +285,11 @@ fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         return usage(&message);
     }
     let rows = buckets.rows();
+    if rows.is_empty()
+        && let Some(line) = args.select.nothing("dump", &there)
+    {
+        writeln!(io::stderr(), "kbtriage: {line}")?;
+    }
     let columns = [
         "bucket",
         "key",

@@ -5,10 +5,12 @@ mod explain;
 #[cfg(feature = "store")]
 mod fleet;
 pub mod kb;
+mod manual;
 #[cfg(feature = "store")]
 mod merge_lines;
 mod output;
 mod scan;
+mod select;
 pub mod stack;
 #[cfg(feature = "store")]
 mod store;
@@ -79,10 +81,23 @@ enum Command {
     },
     /// Print the manual page of the program or of one command
     Man {
-        /// A command
-        command: Option<String>,
+        /// A command, and one of its own
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
     },
 }
+
+/// Commands that have a manual page, as completions offer them.
+#[cfg(feature = "store")]
+const COMMANDS: &[&str] = &[
+    "triage", "explain", "stack", "scan", "fleet", "store", "kb", "symbols", "schema", "completions",
+    "man",
+];
+/// Commands that have a manual page, as completions offer them.
+#[cfg(not(feature = "store"))]
+const COMMANDS: &[&str] = &[
+    "triage", "explain", "stack", "scan", "kb", "symbols", "schema", "completions", "man",
+];
 
 /// Records that have a schema.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -111,6 +126,15 @@ impl From<SchemaOf> for Kind {
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
     let arguments = with_default_command(std::env::args_os().collect());
+    let first = std::env::args_os().nth(1).unwrap_or_default();
+    if let Some(meant) = manual::meant(&Cli::command(), &first.to_string_lossy()) {
+        let first = crate::report::escape::visible(&first.to_string_lossy());
+        let _ = writeln!(
+            io::stderr(),
+            "kbtriage: there is no command and no file {first}: did you mean kbtriage {meant}?"
+        );
+        return ExitCode::from(USAGE);
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -121,7 +145,7 @@ pub fn main() -> ExitCode {
     };
     match run(cli.command) {
         Ok(status) => ExitCode::from(status),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "kbtriage: writing the output: {error}");
             ExitCode::FAILURE
@@ -169,33 +193,13 @@ fn run(command: Command) -> io::Result<u8> {
             0
         }
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kbtriage", &mut out);
+            manual::completions(&Cli::command(), shell, &mut out)?;
             0
         }
-        Command::Man { command } => man(command.as_deref(), &mut out)?,
+        Command::Man { command } => manual::page(&Cli::command(), &command, &mut out)?,
     };
     out.flush()?;
     Ok(status)
-}
-
-/// The manual page of the program, or of one of its commands.
-fn man(name: Option<&str>, out: &mut dyn Write) -> io::Result<u8> {
-    let program = Cli::command();
-    let page = match name {
-        None => program,
-        Some(name) => match program.find_subcommand(name) {
-            Some(command) => command.clone().bin_name(format!("kbtriage {name}")),
-            None => {
-                writeln!(
-                    io::stderr(),
-                    "kbtriage: no command {name:?}: see kbtriage --help"
-                )?;
-                return Ok(USAGE);
-            }
-        },
-    };
-    clap_mangen::Man::new(page).render(&mut &mut *out)?;
-    Ok(0)
 }
 
 #[cfg(test)]
@@ -205,6 +209,13 @@ mod tests {
     #[test]
     fn the_argument_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_page_that_completions_offer() {
+        let program = Cli::command();
+        let names: Vec<&str> = program.get_subcommands().map(|c| c.get_name()).collect();
+        assert_eq!(names, COMMANDS);
     }
 
     #[test]

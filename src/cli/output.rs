@@ -50,6 +50,26 @@ impl Color {
     }
 }
 
+/// True when nobody reads what is written any more, whatever library the error came through.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return true;
+    }
+    let mut source: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|e| e as _);
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<io::Error>();
+        let inner = inner.or_else(|| match error.downcast_ref::<csv::Error>()?.kind() {
+            csv::ErrorKind::Io(error) => Some(error),
+            _ => None,
+        });
+        if inner.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 /// Columns of text on standard output: those of the terminal, within what can be read well.
 fn width() -> usize {
     match terminal_size::terminal_size_of(io::stdout()) {

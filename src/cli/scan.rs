@@ -28,6 +28,7 @@ use output::Output;
 use sink::ScanSink;
 use webhook_notifier::WebhookNotifier;
 
+use super::output::is_broken_pipe;
 use super::triage::usage;
 
 /// Exit status after an interruption: 128 and SIGINT, as shells have it.
@@ -197,7 +198,9 @@ impl Prepared {
             true => ScanFormat::Text,
             false => ScanFormat::Jsonl,
         });
+        let mut roots_missing = false;
         if let Discovery::Walk { roots, .. } = &self.options.discovery {
+            roots_missing = roots.iter().any(|root| !root.given.exists());
             for dropped in &roots.dropped {
                 writeln!(
                     io::stderr(),
@@ -235,15 +238,22 @@ impl Prepared {
         let mut sink = ScanSink::new(format, args, tool.clone(), keeper, &mut output)?
             .with(Arc::clone(&job.engine.inventory))
             .notifier(tell);
-        let finished = match mode(args) {
-            Mode::Once => scan::run(&job, &mut sink)?,
+        let run = |sink: &mut ScanSink<'_>| match scan::run(&job, sink) {
+            Err(error) if !is_broken_pipe(&error) => {
+                sink.say_stopped();
+                Err(error)
+            }
+            other => other,
+        };
+        let mut finished = match mode(args) {
+            Mode::Once => run(&mut sink)?,
             #[cfg(feature = "store")]
             Mode::Refresh => stored::refresh(args, &job, &mut sink)?,
             #[cfg(feature = "store")]
             Mode::Watch => {
                 sink = sink.only_new();
                 loop {
-                    let finished = scan::run(&job, &mut sink)?;
+                    let finished = run(&mut sink)?;
                     if job.stop.load(Ordering::Relaxed) {
                         // The stop may have come in the middle of this look.
                         break scan::Finished {
@@ -264,7 +274,15 @@ impl Prepared {
                 }
             }
         };
-        let tally = sink.finish(self.roots, self.shard, finished)?;
+        let interrupted = !finished.complete && finished.stuck == 0;
+        // A directory that is not there has not been looked through.
+        finished.complete &= !roots_missing;
+        // A person who reads the output has the summary there.
+        let words = !args.quiet && !(format == ScanFormat::Text && args.output.is_none());
+        let mut stderr = io::stderr();
+        let words = words.then_some(&mut stderr as &mut dyn Write);
+        let tally = sink.finish(self.roots, self.shard, finished, words)?;
+        args.analysis.say_silent_servers(&job.engine)?;
         let untold = notifier.finish();
         if untold > 0 {
             writeln!(
@@ -276,7 +294,7 @@ impl Prepared {
         if finished.complete || self.shard.is_none() {
             output.keep()?;
         }
-        if !finished.complete && finished.stuck == 0 {
+        if interrupted {
             return Ok(INTERRUPTED);
         }
         let failed = tally.failed() || !finished.complete || untold > 0;

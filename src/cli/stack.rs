@@ -39,7 +39,7 @@ are shown with --all-frames.
 Exit status: 0 the dump was analysed, 1 it could not be, 2 wrong usage.")]
 pub struct StackArgs {
     /// A crash dump; - reads it from standard input
-    #[arg(value_name = "DUMP")]
+    #[arg(value_name = "DUMP", value_hint = clap::ValueHint::FilePath)]
     pub dump: PathBuf,
     /// Show every frame, also those of interrupted activities
     #[arg(long)]
@@ -80,6 +80,7 @@ pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
             records.finish()?;
         }
     }
+    args.analysis.say_silent_servers(&engine)?;
     Ok(u8::from(failed.is_some()))
 }
 

@@ -103,7 +103,12 @@ fn form(to: &str) -> Result<Form, String> {
         file => {
             let path = PathBuf::from(file);
             let text = std::fs::read_to_string(&path)
-                .map_err(|e| format!("neither a known system nor a template: {e}"))?;
+                .map_err(|e| {
+                    let file = crate::report::escape::visible(file);
+                    format!(
+                        "{file} is neither jira, servicenow nor glpi, nor a template file: {e}"
+                    )
+                })?;
             let template = Template::new(file, text).map_err(|e| e.to_string())?;
             return Ok(Form::Template(Box::new(template)));
         }
@@ -113,7 +118,7 @@ fn form(to: &str) -> Result<Form, String> {
 impl TicketArgs {
     /// True when there is something to do about a verdict, or it was asked for.
     fn wants(&self, verdict: Verdict) -> bool {
-        match self.select.only.is_empty() {
+        match self.select.filter.only.is_empty() {
             true => !matches!(verdict, Verdict::DoesNotApply | Verdict::Undetermined),
             false => self.select.wants(verdict),
         }

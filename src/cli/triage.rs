@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::report::rows;
+use crate::report::summary::Summary;
+use crate::report::table::{Table, TableForm};
 use crate::report::text::{self, Length, Palette, words};
 use crate::report::{Report, Status};
 use crate::source;
@@ -14,12 +17,27 @@ use crate::verdict::Verdict;
 
 use super::USAGE;
 use super::analysis::{AnalysisArgs, error_line};
-use super::output::{Color, Format, Records};
+use super::output::{Color, Records};
 
 /// Exit status with --exit-verdict when a dump matches.
 const VERDICT: u8 = 10;
 /// The same when also some input could not be analysed.
 const VERDICT_AND_FAILURE: u8 = 11;
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TriageFormat {
+    /// For a person
+    Text,
+    /// An array of records
+    Json,
+    /// One record a line
+    Jsonl,
+    /// A table for spreadsheets, a row a dump
+    Csv,
+    /// A table for tickets and wikis, a row a dump
+    Markdown,
+}
 
 /// The answer for each dump: verdict, evidence, what to do
 #[derive(Clone, Debug, Args)]
@@ -34,18 +52,21 @@ usage. With --exit-verdict: 10 when a verdict is applies, probably-applies or
 applies-after-service-pack, 11 when also some input could not be analysed.")]
 pub struct TriageArgs {
     /// Crash dumps; - reads one from standard input
-    #[arg(value_name = "DUMP", required_unless_present = "files_from")]
+    #[arg(value_name = "DUMP", required_unless_present = "files_from", value_hint = clap::ValueHint::FilePath)]
     pub dumps: Vec<OsString>,
     /// Read more names from a file, one a line or NUL-separated; - is standard
     /// input
     #[arg(long, value_name = "FILE")]
     pub files_from: Option<PathBuf>,
     /// Form of the output
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = TriageFormat::Text)]
+    pub format: TriageFormat,
     /// Everything instead of one screen: all evidence by weight, every step
     #[arg(long, short)]
     pub verbose: bool,
+    /// The table of drivers with versions and link dates, below each answer
+    #[arg(long)]
+    pub drivers: bool,
     /// Exit with 10 when a dump is, or probably is, this defect
     #[arg(long)]
     pub exit_verdict: bool,
@@ -110,18 +131,33 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
         report
     });
     match args.format {
-        Format::Text => {
+        TriageFormat::Text => {
             let length = Length {
                 long: args.verbose,
                 titled: paths.len() > 1,
+                drivers: args.drivers,
             };
             let (counts, failed) = print_text(reports, args.color.palette(), length, out)?;
             if length.titled {
                 writeln!(out, "\n{}", totals(&counts, failed))?;
             }
         }
-        Format::Json | Format::Jsonl => {
-            let mut records = Records::new(out, args.format == Format::Json);
+        TriageFormat::Csv | TriageFormat::Markdown => {
+            let form = match args.format {
+                TriageFormat::Csv => TableForm::Csv,
+                _ => TableForm::Markdown,
+            };
+            let mut table = Table::new(form, out, &rows::COLUMNS)?;
+            for report in reports {
+                if let Some(line) = error_line(&report) {
+                    writeln!(io::stderr(), "{line}")?;
+                }
+                table.row(&rows::row(&Summary::of(report, None)))?;
+            }
+            table.flush()?;
+        }
+        TriageFormat::Json | TriageFormat::Jsonl => {
+            let mut records = Records::new(out, args.format == TriageFormat::Json);
             for report in reports {
                 if let Some(line) = error_line(&report) {
                     writeln!(io::stderr(), "{line}")?;
@@ -131,6 +167,7 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
             records.finish()?;
         }
     }
+    args.analysis.say_silent_servers(&engine)?;
     Ok(tally.status(args.exit_verdict))
 }
 

@@ -10,6 +10,7 @@ pub mod json;
 mod memory;
 pub mod model;
 pub mod records;
+pub mod rows;
 pub mod summary;
 pub mod table;
 pub mod text;

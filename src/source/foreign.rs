@@ -39,6 +39,8 @@ const fn row(
 
 const DECOMPRESS: &str = "decompress it first";
 const EXTRACT: &str = "extract the dump first";
+/// Scans look into these.
+const SCAN: &str = "kbtriage scan FILE looks into it";
 const CONVERT: &str = "convert it to a Windows crash dump first";
 const FROM_DISK: &str = "copy MEMORY.DMP or Minidump\\*.dmp out of it";
 const PASS_DUMP: &str = "pass the dump file itself";
@@ -52,13 +54,13 @@ pub(super) static FOREIGN: &[Foreign] = &[
     row(0, b"PMDM", Unsupported, "minidump in big-endian byte order", "Windows does not write these"),
 
     // Compressed and archived.
-    row(0, b"\x1F\x8B", Compressed, "gzip archive", DECOMPRESS),
+    row(0, b"\x1F\x8B", Compressed, "gzip archive", SCAN),
     row(0, b"\x1F\x9D", Compressed, "compress (.Z) archive", DECOMPRESS),
     row(0, b"\x1F\xA0", Compressed, "compress (.Z) archive", DECOMPRESS),
-    row(0, b"PK\x03\x04", Compressed, "zip archive", EXTRACT),
+    row(0, b"PK\x03\x04", Compressed, "zip archive", SCAN),
     row(0, b"PK\x05\x06", Compressed, "empty zip archive", "there is no dump in it"),
-    row(0, b"PK\x07\x08", Compressed, "zip archive", EXTRACT),
-    row(0, b"MSCF\0\0\0\0", Compressed, "cabinet archive", EXTRACT),
+    row(0, b"PK\x07\x08", Compressed, "zip archive", SCAN),
+    row(0, b"MSCF\0\0\0\0", Compressed, "cabinet archive", SCAN),
     row(0, b"7z\xBC\xAF\x27\x1C", Compressed, "7-Zip archive", EXTRACT),
     row(0, b"\xFD7zXZ\0", Compressed, "xz archive", DECOMPRESS),
     row(0, b"\x28\xB5\x2F\xFD", Compressed, "zstd archive", DECOMPRESS),

@@ -2,13 +2,82 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::report::records::ScanRecord;
 use crate::report::summary::Summary;
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
+
+impl Store {
+    /// Crashes that the last scan was the first to find; `None` for a store that was scanned into once, where
+    /// everything is new, and for one that does not know.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn new_in_last_scan(&self) -> Result<Option<u64>, StoreError> {
+        let Some(before) = self.mark(LAST_SCAN)? else {
+            return Ok(None);
+        };
+        let before: i64 = before.parse().unwrap_or(0);
+        if before == 0 {
+            return Ok(None);
+        }
+        let count: i64 = self.connection.query_row(
+            "SELECT count(DISTINCT crash_id) FROM record AS new WHERE id > ?1 AND NOT EXISTS
+                 (SELECT 1 FROM record AS old WHERE old.id <= ?1 AND old.crash_id = new.crash_id)",
+            [before],
+            |row| row.get(0),
+        )?;
+        Ok(Some(count.cast_unsigned()))
+    }
+
+    /// What was remembered under a name.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn mark(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let there: bool = self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'mark')",
+            [],
+            |row| row.get(0),
+        )?;
+        if !there {
+            return Ok(None);
+        }
+        let value = self
+            .connection
+            .query_row("SELECT value FROM mark WHERE name = ?1", [name], |row| row.get(0))
+            .optional()?;
+        Ok(value)
+    }
+
+    /// Remembers something small under a name. The table is made when it is first wanted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn set_mark(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        self.connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        )?;
+        self.connection.execute(
+            "INSERT INTO mark (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            [name, value],
+        )?;
+        Ok(())
+    }
+
+    /// The number of the newest record.
+    pub(super) fn last_record(&self) -> Result<i64, StoreError> {
+        let select = "SELECT coalesce(max(id), 0) FROM record";
+        Ok(self.connection.query_row(select, [], |row| row.get(0))?)
+    }
+}
+
+/// The mark of the newest record before the last scan.
+pub(super) const LAST_SCAN: &str = "before-last-scan";
 
 /// Gives workers a look at a store.
 pub struct StoreCatalogue {

@@ -21,6 +21,8 @@ pub struct StoreWriter {
     /// Closed after the store: see there.
     load: Option<InitialLoad>,
     made_by: String,
+    /// The newest record before this run.
+    before: i64,
     pending: u32,
     since: Instant,
 }
@@ -29,6 +31,7 @@ impl StoreWriter {
     /// A writer of results that `made_by` names the origin of.
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
+            before: store.last_record().unwrap_or(0),
             load: InitialLoad::start(&store),
             store,
             made_by,
@@ -191,6 +194,7 @@ impl StoreWriter {
                 .connection
                 .execute("INSERT INTO run (scan) VALUES (?1)", [text])?,
         };
+        self.store.set_mark(super::read::LAST_SCAN, &self.before.to_string())?;
         // Readers should not need the log beside the file.
         let _ = self
             .store

@@ -227,10 +227,18 @@ impl SymbolLibrary {
         ALWAYS.contains(&stem)
     }
 
-    /// Parts of the symbol path that cannot be used here.
+    /// Parts of the symbol path that cannot be used here, and folders that are not there.
     pub fn problems(&self) -> impl Iterator<Item = String> + '_ {
-        let all = self.symbols.problems.iter().chain(&self.images.problems);
-        all.map(ToString::to_string)
+        let paths = [&self.symbols, &self.images];
+        let all = paths.into_iter().flat_map(|path| &path.problems);
+        let absent = paths.into_iter().flat_map(SymbolPath::absent_folders);
+        let absent = absent.map(|folder| format!("{}: there is no such folder", folder.display()));
+        all.map(ToString::to_string).chain(absent)
+    }
+
+    /// Servers that gave no answer so far, without credentials, each with the first reason.
+    pub fn silent_servers(&self) -> Vec<(String, String)> {
+        self.finder.silent_servers()
     }
 
     /// The image with that identity.

@@ -95,6 +95,27 @@ impl SymbolPath {
         })
     }
 
+    /// Folders that files are to be read from and that do not exist. One that a server's files are copied to is
+    /// made when there are some.
+    pub fn absent_folders(&self) -> Vec<PathBuf> {
+        let mut absent = Vec::new();
+        for element in &self.elements {
+            match &element.kind {
+                ElementKind::Directory(folder) if !folder.exists() => absent.push(folder.clone()),
+                ElementKind::Chain(places) => {
+                    let server = places.iter().any(|p| matches!(p, Place::Server { .. }));
+                    let folders = places.iter().filter_map(|place| match place {
+                        Place::Folder(folder) if !server && !folder.exists() => Some(folder),
+                        _ => None,
+                    });
+                    absent.extend(folders.cloned());
+                }
+                ElementKind::Directory(_) => {}
+            }
+        }
+        absent
+    }
+
     fn part(&mut self, part: &str, origin: Origin, copy_to: &mut Option<Place>) {
         let mut tokens = part.split('*');
         let first = tokens.next().unwrap_or_default();

@@ -77,6 +77,11 @@ impl Finder {
         }
     }
 
+    /// Servers that gave no answer so far, each with the first reason.
+    pub fn silent_servers(&self) -> Vec<(String, String)> {
+        self.servers.silent()
+    }
+
     /// Looks for a file along a path.
     pub fn find(
         &self,

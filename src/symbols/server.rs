@@ -80,6 +80,8 @@ pub type OnProgress = dyn Fn(&Progress) + Send + Sync;
 pub struct Servers {
     limits: ServerLimits,
     failed: Mutex<BTreeMap<String, u32>>,
+    /// Servers that gave no answer, each with the first reason.
+    silent: Mutex<BTreeMap<String, String>>,
     absent: Mutex<BTreeSet<String>>,
     #[cfg_attr(not(feature = "online"), allow(dead_code))]
     progress: Option<Box<OnProgress>>,
@@ -103,6 +105,7 @@ impl Servers {
         Servers {
             limits,
             failed: Mutex::default(),
+            silent: Mutex::default(),
             absent: Mutex::default(),
             progress,
             #[cfg(feature = "online")]
@@ -131,6 +134,12 @@ impl Servers {
         }
         let answer = self.attempt_all(&url, limit);
         let failures = self.limits.failures;
+        if let Answer::Failed(reason) | Answer::Unreachable(reason) = &answer
+            && let Ok(mut silent) = self.silent.lock()
+        {
+            let server = without_credentials(base);
+            silent.entry(server).or_insert_with(|| reason.clone());
+        }
         match &answer {
             Answer::Failed(_) => failed(&|count| *count = count.saturating_add(1)),
             // Waiting for it again with every file would take minutes.
@@ -144,6 +153,15 @@ impl Servers {
             absent.insert(url);
         }
         answer
+    }
+
+    /// Servers that gave no answer so far, without credentials, each with the first reason.
+    pub fn silent(&self) -> Vec<(String, String)> {
+        let silent = self.silent.lock();
+        silent.map_or_else(
+            |_| Vec::new(),
+            |silent| silent.iter().map(|(s, why)| (s.clone(), why.clone())).collect(),
+        )
     }
 
     #[cfg(not(feature = "online"))]

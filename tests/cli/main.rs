@@ -7,5 +7,7 @@ mod bad_inputs;
 mod contract;
 mod fixtures;
 mod kb;
+mod manners;
 mod readme;
+mod screen;
 mod start_up;

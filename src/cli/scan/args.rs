@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::analysis::AnalysisArgs;
+use crate::cli::select::FilterArgs;
 use crate::report::records::Shard;
 
 /// Form of the output.
@@ -55,7 +56,7 @@ read; 1 some dump or directory could not be; 2 wrong usage; 130 interrupted.
 With --exit-verdict, 10 and 11 as for triage.")]
 pub struct ScanArgs {
     /// Directories to scan, or single files
-    #[arg(value_name = "DIR", required_unless_present_any = REPLACES_ROOTS)]
+    #[arg(value_name = "DIR", required_unless_present_any = REPLACES_ROOTS, value_hint = clap::ValueHint::AnyPath)]
     pub roots: Vec<OsString>,
     /// Form of the output [default: text on a terminal, otherwise jsonl]
     #[arg(long, value_enum)]
@@ -70,13 +71,19 @@ pub struct ScanArgs {
     /// Order of the records [default: as they come]
     #[arg(long, value_enum, value_name = "BY")]
     pub sort: Option<SortArg>,
+    /// Every dump in the text for a person, not only a screen of them
+    #[arg(long)]
+    pub all: bool,
+    /// Which dumps are written; all are counted.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Write a record also for each file that is skipped
     #[arg(long)]
     pub all_files: bool,
     /// Exit with 10 when a dump is, or probably is, this defect
     #[arg(long)]
     pub exit_verdict: bool,
-    /// No progress on the terminal
+    /// No progress on the terminal and no summary on standard error
     #[arg(long, short)]
     pub quiet: bool,
 

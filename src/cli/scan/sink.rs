@@ -6,41 +6,29 @@ use std::sync::Arc;
 
 use super::args::{ScanArgs, ScanFormat};
 use super::progress::Bar;
+use super::text::{Closing, Rows};
+use crate::cli::output::Color;
+use crate::cli::select::FilterArgs;
 use crate::fleet::Machines;
 use crate::modules::inventory::Inventory;
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::model::{Status, Tool};
 use crate::report::records::Shard;
+use crate::report::rows;
 use crate::report::summary::Summary;
+use crate::report::text::{LINES, Palette, words};
 use crate::report::table::{Table, TableForm};
 use crate::report::{self, Input};
 use crate::scan::{Done, Finished, Keeper, Outcome, Progress, Record, Sink, Skip, Tally};
 use crate::source::{ErrorKind, SourceError, SourceInfo};
 use crate::verdict::Verdict;
 
-/// Columns of the tables.
-const COLUMNS: [&str; 13] = [
-    "path",
-    "status",
-    "verdict",
-    "match",
-    "applicability",
-    "machine",
-    "crash_time",
-    "code",
-    "name",
-    "bucket",
-    "build",
-    "crash_id",
-    "error",
-];
-
 /// Where a form of output goes.
 enum Writer<'a> {
     Lines(&'a mut dyn Write),
     Array(&'a mut dyn Write, u64),
-    Text(&'a mut dyn Write),
+    Text(&'a mut dyn Write, Rows),
     Table(Box<Table<&'a mut dyn Write>>),
 }
 
@@ -57,7 +45,16 @@ pub struct ScanSink<'a> {
     keeper: Option<Box<dyn Keeper>>,
     tell: Option<Tell<'a>>,
     only_new: bool,
+    filter: FilterArgs,
+    /// Symbols or images were given.
+    has_symbols: bool,
     tool: Tool,
+}
+
+/// Lines of the terminal.
+fn lines() -> usize {
+    let size = terminal_size::terminal_size_of(io::stdout());
+    size.map_or(LINES, |(_, terminal_size::Height(lines))| usize::from(lines))
 }
 
 /// Tells another system about a new finding.
@@ -75,9 +72,15 @@ impl<'a> ScanSink<'a> {
         keeper: Option<Box<dyn Keeper>>,
         out: &'a mut dyn Write,
     ) -> io::Result<ScanSink<'a>> {
-        let table = |form, out| Table::new(form, out, &COLUMNS).map(Box::new);
+        let table = |form, out| Table::new(form, out, &rows::COLUMNS).map(Box::new);
         let writer = match format {
-            ScanFormat::Text => Writer::Text(out),
+            ScanFormat::Text => {
+                let palette = match args.output.is_some() {
+                    true => Palette::default(),
+                    false => Color::Auto.palette(),
+                };
+                Writer::Text(out, Rows::new(args.all, args.sort.is_some(), palette))
+            }
             ScanFormat::Jsonl => Writer::Lines(out),
             ScanFormat::Json => Writer::Array(out, 0),
             ScanFormat::Csv => Writer::Table(table(TableForm::Csv, out)?),
@@ -91,6 +94,8 @@ impl<'a> ScanSink<'a> {
             bar: Bar::new(args.quiet),
             all_files: args.all_files,
             keeper,
+            has_symbols: args.analysis.symbols.is_given() || args.analysis.symbols.online,
+            filter: args.filter.clone(),
             tool,
             tell: None,
             only_new: false,
@@ -133,7 +138,11 @@ impl<'a> ScanSink<'a> {
             keeper.flush()?;
         }
         match self.writer {
-            Writer::Lines(out) | Writer::Array(out, _) | Writer::Text(out) => out.flush()?,
+            Writer::Text(out, mut rows) => {
+                rows.print(lines(), out)?;
+                out.flush()?;
+            }
+            Writer::Lines(out) | Writer::Array(out, _) => out.flush()?,
             Writer::Table(mut table) => table.flush()?,
         }
         Ok(self.machines)
@@ -141,7 +150,7 @@ impl<'a> ScanSink<'a> {
 
     /// One record of a file, which the store knew already or not: written, told, and counted.
     fn one_of(&mut self, record: Record, known: bool) -> io::Result<()> {
-        if !(known && self.only_new) {
+        if !(known && self.only_new) && self.filter.wants_dump(&record.summary) {
             self.record(&record)?;
         }
         if let Some(tell) = self.tell.filter(|_| !known)
@@ -158,11 +167,17 @@ impl<'a> ScanSink<'a> {
     fn record(&mut self, record: &Record) -> io::Result<()> {
         match &mut self.writer {
             Writer::Lines(_) | Writer::Array(..) => self.line(&record.line),
-            Writer::Text(out) => match attention(&record.summary) {
-                Some(line) => self.bar.hide(|| writeln!(out, "{line}")),
-                None => Ok(()),
-            },
-            Writer::Table(table) => table.row(&row(&record.summary)),
+            Writer::Text(_, rows) => {
+                rows.add(&record.summary);
+                Ok(())
+            }
+            Writer::Table(table) => {
+                // What a store keeps for counts has not every column: its line has.
+                let whole = record.summary.schema_version.is_empty();
+                let whole = whole.then(|| serde_json::from_str::<Summary>(&record.line).ok());
+                let summary = whole.flatten();
+                table.row(&rows::row(summary.as_ref().unwrap_or(&record.summary)))
+            }
         }
     }
 
@@ -178,13 +193,24 @@ impl<'a> ScanSink<'a> {
                 *written += 1;
                 out.write_all(line.as_bytes())
             }
-            Writer::Text(_) | Writer::Table(_) => Ok(()),
+            Writer::Text(..) | Writer::Table(_) => Ok(()),
         }
     }
 
     fn skipped(&mut self, path: &Path, skip: &Skip) -> io::Result<()> {
         let line = skipped_line(self.tool.clone(), path, skip)?;
         self.line(&line)
+    }
+
+    /// Says how far a run came that an error ended.
+    pub fn say_stopped(&self) {
+        self.bar.finish();
+        let again = match self.keeper.is_some() {
+            true => "run again to continue",
+            false => "run again",
+        };
+        let done = words::grouped(self.tally.entries());
+        let _ = writeln!(io::stderr(), "kbtriage: stopped after {done} files: {again}");
     }
 
     /// Writes the closing records and gives the counts.
@@ -196,6 +222,7 @@ impl<'a> ScanSink<'a> {
         roots: Vec<String>,
         shard: Option<Shard>,
         finished: Finished,
+        also: Option<&mut dyn Write>,
     ) -> io::Result<Tally> {
         self.bar.finish();
         let machines = match self.earlier.take() {
@@ -210,6 +237,13 @@ impl<'a> ScanSink<'a> {
             finished.complete,
             machines.len() as u64,
         );
+        let closing = Closing {
+            scan: &scan,
+            machines: &machines,
+            finished: &finished,
+            has_symbols: self.has_symbols,
+            has_store: self.keeper.is_some(),
+        };
         if let Some(keeper) = &mut self.keeper {
             keeper.close(&scan)?;
         }
@@ -225,8 +259,15 @@ impl<'a> ScanSink<'a> {
                     out.write_all(b"\n]\n")?;
                 }
             }
-            Writer::Text(ref mut out) => super::text::closing(&scan, &machines, &finished, *out)?,
+            Writer::Text(ref mut out, ref mut rows) => {
+                rows.print(lines(), *out)?;
+                writeln!(out)?;
+                closing.print(*out)?;
+            }
             Writer::Table(ref mut table) => table.flush()?,
+        }
+        if let Some(also) = also {
+            closing.print(also)?;
         }
         Ok(self.tally)
     }
@@ -305,62 +346,4 @@ fn skipped_line(tool: Tool, path: &Path, skip: &Skip) -> io::Result<String> {
 
 fn calls_for_action(verdict: Verdict) -> bool {
     !matches!(verdict, Verdict::DoesNotApply | Verdict::Undetermined)
-}
-
-/// The line about a dump that a person should see: a match, or a failure.
-fn attention(summary: &Summary) -> Option<String> {
-    let path = visible(&summary.source.path);
-    if let Some(error) = &summary.error {
-        return Some(format!("not analysed: {path}: {}", visible(&error.message)));
-    }
-    let verdict = summary.verdict()?;
-    if !calls_for_action(verdict) {
-        return None;
-    }
-    let bucket = summary
-        .bucket
-        .as_ref()
-        .map(|bucket| bucket.name.as_ref().unwrap_or(&bucket.key).as_str())
-        .unwrap_or_default();
-    let machine = summary
-        .machine
-        .as_ref()
-        .map(|machine| format!(" on {}", visible(&machine.name)))
-        .unwrap_or_default();
-    Some(format!(
-        "{}: {path}{machine} {}",
-        verdict.as_str().replace('-', " "),
-        visible(bucket)
-    ))
-}
-
-fn row(summary: &Summary) -> [String; 13] {
-    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
-    let hotfix = summary.hotfix.as_ref();
-    let bugcheck = summary.bugcheck.as_ref();
-    [
-        summary.source.path.clone(),
-        summary.status.to_string(),
-        text(summary.verdict().map(Verdict::as_str)),
-        text(hotfix.map(|h| h.matching.status.as_str())),
-        text(hotfix.map(|h| h.applicability.status.as_str())),
-        text(summary.machine.as_ref().map(|m| m.name.as_str())),
-        text(summary.dump.as_ref().and_then(|d| d.crash_time.as_deref())),
-        text(bugcheck.map(|b| b.code.0.as_str())),
-        text(bugcheck.and_then(|b| b.name.as_deref())),
-        text(
-            summary
-                .bucket
-                .as_ref()
-                .map(|b| b.name.as_ref().unwrap_or(&b.key).as_str()),
-        ),
-        summary
-            .system
-            .as_ref()
-            .and_then(|s| s.build)
-            .map(|build| build.to_string())
-            .unwrap_or_default(),
-        text(summary.crash_id.as_deref()),
-        text(summary.error.as_ref().map(|e| e.message.as_str())),
-    ]
 }

@@ -4,6 +4,7 @@
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{Hotfix, Report};
+use crate::report::rows::nearest_driver;
 use crate::verdict::{Applicability, Verdict};
 
 use super::fit;
@@ -201,7 +202,8 @@ fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
 /// The crash is another problem: where to look instead.
 fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> {
     let mut text = "Another problem.".to_owned();
-    if let Some(driver) = nearest_driver(report) {
+    let location = report.fault.as_ref().and_then(|f| f.location.as_ref());
+    if let Some(driver) = nearest_driver(location, report.stack.as_ref()) {
         text.push_str(&format!(" Driver nearest the fault: {}.", visible(driver)));
     }
     let lacks = matches!(
@@ -234,25 +236,4 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
             _ => format!("{}{line}", " ".repeat(INDENT)),
         })
         .collect()
-}
-
-/// The module of the fault, or the first on the stack that is not the kernel or the hardware's.
-fn nearest_driver(report: &Report) -> Option<&str> {
-    const KERNEL: [&str; 6] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "nt", "hal"];
-    let fault = report.fault.as_ref()?;
-    let own = fault.location.as_ref().and_then(|l| l.module.as_deref());
-    let stack = report.stack.as_ref();
-    let activity = stack.and_then(|stack| stack.faulting_activity);
-    let most = activity.map_or(usize::MAX, |n| n as usize);
-    let frames = stack
-        .iter()
-        .flat_map(|stack| stack.frames.iter().take(most));
-    // What only looks like a return address names nobody.
-    let sure = frames.filter(|frame| frame.trust != "scan");
-    own.into_iter()
-        .chain(sure.filter_map(|frame| frame.module.as_deref()))
-        .find(|name| {
-            let stem = name.split('.').next().unwrap_or(name);
-            !KERNEL.iter().any(|own| own.eq_ignore_ascii_case(stem))
-        })
 }

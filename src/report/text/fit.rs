@@ -105,7 +105,7 @@ pub fn middle(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     let room = width.saturating_sub(1);
-    let front = room / 3;
+    let front = room / 4;
     let mut start = String::new();
     for c in text.chars() {
         if display_width(&start) >= front {

@@ -4,6 +4,7 @@
 //! [`visible`].
 
 mod advice;
+mod drivers;
 mod fit;
 mod long;
 mod palette;
@@ -25,6 +26,8 @@ pub struct Length {
     pub long: bool,
     /// One of several: under its path.
     pub titled: bool,
+    /// With the table of drivers.
+    pub drivers: bool,
 }
 
 /// The report as text, ending with a line end. Empty for a failed report: its error is a line
@@ -37,6 +40,10 @@ pub fn render(report: &Report, palette: Palette, length: Length) -> String {
     if length.long {
         out.push('\n');
         out.push_str(&long(report, palette));
+    }
+    if length.drivers {
+        out.push('\n');
+        out.push_str(&drivers::table(report, palette));
     }
     out
 }

@@ -27,18 +27,41 @@ pub fn verdict_count(verdict: Verdict, n: u64) -> String {
         (Verdict::DoesNotApply, false) => "do not apply",
         (Verdict::Undetermined, _) => "cannot be told",
     };
-    format!("{n} {words}")
+    format!("{} {words}", grouped(n))
 }
 
-/// `1 dump`, `3 dumps`.
+/// `1 dump`, `1,204 dumps`.
 pub fn counted(n: u64, one: &str) -> String {
-    match (n, one) {
-        (1, one) => format!("1 {one}"),
-        (n, "crash") => format!("{n} crashes"),
-        (n, "directory") => format!("{n} directories"),
-        (n, "entry") => format!("{n} entries"),
-        (n, one) => format!("{n} {one}s"),
+    let many = match one {
+        _ if n == 1 => return format!("1 {one}"),
+        "crash" => "crashes".to_owned(),
+        "directory" => "directories".to_owned(),
+        "entry" => "entries".to_owned(),
+        one => format!("{one}s"),
+    };
+    format!("{} {many}", grouped(n))
+}
+
+/// `1,204`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
     }
+    out
+}
+
+/// How many of what has each verdict, the most urgent first.
+pub fn verdict_counts(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    let known = Verdict::ALL.iter().filter_map(|verdict| {
+        let n = *counts.get(verdict.as_str())?;
+        (n > 0).then(|| verdict_count(*verdict, n))
+    });
+    known.collect::<Vec<_>>().join(", ")
 }
 
 /// How well a crash matches.

@@ -1,12 +1,12 @@
 //! The answer fits one screen of a terminal, whatever the dump: 24 lines of 80 columns, in words that need no
 //! manual. The words expected here are the and the article's, not the program's.
 
-mod support;
+
 
 use std::path::{Path, PathBuf};
 
-use support::run::command;
-use support::shared::shared;
+use crate::support::run::command;
+use crate::support::shared::shared;
 
 const LINES: usize = 24;
 const COLUMNS: usize = 80;
