@@ -142,7 +142,10 @@ impl AnalysisArgs {
     /// Whatever standard error says.
     pub fn say_silent_servers(&self, engine: &Engine) -> std::io::Result<()> {
         let library = engine.symbols.as_ref();
-        for (server, why) in library.map(SymbolLibrary::silent_servers).unwrap_or_default() {
+        for (server, why) in library
+            .map(SymbolLibrary::silent_servers)
+            .unwrap_or_default()
+        {
             let line = format!("the symbol server {server} gave no answer: {why}");
             writeln!(std::io::stderr(), "kbtriage: {}", visible(&line))?;
         }

@@ -207,7 +207,11 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
             Ok(new) => new,
             Err(message) => return usage(&message),
         };
-        match args.select.nothing("machine", &there).filter(|_| records.is_empty()) {
+        match args
+            .select
+            .nothing("machine", &there)
+            .filter(|_| records.is_empty())
+        {
             Some(line) => writeln!(out, "{line}")?,
             None => overview::print(&records, new, Color::Auto.palette(), out)?,
         }

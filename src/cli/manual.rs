@@ -49,7 +49,10 @@ pub fn page(program: &Command, names: &[String], out: &mut dyn Write) -> io::Res
                 true => String::new(),
                 false => format!("; it has {}", known.join(", ")),
             };
-            writeln!(io::stderr(), "kbtriage: {call} has no command {name:?}{known}")?;
+            writeln!(
+                io::stderr(),
+                "kbtriage: {call} has no command {name:?}{known}"
+            )?;
             return Ok(USAGE);
         };
         command = found;

@@ -90,13 +90,30 @@ enum Command {
 /// Commands that have a manual page, as completions offer them.
 #[cfg(feature = "store")]
 const COMMANDS: &[&str] = &[
-    "triage", "explain", "stack", "scan", "fleet", "store", "kb", "symbols", "schema", "completions",
+    "triage",
+    "explain",
+    "stack",
+    "scan",
+    "fleet",
+    "store",
+    "kb",
+    "symbols",
+    "schema",
+    "completions",
     "man",
 ];
 /// Commands that have a manual page, as completions offer them.
 #[cfg(not(feature = "store"))]
 const COMMANDS: &[&str] = &[
-    "triage", "explain", "stack", "scan", "kb", "symbols", "schema", "completions", "man",
+    "triage",
+    "explain",
+    "stack",
+    "scan",
+    "kb",
+    "symbols",
+    "schema",
+    "completions",
+    "man",
 ];
 
 /// Records that have a schema.

@@ -102,13 +102,10 @@ fn form(to: &str) -> Result<Form, String> {
         "glpi" => Target::Glpi,
         file => {
             let path = PathBuf::from(file);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| {
-                    let file = crate::report::escape::visible(file);
-                    format!(
-                        "{file} is neither jira, servicenow nor glpi, nor a template file: {e}"
-                    )
-                })?;
+            let text = std::fs::read_to_string(&path).map_err(|e| {
+                let file = crate::report::escape::visible(file);
+                format!("{file} is neither jira, servicenow nor glpi, nor a template file: {e}")
+            })?;
             let template = Template::new(file, text).map_err(|e| e.to_string())?;
             return Ok(Form::Template(Box::new(template)));
         }

@@ -43,7 +43,9 @@ pub fn row(summary: &Summary) -> [String; COLUMNS.len()] {
     let build = summary.system.as_ref().and_then(|s| s.build);
     let bucket = summary.bucket.as_ref();
     let parameter = |index: usize| {
-        let parameters = bugcheck.map(|b| b.parameters.as_slice()).unwrap_or_default();
+        let parameters = bugcheck
+            .map(|b| b.parameters.as_slice())
+            .unwrap_or_default();
         text(parameters.get(index).map(|p| p.value.0.as_str()))
     };
     let location = summary.fault.as_ref().and_then(|f| f.location.as_ref());
@@ -90,7 +92,9 @@ pub fn nearest_driver<'a>(
     let own = location.and_then(|location| location.module.as_deref());
     let activity = stack.and_then(|stack| stack.faulting_activity);
     let most = activity.map_or(usize::MAX, |n| n as usize);
-    let frames = stack.iter().flat_map(|stack| stack.frames.iter().take(most));
+    let frames = stack
+        .iter()
+        .flat_map(|stack| stack.frames.iter().take(most));
     // What only looks like a return address names nobody.
     let sure = frames.filter(|frame| frame.trust != "scan");
     own.into_iter()

@@ -48,7 +48,9 @@ impl Store {
         }
         let value = self
             .connection
-            .query_row("SELECT value FROM mark WHERE name = ?1", [name], |row| row.get(0))
+            .query_row("SELECT value FROM mark WHERE name = ?1", [name], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(value)
     }

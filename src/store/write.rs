@@ -194,7 +194,8 @@ impl StoreWriter {
                 .connection
                 .execute("INSERT INTO run (scan) VALUES (?1)", [text])?,
         };
-        self.store.set_mark(super::read::LAST_SCAN, &self.before.to_string())?;
+        self.store
+            .set_mark(super::read::LAST_SCAN, &self.before.to_string())?;
         // Readers should not need the log beside the file.
         let _ = self
             .store

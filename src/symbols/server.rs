@@ -160,7 +160,12 @@ impl Servers {
         let silent = self.silent.lock();
         silent.map_or_else(
             |_| Vec::new(),
-            |silent| silent.iter().map(|(s, why)| (s.clone(), why.clone())).collect(),
+            |silent| {
+                silent
+                    .iter()
+                    .map(|(s, why)| (s.clone(), why.clone()))
+                    .collect()
+            },
         )
     }
 

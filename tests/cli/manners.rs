@@ -13,7 +13,11 @@ fn root() -> PathBuf {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    command().current_dir(root()).args(arguments).output().unwrap()
+    command()
+        .current_dir(root())
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn stdout(output: &Output) -> String {
@@ -36,7 +40,12 @@ fn head(arguments: &[&str]) -> (Option<i32>, String) {
     let mut first = [0];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     (child.wait().unwrap().code(), said)
 }
 
@@ -57,12 +66,20 @@ fn a_pipe_that_nobody_reads_ends_the_program_quietly() {
 fn a_misspelt_command_is_named_before_anything_is_done() {
     let output = run(&["triaeg", DUMP]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("did you mean kbtriage triage?"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("did you mean kbtriage triage?"),
+        "{}",
+        stderr(&output)
+    );
     assert!(output.stdout.is_empty());
     // A file of such a name is a file.
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(root().join(DUMP), folder.path().join("triaeg")).unwrap();
-    let output = command().current_dir(folder.path()).arg("triaeg").output().unwrap();
+    let output = command()
+        .current_dir(folder.path())
+        .arg("triaeg")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -70,7 +87,11 @@ fn a_misspelt_command_is_named_before_anything_is_done() {
 fn a_directory_that_is_not_there_is_no_complete_scan() {
     let output = run(&["scan", "--format", "jsonl", "nodir"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stdout(&output).contains("\"complete\":false"), "{}", stdout(&output));
+    assert!(
+        stdout(&output).contains("\"complete\":false"),
+        "{}",
+        stdout(&output)
+    );
     assert!(stderr(&output).contains("nodir: "));
 }
 
@@ -97,7 +118,15 @@ fn a_server_that_gives_no_answer_is_said_once_and_noted_in_the_report() {
     let output = command()
         .current_dir(root())
         .env("KBTRIAGE_CACHE_DIR", cache.path())
-        .args(["triage", "--format", "jsonl", "--symbols", &server, DUMP, DUMP])
+        .args([
+            "triage",
+            "--format",
+            "jsonl",
+            "--symbols",
+            &server,
+            DUMP,
+            DUMP,
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -106,7 +135,9 @@ fn a_server_that_gives_no_answer_is_said_once_and_noted_in_the_report() {
     for line in stdout(&output).lines() {
         let report: serde_json::Value = serde_json::from_str(line).unwrap();
         let notes = report["notes"].as_array().unwrap();
-        let noted = notes.iter().any(|note| note["code"] == "symbols.server-silent");
+        let noted = notes
+            .iter()
+            .any(|note| note["code"] == "symbols.server-silent");
         assert!(noted, "{notes:?}");
     }
 }
@@ -118,7 +149,11 @@ fn an_archive_given_to_triage_names_the_command_that_looks_into_it() {
     std::fs::write(&path, b"PK\x03\x04\x14\x00").unwrap();
     let output = kbtriage(&[path.as_os_str()]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("kbtriage scan"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("kbtriage scan"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -134,21 +169,46 @@ fn pages_of_commands_within_commands_are_there_with_their_title_and_environment(
         assert!(output.status.success());
         let page = stdout(&output);
         assert!(page.contains(&format!(".TH {title} 1")), "{page}");
-        assert!(page.contains(".SH ENVIRONMENT") && page.contains("NO_COLOR"), "{title}");
+        assert!(
+            page.contains(".SH ENVIRONMENT") && page.contains("NO_COLOR"),
+            "{title}"
+        );
     }
     let page = stdout(&run(&["man", "scan"]));
-    assert!(page.contains("applies\\-after\\-service\\-pack"), "values of --only");
+    assert!(
+        page.contains("applies\\-after\\-service\\-pack"),
+        "values of --only"
+    );
     let output = run(&["man", "scna"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("it has triage, "), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("it has triage, "),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn completions_know_the_options_of_a_file_alone_and_the_pages() {
     let script = stdout(&run(&["completions", "bash"]));
-    let top = script.split("kbtriage)").nth(1).unwrap().split(";;").next().unwrap();
-    assert!(top.contains("--exit-verdict") && top.contains("--format"), "{top}");
-    let man = script.split("kbtriage__subcmd__man)").nth(1).unwrap().split(";;").next().unwrap();
+    let top = script
+        .split("kbtriage)")
+        .nth(1)
+        .unwrap()
+        .split(";;")
+        .next()
+        .unwrap();
+    assert!(
+        top.contains("--exit-verdict") && top.contains("--format"),
+        "{top}"
+    );
+    let man = script
+        .split("kbtriage__subcmd__man)")
+        .nth(1)
+        .unwrap()
+        .split(";;")
+        .next()
+        .unwrap();
     assert!(man.contains("symbols") && man.contains("fleet"), "{man}");
 }
 
@@ -173,7 +233,10 @@ fn a_table_of_dumps_has_parameters_place_process_and_version() {
 #[test]
 fn the_table_of_drivers_has_link_dates() {
     let text = stdout(&run(&["triage", "--drivers", DUMP]));
-    let line = text.lines().find(|line| line.starts_with("  tcpip.sys ")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("  tcpip.sys "))
+        .unwrap();
     // The stamp 0x47919384 of the fixture is 2008-01-19 06:05:56 UTC.
     assert!(line.contains(" 2008-01-19 "), "{line}");
     assert!(text.contains("in the order they were loaded"));
@@ -191,16 +254,24 @@ fn a_scan_to_a_file_ends_with_a_summary_and_filters_what_it_writes() {
         .unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.contains(" dumps") && said.contains(" may apply"), "{said}");
+    assert!(
+        said.contains(" dumps") && said.contains(" may apply"),
+        "{said}"
+    );
     assert!(said.contains("kbtriage scan --online"), "{said}");
     let text = std::fs::read_to_string(&path).unwrap();
-    let reports = text.lines().filter(|line| line.starts_with("{\"type\":\"report\""));
+    let reports = text
+        .lines()
+        .filter(|line| line.starts_with("{\"type\":\"report\""));
     let mut count = 0;
     for line in reports {
         count += 1;
         assert!(line.contains("\"verdict\":\"may-apply\""));
     }
-    assert!(count > 3 && text.contains("\"does-not-apply\":"), "all are counted");
+    assert!(
+        count > 3 && text.contains("\"does-not-apply\":"),
+        "all are counted"
+    );
 }
 
 #[test]
@@ -208,12 +279,27 @@ fn a_scan_for_a_person_is_an_aligned_table_of_a_screen() {
     let text = stdout(&run(&["scan", "--format", "text", "fixtures/dumps"]));
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.len() <= 24, "{text}");
-    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     assert!(lines[0].starts_with("verdict "), "{text}");
-    assert!(lines[1].starts_with("may apply"), "what needs attention first: {text}");
-    let more = lines.iter().find(|line| line.starts_with("… and ")).unwrap();
+    assert!(
+        lines[1].starts_with("may apply"),
+        "what needs attention first: {text}"
+    );
+    let more = lines
+        .iter()
+        .find(|line| line.starts_with("… and "))
+        .unwrap();
     assert!(more.ends_with(" more: --all"), "{more}");
-    let all = stdout(&run(&["scan", "--format", "text", "--all", "fixtures/dumps"]));
+    let all = stdout(&run(&[
+        "scan",
+        "--format",
+        "text",
+        "--all",
+        "fixtures/dumps",
+    ]));
     assert!(all.lines().count() > 36 && !all.contains("… and"), "{all}");
 }
 
@@ -222,18 +308,39 @@ fn a_scan_for_a_person_is_an_aligned_table_of_a_screen() {
 fn a_store_says_what_it_has_where_nothing_is_as_asked() {
     let output = run(&["fleet", "machines", "--db", "nope.db"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("nope.db: no such file"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("nope.db: no such file"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!root().join("nope.db").exists());
     let folder = tempfile::tempdir().unwrap();
     let db = folder.path().join("dumps.db");
     let db = db.to_str().unwrap();
-    let scanned = run(&["scan", "--quiet", "--machine", "HOST", "--db", db, "fixtures/dumps"]);
+    let scanned = run(&[
+        "scan",
+        "--quiet",
+        "--machine",
+        "HOST",
+        "--db",
+        db,
+        "fixtures/dumps",
+    ]);
     assert!(scanned.status.success());
     let text = stdout(&run(&["fleet", "machines", "--db", db]));
     assert!(text.starts_with("1 machine, "), "{text}");
     assert!(text.lines().any(|line| line.starts_with("HOST ")), "{text}");
-    let text = stdout(&run(&["fleet", "machines", "--db", db, "--only", "applies"]));
-    assert!(text.starts_with("no machine with applies; there are: 1 "), "{text}");
+    let text = stdout(&run(&[
+        "fleet", "machines", "--db", db, "--only", "applies",
+    ]));
+    assert!(
+        text.starts_with("no machine with applies; there are: 1 "),
+        "{text}"
+    );
     let output = run(&["fleet", "tickets", "--db", db, "--to", "jria"]);
-    assert!(stderr(&output).contains("neither jira, servicenow nor glpi"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("neither jira, servicenow nor glpi"),
+        "{}",
+        stderr(&output)
+    );
 }

@@ -1,8 +1,6 @@
 //! The answer fits one screen of a terminal, whatever the dump: 24 lines of 80 columns, in words that need no
 //! manual. The words expected here are the and the article's, not the program's.
 
-
-
 use std::path::{Path, PathBuf};
 
 use crate::support::run::command;
@@ -38,7 +36,12 @@ fn dumps(folder: PathBuf) -> Vec<PathBuf> {
 /// The screens of several dumps, each run on its own, and what does not fit one.
 fn too_long(paths: &[PathBuf], options: &[&str]) -> Vec<String> {
     let run = |path: &PathBuf| {
-        let output = command().arg("triage").args(options).arg(path).output().unwrap();
+        let output = command()
+            .arg("triage")
+            .args(options)
+            .arg(path)
+            .output()
+            .unwrap();
         complaint(&String::from_utf8(output.stdout).unwrap(), 0)
     };
     paths.iter().filter_map(run).collect()
@@ -83,7 +86,12 @@ fn complaint(text: &str, answer: usize) -> Option<String> {
     let first = lines.get(answer).copied().unwrap_or_default();
     let fits = lines.len() <= LINES && widest.is_some_and(|n| n <= COLUMNS);
     let good = fits && said.is_none() && first.starts_with("KB943650: ");
-    (!good).then(|| format!("{} lines, {widest:?} columns, {said:?}\n{text}", lines.len()))
+    (!good).then(|| {
+        format!(
+            "{} lines, {widest:?} columns, {said:?}\n{text}",
+            lines.len()
+        )
+    })
 }
 
 #[test]

@@ -53,7 +53,12 @@ pub fn print(
         .iter()
         .map(|(state, n)| format!("{} {state}", words::grouped(*n)))
         .collect();
-    let new = new.map(|n| format!("{} that no scan before the last had found", words::counted(n, "crash")));
+    let new = new.map(|n| {
+        format!(
+            "{} that no scan before the last had found",
+            words::counted(n, "crash")
+        )
+    });
     for (label, text) in [
         ("KB943650", words::verdict_counts(&verdicts(records))),
         ("tcpip.sys", states.join(", ")),
@@ -83,7 +88,11 @@ pub fn print(
         let codes: Vec<String> = record
             .stop_codes
             .iter()
-            .map(|stop| words::short_hex(&stop.code.0).to_uppercase().replacen("0X", "0x", 1))
+            .map(|stop| {
+                words::short_hex(&stop.code.0)
+                    .to_uppercase()
+                    .replacen("0X", "0x", 1)
+            })
             .collect();
         let rest = format!(
             "{:>11}  {:10}  {}",
@@ -99,5 +108,8 @@ pub fn print(
             text::cut(rest.trim_end(), room)
         )?;
     }
-    writeln!(out, "\nEvidence and dumps of each: -v; one verdict: --only applies")
+    writeln!(
+        out,
+        "\nEvidence and dumps of each: -v; one verdict: --only applies"
+    )
 }

@@ -17,8 +17,8 @@ use crate::report::model::{Status, Tool};
 use crate::report::records::Shard;
 use crate::report::rows;
 use crate::report::summary::Summary;
-use crate::report::text::{LINES, Palette, words};
 use crate::report::table::{Table, TableForm};
+use crate::report::text::{LINES, Palette, words};
 use crate::report::{self, Input};
 use crate::scan::{Done, Finished, Keeper, Outcome, Progress, Record, Sink, Skip, Tally};
 use crate::source::{ErrorKind, SourceError, SourceInfo};
@@ -54,7 +54,9 @@ pub struct ScanSink<'a> {
 /// Lines of the terminal.
 fn lines() -> usize {
     let size = terminal_size::terminal_size_of(io::stdout());
-    size.map_or(LINES, |(_, terminal_size::Height(lines))| usize::from(lines))
+    size.map_or(LINES, |(_, terminal_size::Height(lines))| {
+        usize::from(lines)
+    })
 }
 
 /// Tells another system about a new finding.
@@ -210,7 +212,10 @@ impl<'a> ScanSink<'a> {
             false => "run again",
         };
         let done = words::grouped(self.tally.entries());
-        let _ = writeln!(io::stderr(), "kbtriage: stopped after {done} files: {again}");
+        let _ = writeln!(
+            io::stderr(),
+            "kbtriage: stopped after {done} files: {again}"
+        );
     }
 
     /// Writes the closing records and gives the counts.

@@ -47,10 +47,16 @@ impl Row {
         let code = summary.bugcheck.as_ref().map(|b| b.code.0.as_str());
         Row {
             verdict: summary.verdict().filter(|_| summary.error.is_none()),
-            time: time.map(|(day, minute)| format!("{day} {minute}")).unwrap_or_default(),
+            time: time
+                .map(|(day, minute)| format!("{day} {minute}"))
+                .unwrap_or_default(),
             machine: visible(summary.machine.as_ref().map_or("", |m| m.name.as_str())),
             stop: code
-                .map(|code| code.trim_start_matches("0x").trim_start_matches('0').to_owned())
+                .map(|code| {
+                    code.trim_start_matches("0x")
+                        .trim_start_matches('0')
+                        .to_owned()
+                })
                 .unwrap_or_default(),
             bucket,
             path: visible(&summary.source.path),
@@ -147,8 +153,9 @@ impl Rows {
             // Machines in the order of their most urgent dump.
             let order: Vec<String> = self.rows.iter().map(|row| row.machine.clone()).collect();
             let place = |machine: &str| order.iter().position(|own| own == machine);
-            self.rows
-                .sort_by_cached_key(|row| (place(&row.machine), row.time.clone(), row.path.clone()));
+            self.rows.sort_by_cached_key(|row| {
+                (place(&row.machine), row.time.clone(), row.path.clone())
+            });
         }
         let widths = self.widths();
         if !self.rows.is_empty() {
@@ -180,7 +187,10 @@ impl Rows {
     fn widths(&self) -> [usize; 6] {
         let mut widths = [0; 6];
         for (index, width) in widths.iter_mut().enumerate() {
-            let cells = self.rows.iter().filter_map(|row| row.cells().get(index).copied());
+            let cells = self
+                .rows
+                .iter()
+                .filter_map(|row| row.cells().get(index).copied());
             let heading = COLUMNS.get(index).map_or(0, |text| text.len());
             // A column without a cell takes no room.
             let natural = match cells.map(display_width).max().unwrap_or(0) {
@@ -270,7 +280,11 @@ impl Closing<'_> {
                 .map(|(kind, n)| format!("{} {}", words::grouped(*n), kind.replace('-', " ")))
                 .collect();
             let failed = words::counted(failed, "file");
-            writeln!(out, "  {failed} could not be analysed: {}", kinds.join(", "))?;
+            writeln!(
+                out,
+                "  {failed} could not be analysed: {}",
+                kinds.join(", ")
+            )?;
         }
         if scan.unreadable.count > 0 {
             let n = words::counted(scan.unreadable.count, "directory");
@@ -289,7 +303,11 @@ impl Closing<'_> {
             let n = words::counted(skipped, "file");
             writeln!(out, "  {n} skipped: {}", reasons.join(", "))?;
         }
-        let may = scan.verdicts.get(Verdict::MayApply.as_str()).copied().unwrap_or(0);
+        let may = scan
+            .verdicts
+            .get(Verdict::MayApply.as_str())
+            .copied()
+            .unwrap_or(0);
         if may > 0 && !self.has_symbols {
             let root = scan.roots.first().map_or("DIR", String::as_str);
             writeln!(

@@ -22,7 +22,11 @@ pub fn table(report: &Report, palette: Palette) -> String {
     let mut out = String::new();
     let modules = report.modules.as_deref().unwrap_or_default();
     let count = words::counted(modules.len() as u64, "driver");
-    let _ = writeln!(out, "{}", palette.heading(&format!("{count}, in the order they were loaded")));
+    let _ = writeln!(
+        out,
+        "{}",
+        palette.heading(&format!("{count}, in the order they were loaded"))
+    );
     let _ = writeln!(
         out,
         "  {:NAME$} {:VERSION$} {:10} base",
@@ -60,6 +64,8 @@ fn name(name: Option<&str>) -> String {
 /// The day the image was linked, by its TimeDateStamp. Later linkers may write a checksum there instead.
 pub fn linked(module: &Module) -> Option<String> {
     let digits = module.time_date_stamp.0.trim_start_matches("0x");
-    let stamp = i64::from_str_radix(digits, 16).ok().filter(|stamp| *stamp > 0)?;
+    let stamp = i64::from_str_radix(digits, 16)
+        .ok()
+        .filter(|stamp| *stamp > 0)?;
     rfc3339_from_unix(stamp)?.get(..10).map(str::to_owned)
 }
