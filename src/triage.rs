@@ -439,6 +439,14 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "the memory of this dump cannot be read: modules and stacks are not known",
         ),
     }
+    if let Some(message) = itanium(facts) {
+        add(
+            "dump.itanium",
+            Severity::Info,
+            "/dump/architecture",
+            &message,
+        );
+    }
     for remark in &facts.system.multicast_forwarding.remarks {
         add(
             "system.registry-file",
@@ -475,4 +483,33 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
         );
     }
     notes
+}
+
+/// What a reader should know of a report on an Itanium: on every memory dump, and on a small dump where
+/// something had to be settled.
+fn itanium(facts: &CrashFacts) -> Option<String> {
+    if facts.dump.architecture.as_deref() != Some("ia64") {
+        return None;
+    }
+    let settled = match facts.remarks.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; decided by what fits together: {}",
+            facts.remarks.join("; ")
+        ),
+    };
+    match facts.dump.format {
+        Format::KernelComplete
+        | Format::KernelSummary
+        | Format::KernelBitmap
+        | Format::KernelRanges => Some(format!(
+            "Itanium memory: layouts from published headers, never met in a real dump{settled}. Not \
+             known on Itanium: pool blocks, the registry, names of processes, what an instruction does; \
+             a match is therefore at most probable"
+        )),
+        _ if settled.is_empty() => None,
+        _ => Some(format!(
+            "Itanium stack: layouts from published headers, never met in a real dump{settled}"
+        )),
+    }
 }

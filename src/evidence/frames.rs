@@ -407,6 +407,12 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
     let fault = &facts.fault;
     let Some(kind) = fault.instruction_kind.as_deref() else {
+        if facts.dump.architecture.as_deref() == Some("ia64") {
+            return Outcome::NotObservable(
+                "Itanium instructions are not decoded: what the faulting one does is not known"
+                    .to_owned(),
+            );
+        }
         return Outcome::NotObservable(
             "the bytes of the faulting instruction are not at hand".to_owned(),
         );

@@ -337,4 +337,8 @@ pub struct CrashFacts {
     /// (KPRCB.DpcTimeCount, DpcTimeLimit).
     #[serde(default)]
     pub dpc_time: Option<(u32, u32)>,
+    /// What had to be settled by what it leads to, in words, where no dump has shown how a field is
+    /// meant: IA-64 only.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use crate::bytes::{Gva, View};
 use crate::machine::{Machine, Registers, x64 as machine_x64, x86 as machine_x86};
 
-use super::{Crash, Kind, Slot, Snapshot, x64, x86};
+use super::{Crash, Kind, Slot, Snapshot, ia64, x64, x86};
 use crate::knowledge::bugchecks::BugCheck;
 
 /// How the registers were found, in the words of the report contract.
@@ -210,6 +210,7 @@ fn read_trap_frame(crash: &Crash<'_>, at: u64) -> Option<Registers> {
                 .then(|| machine_x86::trap_frame::read(View(&bytes), at))
                 .flatten()
         }
+        Machine::Ia64 => ia64::named_trap_frame(crash, at),
         _ => None,
     }
 }
@@ -265,6 +266,7 @@ fn search(crash: &Crash<'_>, stack: &Snapshot<'_>, target: &Target) -> Vec<Candi
     match crash.machine {
         Machine::X64 => x64::search(crash, stack, target),
         Machine::X86 => x86::search(crash, stack, target),
+        Machine::Ia64 => ia64::search(crash, stack, target),
         _ => Vec::new(),
     }
 }

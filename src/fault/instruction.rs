@@ -17,6 +17,7 @@ use crate::unwind::CodeInfo;
 use super::Access;
 use super::Crash;
 use super::access::FaultAccess;
+use super::ia64;
 
 /// Longest instruction of the architecture in bytes.
 const LONGEST: usize = 15;
@@ -86,6 +87,14 @@ pub fn fault_instruction(
     fault: &FaultAccess,
 ) -> Option<FaultInstruction> {
     let ip = registers.ip()?;
+    if crash.machine == Machine::Ia64 {
+        return Some(FaultInstruction {
+            text: Some(ia64::instruction(registers)?),
+            kind: None,
+            effective_address: None,
+            access: None,
+        });
+    }
     if fault.access == Some(Access::Execute) {
         return called(crash, registers);
     }

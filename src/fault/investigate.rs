@@ -8,11 +8,14 @@ use crate::unwind::{Boundary, Frame, StackKind, StackRange, Trust, Walk, Walker,
 
 use super::access::{FaultAccess, fault_access};
 use super::context::{FaultContext, Source, add_missing, find_context};
+use super::ia64;
 use super::instruction::{FaultInstruction, fault_instruction};
 use super::{Access, Crash, Kind, Snapshot};
 
 /// Size of a kernel stack of a thread on x64; DPC stacks are as large.
 const STACK_X64: u64 = 0x6000;
+/// The same on IA-64, whose register stack is as large again.
+const STACK_IA64: u64 = 0x8000;
 /// The same on x86.
 const STACK_X86: u64 = 0x3000;
 /// Largest kernel stack, for threads whose lower limit is not known.
@@ -32,6 +35,8 @@ pub struct Investigation {
     /// The address that stands for the fault in a failure bucket: the faulting instruction, the
     /// caller of a bad pointer, or the caller of the bug check.
     pub place: Option<u64>,
+    /// What had to be settled by what it leads to, in words: IA-64 only.
+    pub remarks: Vec<String>,
 }
 
 /// Finds everything about the fault that the dump and the loaded code allow.
@@ -48,10 +53,20 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
         budget,
     };
     let mut context = find_context(crash, &snapshot);
+    let mut remarks: Vec<String> = Vec::new();
     if needs_first_walk(crash, context.as_ref())
         && let Some(header) = &crash.context
     {
-        complete(crash, &mut context, &walker.walk(header));
+        let first = walker.walk(header);
+        remarks.extend(first.remarks.iter().map(ToString::to_string));
+        complete(crash, &mut context, &first);
+    }
+    if crash.machine == Machine::Ia64
+        && let Some(context) = &mut context
+    {
+        let reading = ia64::place_registers(crash, context);
+        remarks.extend(reading.map(str::to_owned));
+        remarks.extend(ia64::disagreement(crash, context));
     }
     let mut access = fault_access(crash, context.as_ref());
     let instruction = context
@@ -71,15 +86,22 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
             faulting_activity: 0,
             complete: false,
             stopped_because: None,
+            remarks: Vec::new(),
         },
     };
     let place = place(crash, context.as_ref(), &access, &walk);
+    for remark in &walk.remarks {
+        if !remarks.iter().any(|known| known == remark) {
+            remarks.push((*remark).to_owned());
+        }
+    }
     Investigation {
         context,
         access,
         instruction,
         walk,
         place,
+        remarks,
     }
 }
 
@@ -99,6 +121,7 @@ pub(crate) fn known_stacks(
     let idle = processor.current_thread.is_some()
         && processor.current_thread == processor.idle_thread
         && processor.dpc_active == Some(true);
+    let thread_store = thread.store;
     let thread = thread.base.map(|high| StackRange {
         low: thread.limit.unwrap_or(high.saturating_sub(LARGEST_STACK)),
         high,
@@ -112,18 +135,24 @@ pub(crate) fn known_stacks(
         high,
         kind: StackKind::Dpc,
     });
+    let store = thread_store.map(|(low, high)| StackRange {
+        low,
+        high,
+        kind: StackKind::RegisterStack,
+    });
     let held = held.map(|(low, high)| StackRange {
         low,
         high,
         kind: StackKind::Held,
     });
-    [thread, dpc, held].into_iter().flatten().collect()
+    [thread, dpc, store, held].into_iter().flatten().collect()
 }
 
 /// Size of an ordinary kernel stack.
 pub(super) fn stack_size(machine: Machine) -> u64 {
     match machine {
         Machine::X86 => STACK_X86,
+        Machine::Ia64 => STACK_IA64,
         _ => STACK_X64,
     }
 }

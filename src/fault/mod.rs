@@ -11,6 +11,7 @@ mod bucket;
 mod context;
 mod crash;
 mod crash_memory;
+mod ia64;
 mod instruction;
 mod investigate;
 mod snapshot;
@@ -79,7 +80,11 @@ impl Crash<'_> {
 
     /// The faulting instruction that the parameters name; zero names none.
     pub fn named_ip(&self) -> Option<u64> {
-        self.stated().instruction().filter(|ip| *ip != 0)
+        let ip = self.stated().instruction().filter(|ip| *ip != 0)?;
+        match self.machine {
+            Machine::Ia64 => Some(ia64::bundle(ip)),
+            _ => Some(ip),
+        }
     }
 
     /// The NTSTATUS of the exception, cut to 32 bits: x64 stores it sign-extended in some codes.

@@ -13,6 +13,8 @@ pub(super) struct Found {
     pub bucket: BucketFacts,
     /// Added by whoever holds the code.
     pub code: CodeFacts,
+    /// What had to be settled by what it leads to.
+    pub remarks: Vec<String>,
 }
 
 /// Turns an investigation into facts. `code` names addresses; `processor` is the number of the
@@ -29,6 +31,7 @@ pub(super) fn found(
         stack: walk_facts(&investigation.walk, code, processor),
         bucket: bucket_facts(crash, investigation, modules, code),
         code: CodeFacts::default(),
+        remarks: investigation.remarks.clone(),
     }
 }
 

@@ -105,13 +105,18 @@ pub fn gather_with(
         processors.iter().find(|p| p.crashed)?.dpc_time
     });
     damage.extend(memory.damage);
+    let mut remarks = memory.remarks;
     let (fault, stack, bucket, code) = match found {
         Some(Found {
             fault,
             stack,
             bucket,
             code,
-        }) => (fault, stack, Some(bucket), code),
+            remarks: settled,
+        }) => {
+            remarks.extend(settled);
+            (fault, stack, Some(bucket), code)
+        }
         None => (
             fault_from_parameters(&header),
             None,
@@ -158,6 +163,7 @@ pub fn gather_with(
         memory: memory.facts,
         code,
         dpc_time,
+        remarks,
     }
 }
 
@@ -390,7 +396,16 @@ pub fn address_space<'a>(
         placed(thread, triage.thread, BlockKind::Thread),
         placed(process, triage.process, BlockKind::Process),
     ];
-    let structures: Vec<Block> = structures.into_iter().flatten().collect();
+    let store = triage.backing_store.and_then(|store| {
+        let len = u64::from(store.size);
+        Some(Block {
+            start: Gva(store.limit.checked_sub(len)?),
+            len,
+            offset: u64::from(store.offset),
+            kind: BlockKind::RegisterStack,
+        })
+    });
+    let structures: Vec<Block> = structures.into_iter().chain([store]).flatten().collect();
     let mut space = Sparse::new(reader, &triage.blocks, &structures);
     // Where the processor block belongs is known only where the array that leads to it is held.
     let prcb = prcb_address(reader, header, triage, &space);

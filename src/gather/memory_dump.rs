@@ -5,12 +5,14 @@ use crate::dump::{Damage, Header, PhysicalBody};
 use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
 use crate::kernel::debugger_data::Keys;
+use crate::kernel::ia64;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
 use crate::machine::{Machine, Registers};
+use crate::memory::translate::Ia64Tables;
 use crate::memory::{Memory, Paged, Physical};
 use crate::modules::{Details, Module, Modules, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
@@ -43,6 +45,8 @@ pub(super) struct FromMemory {
     /// `None` when no virtual memory could be read.
     pub facts: Option<MemoryFacts>,
     pub damage: Vec<Damage>,
+    /// What had to be settled by what it leads to: IA-64 only.
+    pub remarks: Vec<String>,
 }
 
 /// What the steps of reading share.
@@ -66,7 +70,11 @@ pub(super) fn read(
 ) -> FromMemory {
     let mut result = FromMemory::default();
     let physical = Physical::new(reader, body.clone(), budget);
-    let (Some(space), Some(machine)) = (Paged::of_crash(&physical, header), header.machine) else {
+    let space = match header.machine {
+        Some(Machine::Ia64) => result.itanium(&physical, header, budget),
+        _ => Paged::of_crash(&physical, header),
+    };
+    let (Some(space), Some(machine)) = (space, header.machine) else {
         result.note("virtual memory is not read for this machine or without its page tables");
         return result;
     };
@@ -138,6 +146,22 @@ fn hive<'a>(
 }
 
 impl FromMemory {
+    /// The address space of an IA-64 dump, with what decided how it is read. `None` when neither the
+    /// kernel's image nor its page tables were found.
+    fn itanium<'a>(
+        &mut self,
+        physical: &'a Physical<'a>,
+        header: &Header,
+        budget: &Budget,
+    ) -> Option<Paged<'a>> {
+        let (tables, settled) = ia64::address_space(physical, header, budget);
+        for what in &settled.missing {
+            self.note(what);
+        }
+        self.remarks = settled.decided;
+        (tables != Ia64Tables::default()).then(|| Paged::ia64(physical, tables))
+    }
+
     /// What the kernel's variables say by themselves.
     fn kernel(&mut self, kernel: &KernelState, space: &Paged<'_>) {
         if kernel.kdbg_encoded {

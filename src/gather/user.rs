@@ -103,6 +103,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         memory: None,
         code: CodeFacts::default(),
         dpc_time: None,
+        remarks: Vec::new(),
     }
 }
 

@@ -20,9 +20,12 @@ mod field {
     pub const MM_UNLOADED_DRIVERS: usize = 0x220;
     pub const MM_LAST_UNLOADED_DRIVER: usize = 0x228;
     pub const CM_NT_CSD_VERSION: usize = 0x268;
+    pub const MM_SYSTEM_PARENT_TABLE_PAGE: usize = 0x288;
     pub const OFFSET_KTHREAD_KERNEL_STACK: usize = 0x29C;
     pub const OFFSET_KTHREAD_INITIAL_STACK: usize = 0x29E;
     pub const OFFSET_KTHREAD_APC_PROCESS: usize = 0x2A0;
+    pub const OFFSET_KTHREAD_BSTORE: usize = 0x2A4;
+    pub const OFFSET_KTHREAD_BSTORE_LIMIT: usize = 0x2A6;
     pub const SIZE_EPROCESS: usize = 0x2A8;
     pub const SIZE_PRCB: usize = 0x2B0;
     pub const OFFSET_PRCB_DPC_ROUTINE: usize = 0x2B2;
@@ -30,6 +33,8 @@ mod field {
     pub const OFFSET_PRCB_PROC_STATE_CONTEXT: usize = 0x2BC;
     pub const OFFSET_PRCB_NUMBER: usize = 0x2BE;
     pub const SIZE_ETHREAD: usize = 0x2C0;
+    pub const OFFSET_PRCB_PCR_PAGE: usize = 0x2F0;
+    pub const OFFSET_PRCB_SPECIAL_REGISTERS: usize = 0x2F2;
 }
 
 /// The largest block known is 0x3A0 bytes; the size field bounds what is read.
@@ -162,6 +167,33 @@ impl DebuggerData {
     /// Address of the 32-bit CSDVersion.
     pub fn csd_version(&self) -> Option<u64> {
         self.u64(field::CM_NT_CSD_VERSION)
+    }
+
+    /// IA-64: address of the page number of the root of the kernel's page tables.
+    pub fn system_parent_table_page(&self) -> Option<u64> {
+        self.u64(field::MM_SYSTEM_PARENT_TABLE_PAGE)
+    }
+
+    /// IA-64: offset of KTHREAD.InitialBStore.
+    pub fn kthread_backing_store(&self) -> Option<u16> {
+        self.u16(field::OFFSET_KTHREAD_BSTORE).filter(|o| *o != 0)
+    }
+
+    /// IA-64: offset of KTHREAD.BStoreLimit.
+    pub fn kthread_backing_store_limit(&self) -> Option<u16> {
+        self.u16(field::OFFSET_KTHREAD_BSTORE_LIMIT)
+            .filter(|o| *o != 0)
+    }
+
+    /// IA-64: offset of KPRCB.PcrPage.
+    pub fn prcb_pcr_page(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_PCR_PAGE).filter(|o| *o != 0)
+    }
+
+    /// Offset of the special registers in KPRCB.ProcessorState.
+    pub fn prcb_special_registers(&self) -> Option<u16> {
+        self.u16(field::OFFSET_PRCB_SPECIAL_REGISTERS)
+            .filter(|o| *o != 0)
     }
 
     /// Offset of KTHREAD.KernelStack.

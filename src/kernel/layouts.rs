@@ -1,7 +1,7 @@
 //! Offsets of the few KPRCB and KTHREAD fields a stack needs, by build and architecture.
 //!
-//! Vista RTM, SP1 / Server 2008 and SP2 only, from Microsoft's public symbols; the table is held
-//! against `../shared/data/kernel-structures.json`. Other builds have what the debugger data block
+//! Vista RTM, SP1 / Server 2008 and SP2 only, from Microsoft's public symbols (IA-64: from the header
+//! of the kit of Server 2008); the table is held against `../shared/data/kernel-structures.json`. Other builds have what the debugger data block
 //! says and nothing else: an offset is never carried over from a neighbouring build.
 
 use crate::machine::Machine;
@@ -17,8 +17,8 @@ pub struct PrcbLayout {
     pub dpc_stack: usize,
     /// DpcRoutineActive (one byte).
     pub dpc_routine_active: usize,
-    /// DebuggerSavedIRQL (one byte).
-    pub debugger_saved_irql: usize,
+    /// DebuggerSavedIRQL (one byte); not known on IA-64.
+    pub debugger_saved_irql: Option<usize>,
 }
 
 /// Fields of KTHREAD, offsets in bytes.
@@ -30,6 +30,8 @@ pub struct ThreadLayout {
     pub stack_limit: usize,
     /// StackBase: the address past the top.
     pub stack_base: usize,
+    /// IA-64: InitialBStore and BStoreLimit, lowest address and address past the top.
+    pub backing_store: Option<(usize, usize)>,
 }
 
 /// The layouts of one build.
@@ -49,12 +51,14 @@ const THREAD_X86: ThreadLayout = ThreadLayout {
     initial_stack: 0x28,
     stack_limit: 0x2C,
     stack_base: 0x174,
+    backing_store: None,
 };
 
 const THREAD_X64: ThreadLayout = ThreadLayout {
     initial_stack: 0x28,
     stack_limit: 0x30,
     stack_base: 0x250,
+    backing_store: None,
 };
 
 const PRCB_X86: PrcbLayout = PrcbLayout {
@@ -62,7 +66,7 @@ const PRCB_X86: PrcbLayout = PrcbLayout {
     idle_thread: 0xC,
     dpc_stack: 0x1A08,
     dpc_routine_active: 0x1A1A,
-    debugger_saved_irql: 0x5C5,
+    debugger_saved_irql: Some(0x5C5),
 };
 
 const PRCB_X64: PrcbLayout = PrcbLayout {
@@ -70,7 +74,7 @@ const PRCB_X64: PrcbLayout = PrcbLayout {
     idle_thread: 0x18,
     dpc_stack: 0x3440,
     dpc_routine_active: 0x345E,
-    debugger_saved_irql: 0x3799,
+    debugger_saved_irql: Some(0x3799),
 };
 
 /// Every layout known.
@@ -83,7 +87,7 @@ pub static LAYOUTS: &[KernelLayout] = &[
             idle_thread: 0xC,
             dpc_stack: 0x1988,
             dpc_routine_active: 0x199A,
-            debugger_saved_irql: 0x545,
+            debugger_saved_irql: Some(0x545),
         },
         thread: THREAD_X86,
     },
@@ -95,7 +99,7 @@ pub static LAYOUTS: &[KernelLayout] = &[
             idle_thread: 0x18,
             dpc_stack: 0x3340,
             dpc_routine_active: 0x335E,
-            debugger_saved_irql: 0x3699,
+            debugger_saved_irql: Some(0x3699),
         },
         thread: THREAD_X64,
     },
@@ -110,6 +114,25 @@ pub static LAYOUTS: &[KernelLayout] = &[
         machine: Machine::X64,
         prcb: PRCB_X64,
         thread: THREAD_X64,
+    },
+    // From `ksia64.h` of the WDK 6001.18000. IA-64 has no layout of 6002: the two kits between which
+    // it lies differ.
+    KernelLayout {
+        build: 6001,
+        machine: Machine::Ia64,
+        prcb: PrcbLayout {
+            current_thread: 0x8,
+            idle_thread: 0x18,
+            dpc_stack: 0x19C0,
+            dpc_routine_active: 0x19D6,
+            debugger_saved_irql: None,
+        },
+        thread: ThreadLayout {
+            initial_stack: 0x28,
+            stack_limit: 0x30,
+            stack_base: 0x290,
+            backing_store: Some((0x48, 0x50)),
+        },
     },
     KernelLayout {
         build: 6002,
@@ -147,7 +170,8 @@ mod tests {
             return;
         };
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        for layout in LAYOUTS {
+        // The public symbols have no IA-64 kernel.
+        for layout in LAYOUTS.iter().filter(|l| l.machine != Machine::Ia64) {
             let key = format!("{}-{}", layout.build, layout.machine.name());
             let offset = |structure: &str, member: &str| {
                 let at = &json["layouts"][&key][structure]["members"][member][0];
@@ -159,12 +183,13 @@ mod tests {
                 idle_thread: offset("KPRCB", "IdleThread"),
                 dpc_stack: offset("KPRCB", "DpcStack"),
                 dpc_routine_active: offset("KPRCB", "DpcRoutineActive"),
-                debugger_saved_irql: offset("KPRCB", "DebuggerSavedIRQL"),
+                debugger_saved_irql: Some(offset("KPRCB", "DebuggerSavedIRQL")),
             };
             let thread = ThreadLayout {
                 initial_stack: offset("KTHREAD", "InitialStack"),
                 stack_limit: offset("KTHREAD", "StackLimit"),
                 stack_base: offset("KTHREAD", "StackBase"),
+                backing_store: None,
             };
             assert_eq!((prcb, thread), (layout.prcb, layout.thread), "{key}");
         }

@@ -3,6 +3,7 @@
 //! Knows kernel structures, chosen by build; finds nothing on its own and judges nothing.
 
 pub mod debugger_data;
+pub mod ia64;
 pub mod layouts;
 pub mod lists;
 pub mod locks;

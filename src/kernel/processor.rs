@@ -31,6 +31,8 @@ pub struct ThreadStack {
     pub limit: Option<u64>,
     /// Address past the top.
     pub base: Option<u64>,
+    /// IA-64: the register stack, lowest address and address past its end.
+    pub store: Option<(u64, u64)>,
 }
 
 impl ProcessorState {
@@ -61,7 +63,7 @@ impl ProcessorState {
                     .or(layout.map(|l| l.dpc_routine_active)),
             )
             .map(|active| active != 0),
-            saved_irql: byte(layout.map(|l| l.debugger_saved_irql)).filter(|irql| *irql < 32),
+            saved_irql: byte(layout.and_then(|l| l.debugger_saved_irql)).filter(|irql| *irql < 32),
         }
     }
 }
@@ -87,9 +89,23 @@ impl ThreadStack {
         );
         let base = pointer(layout.map(|l| l.stack_base)).or(initial);
         let limit = pointer(layout.map(|l| l.stack_limit));
+        let of_layout = layout.and_then(|l| l.backing_store);
+        let store = pointer(
+            kdbg.and_then(DebuggerData::kthread_backing_store)
+                .map(usize::from)
+                .filter(|_| machine == Machine::Ia64)
+                .or(of_layout.map(|(initial, _)| initial)),
+        )
+        .zip(pointer(
+            kdbg.and_then(DebuggerData::kthread_backing_store_limit)
+                .map(usize::from)
+                .filter(|_| machine == Machine::Ia64)
+                .or(of_layout.map(|(_, limit)| limit)),
+        ))
+        .filter(|(low, high)| low < high);
         match (limit, base) {
             (Some(limit), Some(base)) if limit >= base => ThreadStack::default(),
-            _ => ThreadStack { limit, base },
+            _ => ThreadStack { limit, base, store },
         }
     }
 }

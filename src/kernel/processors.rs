@@ -9,7 +9,7 @@ use crate::memory::Memory;
 
 use super::processor::{ProcessorState, ThreadStack};
 use super::structures::{self, Pcr, Structures};
-use super::{DebuggerData, process};
+use super::{DebuggerData, ia64, process};
 
 /// Processors looked at; Windows of that time ran on 64.
 const MOST: u32 = 256;
@@ -134,9 +134,12 @@ fn processor(source: Source<'_>, number: u32, prcb: u64) -> Processor {
         cr8: pointer(special(layout.and_then(|l| l.special_cr8)))
             .and_then(|value| u8::try_from(value).ok())
             .filter(|irql| *irql < 16),
-        pcr_irql: layout
-            .and_then(|l| l.pcr)
-            .and_then(|pcr| pcr_irql(source, pcr, prcb)),
+        pcr_irql: match machine {
+            Machine::Ia64 => ia64::irql(memory, prcb, build),
+            _ => layout
+                .and_then(|l| l.pcr)
+                .and_then(|pcr| pcr_irql(source, pcr, prcb)),
+        },
         dpc_time: u32_at(layout.map(|l| l.prcb_dpc_time_count))
             .zip(u32_at(layout.map(|l| l.prcb_dpc_time_limit))),
     }

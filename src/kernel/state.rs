@@ -130,6 +130,7 @@ fn crashed(processors: &[Processor], header: &Header) -> Option<usize> {
 pub fn stack_of(processor: &Processor, sp: u64, machine: Machine) -> Option<(u64, u64)> {
     let size = match machine {
         Machine::X86 => 0x3000,
+        Machine::Ia64 => 0x8000,
         _ => 0x6000,
     };
     let dpc = processor

@@ -428,6 +428,18 @@ pub fn judge_system(build: u32) -> &'static SystemRule {
         .unwrap_or(&NO_RULE)
 }
 
+/// The Windows version of a build on an architecture: Itanium had servers only, so that of two names
+/// for one build the server's is the right one.
+pub fn system_name(build: u32, architecture: Option<&str>) -> Option<&'static str> {
+    let name = judge_system(build).name?;
+    match architecture {
+        Some("ia64") => name
+            .split(" / ")
+            .find(|one| !one.contains("Vista") && one.contains("Server")),
+        _ => Some(name),
+    }
+}
+
 static NO_RULE: SystemRule = SystemRule {
     from: 0,
     to: u32::MAX,

@@ -30,6 +30,13 @@ pub enum Absent {
     /// The dump should hold it, but the file ends before.
     #[error("cut off: the file is truncated")]
     Truncated,
+    /// The page table entry is none that the processor uses, and what Windows keeps in such entries
+    /// of this machine is not known.
+    #[error("not in memory: the format of its page table entry is not known")]
+    UnknownEntry,
+    /// Translated by page tables that are not read.
+    #[error("in an address space whose page tables are not known")]
+    OtherTables,
     /// Not an address of this machine.
     #[error("not a canonical address")]
     NonCanonical,

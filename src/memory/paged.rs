@@ -6,7 +6,7 @@ use crate::bytes::{Gpa, Gva};
 use crate::dump::Header;
 use crate::machine::Machine;
 
-use super::translate::{Missing, Paging, Tables, Translation};
+use super::translate::{Ia64Tables, Missing, Paging, Tables, Translation};
 use super::{Absent, Memory, Physical};
 
 /// Slots of the translation cache.
@@ -17,8 +17,16 @@ const OWNER_TAG: u64 = 0x10;
 /// One address space of a memory dump on one thread.
 pub struct Paged<'a> {
     physical: &'a Physical<'a>,
-    tables: Tables,
+    tables: Space,
     cache: RefCell<Vec<Option<Cached>>>,
+}
+
+/// How addresses are translated.
+enum Space {
+    /// Page tables from one root.
+    Tables(Tables),
+    /// IA-64: regions, translation registers and page tables.
+    Ia64(Ia64Tables),
 }
 
 #[derive(Clone, Copy)]
@@ -32,6 +40,15 @@ struct Cached {
 impl<'a> Paged<'a> {
     /// The address space behind `tables`.
     pub fn new(physical: &'a Physical<'a>, tables: Tables) -> Paged<'a> {
+        Paged::of(physical, Space::Tables(tables))
+    }
+
+    /// An address space of IA-64.
+    pub fn ia64(physical: &'a Physical<'a>, tables: Ia64Tables) -> Paged<'a> {
+        Paged::of(physical, Space::Ia64(tables))
+    }
+
+    fn of(physical: &'a Physical<'a>, tables: Space) -> Paged<'a> {
         Paged {
             physical,
             tables,
@@ -78,14 +95,19 @@ impl<'a> Paged<'a> {
     /// The same memory with the start of paged pool known, which prototype entries of x86 without
     /// PAE count from.
     pub fn with_paged_pool(mut self, start: Option<u64>) -> Paged<'a> {
-        self.tables.paged_pool = start;
+        if let Space::Tables(tables) = &mut self.tables {
+            tables.paged_pool = start;
+        }
         self.cache = RefCell::new(vec![None; SLOTS]);
         self
     }
 
-    /// The page table format.
-    pub fn paging(&self) -> Paging {
-        self.tables.paging
+    /// The page table format; `None` for IA-64, which has one only.
+    pub fn paging(&self) -> Option<Paging> {
+        match &self.tables {
+            Space::Tables(tables) => Some(tables.paging),
+            Space::Ia64(_) => None,
+        }
     }
 
     /// The physical memory below.
@@ -98,7 +120,10 @@ impl<'a> Paged<'a> {
     /// # Errors
     /// [`Missing`]: the reason and the level that gave it.
     pub fn translate(&self, at: Gva) -> Result<Translation, Missing> {
-        self.tables.translate(self.physical, at)
+        match &self.tables {
+            Space::Tables(tables) => tables.translate(self.physical, at),
+            Space::Ia64(tables) => tables.translate(self.physical, at),
+        }
     }
 
     /// The bytes of `at` and why they are missing, with the level.
@@ -138,10 +163,7 @@ impl<'a> Paged<'a> {
         {
             return hit.place;
         }
-        let place = self
-            .tables
-            .translate(self.physical, Gva(start))
-            .map(|found| found.address.0);
+        let place = self.translate(Gva(start)).map(|found| found.address.0);
         if let Some(slot) = cache.get_mut(slot) {
             *slot = Some(Cached {
                 page: number,

@@ -10,7 +10,7 @@ use crate::bytes::{Budget, Gpa, PagedReader, Pfn};
 use crate::dump::physical::{PageMap, PhysicalBody};
 
 use super::Absent;
-use super::rank::Ranks;
+use super::rank::{Ranks, SetBits};
 
 /// Sets of the page cache.
 const SETS: usize = 128;
@@ -135,16 +135,23 @@ impl<'a> Physical<'a> {
     /// Shows every page the file holds to `visit`, in the order of the file, until it returns false.
     /// Reads the whole file in large pieces, past the cache; spends a step a page. Stops where the
     /// file does.
-    pub fn each_page(&self, visit: &mut dyn FnMut(&[u8]) -> bool) {
-        let regions: Vec<(u64, u64)> = match &self.body.map {
-            PageMap::Runs(runs) => runs.iter().map(|r| (r.offset, r.page_count)).collect(),
-            PageMap::Bitmap(map) => vec![(map.first_page, map.pages)],
+    pub fn each_page(&self, visit: &mut dyn FnMut(Pfn, &[u8]) -> bool) {
+        let regions: Vec<(u64, u64, Option<u64>)> = match &self.body.map {
+            PageMap::Runs(runs) => runs
+                .iter()
+                .map(|run| (run.offset, run.page_count, Some(run.base_page)))
+                .collect(),
+            PageMap::Bitmap(map) => vec![(map.first_page, map.pages, None)],
+        };
+        let mut marked = match &self.body.map {
+            PageMap::Bitmap(map) => Some(SetBits::new(self.reader, map)),
+            PageMap::Runs(_) => None,
         };
         let Ok(page) = usize::try_from(self.body.page_size) else {
             return;
         };
         let mut piece = vec![0; page.saturating_mul(PAGES_A_PIECE)];
-        for (start, pages) in regions {
+        for (start, pages, base) in regions {
             let mut done = 0u64;
             while done < pages {
                 let at = done
@@ -165,8 +172,15 @@ impl<'a> Physical<'a> {
                     break;
                 }
                 for bytes in whole {
+                    let pfn = match base {
+                        Some(base) => base.checked_add(done),
+                        None => marked.as_mut().and_then(Iterator::next),
+                    };
+                    let Some(pfn) = pfn else {
+                        return;
+                    };
                     done += 1;
-                    if self.budget.spend(1).is_err() || !visit(bytes) {
+                    if self.budget.spend(1).is_err() || !visit(Pfn(pfn), bytes) {
                         return;
                     }
                 }

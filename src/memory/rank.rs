@@ -138,6 +138,67 @@ impl Ranks {
     }
 }
 
+/// The numbers of a bitmap's pages, ascending; ends where the file does.
+pub struct SetBits<'a> {
+    reader: &'a PagedReader<'a>,
+    map: Bitmap,
+    /// Bytes of the bitmap in front of the piece.
+    before: u64,
+    piece: Vec<u8>,
+    /// The next bit of the piece.
+    bit: usize,
+}
+
+impl<'a> SetBits<'a> {
+    /// All bits of `map`.
+    pub fn new(reader: &'a PagedReader<'a>, map: &Bitmap) -> SetBits<'a> {
+        SetBits {
+            reader,
+            map: *map,
+            before: 0,
+            piece: Vec::new(),
+            bit: 0,
+        }
+    }
+
+    /// Reads the next piece; false at the end.
+    fn more(&mut self) -> bool {
+        self.before += self.piece.len() as u64;
+        self.bit = 0;
+        let left = self.map.bits.div_ceil(8).saturating_sub(self.before);
+        let len = usize::try_from(left.min(CHUNK)).unwrap_or(0);
+        self.piece.resize(len, 0);
+        let at = self.map.bits_at.saturating_add(self.before);
+        let read = self.reader.read_uncached(at, &mut self.piece).unwrap_or(0);
+        self.piece.truncate(read);
+        read > 0
+    }
+}
+
+impl Iterator for SetBits<'_> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        loop {
+            let Some(byte) = self.piece.get(self.bit / 8).copied() else {
+                if self.more() {
+                    continue;
+                }
+                return None;
+            };
+            let rest = byte >> (self.bit % 8);
+            if rest == 0 {
+                self.bit = (self.bit / 8 + 1) * 8;
+                continue;
+            }
+            let bit = self.bit + rest.trailing_zeros() as usize;
+            self.bit = bit + 1;
+            let number = self.before * 8 + bit as u64;
+            return (number < self.map.bits).then_some(number);
+        }
+    }
+}
+
 fn ones(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let whole: u64 = words

@@ -16,7 +16,7 @@ use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
-use crate::knowledge::versions::{FileVersion, judge, judge_system};
+use crate::knowledge::versions::{FileVersion, judge, system_name};
 use crate::source::{SourceError, SourceInfo};
 use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
 
@@ -294,7 +294,7 @@ fn system(facts: &CrashFacts) -> m::System {
             .to_owned()
         }),
         name: build
-            .and_then(|build| judge_system(build).name)
+            .and_then(|build| system_name(build, facts.dump.architecture.as_deref()))
             .map(str::to_owned),
         build_lab: facts.system.build_lab.clone(),
         machine: facts.system.machine.clone(),

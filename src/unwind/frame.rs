@@ -142,4 +142,6 @@ pub struct Walk {
     pub complete: bool,
     /// Why not.
     pub stopped_because: Option<Stop>,
+    /// Readings of fields whose meaning is not known, which what they led to decided.
+    pub remarks: Vec<&'static str>,
 }

@@ -12,6 +12,7 @@ pub mod names;
 mod scan;
 mod traps_x86;
 mod walk;
+pub(crate) mod walk_ia64;
 mod walk_x64;
 mod walk_x86;
 pub mod x64;

@@ -8,7 +8,7 @@ use crate::machine::{Machine, Registers};
 use crate::memory::Memory;
 
 use super::frame::{Boundary, Frame, Stop, Trust, Walk};
-use super::{CodeInfo, names, scan, walk_x64, walk_x86};
+use super::{CodeInfo, names, scan, walk_ia64, walk_x64, walk_x86};
 
 /// Frames of a walk: the deepest kernel stack (96 KB) of smallest frames is far below.
 pub const MOST_FRAMES: usize = 512;
@@ -39,6 +39,8 @@ pub enum StackKind {
     Idle,
     /// Not known: only how far the dump holds it.
     Held,
+    /// IA-64: stacked registers of the current thread. It grows upward.
+    RegisterStack,
 }
 
 impl StackRange {
@@ -71,6 +73,8 @@ pub(super) struct Outward {
     /// The stack pointer was taken from a register or a saved word, so that it may leave the
     /// stack it was on.
     pub switched: bool,
+    /// A reading that was settled on the way.
+    pub remark: Option<&'static str>,
 }
 
 impl Outward {
@@ -82,6 +86,7 @@ impl Outward {
             boundary: None,
             root: false,
             switched: false,
+            remark: None,
         }
     }
 }
@@ -104,11 +109,16 @@ pub(super) struct State {
 impl Walker<'_> {
     /// Walks outward from `start`.
     pub fn walk(&self, start: &Registers) -> Walk {
+        let (start, remark) = match start.machine() {
+            Machine::Ia64 => walk_ia64::settle(self, start),
+            _ => (start.clone(), None),
+        };
         let mut walk = Walk {
-            frames: vec![self.frame(start.clone(), Trust::Context)],
+            frames: vec![self.frame(start, Trust::Context)],
             faulting_activity: 0,
             complete: false,
             stopped_because: None,
+            remarks: remark.into_iter().collect(),
         };
         match self.extend(&mut walk) {
             // A root that candidates led to proves neither them nor that there are no more frames.
@@ -135,6 +145,7 @@ impl Walker<'_> {
                 return Ok(());
             }
             let from = frame.registers.clone();
+            let exact = frame.trust == Trust::Context || frame.trap.is_some();
             let sp = from.sp().ok_or(Stop::NoStackPointer)?;
             if walk.frames.len() >= MOST_FRAMES {
                 return Err(Stop::TooManyFrames(MOST_FRAMES));
@@ -144,7 +155,11 @@ impl Walker<'_> {
             if outward.root {
                 return Ok(());
             }
-            self.check_progress(sp, &outward, &mut state)?;
+            match from.machine() {
+                Machine::Ia64 => walk_ia64::check_progress(self, &from, &outward, exact)?,
+                _ => self.check_progress(sp, &outward, &mut state)?,
+            }
+            walk.remarks.extend(outward.remark);
             state.guessed = outward.trust == Trust::Scan;
             let trust = outward.trust;
             let mut next = self.frame(outward.registers, trust);
@@ -163,6 +178,7 @@ impl Walker<'_> {
         let by_rule = match from.machine() {
             Machine::X64 => walk_x64::step(self, from, exact),
             Machine::X86 => walk_x86::step(self, from, exact, state),
+            Machine::Ia64 => walk_ia64::step(self, from, exact),
             other => return Err(Stop::Unsupported(other.name())),
         };
         let Stuck(reason) = match by_rule {
@@ -176,7 +192,8 @@ impl Walker<'_> {
             }
             Err(stuck) => stuck,
         };
-        if let Stop::NoStack { .. } = reason {
+        // Return addresses of IA-64 are seldom on the memory stack: nothing there would be found.
+        if from.machine() == Machine::Ia64 || matches!(reason, Stop::NoStack { .. }) {
             return Err(reason);
         }
         scan::next(self, from, state)?.ok_or(reason)
@@ -309,6 +326,10 @@ impl Walker<'_> {
 /// True when the code segment is one of user mode. An address alone does not say so: a wild jump
 /// goes anywhere.
 fn is_user(registers: &Registers) -> bool {
+    if registers.machine() == Machine::Ia64 {
+        let ipsr = registers.get(crate::machine::ia64::registers::IPSR);
+        return ipsr.is_some_and(|ipsr| crate::machine::ia64::trap_frame::level(ipsr) == 3);
+    }
     let segment = match registers.machine() {
         Machine::X64 => registers.get(crate::machine::x64::registers::CS),
         Machine::X86 => registers.get(crate::machine::x86::registers::CS),

@@ -210,13 +210,16 @@ fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Ac
         true => " Service Pack 1 (KB936330) has to be in first.",
         false => "",
     };
+    let itanium = facts.dump.architecture.as_deref() == Some(Architecture::Ia64.as_str());
     list.extend(KB943650.availability.alternatives.iter().map(|other| {
+        // Itanium had servers only.
+        let name = match itanium {
+            true => other.name.replace("Windows Vista and ", ""),
+            false => other.name.to_string(),
+        };
         Action::new(
             "install-service-pack",
-            format!(
-                "{when} {} ({}): it {}.{before}",
-                other.name, other.kb, other.why
-            ),
+            format!("{when} {name} ({}): it {}.{before}", other.kb, other.why),
         )
     }));
     if !first {
@@ -279,6 +282,7 @@ fn packages(architecture: Architecture, product: Option<Product>) -> Vec<String>
     const SERVER: (&str, &str) = ("Package_for_kb943650_server~", "");
     const CORE: (&str, &str) = ("Package_for_kb943650_sc~", " (Server Core)");
     let wanted: &[(&str, &str)] = match product {
+        _ if architecture == Architecture::Ia64 => &[SERVER, CORE],
         Some(Product::Workstation) => &[CLIENT],
         Some(Product::Server | Product::DomainController) => &[SERVER, CORE],
         None => &[CLIENT, SERVER, CORE],

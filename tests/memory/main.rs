@@ -5,6 +5,7 @@ mod support;
 
 mod emulated;
 mod entries;
+mod itanium;
 mod kernel;
 mod lab;
 mod locks;

@@ -322,10 +322,12 @@ fn what_was_running_comes_from_the_processor_block_and_the_stack() {
     let here = ThreadStack {
         limit: Some(STACK),
         base: Some(TOP),
+        store: None,
     };
     let elsewhere = ThreadStack {
         limit: Some(STACK + 0x10000),
         base: Some(TOP + 0x10000),
+        store: None,
     };
     assert_eq!(running(2, state(Some(true), 1, 2), here), Some("dpc"));
     assert_eq!(running(2, state(Some(false), 7, 7), here), Some("idle"));

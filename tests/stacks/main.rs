@@ -5,6 +5,7 @@ mod support;
 
 mod fault_real_dumps;
 mod fault_rules;
+mod ia64;
 mod lab_stacks;
 mod unwind_chain;
 mod unwind_hostile;

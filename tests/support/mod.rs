@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod context;
 pub mod facts;
 pub mod header;
+pub mod itanium;
 pub mod kernel;
 pub mod layouts;
 pub mod mdmp_fields;

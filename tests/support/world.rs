@@ -221,6 +221,7 @@ pub fn check(data: &[u8]) -> usize {
         thread: ThreadStack {
             limit: None,
             base: Some(address(word(9) >> 8)),
+            store: None,
         },
     };
     let budget = Budget::new(200_000, None);

@@ -26,7 +26,7 @@ pub fn search<'a>(
     let links = usize::try_from(layout.hive_list).ok()?;
     let mut tried = Vec::new();
     let mut found = None;
-    physical.each_page(&mut |page| {
+    physical.each_page(&mut |_, page| {
         for (index, word) in page.chunks_exact(ALIGNMENT).enumerate() {
             if !word.starts_with(&HIVE.to_le_bytes()) {
                 continue;

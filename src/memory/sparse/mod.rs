@@ -34,6 +34,8 @@ pub enum BlockKind {
     Thread,
     /// `EPROCESS` of the current process.
     Process,
+    /// IA-64: the register stack at the bug check.
+    RegisterStack,
 }
 
 /// A contiguous range of virtual memory and where its bytes lie in the file.

@@ -1,13 +1,15 @@
 //! From virtual to physical addresses through the page tables of the processor that crashed.
 //!
-//! x86 without and with PAE, x64 with four and five levels. Entries that are not valid still tell
+//! x86 without and with PAE, x64 with four and five levels, IA-64. Entries that are not valid still tell
 //! something on Windows: a page in transition is readable, a prototype entry leads on, once.
 //! Sources: Intel's manual for valid entries; the MMPTE layouts of build 6001 for the others.
 
 mod entry;
+mod ia64;
 mod tables;
 
 pub use entry::Entry;
+pub use ia64::{Ia64Tables, Window};
 pub use tables::Paging;
 
 use crate::bytes::{Gpa, Gva};
@@ -19,6 +21,8 @@ use super::{Absent, Physical};
 pub enum Level {
     /// Before any table: the address itself.
     Address,
+    /// First of the three levels of IA-64.
+    Root,
     /// Fifth level of x64.
     Pml5,
     /// Fourth level of x64.
@@ -40,6 +44,7 @@ impl Level {
     pub fn as_str(self) -> &'static str {
         match self {
             Level::Address => "address",
+            Level::Root => "root page table",
             Level::Pml5 => "PML5",
             Level::Pml4 => "PML4",
             Level::DirectoryPointer => "page directory pointer table",

@@ -4,14 +4,17 @@
 //! Facts: Intel's software conventions guide (chapters 8 to 11, appendix B); the layout of `.pdata`
 //! and `UNWIND_INFO` as real images have it (`docs/stacks.md`).
 
+mod bundle;
 pub mod descriptors;
-pub mod register_stack;
 mod rules;
 mod step;
 mod unwind_info;
 
+pub use crate::machine::ia64::register_stack;
+pub use bundle::holds_call;
 pub use rules::{CallerStack, Executed, Found, Place, Rules, rules};
 pub use step::{
-    FunctionRules, Position, Rule, Step, StepError, function_rules, outward, saved_at, step,
+    FunctionRules, Position, Rule, Step, StepError, function_rules, leaf, outward, preserved,
+    saved_at, step,
 };
 pub use unwind_info::UnwindInfo;

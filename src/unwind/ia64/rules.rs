@@ -101,7 +101,8 @@ fn index(what: Resource) -> Option<usize> {
 }
 
 impl Rules {
-    const START: Rules = Rules {
+    /// Nothing has been changed.
+    pub(super) const START: Rules = Rules {
         stack: CallerStack::Same,
         restored: false,
         places: [None; TRACKED],

@@ -8,9 +8,9 @@ use crate::unwind::x64::{self, Lookup};
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 use super::descriptors::{Damage, Resource};
-use super::register_stack::{self, FrameMarker};
-use super::rules::{self, CallerStack, Executed, Found, Place};
+use super::rules::{self, CallerStack, Executed, Found, Place, Rules};
 use super::unwind_info::UnwindInfo;
+use crate::machine::ia64::register_stack::{self, FrameMarker};
 
 /// Bytes of a bundle, which holds three instructions.
 const BUNDLE: u64 = 16;
@@ -141,19 +141,7 @@ pub fn function_rules(
     let entry = match x64::find(code, module, directory, rva) {
         Lookup::Unreadable => return Err(StepError::NoUnwindData),
         Lookup::NoEntry if position == Position::Return => return Err(StepError::NoEntry),
-        Lookup::NoEntry => {
-            return Ok(FunctionRules {
-                rule: Rule::Leaf,
-                found: rules::rules(
-                    &[],
-                    Executed {
-                        slots: 0,
-                        call: false,
-                    },
-                )
-                .map_err(StepError::Descriptors)?,
-            });
-        }
+        Lookup::NoEntry => return Ok(leaf()),
         // Only x64 has rows that lead to others.
         Lookup::Entry { indirect: true, .. } => return Err(StepError::BadUnwindData),
         Lookup::Entry { entry, .. } => entry,
@@ -174,6 +162,17 @@ pub fn function_rules(
         rule: Rule::Descriptors,
         found,
     })
+}
+
+/// What applies in a function without an entry: it has changed nothing.
+pub fn leaf() -> FunctionRules {
+    FunctionRules {
+        rule: Rule::Leaf,
+        found: Found {
+            rules: Rules::START,
+            abi: None,
+        },
+    }
 }
 
 fn descriptors(
@@ -231,7 +230,7 @@ pub fn outward(
     let marker = FrameMarker::of(pfs).ok_or(StepError::BadMarker(pfs))?;
     let bsp = frame
         .bsp
-        .ok_or(StepError::Unknown("where the register stack is"))?;
+        .ok_or(StepError::Unknown("the place of the register stack"))?;
     let mut caller = Registers::new(registers.machine());
     for (reg, what) in PRESERVED {
         caller.assign(*reg, frame.preserved(*what, *reg));
@@ -250,6 +249,25 @@ pub fn outward(
         registers: caller,
         rule: function.rule,
     })
+}
+
+/// Gives `to` the preserved registers of the caller, those that can be had.
+pub fn preserved(
+    memory: &dyn Memory,
+    registers: &Registers,
+    function: &FunctionRules,
+    to: &mut Registers,
+) {
+    let frame = Frame::new(memory, registers, &function.found).ok();
+    for (reg, what) in PRESERVED {
+        let value = frame.as_ref().and_then(|f| f.preserved(*what, *reg));
+        if to.get(*reg).is_none() {
+            to.assign(*reg, value);
+        }
+    }
+    for reg in [r::BSPSTORE, r::RNAT] {
+        to.assign(reg, registers.get(reg));
+    }
 }
 
 /// The registers outside a function that nothing has called: a stack pointer and no instruction.
@@ -413,7 +431,7 @@ impl<'a> Frame<'a> {
         let marker = self.marker.ok_or(StepError::Unknown("the frame marker"))?;
         let bsp = self
             .bsp
-            .ok_or(StepError::Unknown("where the register stack is"))?;
+            .ok_or(StepError::Unknown("the place of the register stack"))?;
         let at = marker
             .register(bsp, number)
             .ok_or(StepError::NoRegister(number))?;

@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = memory.read(Gpa((page << 12) | 0xFF8), &mut buf);
     }
     let mut seen = 0;
-    memory.each_page(&mut |page| {
+    memory.each_page(&mut |_, page| {
         seen += page.len();
         true
     });

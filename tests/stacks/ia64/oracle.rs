@@ -8,8 +8,8 @@ use kbtriage::unwind::ia64::descriptors::{Descriptors, Item, Record, Region, Res
 use kbtriage::unwind::{CodeInfo, ModuleSpan};
 use serde_json::{Value, json};
 
-use crate::elf::{Image, word32, word64};
-use crate::shared::shared;
+use super::elf::{Image, word32, word64};
+use crate::support::shared::shared;
 
 /// The name the independent reader has for a register.
 fn name(what: Resource) -> String {

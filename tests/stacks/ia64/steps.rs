@@ -8,8 +8,8 @@ use kbtriage::machine::{Machine, Registers};
 use kbtriage::memory::{Absent, Memory};
 use kbtriage::unwind::ia64::{Position, Rule, StepError, step};
 
-use crate::assemble::Descriptors;
-use crate::elf::Image;
+use super::elf::Image;
+use crate::support::itanium::descriptors::Descriptors;
 
 const BASE: u64 = 0xE000_0165_9000_0000;
 const SP: u64 = 0xE000_0165_993B_3800;

@@ -80,7 +80,6 @@ impl Descriptors {
     }
 
     /// P10, Windows NT.
-    #[allow(dead_code)]
     pub fn trap(self, kind: u8) -> Descriptors {
         self.with(&[0xFF, 2, kind], &[])
     }

@@ -13,8 +13,8 @@ use kbtriage::unwind::ia64::register_stack::{FrameMarker, skip};
 use kbtriage::unwind::ia64::{Position, function_rules, saved_at, step};
 use serde_json::Value;
 
-use crate::elf::{Image, word64};
-use crate::shared::shared;
+use super::elf::{Image, word64};
+use crate::support::shared::shared;
 
 /// Pieces of memory, one word of which may be taken away, and what was read of them.
 #[derive(Default)]

@@ -4,10 +4,10 @@ use kbtriage::unwind::ia64::UnwindInfo;
 use kbtriage::unwind::ia64::descriptors::{Damage, Descriptors as Reader, Item};
 use kbtriage::unwind::ia64::{Executed, rules};
 
-use crate::assemble::Descriptors;
-use crate::elf::{Image, word32};
-use crate::oracle::map;
-use crate::shared::shared;
+use super::elf::{Image, word32};
+use super::oracle::map;
+use crate::support::itanium::descriptors::Descriptors;
+use crate::support::shared::shared;
 use kbtriage::unwind::CodeInfo;
 
 /// A function with an epilogue in the middle and code behind it.
