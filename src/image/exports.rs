@@ -44,6 +44,8 @@ impl Image {
                 return None;
             }
             let name = self.text_at(name_rva, MAX_NAME)?;
+            // IA-64 exports the function's descriptor.
+            let rva = self.descriptor_target(rva).unwrap_or(rva);
             Some(Export { rva, name })
         };
         (0..names).filter_map(row).collect()

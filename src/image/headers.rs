@@ -40,6 +40,8 @@ pub(super) struct Headers {
     pub resources: Directory,
     pub exceptions: Directory,
     pub debug: Directory,
+    /// RVA of the value of gp that the image's code works with; IA-64 only, 0 for others.
+    pub global_pointer: u32,
 }
 
 impl Headers {
@@ -104,6 +106,7 @@ fn parse_nt(pe: &[u8]) -> Result<Headers, ImageError> {
         resources: directory(directories.get_resource_table()),
         exceptions: directory(directories.get_exception_table()),
         debug: directory(directories.get_debug_table()),
+        global_pointer: directory(directories.get_global_ptr()).rva,
     })
 }
 

@@ -5,6 +5,7 @@
 //! Sources: Microsoft's "PE Format" specification and the x64 exception-handling documentation.
 
 mod codeview;
+mod descriptors;
 mod exports;
 mod functions;
 mod headers;

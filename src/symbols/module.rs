@@ -70,6 +70,8 @@ pub struct ModuleSymbols {
     index: Option<PdbIndex>,
     image: Option<Arc<Image>>,
     exports: OnceLock<Vec<Export>>,
+    /// IA-64: begin of a function and number of the symbol at its descriptor, in order.
+    described: OnceLock<Vec<(u32, usize)>>,
 }
 
 impl ModuleSymbols {
@@ -91,6 +93,7 @@ impl ModuleSymbols {
             index,
             image,
             exports: OnceLock::new(),
+            described: OnceLock::new(),
         }
     }
 
@@ -138,8 +141,17 @@ impl ModuleSymbols {
             } => self.hit(index, owner, rva - begin, SymbolKind::Cold),
             Extent::Part { owner, .. } => {
                 // A label inside the function is nearer to what the reader of a listing sees.
-                let at = nearest.filter(|at| *at >= owner)?;
-                self.hit(index, at, rva - at, SymbolKind::Exact)
+                if let Some(at) = nearest.filter(|at| *at >= owner) {
+                    return self.hit(index, at, rva - at, SymbolKind::Exact);
+                }
+                if self.machine != Machine::Ia64 {
+                    return None;
+                }
+                // A part of an IA-64 function has a row of its own, which does not say whose it is.
+                match index.part_at(rva) {
+                    Some((begin, owner)) => self.hit(index, owner, rva - begin, SymbolKind::Cold),
+                    None => self.described(index, owner, rva - owner),
+                }
             }
             Extent::Outside => None,
             Extent::Unknown => self.approximate(index, nearest?, rva),
@@ -152,7 +164,49 @@ impl ModuleSymbols {
         if bounded(self.extent(index, at)) || !self.same_section(index, at, rva) {
             return None;
         }
+        // What a descriptor is called is no name of the code behind it.
+        if self
+            .image
+            .as_ref()
+            .is_some_and(|image| image.descriptor_target(at).is_some())
+        {
+            return None;
+        }
         self.hit(index, at, rva - at, SymbolKind::Approximate)
+    }
+
+    /// The name of the IA-64 function at `begin` by its descriptor, where its code has none.
+    fn described(&self, index: &PdbIndex, begin: u32, displacement: u32) -> Option<SymbolHit> {
+        let image = self.image.as_ref()?;
+        let all = self.described.get_or_init(|| {
+            let named = (0..index.symbol_count()).filter_map(|n| {
+                let target = image.descriptor_target(index.symbol(n)?.rva)?;
+                Some((target, n))
+            });
+            let mut all: Vec<(u32, usize)> = named.collect();
+            all.sort_unstable();
+            all
+        });
+        let first = all.partition_point(|(at, _)| *at < begin);
+        let mut names: Vec<String> = all
+            .iter()
+            .skip(first)
+            .take_while(|(at, _)| *at == begin)
+            .take(MAX_ALIASES)
+            .filter_map(|(_, n)| index.symbol(*n))
+            .map(|s| readable(s.name, self.machine).into_owned())
+            .collect();
+        names.sort();
+        names.dedup();
+        let mut names = names.into_iter();
+        Some(SymbolHit {
+            name: names.next()?,
+            displacement,
+            kind: SymbolKind::Exact,
+            aliases: names.collect(),
+            file: None,
+            line: None,
+        })
     }
 
     /// Builds a hit from all names at `at`.

@@ -26,6 +26,12 @@ pub fn readable(raw: &str, machine: Machine) -> Cow<'_, str> {
     }
     match machine {
         Machine::X86 => Cow::Borrowed(undecorated(raw)),
+        // The code of an IA-64 function has a name of its own beside that of its descriptor.
+        Machine::Ia64 => Cow::Borrowed(
+            raw.strip_prefix('.')
+                .filter(|name| !name.is_empty())
+                .unwrap_or(raw),
+        ),
         _ => Cow::Borrowed(raw),
     }
 }
@@ -126,6 +132,14 @@ mod tests {
         assert_eq!(x86("_"), "_");
         assert_eq!(x86("@@1"), "@@1");
         assert_eq!(readable("_local@8", Machine::X64), "_local@8");
+    }
+
+    #[test]
+    fn the_code_of_an_itanium_function_has_its_functions_name() {
+        assert_eq!(readable(".KeBugCheckEx", Machine::Ia64), "KeBugCheckEx");
+        assert_eq!(readable("KeBugCheckEx", Machine::Ia64), "KeBugCheckEx");
+        assert_eq!(readable(".", Machine::Ia64), ".");
+        assert_eq!(readable(".text", Machine::X64), ".text");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod support;
 mod emulated;
 mod entries;
 mod itanium;
+mod itanium_small;
 mod kernel;
 mod lab;
 mod locks;

@@ -6,6 +6,7 @@ mod support;
 mod cli;
 mod generated;
 mod image;
+mod itanium;
 mod library;
 mod names;
 mod online;

@@ -7,6 +7,8 @@ use crate::support::memory_image::{CODE, Image, SIZE};
 /// Where the function table and the descriptors begin.
 const TABLE: u32 = SIZE;
 const RECORDS: u32 = SIZE + 0x400;
+/// Where gp points: far outside, as in real drivers.
+const GLOBALS: u32 = 0x22_0000;
 /// Bytes of an image: a whole number of pages.
 pub const BYTES: u32 = 0x6000;
 
@@ -52,5 +54,25 @@ pub fn bytes(image: &Image, functions: &[Function], extra: u32) -> Vec<u8> {
     let directory = pe + 24 + 112 + 3 * 8;
     put(directory, &TABLE.to_le_bytes());
     put(directory + 4, &(row - TABLE).to_le_bytes());
+    // One more section, for what was added.
+    put(pe + 6, &4u16.to_le_bytes());
+    let section = pe + 24 + 0xF0 + 3 * 40;
+    put(section, b".pdata");
+    for (at, value) in [
+        (8, BYTES - SIZE),
+        (12, TABLE),
+        (16, BYTES - SIZE),
+        (20, TABLE),
+    ] {
+        put(section + at, &u32::to_le_bytes(value));
+    }
+    put(section + 36, &0x4000_0040u32.to_le_bytes());
+    put(pe + 24 + 112 + 8 * 8, &GLOBALS.to_le_bytes());
     bytes
+}
+
+/// Writes the descriptor of the function at `target` to `at` of an image that lies at address zero.
+pub fn describe(bytes: &mut [u8], at: u32, target: u32) {
+    let words = [u64::from(target), u64::from(GLOBALS)].map(u64::to_le_bytes);
+    bytes[at as usize..at as usize + 16].copy_from_slice(words.as_flattened());
 }

@@ -7,6 +7,7 @@ pub mod dump;
 pub mod image;
 pub mod machine;
 pub mod scene;
+pub mod small;
 
 /// The address of the n-th register behind the one stored at `at`, or before it, counted word by
 /// word: every 64th word holds no register.

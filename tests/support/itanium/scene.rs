@@ -15,7 +15,7 @@ const NT_PHYSICAL: u64 = 0x0480_0000;
 const DATA: u64 = 0x6000;
 const NT_DATA: u32 = 0x4000;
 /// The first of the drivers; they lie 1 MiB apart.
-const DRIVERS: u64 = 0xE000_0165_9850_0000;
+const DRIVERS: u64 = 0xE000_0165_9800_0000;
 /// Where the list's entries and names lie.
 const POOL: u64 = 0xE000_0166_4000_0000;
 /// Where both stacks begin.
@@ -59,6 +59,8 @@ pub struct Plan {
     pub stride: u64,
     /// IPSR's privilege level of the interrupted code.
     pub level: u64,
+    /// The slot of the instruction that faults.
+    pub slot: u64,
 }
 
 impl Default for Plan {
@@ -72,6 +74,7 @@ impl Default for Plan {
             kind: 2,
             stride: 1,
             level: 0,
+            slot: 1,
         }
     }
 }
@@ -105,6 +108,18 @@ pub struct Scene {
     pub lowest: u64,
     pub store_end: u64,
     pub address: u64,
+}
+
+/// A stack that was really there: the driver it ran in, at the last of the drivers' places, and what
+/// both stacks held.
+pub struct Laboratory<'a> {
+    pub image: &'a [u8],
+    /// Addresses and bytes.
+    pub pieces: Vec<(u64, &'a [u8])>,
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// The frame marker of the innermost.
+    pub marker: u64,
 }
 
 /// A function that calls: where it begins, its frame.
@@ -212,6 +227,36 @@ const BUG_CHECK: Calls = Calls {
 
 impl Scene {
     pub fn new(plan: &Plan) -> Scene {
+        let mut scene = Scene::loaded(plan, None);
+        scene.chain(plan);
+        scene.kernel(plan);
+        scene
+    }
+
+    /// A crash on a stack that was really there.
+    pub fn of_laboratory(plan: &Plan, laboratory: &Laboratory<'_>) -> Scene {
+        let mut scene = Scene::loaded(plan, Some(laboratory.image));
+        for (address, bytes) in &laboratory.pieces {
+            scene.machine.write(*address, bytes);
+        }
+        scene.frames = laboratory.frames.clone();
+        scene.crash(plan, laboratory.marker);
+        scene.kernel(plan);
+        scene
+    }
+
+    /// The bytes at an address.
+    pub fn bytes(&mut self, address: u64, len: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < len {
+            let physical = self.machine.physical(address + bytes.len() as u64);
+            bytes.extend(self.machine.read_physical(physical).to_le_bytes());
+        }
+        bytes.truncate(len as usize);
+        bytes
+    }
+
+    fn loaded(plan: &Plan, last: Option<&[u8]>) -> Scene {
         let mut scene = Scene {
             machine: Machine::new(0x3000, plan.stride),
             header: Header {
@@ -235,9 +280,11 @@ impl Scene {
         };
         let size = u64::from(image::BYTES + NT_DATA);
         scene.machine.pin(NT, NT_PHYSICAL, size);
-        scene.load(plan);
-        scene.stacks(plan);
-        scene.kernel(plan);
+        scene.load(plan, last);
+        // Pages of both stacks that hold nothing are there too.
+        for at in (STACKS - 0x8000..STACKS + 0x8000).step_by(0x2000) {
+            scene.machine.map(at);
+        }
         scene
     }
 
@@ -246,7 +293,7 @@ impl Scene {
     }
 
     /// Loads the images and links them in the list of modules.
-    fn load(&mut self, plan: &Plan) {
+    fn load(&mut self, plan: &Plan, last: Option<&[u8]>) {
         for (n, name) in NAMES.into_iter().enumerate() {
             let version = match name {
                 "tcpip.sys" | "NETIO.SYS" => plan.tcpip,
@@ -301,14 +348,19 @@ impl Scene {
             } else {
                 DRIVERS + (n as u64) * 0x10_0000
             };
-            let bytes = image::bytes(&image, &functions, extra);
+            let bytes = match last.filter(|_| n + 1 == NAMES.len()) {
+                Some(bytes) => bytes.to_vec(),
+                None => image::bytes(&image, &functions, extra),
+            };
             self.machine.write(base, &bytes);
+            let field = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+            let pe = field(0x3C) as usize;
             self.drivers.push(Driver {
                 name,
                 base,
-                size: bytes.len() as u32,
-                stamp: image.time_date_stamp,
-                check_sum: image.check_sum,
+                size: field(pe + 24 + 56),
+                stamp: field(pe + 8),
+                check_sum: field(pe + 24 + 64),
             });
         }
         let head = self.header.module_list;
@@ -360,12 +412,9 @@ impl Scene {
         self.machine.word(register_behind(at, 1), back);
     }
 
-    fn stacks(&mut self, plan: &Plan) {
+    /// The stack from the idle loop to the code that faults.
+    fn chain(&mut self, plan: &Plan) {
         let bases = self.bases();
-        // Pages of both stacks that hold nothing are there too.
-        for at in (STACKS - 0x8000..STACKS + 0x8000).step_by(0x2000) {
-            self.machine.map(at);
-        }
         // So far up that a page ends within the fourth frame's registers.
         let (mut sp, mut bsp) = (STACKS, STACKS + 0x1E00);
         let mut frames = Vec::new();
@@ -387,6 +436,13 @@ impl Scene {
         frames.last_mut().unwrap().ip = ip;
         frames.reverse();
         self.frames = frames;
+        self.crash(plan, faulting.marker());
+    }
+
+    /// The trap at the innermost frame, whose marker this is, and the bug check inside of it.
+    fn crash(&mut self, plan: &Plan, marker: u64) {
+        let bases = self.bases();
+        let Frame { ip, sp, bsp } = self.frames[0];
         self.header.parameters = match plan.code {
             0x1E => [0xFFFF_FFFF_C000_0005, ip, 0, self.address],
             0x7E => [0xFFFF_FFFF_C000_0005, ip, 0, 0],
@@ -394,19 +450,12 @@ impl Scene {
         };
         // The trap: all registers of the interrupted frame are covered.
         let trap = sp - 0x340;
-        let end = register_behind(bsp, (faulting.locals + faulting.outputs) as i64);
-        self.trap(
-            plan,
-            trap,
-            sp,
-            ip,
-            &faulting,
-            if plan.trap_bsp == RsBsp::End {
-                end
-            } else {
-                bsp
-            },
-        );
+        let end = register_behind(bsp, (marker & 0x7F) as i64);
+        let stated = match plan.trap_bsp {
+            RsBsp::End => end,
+            RsBsp::First => bsp,
+        };
+        self.trap(plan, trap, (sp, ip), marker, stated);
         self.trap_frame = trap;
         // The handler's frame begins there; the bug check's is inside of it.
         let check_bsp = register_behind(end, HANDLER.locals as i64);
@@ -446,7 +495,7 @@ impl Scene {
         self.header.context = context;
     }
 
-    fn trap(&mut self, plan: &Plan, at: u64, sp: u64, ip: u64, faulting: &Calls, bsp: u64) {
+    fn trap(&mut self, plan: &Plan, at: u64, (sp, ip): (u64, u64), covered: u64, bsp: u64) {
         let words = [
             (0xF0, 0xE000_0165_9870_0000), // gp
             (0x120, 0x8001),               // predicates
@@ -457,10 +506,13 @@ impl Scene {
             (0x210, bsp),
             (0x218, bsp),
             (0x228, marker(3, 1)),
-            // ic, it, the level, slot 1.
-            (0x230, 1 << 13 | 1 << 36 | plan.level << 32 | 1 << 41),
+            // ic, it, the level, the slot.
+            (
+                0x230,
+                1 << 13 | 1 << 36 | plan.level << 32 | plan.slot << 41,
+            ),
             (0x238, ip),
-            (0x240, faulting.marker() | 1 << 63),
+            (0x240, covered | 1 << 63),
             (0x250, 1 << 34 | 1 << 41), // ISR: a read
             (0x258, self.address),
             (0x288, 0xC000_0005),

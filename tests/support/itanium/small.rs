@@ -1,0 +1,56 @@
+//! The same crash as a small dump: what Windows keeps in one, and as blocks of memory whatever else
+//! is asked for.
+
+use super::scene::{STACKS, Scene};
+use crate::support::scenes;
+use crate::support::state::{Block, CrashState, Driver, Machine, Stack};
+use crate::support::triage;
+
+/// The state of the crash for the writer of small dumps, without images.
+pub fn state(scene: &mut Scene) -> CrashState {
+    let mut s = scenes::machine(Machine::Ia64, 6001);
+    let header = scene.header.clone();
+    (s.code, s.parameters) = (header.code, header.parameters);
+    s.processors = header.processors;
+    s.processor_number = 0;
+    s.drivers = scene
+        .drivers
+        .iter()
+        .map(|driver| Driver {
+            name: driver.name.to_owned(),
+            directory: "\\SystemRoot\\system32\\drivers\\",
+            base: driver.base,
+            size: driver.size,
+            time_date_stamp: driver.stamp,
+            checksum: driver.check_sum,
+        })
+        .collect();
+    s.thread_stack = (STACKS - 0x8000, STACKS);
+    s.stack = Stack {
+        low: scene.lowest,
+        bytes: scene.bytes(scene.lowest, STACKS - scene.lowest),
+    };
+    s.backing_store = Some(Stack {
+        low: STACKS,
+        bytes: scene.bytes(STACKS, scene.store_end - STACKS),
+    });
+    s.registers.sp = scene.lowest;
+    s
+}
+
+/// The images of all drivers as blocks of memory.
+pub fn add_images(scene: &mut Scene, s: &mut CrashState) {
+    for driver in scene.drivers.clone() {
+        let bytes = scene.bytes(driver.base, u64::from(driver.size));
+        let address = driver.base;
+        s.blocks.push(Block { address, bytes });
+    }
+}
+
+/// The file, with the whole of the context.
+pub fn write(scene: &Scene, s: &CrashState) -> Vec<u8> {
+    let mut file = triage::write(s);
+    let context = &scene.header.context;
+    file[0x348..0x348 + context.len()].copy_from_slice(context);
+    file
+}
