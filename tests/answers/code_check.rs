@@ -1,6 +1,6 @@
 //! The code check against builds whose lock is known: the two real `tcpip.sys` of the shared store,
-//! both of which hold the fix, and every build of the fixture lab, whose list of builds says which
-//! were compiled with it. Right or unknown, never wrong.
+//! both of which hold the fix, and the builds of the fixture lab, whose lists say which were compiled with
+//! it: those of the committed corpus, and drawn ones where the lab was built. Right or unknown, never wrong.
 
 use std::path::{Path, PathBuf};
 
@@ -80,40 +80,62 @@ fn both_real_builds_take_the_write_lock_first() {
     }
 }
 
+/// Link times of the builds compiled with the fix: 22222 and Service Pack 2 (the lab's list).
+const FIXED: [&str; 2] = ["487BE9B7", "49E020E4"];
+/// Link times of the fixed builds that the lab's grammar draws: within an hour behind 22222.
+const DRAWN_FIXED: std::ops::Range<u32> = 0x487B_E9C0..0x487B_F960;
+
+/// The link time in the name of the folder that a store keeps an image in.
+fn stamp(file: &Path) -> String {
+    let key = file.parent().unwrap().file_name().unwrap();
+    key.to_string_lossy().chars().take(8).collect()
+}
+
 #[test]
-fn every_lab_build_is_told_by_its_code() {
-    let lab = root().join("fixtures/lab/build");
-    if !lab.join("symbols").is_dir() {
-        println!("SKIPPED: the lab's builds are not there (fixtures/lab/README.md)");
-        return;
-    }
-    // Link times of the builds compiled with the fix: 22222 and Service Pack 2 (the lab's list).
-    let fixed = ["487BE9B7", "49E020E4"];
+fn every_build_of_the_corpus_is_told_by_its_code() {
+    let corpus = root().join("fixtures/corpus");
     for (machine, folder) in [(Machine::X64, "x64"), (Machine::X86, "x86")] {
-        let images = lab.join("images").join(folder);
+        let images = corpus.join("images").join(folder);
         let files = builds(&images);
-        assert!(files.len() >= 9, "{folder}: {}", files.len());
-        let mut told = 0;
+        assert!(files.len() >= 6, "{folder}: {}", files.len());
         for file in &files {
-            let key = file.parent().unwrap().file_name().unwrap();
-            let key = key.to_string_lossy();
-            let right = match fixed.iter().any(|stamp| key.starts_with(stamp)) {
+            let right = match FIXED.contains(&stamp(file).as_str()) {
                 true => LockFinding::WriteLock,
                 false => LockFinding::ReadLock,
             };
-            let found = finding(file, machine, &images, &lab.join("symbols"));
+            let found = finding(file, machine, &images, &corpus.join("symbols"));
+            assert_eq!(found, Some(right), "{folder} {}", file.display());
+        }
+    }
+}
+
+#[test]
+fn drawn_builds_are_told_by_their_code_or_left_open() {
+    let lab = root().join("fixtures/lab/build");
+    if !lab.join("variants.txt").is_file() {
+        println!("SKIPPED: the lab's builds are not there (fixtures/lab/README.md)");
+        return;
+    }
+    for (machine, folder) in [(Machine::X64, "x64"), (Machine::X86, "x86")] {
+        let images = lab.join("images").join(folder);
+        let (mut told, mut files) = (0, 0);
+        for file in builds(&images) {
+            let stamp = stamp(&file);
+            let drawn = u32::from_str_radix(&stamp, 16).is_ok_and(|s| DRAWN_FIXED.contains(&s));
+            let right = match drawn || FIXED.contains(&stamp.as_str()) {
+                true => LockFinding::WriteLock,
+                false => LockFinding::ReadLock,
+            };
+            let found = finding(&file, machine, &images, &lab.join("symbols"));
             let found = found.expect("the lab holds every build's symbols");
             assert!(
                 found == right || found == LockFinding::Unknown,
-                "{folder} {key}: {found:?}, really {right:?}"
+                "{folder} {stamp}: {found:?}, really {right:?}"
             );
             told += usize::from(found == right);
+            files += 1;
         }
-        assert_eq!(
-            told,
-            files.len(),
-            "{folder}: some build's code says nothing"
-        );
+        assert!(told * 3 >= files * 2, "{folder}: {told} of {files} told");
     }
 }
 
@@ -133,30 +155,24 @@ fn a_routine_that_calls_on_with_the_entry_says_nothing() {
 }
 
 #[test]
-fn what_each_lab_build_leaves_in_a_stopped_timer_is_read_from_its_code() {
-    let lab = root().join("fixtures/lab/build");
-    if !lab.join("symbols").is_dir() {
-        println!("SKIPPED: the lab's builds are not there (fixtures/lab/README.md)");
-        return;
-    }
+fn what_each_build_of_the_corpus_leaves_in_a_stopped_timer_is_read_from_its_code() {
+    let corpus = root().join("fixtures/corpus");
     // Link times of the builds compiled with STOP_NULLS (the lab's list).
     let nulls = ["4A855C31", "4876B1C4", "49E020E4", "47919131", "4791913A"];
     let mut read = 0;
     for (machine, folder) in [(Machine::X64, "x64"), (Machine::X86, "x86")] {
-        let images = lab.join("images").join(folder);
+        let images = corpus.join("images").join(folder);
         for file in builds(&images) {
-            let key = file.parent().unwrap().file_name().unwrap();
-            let key = key.to_string_lossy();
-            let right = match nulls.iter().any(|stamp| key.starts_with(stamp)) {
+            let right = match nulls.contains(&stamp(&file).as_str()) {
                 true => LeftBehind::Null,
                 false => LeftBehind::Itself,
             };
             // One build withholds the name.
-            if let Some(found) = left(&file, machine, &images, &lab.join("symbols")) {
-                assert_eq!(found, Some(right), "{folder} {key}");
+            if let Some(found) = left(&file, machine, &images, &corpus.join("symbols")) {
+                assert_eq!(found, Some(right), "{folder} {}", file.display());
                 read += 1;
             }
         }
     }
-    assert_eq!(read, 17, "every build that has the name, of 10 and 9");
+    assert!(read >= 11, "{read}");
 }

@@ -85,7 +85,7 @@ const INTRO: &str = "\
 # One report for each verdict
 
 What `kbtriage DUMP` prints, verdict by verdict, on dumps of this repository (`fixtures/`). No dump of a real machine with the defect
-was available: those of `fixtures/corpus` come from the laboratory (`lab.md`), the others from the tests' dump writer. The page is
+was available: those of `fixtures/corpus` come from the laboratory (`fixtures/lab`), the others from the tests' dump writer. The page is
 checked: a test prints every report again.
 ";
 

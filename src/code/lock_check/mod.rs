@@ -164,3 +164,6 @@ fn looked_up(value: &Value, reader: &Reader<'_>) -> Option<Vec<Value>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
