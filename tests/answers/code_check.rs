@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use kbtriage::bytes::Budget;
-use kbtriage::code::{self, CodeSource, ImageCode, LeftBehind, LockFinding};
+use kbtriage::code::{self, CodeSource, ImageCode, LeftBehind, ListWork, LockFinding};
 use kbtriage::image::Image;
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolOptions, SymbolPath};
@@ -175,4 +175,64 @@ fn what_each_build_of_the_corpus_leaves_in_a_stopped_timer_is_read_from_its_code
         }
     }
     assert!(read >= 11, "{read}");
+}
+
+/// What a named function does to lists; `None` where the build has no such name.
+fn work(
+    (file, machine): (&Path, Machine),
+    (images, store): (&Path, &Path),
+    name: &str,
+) -> Option<ListWork> {
+    let read =
+        |code: &ImageCode<'_>| code::list_work(code, code.address_of(name)?, &Budget::default());
+    with_code(file, machine, images, store, read)?
+}
+
+#[test]
+fn what_functions_do_to_lists_is_read_from_their_code() {
+    let corpus = root().join("fixtures/corpus");
+    // Where the timer lies in an entry: fixtures/lab/guest/tcpip/tcpip.h.
+    for (machine, folder, timer) in [(Machine::X64, "x64", 0x40), (Machine::X86, "x86", 0x3C)] {
+        let images = corpus.join("images").join(folder);
+        for file in builds(&images) {
+            let store = corpus.join("symbols");
+            let of = |name: &str| work((&file, machine), (&images, &store), name);
+            let seen = |work: ListWork| (work.unlinks, work.inserts, work.walks);
+            let context = format!("{folder} {}", file.display());
+            if let Some(stop) = of("TtStopTimer") {
+                assert_eq!(stop.entries, [(1, 0)].into(), "{context}");
+                assert_eq!(seen(stop), (true, false, false), "{context}");
+                let start = of("TtStartTimer").expect("it has both names");
+                assert_eq!(seen(start), (false, true, false), "{context}");
+                let fire = of("TtFireTimer").expect("it has all three names");
+                assert_eq!(seen(fire), (true, true, true), "{context}");
+            }
+            if let Some(restart) = of("IppRestartMfeTimer") {
+                assert_eq!(restart.entries, [(1, timer)].into(), "{context}");
+                assert_eq!(seen(restart), (true, true, false), "{context}");
+            }
+            let find = of("IppFindMfeUnderLock").expect("every build has the name");
+            assert_eq!(seen(find), (false, false, true), "{context}");
+        }
+    }
+}
+
+#[test]
+fn where_the_timer_lies_in_an_entry_is_read_from_the_real_restart() {
+    let store = root().join("../shared/data/symbols");
+    if !store.is_dir() {
+        println!("SKIPPED: ../shared is absent");
+        return;
+    }
+    for file in builds(&store) {
+        let restart = work(
+            (&file, Machine::X64),
+            (&store, &store),
+            "IppRestartMfeTimer",
+        );
+        let restart = restart.expect("both have the name");
+        // Read in the public symbols and a disassembly: docs/kb943650.md.
+        assert_eq!(restart.entries, [(0, 0x40)].into(), "{}", file.display());
+        assert!(restart.unlinks && restart.inserts);
+    }
 }

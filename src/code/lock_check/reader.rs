@@ -56,6 +56,8 @@ pub(super) struct Reader<'a> {
     /// Restarts are told by what is done to lists.
     by_work: bool,
     natures: RefCell<BTreeMap<(u32, usize), Nature>>,
+    /// Which own functions restart a timer: each is asked about again and again.
+    restarts: RefCell<BTreeMap<u32, bool>>,
     named_read: RefCell<BTreeSet<Value>>,
     counted: RefCell<BTreeSet<Value>>,
     calls: RefCell<BTreeMap<u32, Vec<Value>>>,
@@ -77,6 +79,7 @@ impl<'a> Reader<'a> {
             bits,
             by_work,
             natures: RefCell::default(),
+            restarts: RefCell::default(),
             named_read: RefCell::default(),
             counted: RefCell::default(),
             calls: RefCell::default(),
@@ -198,6 +201,18 @@ impl<'a> Reader<'a> {
     /// The restart by name, timer code called directly (the restart built in), or a function without
     /// a public name that does nothing but stop and start a timer.
     fn is_restart(&self, target: &Target) -> bool {
+        let Target::Own(rva) = target else {
+            return self.may_restart(target);
+        };
+        if let Some(known) = self.restarts.borrow().get(rva) {
+            return *known;
+        }
+        let restarts = self.may_restart(target);
+        self.restarts.borrow_mut().insert(*rva, restarts);
+        restarts
+    }
+
+    fn may_restart(&self, target: &Target) -> bool {
         let names = self.names(target);
         if names
             .iter()
