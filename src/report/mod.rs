@@ -6,6 +6,7 @@ mod answers;
 mod build;
 pub mod counted;
 pub mod escape;
+pub mod html;
 pub mod json;
 mod memory;
 pub mod model;

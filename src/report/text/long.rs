@@ -10,7 +10,6 @@ use super::super::model::{
 use super::fit::whole_words;
 use super::palette::Palette;
 use super::{place, words};
-use crate::evidence::Strength;
 
 /// Frames shown in the report; the stack command shows all.
 const SHOWN_FRAMES: usize = 6;
@@ -278,7 +277,8 @@ fn stack(stack: &Stack) -> Option<String> {
     (frames.len() > 1).then(|| frames.join(" < "))
 }
 
-fn frame_place(frame: &Frame) -> String {
+/// `module!function` or `module+0x1234` of a frame.
+pub fn frame_place(frame: &Frame) -> String {
     let Some(module) = frame.module.as_deref().map(visible) else {
         return frame.instruction_pointer.0.clone();
     };
@@ -370,7 +370,7 @@ fn evidence(matching: &Match, out: &mut Out) {
             .iter()
             .filter(|e| e.supports == supports)
             .collect();
-        own.sort_by_key(|e| weight(e.strength));
+        own.sort_by_key(|e| words::weight(e.strength));
         if !own.is_empty() {
             let _ = writeln!(out.text, "  {}", out.palette.heading(title));
         }
@@ -390,16 +390,6 @@ fn evidence(matching: &Match, out: &mut Out) {
             );
             out.wrapped(&format!("  {mark} "), "      ", &text);
         }
-    }
-}
-
-fn weight(strength: Strength) -> u8 {
-    match strength {
-        Strength::Excluding => 0,
-        Strength::Decisive => 1,
-        Strength::Strong => 2,
-        Strength::Moderate => 3,
-        Strength::Weak => 4,
     }
 }
 

@@ -12,9 +12,10 @@ mod screen;
 pub mod words;
 
 pub use fit::{cut, middle, whole_words};
-pub use long::{long, parameters};
+pub use drivers::linked;
+pub use long::{frame_place, long, parameters};
 pub use palette::{COLUMNS, MOST_COLUMNS, Palette};
-pub use screen::LINES;
+pub use screen::{Answered, LINES, answered, happened};
 
 use super::escape::visible;
 use super::model::{Location, Report, Status};

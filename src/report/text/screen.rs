@@ -48,6 +48,52 @@ pub fn render(report: &Report, palette: Palette, titled: bool) -> String {
     out
 }
 
+/// What a report answers about one article, in a headline and a sentence or two.
+pub struct Answered {
+    /// `KB943650: APPLIES`.
+    pub headline: String,
+    /// How sure, and the state of the file that decides.
+    pub detail: String,
+    /// What it means, or why not.
+    pub meaning: String,
+}
+
+/// The answer about `hotfix` as the screen gives it.
+pub fn answered(report: &Report, hotfix: &Hotfix) -> Answered {
+    Answered {
+        headline: format!(
+            "{}: {}",
+            visible(&hotfix.kb),
+            words::verdict_headline(hotfix.verdict)
+        ),
+        detail: match hotfix.verdict {
+            Verdict::DoesNotApply => String::new(),
+            _ => format!(
+                "crash: {}; {}: {}",
+                words::status(hotfix.matching.status),
+                visible(words::deciding_file(hotfix)),
+                words::fix_state(&hotfix.applicability)
+            ),
+        },
+        meaning: visible(&meaning(report, hotfix)),
+    }
+}
+
+/// What happened, as pairs of label and text: what the screen says before its reasons.
+pub fn happened(report: &Report) -> Vec<(&'static str, String)> {
+    let bucket = report.bucket.as_ref();
+    let bucket = bucket.map(|b| visible(b.name.as_ref().unwrap_or(&b.key)));
+    let mut facts = vec![
+        ("Stop", stop(report, usize::MAX).join(", ")),
+        ("System", system(report).join(", ")),
+        ("Fault", fault(report)),
+        ("Bucket", bucket.unwrap_or_default()),
+    ];
+    facts.extend(odd(report).into_iter().map(|text| ("Odd", visible(&text))));
+    facts.retain(|(_, text)| !text.is_empty());
+    facts
+}
+
 /// One screen in the making.
 struct Page<'a> {
     report: &'a Report,
@@ -81,14 +127,10 @@ impl Page<'_> {
 
     /// The verdict and what it means, in a sentence or two.
     fn answer(&self, hotfix: &Hotfix) -> Vec<String> {
-        let detail = match hotfix.verdict {
-            Verdict::DoesNotApply => String::new(),
-            _ => format!(
-                " (crash: {}; {}: {})",
-                words::status(hotfix.matching.status),
-                visible(words::deciding_file(hotfix)),
-                words::fix_state(&hotfix.applicability)
-            ),
+        let said = answered(self.report, hotfix);
+        let detail = match said.detail.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", said.detail),
         };
         let kb = visible(&hotfix.kb);
         let verdict = words::verdict_headline(hotfix.verdict);
@@ -100,8 +142,7 @@ impl Page<'_> {
             self.palette.heading(&kb),
             self.palette.verdict(hotfix.verdict, &verdict)
         )];
-        let meaning = meaning(self.report, hotfix);
-        let wrapped = fit::lines(&visible(&meaning), self.palette.width - 2, 2);
+        let wrapped = fit::lines(&said.meaning, self.palette.width - 2, 2);
         lines.extend(wrapped.iter().map(|line| format!("  {line}")));
         lines
     }
@@ -174,13 +215,13 @@ impl Page<'_> {
         // What the headline says of the file's state is worth a line where there is room.
         let about_build =
             |e: &EvidenceRecord| e.id.starts_with("build.") && !e.id.ends_with("-by-code");
-        all.sort_by_key(|e| (about_build(e), !decided.contains(&e.id), weight(e.strength)));
+        all.sort_by_key(|e| (about_build(e), !decided.contains(&e.id), words::weight(e.strength)));
         let seen = |id: &str| all.iter().any(|e| e.id == id);
         let by_code = seen("build.unfixed-by-code");
         let by_frames = seen("frame.mfe-timer") || seen("frame.mfe-list");
         let telling = |e: &&&EvidenceRecord| match negative {
             // What speaks for a defect that it is not is worth a line where it is strong only.
-            true => weight(e.strength) <= weight(Strength::Strong) && !e.id.starts_with("build."),
+            true => words::weight(e.strength) <= words::weight(Strength::Strong) && !e.id.starts_with("build."),
             false => e.strength != Strength::Weak || decided.contains(&e.id),
         };
         let supporting = all
@@ -269,23 +310,13 @@ impl Page<'_> {
     }
 }
 
-/// The heaviest first.
-fn weight(strength: Strength) -> u8 {
-    match strength {
-        Strength::Excluding | Strength::Decisive => 0,
-        Strength::Strong => 1,
-        Strength::Moderate => 2,
-        Strength::Weak => 3,
-    }
-}
-
 /// The evidence that made it a "does not apply".
 fn reason(hotfix: &Hotfix) -> Option<&EvidenceRecord> {
     let against = || hotfix.matching.evidence.iter().filter(|e| !e.supports);
     let decided = &hotfix.matching.decided_by;
     against()
         .filter(|e| decided.contains(&e.id))
-        .min_by_key(|e| weight(e.strength))
+        .min_by_key(|e| words::weight(e.strength))
         .or_else(|| against().find(|e| e.strength == Strength::Excluding))
 }
 

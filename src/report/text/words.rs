@@ -87,6 +87,22 @@ pub fn strength(strength: Strength) -> &'static str {
     }
 }
 
+/// The order of evidence, the heaviest first.
+pub fn weight(strength: Strength) -> u8 {
+    match strength {
+        Strength::Excluding => 0,
+        Strength::Decisive => 1,
+        Strength::Strong => 2,
+        Strength::Moderate => 3,
+        Strength::Weak => 4,
+    }
+}
+
+/// `0xD1` of a code's eight digits.
+pub fn stop_code(code: &str) -> String {
+    short_hex(code).to_uppercase().replacen("0X", "0x", 1)
+}
+
 /// What a rule rests on.
 pub fn basis(basis: Basis) -> &'static str {
     match basis {
