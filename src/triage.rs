@@ -2,6 +2,7 @@
 //!
 //! [`Engine::triage`] never fails: whatever goes wrong becomes part of the report.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Engine {
     pub symbols: Option<SymbolLibrary>,
     /// State of the machine from files beside its dumps, best first.
     pub registry: Vec<ExternalState>,
+    /// The same for the dumps below a folder.
+    pub beside: Vec<Beside>,
     /// Versions of machines' files.
     pub inventory: Arc<Inventory>,
     /// The articles that reports answer about.
@@ -70,6 +73,7 @@ impl Default for Engine {
             builds: BuildTable::embedded(),
             symbols: None,
             registry: Vec::new(),
+            beside: Vec::new(),
             inventory: Arc::default(),
             articles: Articles::default(),
             limits: Limits::default(),
@@ -82,6 +86,17 @@ impl Default for Engine {
             },
         }
     }
+}
+
+/// What a folder tells of the machine whose dumps lie in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The folder, as the paths of its dumps begin.
+    pub folder: PathBuf,
+    /// The machine's name.
+    pub machine: Option<String>,
+    /// State of the machine.
+    pub states: Vec<ExternalState>,
 }
 
 /// A report and the reasoning behind it.
@@ -126,7 +141,7 @@ impl Engine {
             fingerprint: source::fingerprint_read(bytes, &mut reader).ok(),
             sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
         };
-        match self.facts(&reader) {
+        match self.facts(&reader, info) {
             Ok(facts) => {
                 let machine = machine(facts.system.machine.as_deref());
                 self.judge_for(facts, input, detail, machine.as_deref())
@@ -293,7 +308,11 @@ impl Engine {
     }
 
     /// Everything seen in the dump.
-    fn facts(&self, reader: &PagedReader<'_>) -> Result<CrashFacts, SourceError> {
+    fn facts(
+        &self,
+        reader: &PagedReader<'_>,
+        info: &SourceInfo,
+    ) -> Result<CrashFacts, SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
         if let Some(refusal) = kind.refusal() {
             return Err(refusal);
@@ -310,6 +329,15 @@ impl Engine {
             gather::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
+        }
+        let path = Path::new(&info.path);
+        for beside in self.beside.iter().filter(|b| path.starts_with(&b.folder)) {
+            for state in &beside.states {
+                external::apply(&mut facts, state);
+            }
+            if facts.system.machine.is_none() {
+                facts.system.machine.clone_from(&beside.machine);
+            }
         }
         Ok(facts)
     }

@@ -161,7 +161,7 @@ impl AnalysisArgs {
 }
 
 /// What a file of machine state says.
-fn registry(path: &Path) -> Result<ExternalState, String> {
+pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
     let shown = || visible(&path.to_string_lossy());
     let source = source::open(path).map_err(|error| format!("{}: {error}", shown()))?;
     let reader =

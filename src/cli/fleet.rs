@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::fleet::{Buckets, Fleet};
+use crate::fleet::{Buckets, Fleet, FleetPage};
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::records::MachineRecord;
@@ -60,6 +60,8 @@ pub enum TableFormat {
     Csv,
     /// For tickets and wikis
     Markdown,
+    /// A page about the whole fleet for people, in one file
+    Html,
 }
 
 /// What every command about a fleet can be told.
@@ -189,6 +191,9 @@ impl SelectArgs {
 }
 
 fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
+    if args.format == TableFormat::Html {
+        return page(args, out);
+    }
     let all = match args.select.all_machines() {
         Ok(records) => records,
         Err(message) => return usage(&message),
@@ -274,7 +279,27 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         .status(records.iter().map(|record| record.hotfix.verdict)))
 }
 
+/// The page about the fleet: machines and buckets together.
+fn page(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let mut page = FleetPage::default();
+    let mut verdicts = Vec::new();
+    let read = args.select.each(|summary| {
+        if summary.verdict().is_some_and(|v| args.select.wants(v)) {
+            verdicts.extend(summary.verdict());
+            page.add(summary);
+        }
+    });
+    if let Err(message) = read {
+        return usage(&message);
+    }
+    out.write_all(page.render()?.as_bytes())?;
+    Ok(args.select.status(verdicts))
+}
+
 fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
+    if args.format == TableFormat::Html {
+        return page(args, out);
+    }
     let mut buckets = Buckets::default();
     let mut there: BTreeMap<String, u64> = BTreeMap::new();
     let read = args.select.each(|summary| {
@@ -349,6 +374,7 @@ fn write<T: serde::Serialize>(
             }
             Ok(())
         }
+        TableFormat::Html => Ok(()),
         TableFormat::Csv | TableFormat::Markdown => {
             let form = match format {
                 TableFormat::Csv => TableForm::Csv,

@@ -1,6 +1,7 @@
 //! What a person types and sees: arguments, output, exit status. Decides nothing about dumps.
 
 mod analysis;
+mod collection;
 mod explain;
 #[cfg(feature = "store")]
 mod fleet;

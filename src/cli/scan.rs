@@ -80,6 +80,9 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     }
     let remote = walked.iter().any(|root| scan::is_remote(&root.given));
     let mut options = Options::new(discovery);
+    let given: Vec<&Path> = walked.iter().map(|root| root.given.as_path()).collect();
+    let folders = super::collection::below(given.into_iter());
+    super::collection::add(&mut engine, &folders).map_err(|e| e.to_string())?;
     options.jobs = args.jobs.unwrap_or_else(|| {
         let cores = scan::default_jobs();
         // Workers that wait for a server leave the processors idle.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::report::html::{self, Counts, ScanPage};
 use crate::report::rows;
 use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
@@ -17,6 +18,7 @@ use crate::verdict::Verdict;
 
 use super::USAGE;
 use super::analysis::{AnalysisArgs, error_line};
+use super::collection;
 use super::output::{Color, Records};
 
 /// Exit status with --exit-verdict when a dump matches.
@@ -37,6 +39,8 @@ pub enum TriageFormat {
     Csv,
     /// A table for tickets and wikis, a row a dump
     Markdown,
+    /// A page for people, in one file; of several dumps a table
+    Html,
 }
 
 /// The answer for each dump: verdict, evidence, what to do
@@ -110,11 +114,28 @@ impl Tally {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let engine = match args.analysis.engine() {
+    let mut engine = match args.analysis.engine() {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };
-    let mut paths = source::expand(args.dumps.iter().cloned());
+    let given = source::expand(args.dumps.iter().cloned());
+    let folders: Vec<PathBuf> = given
+        .iter()
+        .filter(|path| collection::is_collection(path))
+        .cloned()
+        .collect();
+    collection::add(&mut engine, &folders)?;
+    // A folder that the script made of a machine stands for its dumps.
+    let mut paths: Vec<PathBuf> = given
+        .into_iter()
+        .flat_map(|path| match folders.contains(&path) {
+            true => collection::dumps(&path),
+            false => vec![path],
+        })
+        .collect();
+    if paths.is_empty() && !folders.is_empty() {
+        return usage("there is no dump in the folder");
+    }
     if let Some(list) = &args.files_from {
         match source::files_from(list) {
             Ok(more) => paths.extend(more),
@@ -142,6 +163,7 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
                 writeln!(out, "\n{}", totals(&counts, failed))?;
             }
         }
+        TriageFormat::Html => print_html(reports, paths.len() > 1, out)?,
         TriageFormat::Csv | TriageFormat::Markdown => {
             let form = match args.format {
                 TriageFormat::Csv => TableForm::Csv,
@@ -169,6 +191,32 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
     }
     args.analysis.say_silent_servers(&engine)?;
     Ok(tally.status(args.exit_verdict))
+}
+
+/// The page about one dump, or a table of several.
+fn print_html(
+    reports: impl Iterator<Item = Report>,
+    several: bool,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut page = ScanPage::default();
+    let mut counts = Counts::default();
+    for report in reports {
+        if let Some(line) = error_line(&report) {
+            writeln!(io::stderr(), "{line}")?;
+        }
+        if !several {
+            return out.write_all(html::dump(&report)?.as_bytes());
+        }
+        counts.dumps += 1;
+        counts.failed += u64::from(report.error.is_some());
+        if let Some(hotfix) = &report.hotfix {
+            let verdict = hotfix.verdict.as_str().to_owned();
+            *counts.verdicts.entry(verdict).or_default() += 1;
+        }
+        page.add(&Summary::of(report, None));
+    }
+    out.write_all(page.render(&counts, Vec::new())?.as_bytes())
 }
 
 /// Prints reports and gives how many there were of each verdict, and how many inputs gave none.

@@ -4,6 +4,7 @@ pub mod bucket;
 mod crash;
 pub mod machine;
 mod member;
+mod page;
 #[cfg(feature = "online")]
 mod redact;
 mod signs;
@@ -16,4 +17,5 @@ pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
 pub use machine::Fleet;
+pub use page::FleetPage;
 pub use spool::Machines;

@@ -89,9 +89,7 @@ pub fn print(
             .stop_codes
             .iter()
             .map(|stop| {
-                words::short_hex(&stop.code.0)
-                    .to_uppercase()
-                    .replacen("0X", "0x", 1)
+                words::stop_code(&stop.code.0)
             })
             .collect();
         let rest = format!(

@@ -22,6 +22,8 @@ pub enum ScanFormat {
     Csv,
     /// A table for tickets and wikis, a row a dump
     Markdown,
+    /// A page for people, in one file
+    Html,
 }
 
 /// How much of each report.

@@ -1,5 +1,6 @@
 //! Takes results and writes them in the form that was asked for; counts for the closing record.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::model::{Status, Tool};
 use crate::report::records::Shard;
+use crate::report::html::{Counts, ScanPage};
 use crate::report::rows;
 use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
@@ -29,6 +31,7 @@ enum Writer<'a> {
     Lines(&'a mut dyn Write),
     Array(&'a mut dyn Write, u64),
     Text(&'a mut dyn Write, Rows),
+    Html(&'a mut dyn Write, ScanPage),
     Table(Box<Table<&'a mut dyn Write>>),
 }
 
@@ -85,6 +88,7 @@ impl<'a> ScanSink<'a> {
             }
             ScanFormat::Jsonl => Writer::Lines(out),
             ScanFormat::Json => Writer::Array(out, 0),
+            ScanFormat::Html => Writer::Html(out, ScanPage::default()),
             ScanFormat::Csv => Writer::Table(table(TableForm::Csv, out)?),
             ScanFormat::Markdown => Writer::Table(table(TableForm::Markdown, out)?),
         };
@@ -144,7 +148,7 @@ impl<'a> ScanSink<'a> {
                 rows.print(lines(), out)?;
                 out.flush()?;
             }
-            Writer::Lines(out) | Writer::Array(out, _) => out.flush()?,
+            Writer::Lines(out) | Writer::Array(out, _) | Writer::Html(out, _) => out.flush()?,
             Writer::Table(mut table) => table.flush()?,
         }
         Ok(self.machines)
@@ -173,13 +177,11 @@ impl<'a> ScanSink<'a> {
                 rows.add(&record.summary);
                 Ok(())
             }
-            Writer::Table(table) => {
-                // What a store keeps for counts has not every column: its line has.
-                let whole = record.summary.schema_version.is_empty();
-                let whole = whole.then(|| serde_json::from_str::<Summary>(&record.line).ok());
-                let summary = whole.flatten();
-                table.row(&rows::row(summary.as_ref().unwrap_or(&record.summary)))
+            Writer::Html(_, page) => {
+                page.add(&whole(record));
+                Ok(())
             }
+            Writer::Table(table) => table.row(&rows::row(&whole(record))),
         }
     }
 
@@ -195,7 +197,7 @@ impl<'a> ScanSink<'a> {
                 *written += 1;
                 out.write_all(line.as_bytes())
             }
-            Writer::Text(..) | Writer::Table(_) => Ok(()),
+            Writer::Text(..) | Writer::Html(..) | Writer::Table(_) => Ok(()),
         }
     }
 
@@ -268,6 +270,21 @@ impl<'a> ScanSink<'a> {
                 rows.print(lines(), *out)?;
                 writeln!(out)?;
                 closing.print(*out)?;
+            }
+            Writer::Html(ref mut out, ref mut page) => {
+                let counts = Counts {
+                    dumps: scan.reports,
+                    machines: scan.machines,
+                    verdicts: scan.verdicts.clone(),
+                    failed: scan.errors.values().sum(),
+                };
+                let mut remarks = Vec::new();
+                closing.print(&mut remarks)?;
+                // The first line says what the headline numbers say.
+                let remarks = String::from_utf8_lossy(&remarks).into_owned();
+                let remarks = remarks.lines().skip(1).map(|line| line.trim().to_owned());
+                let page = std::mem::take(page).render(&counts, remarks.collect())?;
+                out.write_all(page.as_bytes())?;
             }
             Writer::Table(ref mut table) => table.flush()?,
         }
@@ -347,6 +364,17 @@ fn skipped_line(tool: Tool, path: &Path, skip: &Skip) -> io::Result<String> {
         summary,
         reason: &skip.reason,
     })
+}
+
+/// The summary with every field: what a store keeps for counts has not all of them, its line has.
+fn whole(record: &Record) -> Cow<'_, Summary> {
+    if !record.summary.schema_version.is_empty() {
+        return Cow::Borrowed(&record.summary);
+    }
+    match serde_json::from_str(&record.line) {
+        Ok(summary) => Cow::Owned(summary),
+        Err(_) => Cow::Borrowed(&record.summary),
+    }
 }
 
 fn calls_for_action(verdict: Verdict) -> bool {

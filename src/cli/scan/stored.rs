@@ -57,6 +57,7 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
         engine.builds.len(),
         engine.inventory.fingerprint(),
         engine.articles.names(),
+        format!("{:?}", engine.beside),
         options.unpack.enabled,
         options.unpack.bytes,
         machines.fixed,

@@ -411,9 +411,7 @@ fn stop(report: &Report, room: usize) -> Vec<String> {
             .map(|name| format!(" {}", visible(name)));
         parts.push(format!(
             "{}{}",
-            words::short_hex(&bugcheck.code.0)
-                .to_uppercase()
-                .replacen("0X", "0x", 1),
+            words::stop_code(&bugcheck.code.0),
             name.unwrap_or_default()
         ));
     } else if let Some(exception) = &report.exception {
