@@ -4,8 +4,10 @@
 mod support;
 
 mod bad_inputs;
+mod collection;
 mod contract;
 mod fixtures;
+mod html;
 mod kb;
 mod manners;
 mod readme;
