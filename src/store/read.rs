@@ -11,26 +11,13 @@ use crate::report::summary::Summary;
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
 
 impl Store {
-    /// Crashes that the last scan was the first to find; `None` for a store that was scanned into once, where
-    /// everything is new, and for one that does not know.
+    /// Dumps in files that the last scan was the first to find; `None` for a store that was scanned into once, where
+    /// everything is new.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn new_in_last_scan(&self) -> Result<Option<u64>, StoreError> {
-        let Some(before) = self.mark(LAST_SCAN)? else {
-            return Ok(None);
-        };
-        let before: i64 = before.parse().unwrap_or(0);
-        if before == 0 {
-            return Ok(None);
-        }
-        let count: i64 = self.connection.query_row(
-            "SELECT count(DISTINCT crash_id) FROM record AS new WHERE id > ?1 AND NOT EXISTS
-                 (SELECT 1 FROM record AS old WHERE old.id <= ?1 AND old.crash_id = new.crash_id)",
-            [before],
-            |row| row.get(0),
-        )?;
-        Ok(Some(count.cast_unsigned()))
+        Ok(self.mark(NEW_RECORDS)?.and_then(|n| n.parse().ok()))
     }
 
     /// What was remembered under a name.
@@ -70,16 +57,10 @@ impl Store {
         )?;
         Ok(())
     }
-
-    /// The number of the newest record.
-    pub(super) fn last_record(&self) -> Result<i64, StoreError> {
-        let select = "SELECT coalesce(max(id), 0) FROM record";
-        Ok(self.connection.query_row(select, [], |row| row.get(0))?)
-    }
 }
 
-/// The mark of the newest record before the last scan.
-pub(super) const LAST_SCAN: &str = "before-last-scan";
+/// The mark of how many records the last scan found in files that were new.
+pub(super) const NEW_RECORDS: &str = "new-in-last-scan";
 
 /// Gives workers a look at a store.
 pub struct StoreCatalogue {

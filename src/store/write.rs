@@ -21,8 +21,8 @@ pub struct StoreWriter {
     /// Closed after the store: see there.
     load: Option<InitialLoad>,
     made_by: String,
-    /// The newest record before this run.
-    before: i64,
+    /// Records of files that no run before had seen; `None` in a store's first run, where all are.
+    new_records: Option<u64>,
     pending: u32,
     since: Instant,
 }
@@ -31,7 +31,7 @@ impl StoreWriter {
     /// A writer of results that `made_by` names the origin of.
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
-            before: store.last_record().unwrap_or(0),
+            new_records: (!store.fresh).then_some(0),
             load: InitialLoad::start(&store),
             store,
             made_by,
@@ -57,7 +57,10 @@ impl StoreWriter {
             self.store.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.since = Instant::now();
         }
-        let file = self.file(done, &stat, skip)?;
+        let (file, is_new) = self.file(done, &stat, skip)?;
+        if let Some(count) = self.new_records.as_mut().filter(|_| is_new) {
+            *count += records.len() as u64;
+        }
         let mut insert = self.store.connection.prepare_cached(
             "INSERT INTO record
              (file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
@@ -100,8 +103,13 @@ impl StoreWriter {
         Ok(())
     }
 
-    /// The row of a file, which holds no records yet.
-    fn file(&self, done: &Done, stat: &FileStat, skip: Option<&Skip>) -> Result<i64, StoreError> {
+    /// The row of a file, which holds no records yet, and whether it is new.
+    fn file(
+        &self,
+        done: &Done,
+        stat: &FileStat,
+        skip: Option<&Skip>,
+    ) -> Result<(i64, bool), StoreError> {
         let connection = &self.store.connection;
         let values = params![
             path_bytes(&done.path),
@@ -122,7 +130,7 @@ impl StoreWriter {
             )?
             .execute(values)?;
         if new == 1 {
-            return Ok(connection.last_insert_rowid());
+            return Ok((connection.last_insert_rowid(), true));
         }
         connection
             .prepare_cached(
@@ -137,7 +145,7 @@ impl StoreWriter {
         connection
             .prepare_cached("DELETE FROM record WHERE file = ?1")?
             .execute([file])?;
-        Ok(file)
+        Ok((file, false))
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -194,8 +202,9 @@ impl StoreWriter {
                 .connection
                 .execute("INSERT INTO run (scan) VALUES (?1)", [text])?,
         };
-        self.store
-            .set_mark(super::read::LAST_SCAN, &self.before.to_string())?;
+        if let Some(new) = self.new_records {
+            self.store.set_mark(super::read::NEW_RECORDS, &new.to_string())?;
+        }
         // Readers should not need the log beside the file.
         let _ = self
             .store

@@ -22,7 +22,7 @@ pub fn verdicts(records: &[MachineRecord]) -> BTreeMap<String, u64> {
     counts
 }
 
-/// The headline and the lines. `new`: crashes that the last scan was the first to find.
+/// The headline and the lines. `new`: dumps that the last scan was the first to find.
 ///
 /// # Errors
 /// Whatever the writer says.
@@ -53,12 +53,7 @@ pub fn print(
         .iter()
         .map(|(state, n)| format!("{} {state}", words::grouped(*n)))
         .collect();
-    let new = new.map(|n| {
-        format!(
-            "{} that no scan before the last had found",
-            words::counted(n, "crash")
-        )
-    });
+    let new = new.map(|n| format!("{} in the last scan", words::counted(n, "dump")));
     for (label, text) in [
         ("KB943650", words::verdict_counts(&verdicts(records))),
         ("tcpip.sys", states.join(", ")),
