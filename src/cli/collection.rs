@@ -68,10 +68,16 @@ pub fn below<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
 /// The dumps in the folder by path.
 pub fn dumps(folder: &Path) -> Vec<PathBuf> {
     let walk = WalkDir::new(folder).max_depth(3).sort_by_file_name();
-    let files = walk.into_iter().flatten().filter(|e| e.file_type().is_file());
+    let files = walk
+        .into_iter()
+        .flatten()
+        .filter(|e| e.file_type().is_file());
     files
         .map(walkdir::DirEntry::into_path)
-        .filter(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("dmp")))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("dmp"))
+        })
         .take(MOST)
         .collect()
 }

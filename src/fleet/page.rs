@@ -157,7 +157,9 @@ impl FleetPage {
             Number::plain(self.crashes.len() as u64, "crash"),
         ];
         for verdict in Verdict::ALL {
-            let own = records.iter().filter(|record| record.hotfix.verdict == *verdict);
+            let own = records
+                .iter()
+                .filter(|record| record.hotfix.verdict == *verdict);
             match own.count() as u64 {
                 0 => {}
                 n => numbers.push(Number::verdict(*verdict, n)),
@@ -183,7 +185,13 @@ impl FleetPage {
             machines: machines.collect(),
             from: day(span.map(|span| span.0)),
             to: day(span.map(|span| span.1)),
-            buckets: self.buckets.rows().iter().take(MOST_ROWS).map(bucket).collect(),
+            buckets: self
+                .buckets
+                .rows()
+                .iter()
+                .take(MOST_ROWS)
+                .map(bucket)
+                .collect(),
             details: records
                 .iter()
                 .filter(|record| record.hotfix.verdict != Verdict::DoesNotApply)
@@ -220,16 +228,27 @@ fn machine(record: &MachineRecord, moments: &[Moment], span: Option<(i64, i64)>)
             class: html::bar(*verdict),
         }
     });
-    let known = record.versions.iter().find(|known| known.file == "tcpip.sys");
+    let known = record
+        .versions
+        .iter()
+        .find(|known| known.file == "tcpip.sys");
     Machine {
-        rank: Verdict::ALL.iter().position(|own| *own == verdict).unwrap_or(0),
+        rank: Verdict::ALL
+            .iter()
+            .position(|own| *own == verdict)
+            .unwrap_or(0),
         name: visible(&record.machine),
         class: verdict.as_str(),
         verdict: words::verdict_headline(verdict).to_lowercase(),
         state: words::fix_state(&record.hotfix.applicability),
         version: visible(known.map_or("", |known| &known.version)),
         crashes: record.dumps.crashes,
-        last: record.last_crash.as_deref().and_then(|t| t.get(..10)).unwrap_or("").to_owned(),
+        last: record
+            .last_crash
+            .as_deref()
+            .and_then(|t| t.get(..10))
+            .unwrap_or("")
+            .to_owned(),
         codes: codes.join(" "),
         timeline: match moments.len() as u64 {
             0 => "no crash with a known time".to_owned(),
@@ -290,7 +309,9 @@ fn bucket(row: &BucketRow) -> Bucket {
 fn states(records: &[MachineRecord]) -> Vec<State> {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for record in records {
-        *counts.entry(words::fix_state(&record.hotfix.applicability)).or_default() += 1;
+        *counts
+            .entry(words::fix_state(&record.hotfix.applicability))
+            .or_default() += 1;
     }
     let all = (records.len() as u64).max(1);
     let mut states: Vec<State> = counts
@@ -320,7 +341,11 @@ fn period(time: i64, by_month: bool) -> i64 {
 /// What a period is called: its Monday, or `2009-12`.
 fn period_name(period: i64, by_month: bool) -> String {
     match by_month {
-        true => format!("{:04}-{:02}", period.div_euclid(12), period.rem_euclid(12) + 1),
+        true => format!(
+            "{:04}-{:02}",
+            period.div_euclid(12),
+            period.rem_euclid(12) + 1
+        ),
         false => day((period * 7 - 3) * DAY),
     }
 }
@@ -340,10 +365,17 @@ fn chart(moments: &[Moment], (from, to): (i64, i64)) -> Option<Chart> {
     for (time, verdict) in moments {
         let own = period(*time, by_month);
         if own >= first {
-            *periods.entry(own).or_default().entry(html::bar(*verdict)).or_default() += 1;
+            *periods
+                .entry(own)
+                .or_default()
+                .entry(html::bar(*verdict))
+                .or_default() += 1;
         }
     }
-    let most = periods.values().map(|parts| parts.values().sum::<i64>()).max()?;
+    let most = periods
+        .values()
+        .map(|parts| parts.values().sum::<i64>())
+        .max()?;
     let (width, height) = CHART;
     let step = (width / count).max(1);
     let bars = periods

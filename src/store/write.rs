@@ -203,7 +203,8 @@ impl StoreWriter {
                 .execute("INSERT INTO run (scan) VALUES (?1)", [text])?,
         };
         if let Some(new) = self.new_records {
-            self.store.set_mark(super::read::NEW_RECORDS, &new.to_string())?;
+            self.store
+                .set_mark(super::read::NEW_RECORDS, &new.to_string())?;
         }
         // Readers should not need the log beside the file.
         let _ = self

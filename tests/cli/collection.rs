@@ -38,18 +38,31 @@ fn folder(parent: &Path, name: &str, version: &str) -> PathBuf {
 
 fn records(arguments: &[&str]) -> Vec<Value> {
     let output = command().args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn check(report: &Value, name: &str, version: &str) {
-    let tcpip = report["modules"].as_array().unwrap().iter().find(|m| m["name"] == "tcpip.sys");
+    let tcpip = report["modules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["name"] == "tcpip.sys");
     assert_eq!(tcpip.unwrap()["version"], version, "{name}");
     assert_eq!(tcpip.unwrap()["version_source"], "inventory");
     assert_eq!(report["system"]["machine"], name);
     assert_eq!(report["system"]["multicast_forwarding"]["ipv4"], true);
-    assert_eq!(report["system"]["multicast_forwarding"]["source"], "netsh-output");
+    assert_eq!(
+        report["system"]["multicast_forwarding"]["source"],
+        "netsh-output"
+    );
 }
 
 #[test]
@@ -57,12 +70,24 @@ fn triage_of_the_folder_is_triage_of_its_dumps_with_what_lies_beside_them() {
     let parent = tempfile::tempdir().unwrap();
     let one = folder(parent.path(), "WEB01", "6.0.6001.18311");
     let two = folder(parent.path(), "WEB02", "6.0.6001.22222");
-    let reports = records(&["triage", "--format", "jsonl", one.to_str().unwrap(), two.to_str().unwrap()]);
+    let reports = records(&[
+        "triage",
+        "--format",
+        "jsonl",
+        one.to_str().unwrap(),
+        two.to_str().unwrap(),
+    ]);
     assert_eq!(reports.len(), 2);
     check(&reports[0], "WEB01", "6.0.6001.18311");
     check(&reports[1], "WEB02", "6.0.6001.22222");
-    assert_eq!(reports[0]["hotfix"]["applicability"]["status"], "applicable");
-    assert_eq!(reports[1]["hotfix"]["applicability"]["status"], "already-installed");
+    assert_eq!(
+        reports[0]["hotfix"]["applicability"]["status"],
+        "applicable"
+    );
+    assert_eq!(
+        reports[1]["hotfix"]["applicability"]["status"],
+        "already-installed"
+    );
 }
 
 #[test]
@@ -71,8 +96,16 @@ fn a_scan_reads_such_folders_below_its_root_as_machines() {
     folder(parent.path(), "WEB01", "6.0.6001.18311");
     folder(parent.path(), "WEB02", "6.0.6001.22222");
     let root = parent.path().to_str().unwrap();
-    let records = records(&["scan", "--quiet", "--sort", "path", "--format", "jsonl", root]);
-    let of = |kind: &str| records.iter().filter(|r| r["type"] == kind).cloned().collect::<Vec<_>>();
+    let records = records(&[
+        "scan", "--quiet", "--sort", "path", "--format", "jsonl", root,
+    ]);
+    let of = |kind: &str| {
+        records
+            .iter()
+            .filter(|r| r["type"] == kind)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     let reports = of("report");
     check(&reports[0], "WEB01", "6.0.6001.18311");
     check(&reports[1], "WEB02", "6.0.6001.22222");

@@ -13,8 +13,16 @@ fn root() -> PathBuf {
 }
 
 fn page(arguments: &[&str]) -> String {
-    let output = command().current_dir(root()).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = command()
+        .current_dir(root())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -32,7 +40,10 @@ fn check(page: &str) {
         assert_eq!(page.matches(start).count(), 1, "{start}");
         let hash = Sha256::digest(between(page, start, end));
         let hash = base64::engine::general_purpose::STANDARD.encode(hash);
-        assert!(policy.contains(&format!("'sha256-{hash}'")), "{start}: {policy}");
+        assert!(
+            policy.contains(&format!("'sha256-{hash}'")),
+            "{start}: {policy}"
+        );
     }
     for word in [" style=", " onclick=", "src=", "href=", "@import", "url("] {
         assert!(!page.contains(word), "{word}");
@@ -41,7 +52,12 @@ fn check(page: &str) {
 
 #[test]
 fn the_page_of_a_dump_has_the_answer_steps_evidence_and_stack_of_the_report() {
-    let page = page(&["triage", "--format", "html", "fixtures/dumps/server2008-x64-d1.dmp"]);
+    let page = page(&[
+        "triage",
+        "--format",
+        "html",
+        "fixtures/dumps/server2008-x64-d1.dmp",
+    ]);
     check(&page);
     for part in [
         "<h1>KB943650: MAY APPLY</h1>",
@@ -66,10 +82,22 @@ fn a_name_from_a_dump_stays_text_in_every_page() {
     let path = folder.path().join("<img src=x onerror=alert(1)>'\"&.dmp");
     if std::fs::copy(root().join(hostile), &path).is_ok() {
         let marked = page(&["triage", "--format", "html", path.to_str().unwrap()]);
-        assert!(!marked.contains("<img") && marked.contains("&lt;img"), "{marked}");
-        let scanned = page(&["scan", "--quiet", "--format", "html", folder.path().to_str().unwrap()]);
+        assert!(
+            !marked.contains("<img") && marked.contains("&lt;img"),
+            "{marked}"
+        );
+        let scanned = page(&[
+            "scan",
+            "--quiet",
+            "--format",
+            "html",
+            folder.path().to_str().unwrap(),
+        ]);
         check(&scanned.replace("src=x", ""));
-        assert!(!scanned.contains("<img") && scanned.contains("&lt;img"), "{scanned}");
+        assert!(
+            !scanned.contains("<img") && scanned.contains("&lt;img"),
+            "{scanned}"
+        );
     }
     for page in [one, several] {
         check(&page);
@@ -85,9 +113,17 @@ fn a_name_from_a_dump_stays_text_in_every_page() {
 fn the_page_of_a_scan_has_a_row_for_each_dump() {
     let page = page(&["scan", "--quiet", "--format", "html", "fixtures/dumps"]);
     check(&page);
-    let rows = between(&page, "<table id=\"dumps\"", "</table>").matches("<tr><td").count();
+    let rows = between(&page, "<table id=\"dumps\"", "</table>")
+        .matches("<tr><td")
+        .count();
     let dumps = std::fs::read_dir(root().join("fixtures/dumps")).unwrap();
-    let dumps = dumps.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "dmp"));
+    let dumps = dumps.filter(|e| {
+        e.as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|e| e == "dmp")
+    });
     assert_eq!(rows, dumps.count());
 }
 
@@ -110,9 +146,18 @@ fn the_page_of_a_fleet_has_machines_weeks_and_buckets() {
     page(&["scan", "--quiet", "--db", db, share.to_str().unwrap()]);
     let page = page(&["fleet", "machines", "--format", "html", "--db", db]);
     check(&page);
-    for part in ["<td>WEB01</td>", "<td>WEB02</td>", "Crashes by week", "<h2>Buckets</h2>", "bar-yellow"] {
+    for part in [
+        "<td>WEB01</td>",
+        "<td>WEB02</td>",
+        "Crashes by week",
+        "<h2>Buckets</h2>",
+        "bar-yellow",
+    ] {
         assert!(page.contains(part), "{part}:\n{page}");
     }
     // Mondays before 2008-11-03 02:14 and 2008-02-11 07:00, both Mondays themselves.
-    assert!(page.contains("2008-02-11") && page.contains("2008-11-03"), "{page}");
+    assert!(
+        page.contains("2008-02-11") && page.contains("2008-11-03"),
+        "{page}"
+    );
 }

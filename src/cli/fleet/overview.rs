@@ -83,9 +83,7 @@ pub fn print(
         let codes: Vec<String> = record
             .stop_codes
             .iter()
-            .map(|stop| {
-                words::stop_code(&stop.code.0)
-            })
+            .map(|stop| words::stop_code(&stop.code.0))
             .collect();
         let rest = format!(
             "{:>11}  {:10}  {}",

@@ -41,7 +41,11 @@ pub fn strip(report: &Report) -> Vec<Point> {
         if let Some(ip) = &fault.instruction_pointer {
             let place = fault.location.as_ref().map(text::place);
             let place = place.map(|place| format!(", {place}")).unwrap_or_default();
-            add(&ip.0, "place", format!("the instruction that faulted{place}"));
+            add(
+                &ip.0,
+                "place",
+                format!("the instruction that faulted{place}"),
+            );
         }
         if let Some(address) = &fault.address {
             let verb = match fault.access.as_deref() {
@@ -53,7 +57,11 @@ pub fn strip(report: &Report) -> Vec<Point> {
             add(&address.0, "pointer", format!("the address {verb}"));
         }
         if let Some(effective) = fault.effective_address.as_ref().filter(|e| !e.agrees) {
-            add(&effective.value.0, "pointer", "where the registers lead".to_owned());
+            add(
+                &effective.value.0,
+                "pointer",
+                "where the registers lead".to_owned(),
+            );
         }
         let instruction = fault.instruction.as_deref().unwrap_or_default();
         let operands: Vec<&str> = instruction
@@ -63,16 +71,26 @@ pub fn strip(report: &Report) -> Vec<Point> {
             if operands.contains(&name.as_str())
                 && let Some(value) = value.as_str()
             {
-                add(value, "pointer", format!("register {name} of the instruction"));
+                add(
+                    value,
+                    "pointer",
+                    format!("register {name} of the instruction"),
+                );
             }
         }
     }
-    let sp = report.stack.as_ref().and_then(|stack| stack.frames.first()?.stack_pointer.as_ref());
+    let sp = report
+        .stack
+        .as_ref()
+        .and_then(|stack| stack.frames.first()?.stack_pointer.as_ref());
     if let Some(sp) = sp {
         add(&sp.0, "place", "the stack pointer".to_owned());
     }
     for finding in report.memory_findings.iter().flatten().take(POINTS) {
-        let own = !matches!(finding.kind.as_str(), "processor-state" | "spinning-processor");
+        let own = !matches!(
+            finding.kind.as_str(),
+            "processor-state" | "spinning-processor"
+        );
         if let Some(address) = finding.address.as_ref().filter(|_| own) {
             let tag = finding.tag.as_deref();
             let tag = tag.map(|tag| format!(", tagged {tag}")).unwrap_or_default();
@@ -118,6 +136,10 @@ pub fn strip(report: &Report) -> Vec<Point> {
 /// A distance in the largest unit that gives a whole number above nine.
 fn distance(bytes: u64) -> String {
     let units = [("TB", 40), ("GB", 30), ("MB", 20), ("KB", 10)];
+    // Addresses of programs and of the system lie at the two ends.
+    if bytes >> 50 > 0 {
+        return "in another part of memory".to_owned();
+    }
     let fits = units.iter().find(|(_, shift)| bytes >> shift > 9);
     match fits {
         Some((unit, shift)) => format!("{} {unit} further", bytes >> shift),
@@ -240,7 +262,11 @@ mod tests {
                     which leads back to 0x3b4c121e743412ea";
         assert_eq!(
             addresses(text),
-            ["0xfffffa800180dc80", "0xfffffa800180c4d0", "0x3b4c121e743412ea"]
+            [
+                "0xfffffa800180dc80",
+                "0xfffffa800180c4d0",
+                "0x3b4c121e743412ea"
+            ]
         );
     }
 }

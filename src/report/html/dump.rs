@@ -81,14 +81,21 @@ struct Driver {
 /// Those of the template library.
 pub fn dump(report: &Report) -> io::Result<String> {
     let hotfixes = report.hotfix.iter().chain(&report.other_articles);
-    let answers: Vec<Answer> = (0..).zip(hotfixes).map(|(n, h)| answer(n, report, h)).collect();
+    let answers: Vec<Answer> = (0..)
+        .zip(hotfixes)
+        .map(|(n, h)| answer(n, report, h))
+        .collect();
     let first = answers.first().map(|answer| answer.headline.as_str());
     let path = visible(&report.source.path);
     let title = format!("{}: {path}", first.unwrap_or("Not analysed"));
     let mut facts = text::happened(report);
     facts.push(("File", path));
     let (frames, stack_caption) = frames(report);
-    let mut notes: Vec<String> = report.notes.iter().map(|note| visible(&note.message)).collect();
+    let mut notes: Vec<String> = report
+        .notes
+        .iter()
+        .map(|note| visible(&note.message))
+        .collect();
     notes.extend(report.error.iter().map(|error| visible(&error.message)));
     let damage = report.dump.iter().flat_map(|dump| &dump.damage);
     notes.extend(damage.map(|damage| format!("Damaged: {}", visible(&damage.what))));
@@ -128,8 +135,14 @@ fn answer(number: usize, report: &Report, hotfix: &Hotfix) -> Answer {
             None => String::new(),
         },
         evidence: evidence(hotfix),
-        open: hotfix.would_settle.iter().map(|text| visible(text)).collect(),
-        others: others.map(|o| visible(&format!("{}: {}", o.id, o.why))).collect(),
+        open: hotfix
+            .would_settle
+            .iter()
+            .map(|text| visible(text))
+            .collect(),
+        others: others
+            .map(|o| visible(&format!("{}: {}", o.id, o.why)))
+            .collect(),
     }
 }
 
@@ -181,7 +194,10 @@ fn frames(report: &Report) -> (Vec<FrameRow>, String) {
         ),
         _ => "Innermost first; all belong to what faulted.".to_owned(),
     };
-    (stack.frames.iter().take(MOST_ROWS).map(row).collect(), caption)
+    (
+        stack.frames.iter().take(MOST_ROWS).map(row).collect(),
+        caption,
+    )
 }
 
 fn drivers(report: &Report) -> Vec<Driver> {

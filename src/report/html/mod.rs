@@ -63,7 +63,9 @@ pub fn page<T: Serialize>(title: &str, template: &'static str, content: &T) -> i
 fn render<T: Serialize>(name: &'static str, text: &'static str, content: &T) -> io::Result<String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.add_template(name, text).map_err(io::Error::other)?;
+    environment
+        .add_template(name, text)
+        .map_err(io::Error::other)?;
     let mut out = Vec::new();
     environment
         .get_template(name)

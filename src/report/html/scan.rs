@@ -65,7 +65,11 @@ impl ScanPage {
         let cells = rows::row(summary);
         let cell = |name: &str| {
             let index = rows::COLUMNS.iter().position(|column| *column == name);
-            visible(index.and_then(|index| cells.get(index)).map_or("", String::as_str))
+            visible(
+                index
+                    .and_then(|index| cells.get(index))
+                    .map_or("", String::as_str),
+            )
         };
         let verdict = summary.verdict().filter(|_| summary.error.is_none());
         let rank = verdict.and_then(|own| Verdict::ALL.iter().position(|v| *v == own));
@@ -101,7 +105,8 @@ impl ScanPage {
     }
 
     fn cut(&mut self) {
-        self.rows.sort_by(|a, b| (a.rank, &b.time, &a.path).cmp(&(b.rank, &a.time, &b.path)));
+        self.rows
+            .sort_by(|a, b| (a.rank, &b.time, &a.path).cmp(&(b.rank, &a.time, &b.path)));
         self.rows.truncate(MOST_ROWS);
     }
 

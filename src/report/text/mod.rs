@@ -11,8 +11,8 @@ mod palette;
 mod screen;
 pub mod words;
 
-pub use fit::{cut, middle, whole_words};
 pub use drivers::linked;
+pub use fit::{cut, middle, whole_words};
 pub use long::{frame_place, long, parameters};
 pub use palette::{COLUMNS, MOST_COLUMNS, Palette};
 pub use screen::{Answered, LINES, answered, happened};

@@ -215,13 +215,22 @@ impl Page<'_> {
         // What the headline says of the file's state is worth a line where there is room.
         let about_build =
             |e: &EvidenceRecord| e.id.starts_with("build.") && !e.id.ends_with("-by-code");
-        all.sort_by_key(|e| (about_build(e), !decided.contains(&e.id), words::weight(e.strength)));
+        all.sort_by_key(|e| {
+            (
+                about_build(e),
+                !decided.contains(&e.id),
+                words::weight(e.strength),
+            )
+        });
         let seen = |id: &str| all.iter().any(|e| e.id == id);
         let by_code = seen("build.unfixed-by-code");
         let by_frames = seen("frame.mfe-timer") || seen("frame.mfe-list");
         let telling = |e: &&&EvidenceRecord| match negative {
             // What speaks for a defect that it is not is worth a line where it is strong only.
-            true => words::weight(e.strength) <= words::weight(Strength::Strong) && !e.id.starts_with("build."),
+            true => {
+                words::weight(e.strength) <= words::weight(Strength::Strong)
+                    && !e.id.starts_with("build.")
+            }
             false => e.strength != Strength::Weak || decided.contains(&e.id),
         };
         let supporting = all
