@@ -19,7 +19,6 @@ pub mod kernel;
 pub mod knowledge;
 pub mod machine;
 pub mod memory;
-pub mod modules;
 pub mod report;
 pub mod scan;
 pub mod source;

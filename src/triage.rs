@@ -14,13 +14,10 @@ use crate::facts::{CrashFacts, Format};
 use crate::gather;
 use crate::gather::external::{self, ExternalState};
 use crate::knowledge::articles::{ArticleKind, Articles};
-use crate::knowledge::builds::{BuildTable, Identified};
-use crate::knowledge::hotfix::KB943650;
-use crate::knowledge::versions::FileVersion;
-use crate::modules::inventory::Inventory;
-use crate::modules::{Entry, ModuleRef, VersionClaim, VersionSource};
+use crate::knowledge::builds::BuildTable;
+use crate::knowledge::inventory::Inventory;
 use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
-use crate::report::{self, Answer, AnswerOf, Input, Report, unix_from_filetime};
+use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
 use crate::verdict::{self, MatchStatus, Step};
@@ -164,8 +161,8 @@ impl Engine {
         detail: Detail,
         machine: Option<&str>,
     ) -> Triaged {
-        self.identify_builds(&mut facts);
-        let inventory = self.look_up(&mut facts, machine);
+        gather::identify_builds(&mut facts, &self.builds);
+        let inventory = gather::look_up(&mut facts, &self.inventory, machine);
         let observations = evidence::observe(&facts, &self.context());
         let answer =
             |asked: &ArticleKind| match asked {
@@ -179,7 +176,7 @@ impl Engine {
         let main = answer(&self.articles.main);
         let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
         let mut notes = notes(&facts);
-        notes.extend(inventory);
+        notes.extend(inventory.map(inventory_note));
         notes.extend(self.silent_servers());
         Triaged {
             report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
@@ -207,41 +204,6 @@ impl Engine {
         }
     }
 
-    /// Versions by the table of known builds, for modules whose version nothing better tells. What an
-    /// older table said is forgotten first.
-    fn identify_builds(&self, facts: &mut CrashFacts) {
-        let known = |module: ModuleRef<'_>| match self.builds.identify(
-            module.name?,
-            module.time_date_stamp,
-            module.size,
-        ) {
-            Identified::Known(build) => Some(build.version),
-            Identified::Contradicted(..) | Identified::Unknown => None,
-        };
-        // Most files are none that the table knows, and nothing else is known of them.
-        let unknown = |entry: &Entry| !self.builds.knows_stamp(entry.time_date_stamp);
-        for id in facts.modules.ids() {
-            let modules = &facts.modules;
-            if !modules.has_details(id) && modules.entry(id).is_none_or(unknown) {
-                continue;
-            }
-            let Some(module) = modules.get(id) else {
-                continue;
-            };
-            let replaced = match module.version().map(|claim| claim.source) {
-                None => false,
-                Some(VersionSource::Table | VersionSource::Inventory) => true,
-                Some(_) => continue,
-            };
-            let known = known(module);
-            if (replaced || known.is_some())
-                && let Some(details) = facts.modules.details_mut(id)
-            {
-                details.version = known.map(|v| claimed(v, VersionSource::Table));
-            }
-        }
-    }
-
     /// Symbol servers that gave no answer in this run: a report without names is not a report that has none.
     fn silent_servers(&self) -> Vec<Note> {
         let silent = self.symbols.as_ref().map(SymbolLibrary::silent_servers);
@@ -252,59 +214,6 @@ impl Engine {
             message: format!("the symbol server {server} gave no answer: {why}"),
         };
         silent.unwrap_or_default().into_iter().map(note).collect()
-    }
-
-    /// Versions by the machine's inventory, for modules whose version nothing better tells. Gives a
-    /// remark where an inventory was given and could not be used.
-    fn look_up(&self, facts: &mut CrashFacts, machine: Option<&str>) -> Option<Note> {
-        if self.inventory.is_empty() {
-            return None;
-        }
-        let remark = |message: String| {
-            Some(Note {
-                code: "modules.inventory".to_owned(),
-                severity: Severity::Info,
-                field: Some("/modules".to_owned()),
-                message,
-            })
-        };
-        let Some(machine) = machine else {
-            return remark(
-                "neither the dump nor --machine says which machine it is of: the inventory was not \
-                 used"
-                    .to_owned(),
-            );
-        };
-        if !self.inventory.knows(machine) {
-            return remark(format!("the inventory has no row of {machine}"));
-        }
-        let crash = facts.dump.crash_time.and_then(unix_from_filetime);
-        let build = facts.system.build;
-        let mut other_system = None;
-        for id in facts.modules.ids() {
-            let module = facts.modules.get(id).filter(|m| m.version().is_none());
-            let Some((module, name)) = module.and_then(|module| Some((module, module.name?)))
-            else {
-                continue;
-            };
-            let identity = (module.time_date_stamp, module.size);
-            let Some(v) = self.inventory.at_crash(machine, name, identity, crash) else {
-                continue;
-            };
-            // The files of the package carry the build of their Windows.
-            if KB943650.role(name).is_some() && build.is_some_and(|own| own != u32::from(v.build)) {
-                other_system = Some(format!(
-                    "the inventory's {} {v} of {machine} is of another Windows than the dump: it was \
-                     not used",
-                    name.to_ascii_lowercase()
-                ));
-                continue;
-            }
-            if let Some(details) = facts.modules.details_mut(id) {
-                details.version = Some(claimed(v, VersionSource::Inventory));
-            }
-        }
-        other_system.and_then(remark)
     }
 
     /// Everything seen in the dump.
@@ -397,14 +306,6 @@ impl Engine {
     }
 }
 
-fn claimed(v: FileVersion, source: VersionSource) -> VersionClaim {
-    VersionClaim {
-        version: [v.major, v.minor, v.build, v.revision],
-        branch_tag: None,
-        source,
-    }
-}
-
 fn read_failed(error: &ReadError) -> SourceError {
     SourceError::new(ErrorKind::Io, error.to_string())
 }
@@ -422,6 +323,16 @@ fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
     match error {
         dump::DumpError::NotKernelDump => ErrorKind::NotADump,
         dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
+    }
+}
+
+/// Says why the inventory was not used.
+fn inventory_note(message: String) -> Note {
+    Note {
+        code: "modules.inventory".to_owned(),
+        severity: Severity::Info,
+        field: Some("/modules".to_owned()),
+        message,
     }
 }
 
@@ -499,7 +410,7 @@ fn notes(facts: &CrashFacts) -> Vec<Note> {
             "a checked (debug) build of Windows: timestamps and offsets differ from the release",
         );
     }
-    for wrong in facts.modules.iter().flat_map(|module| module.wrong_files()) {
+    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
         add(
             "modules.mismatched",
             Severity::Info,

@@ -5,20 +5,16 @@
 //! so a hostile count or offset is stopped here.
 
 mod address;
-mod ascending;
 mod budget;
 mod contain;
 pub mod hex;
 mod paged;
 mod read_at;
-mod texts;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
-pub use ascending::ascending;
 pub use budget::{Budget, Exhausted};
 pub use contain::{Panicked, contained};
 pub use paged::PagedReader;
 pub use read_at::{FileReader, ReadAt, ReadError};
-pub use texts::{Span, Texts, TextsBuilder};
 pub use view::View;

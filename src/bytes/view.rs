@@ -56,7 +56,7 @@ impl<'a> View<'a> {
     }
 
     /// As [`View::utf16`], as UTF-8 behind what `text` holds.
-    pub(super) fn utf16_into(&self, at: usize, units: usize, text: &mut Vec<u8>) -> Option<()> {
+    fn utf16_into(&self, at: usize, units: usize, text: &mut Vec<u8>) -> Option<()> {
         let bytes = self.bytes(at, units.checked_mul(2)?)?;
         let start = text.len();
         // Names of drivers are ASCII nearly always.

@@ -18,7 +18,7 @@ use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
-use crate::modules::inventory::{Inventory, MAX_INVENTORY_FILE};
+use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::model::{Detail, ToolOptions};
 use crate::symbols::SymbolLibrary;
 

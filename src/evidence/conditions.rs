@@ -4,11 +4,11 @@
 //! faults for its caller, the first certain frame outside it. Candidates found by scanning, and
 //! names that may be a neighbour's, never count. What the dump does not tell does not hold.
 
+use crate::facts::Module;
 use crate::facts::{CrashFacts, FrameFacts, NameFact};
 use crate::knowledge::article::is_in_box;
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
-use crate::modules::ModuleRef;
 use crate::unwind::names::is_kernel;
 
 /// FILETIME units in a second.
@@ -31,7 +31,7 @@ pub(super) enum Holds {
 
 /// One place in code that certainly belongs to the fault.
 struct Place<'a> {
-    module: ModuleRef<'a>,
+    module: &'a Module,
     file: &'a str,
     name: Option<&'a NameFact>,
 }
@@ -60,7 +60,7 @@ fn place<'a>(facts: &'a CrashFacts, ip: u64, name: Option<&'a NameFact>) -> Opti
     let module = facts.modules.get(id)?;
     Some(Place {
         module,
-        file: module.name?,
+        file: module.name()?,
         name: name.filter(|name| matches!(name.kind.as_str(), "exact" | "cold")),
     })
 }
@@ -304,7 +304,7 @@ fn drivers(when: &Conditions, facts: &CrashFacts) -> Holds {
     let mut names: Vec<String> = facts
         .modules
         .iter()
-        .filter_map(|module| module.name)
+        .filter_map(|module| module.name())
         .filter(|file| file_is(file, &when.loaded))
         .map(str::to_ascii_lowercase)
         .collect();

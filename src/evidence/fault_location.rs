@@ -17,7 +17,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
 /// `module+0x1234`, or the address where no module holds it.
 fn location(facts: &CrashFacts, address: u64) -> String {
     let located = facts.modules.locate(address).and_then(|(id, offset)| {
-        let name = facts.modules.get(id)?.name?;
+        let name = facts.modules.get(id)?.name()?;
         Some(format!("{name}+{offset:#x}"))
     });
     located.unwrap_or_else(|| format!("{address:#x}"))
@@ -26,7 +26,7 @@ fn location(facts: &CrashFacts, address: u64) -> String {
 /// The module at `address`.
 fn module_name(facts: &CrashFacts, address: u64) -> Option<&str> {
     let (id, _) = facts.modules.locate(address)?;
-    facts.modules.get(id)?.name
+    facts.modules.get(id)?.name()
 }
 
 /// The module at the fault's instruction.

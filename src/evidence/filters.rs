@@ -41,7 +41,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .filter(|frame| frame.trust != "scan")
         .filter_map(|frame| {
             let (id, _) = facts.modules.locate(frame.ip)?;
-            facts.modules.get(id)?.name
+            facts.modules.get(id)?.name()
         })
         .collect();
     let network = |name: &&str| NETWORK.iter().any(|known| name.eq_ignore_ascii_case(known));

@@ -59,7 +59,7 @@ fn frames_of<'a>(facts: &'a CrashFacts, stack: &'a StackFacts) -> Vec<Seen<'a>> 
 
 fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
     let (id, offset) = facts.modules.locate(frame.ip)?;
-    let module = facts.modules.get(id)?.name?;
+    let module = facts.modules.get(id)?.name()?;
     let stem = module.split('.').next().unwrap_or(module);
     // An approximate name may be a neighbour's, and an export's may reach too far: no rule uses them.
     let name = frame
@@ -487,7 +487,7 @@ fn judge_dated(facts: &CrashFacts) -> Outcome {
         let module = facts
             .modules
             .locate(frame.ip)
-            .and_then(|(id, _)| facts.modules.get(id)?.name);
+            .and_then(|(id, _)| facts.modules.get(id)?.name());
         module.is_some_and(is_kernel)
     };
     let mut named = false;

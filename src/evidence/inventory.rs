@@ -1,6 +1,6 @@
 //! Other files of the hotfix's package, where a version of them is known.
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, Module};
 use crate::knowledge::Basis;
 use crate::knowledge::hotfix::{FileRole, KB943650};
 use crate::knowledge::versions::judge;
@@ -10,12 +10,12 @@ use super::{Context, Evidence, Observation, Outcome, Strength, servicing};
 /// Versions of bfe.dll, fwpuclnt.dll, ikeext.dll and the like.
 pub(super) fn observe(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let mut found = Vec::new();
-    let other = |name: Option<&str>| {
-        let role = name.and_then(|name| KB943650.role(name));
+    let other = |module: &&Module| {
+        let role = module.name().and_then(|name| KB943650.role(name));
         role.is_some_and(|role| role != FileRole::Decides)
     };
-    for module in facts.modules.named(other) {
-        let Some(name) = module.name else {
+    for module in facts.modules.iter().filter(other) {
+        let Some(name) = module.name() else {
             continue;
         };
         let Some(version) = servicing::version_of(module, context.builds) else {

@@ -1,9 +1,9 @@
 //! Was tcpip.sys linked together with the drivers of the release? Then no update replaced it.
 
 use crate::facts::CrashFacts;
+use crate::facts::Module;
 use crate::knowledge::Basis;
 use crate::knowledge::hotfix::KB943650;
-use crate::modules::ModuleRef;
 
 use super::servicing::SERVICE_PACK_1;
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -97,7 +97,7 @@ fn distance(stamp: u32, first: u32, last: u32) -> u32 {
 }
 
 /// True when tcpip.sys was linked with the drivers of the release.
-pub(super) fn linked_together(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> bool {
+pub(super) fn linked_together(facts: &CrashFacts, tcpip: &Module) -> bool {
     release_cluster(facts)
         .is_some_and(|(first, last, _)| distance(tcpip.time_date_stamp, first, last) <= NEAR)
 }
@@ -112,7 +112,8 @@ fn of_the_release(name: &str) -> bool {
 fn release_cluster(facts: &CrashFacts) -> Option<(u32, u32, usize)> {
     let mut stamps: Vec<u32> = facts
         .modules
-        .named(|name| name.is_some_and(of_the_release))
+        .iter()
+        .filter(|module| module.name().is_some_and(of_the_release))
         .map(|module| module.time_date_stamp)
         .collect();
     stamps.sort_unstable();

@@ -126,7 +126,7 @@ pub(super) fn function<'a>(
     frame: &'a FrameFacts,
 ) -> Option<(&'static str, &'a str)> {
     let (id, _) = facts.modules.locate(frame.ip)?;
-    let module = facts.modules.get(id)?.name?;
+    let module = facts.modules.get(id)?.name()?;
     let stem = module.split('.').next().unwrap_or(module);
     let name = frame
         .name
@@ -162,7 +162,7 @@ fn restart(facts: &CrashFacts, stack: &StackFacts) -> Option<((u64, Option<u64>)
 fn is_unnamed_tcpip(facts: &CrashFacts, frame: &FrameFacts) -> bool {
     let own = || {
         let (id, _) = facts.modules.locate(frame.ip)?;
-        let module = facts.modules.get(id)?.name?;
+        let module = facts.modules.get(id)?.name()?;
         Some(module.eq_ignore_ascii_case("tcpip.sys"))
     };
     let certain = frame

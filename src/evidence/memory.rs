@@ -34,7 +34,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .fault
         .ip
         .and_then(|ip| facts.modules.locate(ip))
-        .and_then(|(id, _)| facts.modules.get(id)?.name)
+        .and_then(|(id, _)| facts.modules.get(id)?.name())
         .is_some_and(|name| QUEUE_MODULES.iter().any(|m| name.eq_ignore_ascii_case(m)));
     if !own {
         return Outcome::Neutral(

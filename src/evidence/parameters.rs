@@ -101,7 +101,7 @@ fn judge_place(facts: &CrashFacts) -> Outcome {
         .fault
         .ip
         .and_then(|ip| facts.modules.locate(ip))
-        .and_then(|(id, _)| facts.modules.get(id)?.name);
+        .and_then(|(id, _)| facts.modules.get(id)?.name());
     let Some(module) = module else {
         return Outcome::NotObservable(
             "no loaded module holds the faulting instruction".to_owned(),

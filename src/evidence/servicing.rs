@@ -3,6 +3,7 @@
 //! The answer serves twice: as evidence about the crash (fixed code cannot fail this way) and as
 //! the hotfix's applicability to the machine. It is worked out once, here.
 
+use crate::facts::Module;
 use crate::facts::{CrashFacts, Format, LockCheckFacts, LockFact};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{BuildTable, Identified};
@@ -11,7 +12,6 @@ use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::{
     Applicability, FileVersion, FixState, Judgement, judge, judge_package, judge_system,
 };
-use crate::modules::ModuleRef;
 
 use super::link_times::linked_together;
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -160,16 +160,11 @@ fn by_system(build: u32) -> Servicing {
 }
 
 /// The best claim about a module's version and where it comes from.
-pub(super) fn claim(
-    module: ModuleRef<'_>,
-    builds: &BuildTable,
-) -> Option<(FileVersion, &'static str)> {
-    if let Some(claim) = module.version() {
-        let [major, minor, build, revision] = claim.version;
-        let version = FileVersion::new(major, minor, build, revision);
-        return Some((version, claim.source.as_str()));
+pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
+    if let Some(claim) = &module.version {
+        return Some((claim.version, claim.source.as_str()));
     }
-    let name = module.name?;
+    let name = module.name()?;
     match builds.identify(name, module.time_date_stamp, module.size) {
         Identified::Known(build) => Some((build.version, "table")),
         Identified::Contradicted(..) | Identified::Unknown => None,
@@ -177,7 +172,7 @@ pub(super) fn claim(
 }
 
 /// The version of a module, by whatever source.
-pub(super) fn version_of(module: ModuleRef<'_>, builds: &BuildTable) -> Option<FileVersion> {
+pub(super) fn version_of(module: &Module, builds: &BuildTable) -> Option<FileVersion> {
     claim(module, builds).map(|(version, _)| version)
 }
 
@@ -202,10 +197,15 @@ fn by_version(
     let mut decided_from = vec![decided(KB943650.decides, version, source, basis)];
     let others: Vec<(&str, FileVersion, &'static str)> = facts
         .modules
-        .named(|name| name.is_some_and(|name| KB943650.role(name).is_some()))
+        .iter()
+        .filter(|module| {
+            module
+                .name()
+                .is_some_and(|name| KB943650.role(name).is_some())
+        })
         .filter(|module| !module.is(KB943650.decides))
         .filter_map(|module| {
-            let name = module.name?;
+            let name = module.name()?;
             let (version, source) = claim(module, builds)?;
             Some((name, version, source))
         })
@@ -232,7 +232,7 @@ fn by_version(
 }
 
 /// No version is known: the link time says something for builds before the hotfix.
-fn by_date(facts: &CrashFacts, tcpip: ModuleRef<'_>) -> Servicing {
+fn by_date(facts: &CrashFacts, tcpip: &Module) -> Servicing {
     let stamp = tcpip.time_date_stamp;
     let Some(window) = defect::judge_stamp(stamp) else {
         return unknown(format!(

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::facts::CrashFacts;
-use crate::modules::{Details, Module, Modules, SymbolState};
+use crate::facts::{CrashFacts, Module, Modules, SymbolState};
 
 /// Bytes of every module.
 const SIZE: u32 = 0x10_0000;
@@ -48,14 +47,9 @@ pub(super) fn crash(modules: &[(&str, u64)], told: Value) -> CrashFacts {
 fn module(name: &str, base: u64) -> Module {
     Module {
         name: Some(name.to_owned()),
-        path: None,
         base,
         size: SIZE,
-        time_date_stamp: 0,
-        checksum: None,
-        details: Details {
-            symbols: SymbolState::Loaded,
-            ..Details::default()
-        },
+        symbols: SymbolState::Loaded,
+        ..Module::default()
     }
 }

@@ -5,15 +5,22 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod code;
+mod filetime;
 mod memory;
+pub mod modules;
 mod packed;
 
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
 };
+pub use filetime::{filetime_from_unix, unix_from_filetime};
 pub use memory::{
     Finding, HandleFacts, IrqlSource, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts,
     SpinFacts, TableFacts,
+};
+pub use modules::{
+    Module, ModuleId, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim,
+    VersionSource, WrongFile, file_name,
 };
 pub use packed::{pack, unpack};
 
@@ -22,7 +29,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::dump::Damage;
-use crate::modules::{Modules, UnloadedModule};
 
 /// The declared kind of a dump file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! Facts as bytes for a store: the table of modules and JSON of all else, deflated when it is large. What
+//! Facts as bytes for a store: the modules in Postcard's notation and JSON of all else, deflated when it is large. What
 //! a later version no longer understands is `None`: the dump has to be read again.
 
 use std::io::{Read, Write};
@@ -8,7 +8,6 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
 use super::CrashFacts;
-use crate::modules::Modules;
 
 /// The first byte of facts that are not deflated. A deflated stream cannot begin with it: the type of
 /// block in its low bits is reserved (RFC 1951, 3.2.3).
@@ -21,10 +20,10 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 /// that a scan does with a small dump.
 const USUAL: usize = 32 * 1024;
 
-/// The facts as bytes: [`PLAIN`], the length of the modules' table in four bytes, the table, and the
-/// rest as JSON.
+/// The facts as bytes: [`PLAIN`], the length of the modules in four bytes, the modules, and the rest as
+/// JSON.
 pub fn pack(mut facts: CrashFacts) -> Option<Vec<u8>> {
-    let modules = std::mem::take(&mut facts.modules).pack();
+    let modules = postcard::to_allocvec(&std::mem::take(&mut facts.modules)).ok()?;
     let mut bytes = Vec::with_capacity(modules.len() + USUAL / 4);
     bytes.push(PLAIN);
     bytes.extend_from_slice(&u32::try_from(modules.len()).ok()?.to_le_bytes());
@@ -56,7 +55,7 @@ fn plain(bytes: &[u8]) -> Option<CrashFacts> {
     let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
     let (modules, json) = rest.split_at_checked(len)?;
     let mut facts: CrashFacts = serde_json::from_slice(json).ok()?;
-    facts.modules = Modules::unpack(modules)?;
+    facts.modules = postcard::from_bytes(modules).ok()?;
     Some(facts)
 }
 

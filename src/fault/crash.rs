@@ -45,7 +45,6 @@ impl<'a> Crash<'a> {
             code_info,
             kernel: triage
                 .drivers
-                .list
                 .first()
                 .and_then(|kernel| code_info.module_at(kernel.base)),
             processor,

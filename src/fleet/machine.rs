@@ -10,10 +10,10 @@ use std::thread;
 use super::crash::{self, Crash};
 use super::member::Member;
 use super::signs;
+use crate::facts::VersionSource;
 use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::inventory::{Inventory, Row};
 use crate::knowledge::versions::{FileVersion, judge, judge_package};
-use crate::modules::VersionSource;
-use crate::modules::inventory::{Inventory, Row};
 use crate::report::model::{ApplicabilityRecord, DecidedFrom};
 use crate::report::records::{
     DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, StopCode,

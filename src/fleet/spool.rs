@@ -12,7 +12,7 @@ use flate2::write::DeflateEncoder;
 
 use super::Fleet;
 use super::machine::machine_key;
-use crate::modules::inventory::Inventory;
+use crate::knowledge::inventory::Inventory;
 use crate::report::records::MachineRecord;
 use crate::report::summary::Summary;
 

@@ -7,14 +7,10 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::kernel::registry::{self, Dated, FileCells, Hive, TextKind, read_text};
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, filetime_from_unix};
 
 /// Longest text that is read, in bytes; a full export of the key has some kilobytes.
 const LARGEST_TEXT: u64 = 16 << 20;
-/// Seconds from 1601-01-01 to 1970-01-01.
-const UNIX_EPOCH: u64 = 11_644_473_600;
-/// FILETIME units in a second.
-const SECOND: u64 = 10_000_000;
 
 /// What a file beside the dump says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,9 +38,7 @@ pub fn read(
     modified: Option<i64>,
     budget: &Budget,
 ) -> Option<ExternalState> {
-    let taken = modified
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .and_then(|seconds| seconds.checked_add(UNIX_EPOCH)?.checked_mul(SECOND));
+    let taken = modified.and_then(filetime_from_unix);
     if let Some(cells) = FileCells::new(reader) {
         let (written, dirty) = (cells.written(), cells.is_dirty());
         let values = registry::system_values(&Hive::new(cells, budget));

@@ -1,7 +1,7 @@
 //! The fault and the stack as facts: what the fault room found, with names and module identities.
 
+use crate::facts::Modules;
 use crate::fault::{self, Crash, Investigation};
-use crate::modules::Modules;
 use crate::unwind::{Frame, Walk};
 
 use crate::facts::{BucketFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
@@ -119,7 +119,7 @@ fn bucket_facts(
         let (id, rva) = modules.locate(ip)?;
         let module = modules.get(id)?;
         Some(fault::Place {
-            module: module.name?,
+            module: module.name()?,
             time_date_stamp: module.time_date_stamp,
             size_of_image: module.size,
             rva,

@@ -5,14 +5,14 @@ use super::fault::{Found, found};
 use super::memory_dump;
 use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
-use crate::dump::triage::{Copied, Driver, Drivers};
+use crate::dump::triage::{Copied, Driver};
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
+use crate::facts::{Module, Modules, UnloadedModule, file_name};
 use crate::fault::{self, Crash};
 use crate::kernel::{DebuggerData, process, structures as layouts};
 use crate::knowledge::bugchecks::{Parameters, Platform};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
-use crate::modules::{Entry, Modules, UnloadedModule, file_name};
 use crate::symbols::SymbolLibrary;
 
 use crate::facts::{
@@ -56,10 +56,10 @@ pub fn gather_with(
 ) -> CrashFacts {
     let KernelDump {
         header,
-        mut body,
+        body,
         damage,
     } = dump;
-    let listed = match &mut body {
+    let listed = match &body {
         Body::Triage(triage) => modules(triage),
         Body::Physical(_) | Body::None => Modules::default(),
     };
@@ -287,25 +287,28 @@ pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
     }
 }
 
-/// The drivers as modules; their names are moved, not copied.
-fn modules(triage: &mut TriageDump) -> Modules {
-    let Drivers { texts, list } = &mut triage.drivers;
-    let texts = std::mem::take(texts);
-    let entry = |driver: &Driver| {
-        let path = driver.path.and_then(|span| Some((span, texts.get(span)?)));
-        let name = path.and_then(|(span, path)| span.tail(file_name(path).len()));
-        Entry {
+/// The drivers as modules.
+fn modules(triage: &TriageDump) -> Modules {
+    let module = |driver: &Driver| {
+        let name = driver
+            .path
+            .as_deref()
+            .map(|path| file_name(path).to_owned());
+        Module {
             // The kernel writes names alone for most drivers.
-            path: driver.path.filter(|path| Some(*path) != name),
+            path: driver
+                .path
+                .clone()
+                .filter(|path| Some(path) != name.as_ref()),
             name,
             base: driver.base,
             size: driver.size_of_image,
             time_date_stamp: driver.time_date_stamp,
             checksum: Some(driver.check_sum),
+            ..Module::default()
         }
     };
-    let entries = list.iter().map(entry).collect();
-    Modules::of(texts, entries)
+    Modules::from(triage.drivers.iter().map(module).collect::<Vec<_>>())
 }
 
 fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {

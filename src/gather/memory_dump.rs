@@ -2,6 +2,7 @@
 
 use crate::bytes::{Budget, Gva, PagedReader};
 use crate::dump::{Damage, Header, PhysicalBody};
+use crate::facts::{Module, Modules, UnloadedModule, file_name};
 use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
 use crate::kernel::debugger_data::Keys;
@@ -14,7 +15,6 @@ use crate::kernel::structures;
 use crate::machine::{Machine, Registers};
 use crate::memory::translate::Ia64Tables;
 use crate::memory::{Memory, Paged, Physical};
-use crate::modules::{Details, Module, Modules, UnloadedModule, file_name, from_memory};
 use crate::symbols::SymbolLibrary;
 
 use super::code;
@@ -23,6 +23,7 @@ use super::fault::{Found, found};
 use super::findings::PoolView;
 use super::locks;
 use super::mfe_state::{Known, at_mfe, may_concern};
+use super::module_image;
 use super::processors;
 use super::removal::removal;
 use super::session::{self, Session};
@@ -301,9 +302,9 @@ impl FromMemory {
                     size: driver.size_of_image,
                     time_date_stamp: driver.time_date_stamp,
                     checksum: Some(driver.check_sum),
-                    details: Details::default(),
+                    ..Module::default()
                 };
-                from_memory::complete(&mut module, memory);
+                module_image::complete(&mut module, memory);
                 module
             })
             .collect();

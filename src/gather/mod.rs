@@ -14,13 +14,16 @@ mod kernel_dump;
 mod locks;
 mod memory_dump;
 mod mfe_state;
+mod module_image;
 mod overwritten;
 mod processors;
 mod removal;
 mod session;
 mod timer_lists;
 mod user;
+mod versions;
 
 pub use kernel_dump::{address_space, gather, gather_with};
 pub(crate) use session::codeview;
 pub use user::gather_user;
+pub use versions::{identify_builds, look_up};

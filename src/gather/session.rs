@@ -11,13 +11,13 @@ use std::sync::Arc;
 use super::fault::Naming;
 use crate::bytes::ModuleId;
 use crate::facts::NameFact;
+use crate::facts::{
+    Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
+};
 use crate::image::{CodeView, Guid};
 use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
-use crate::modules::{
-    ModuleRef, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
-};
 use crate::symbols::{
     FrameKind, FrameRecord, Lookup, ModuleIdentity, Resolved, SymbolKind, SymbolLibrary,
 };
@@ -120,14 +120,14 @@ impl<'a> Session<'a> {
     }
 }
 
-fn identity(module: ModuleRef<'_>) -> Option<ModuleIdentity> {
-    let name = module.name?;
+fn identity(module: &Module) -> Option<ModuleIdentity> {
+    let name = module.name()?;
     ModuleIdentity::new(name, module.time_date_stamp, module.size).ok()
 }
 
 /// The record that a memory dump's own image names, so that a PDB is found without the image file.
-pub(crate) fn codeview(module: ModuleRef<'_>) -> Option<CodeView> {
-    let pdb = module.pdb()?;
+pub(crate) fn codeview(module: &Module) -> Option<CodeView> {
+    let pdb = module.pdb.as_ref()?;
     let (guid, age) = pdb.guid_age.split_at_checked(32)?;
     let digits = u128::from_str_radix(guid, 16).ok()?.to_be_bytes();
     let view = |at: usize, n: usize| digits.get(at..at + n);
@@ -148,13 +148,12 @@ pub(crate) fn codeview(module: ModuleRef<'_>) -> Option<CodeView> {
 /// file says more.
 pub(super) fn apply(findings: Vec<ModuleFindings>, modules: &mut Modules) {
     for found in findings {
-        let Some(details) = modules.details_mut(found.id) else {
-            continue;
-        };
-        details.version = found.version.or(details.version.take());
-        details.pdb = found.pdb.or(details.pdb.take());
-        details.symbols = found.symbols;
-        details.wrong_files = found.wrong_files;
+        modules.update(found.id, |module| {
+            module.version = found.version.or(module.version.take());
+            module.pdb = found.pdb.or(module.pdb.take());
+            module.symbols = found.symbols;
+            module.wrong_files = found.wrong_files;
+        });
     }
 }
 
@@ -162,7 +161,7 @@ fn version(resolved: &Resolved) -> Option<VersionClaim> {
     let info = resolved.image.found()?.version()?;
     let file = info.file?;
     Some(VersionClaim {
-        version: [file.major, file.minor, file.build, file.revision],
+        version: file,
         branch_tag: info.build_lab().map(str::to_owned),
         source: VersionSource::Image,
     })
@@ -177,7 +176,7 @@ fn state(resolved: &Resolved) -> SymbolState {
 }
 
 /// The image and the PDB of that name that have another identity.
-fn wrong_files(module: ModuleRef<'_>, resolved: &Resolved) -> Vec<WrongFile> {
+fn wrong_files(module: &Module, resolved: &Resolved) -> Vec<WrongFile> {
     fn wrong<T>(file: Option<&str>, lookup: &Lookup<T>) -> Option<WrongFile> {
         match lookup {
             Lookup::Mismatched { wanted, found, .. } => Some(WrongFile {
@@ -189,7 +188,7 @@ fn wrong_files(module: ModuleRef<'_>, resolved: &Resolved) -> Vec<WrongFile> {
         }
     }
     let pdb = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
-    wrong(module.name, &resolved.image)
+    wrong(module.name(), &resolved.image)
         .into_iter()
         .chain(wrong(pdb, &resolved.symbols))
         .collect()

@@ -2,10 +2,8 @@
 //! file versions and of the Windows it ran on.
 
 use crate::dump::user::{UserDump, UserModule, UserSystem, UserTrust};
+use crate::facts::{Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource};
 use crate::knowledge::versions::FileVersion;
-use crate::modules::{
-    Details, Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource,
-};
 
 use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
@@ -134,21 +132,19 @@ fn module(module: &UserModule) -> Module {
         size: module.size,
         time_date_stamp: module.time_date_stamp,
         checksum: Some(module.checksum),
-        details: Details {
-            version: module
-                .version
-                .as_deref()
-                .and_then(|text| text.parse::<FileVersion>().ok())
-                .map(|v| VersionClaim {
-                    version: [v.major, v.minor, v.build, v.revision],
-                    branch_tag: None,
-                    source: VersionSource::Dump,
-                }),
-            pdb: module.pdb.as_ref().map(|pdb| PdbIdentity {
-                name: pdb.name.clone(),
-                guid_age: pdb.guid_age.clone(),
+        version: module
+            .version
+            .as_deref()
+            .and_then(|text| text.parse::<FileVersion>().ok())
+            .map(|v| VersionClaim {
+                version: v,
+                branch_tag: None,
+                source: VersionSource::Dump,
             }),
-            ..Details::default()
-        },
+        pdb: module.pdb.as_ref().map(|pdb| PdbIdentity {
+            name: pdb.name.clone(),
+            guid_age: pdb.guid_age.clone(),
+        }),
+        ..Module::default()
     }
 }

@@ -18,7 +18,7 @@ pub use codeview::{CodeView, Guid};
 pub use exports::Export;
 pub use functions::{FunctionRange, RuntimeFunction};
 pub use imports::Import;
-pub use version::{FileVersion, VersionInfo};
+pub use version::VersionInfo;
 
 use crate::machine::Machine;
 use headers::Headers;

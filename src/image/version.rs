@@ -3,10 +3,9 @@
 //! Walks the resource directory by RVA to the first `RT_VERSION` leaf and its `VS_VERSIONINFO`
 //! tree (both published in the Windows SDK documentation). Depth and counts are bounded.
 
-use std::fmt;
-
 use super::Image;
 use crate::bytes::View;
+use crate::knowledge::versions::FileVersion;
 
 /// `RT_VERSION`.
 const RT_VERSION: u32 = 16;
@@ -18,32 +17,6 @@ const MAX_RESOURCE: u32 = 0x1_0000;
 const MAX_BLOCKS: usize = 512;
 /// `VS_FIXEDFILEINFO.dwSignature`.
 const FIXED_SIGNATURE: u32 = 0xFEEF_04BD;
-
-/// A four-part file version, ordered as versions are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileVersion {
-    /// First part.
-    pub major: u16,
-    /// Second part.
-    pub minor: u16,
-    /// Third part.
-    pub build: u16,
-    /// Fourth part.
-    pub revision: u16,
-}
-
-impl fmt::Display for FileVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FileVersion {
-            major,
-            minor,
-            build,
-            revision,
-        } = self;
-        write!(f, "{major}.{minor}.{build}.{revision}")
-    }
-}
-
 /// What a version resource says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionInfo {

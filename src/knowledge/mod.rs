@@ -12,6 +12,7 @@ pub mod builds;
 pub mod conditions;
 pub mod defect;
 pub mod hotfix;
+pub mod inventory;
 pub mod load;
 pub mod matching;
 #[rustfmt::skip] // generated

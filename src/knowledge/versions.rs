@@ -4,10 +4,12 @@
 //! this file looks them up. `tcpip.sys` alone decides, because the lock and the call are in it: the
 //! other files of the package are inventory. Knows no file and no dump.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Basis;
 use super::hotfix::{FileRole, KB943650};
@@ -62,6 +64,13 @@ impl fmt::Display for FileVersion {
 impl Serialize for FileVersion {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
-use crate::knowledge::versions::{FileVersion, judge, system_name};
+use crate::knowledge::versions::{judge, system_name};
 use crate::source::{SourceError, SourceInfo};
 use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
 
@@ -360,7 +360,7 @@ fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option
     let (id, offset) = facts.modules.locate(address)?;
     let module = facts.modules.get(id)?;
     Some(m::Location {
-        module: module.name.map(str::to_owned),
+        module: module.name.clone(),
         offset: Hex::plain(offset),
         symbol: name.map(|n| n.symbol.clone()),
         displacement: name.map(|n| Hex::plain(n.displacement)),
@@ -456,33 +456,32 @@ fn modules(facts: &CrashFacts, wanted: impl Fn(Option<&str>) -> bool) -> Vec<m::
     let pointer = facts.dump.pointer;
     facts
         .modules
-        .named(wanted)
+        .iter()
+        .filter(|module| wanted(module.name()))
         .map(|module| {
-            let version = module.version().map(|claim| {
-                let [major, minor, build, revision] = claim.version;
-                FileVersion::new(major, minor, build, revision)
-            });
+            let version = module.version.as_ref().map(|claim| claim.version);
             m::Module {
-                name: module.name.map(str::to_owned),
-                path: module.path.map(str::to_owned),
+                name: module.name.clone(),
+                path: module.path.clone(),
                 base: Hex::address(module.base, pointer),
                 size: module.size,
                 time_date_stamp: Hex::word(module.time_date_stamp),
                 checksum: module.checksum.map(Hex::word),
                 version: version.map(|v| v.to_string()),
                 version_source: module
-                    .version()
+                    .version
+                    .as_ref()
                     .map(|claim| claim.source.as_str().to_owned()),
                 branch: module
-                    .name
+                    .name()
                     .zip(version)
                     .and_then(|(name, version)| judge(name, version).branch)
                     .map(|branch| branch.as_str().to_owned()),
-                pdb: module.pdb().map(|pdb| m::Pdb {
+                pdb: module.pdb.as_ref().map(|pdb| m::Pdb {
                     name: pdb.name.clone(),
                     guid_age: pdb.guid_age.clone(),
                 }),
-                symbols: module.symbols().as_str().to_owned(),
+                symbols: module.symbols.as_str().to_owned(),
             }
         })
         .collect()

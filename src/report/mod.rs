@@ -19,9 +19,7 @@ mod values;
 
 pub use build::{Answer, AnswerOf, Input, build, failed, format_name};
 pub use model::{Report, SCHEMA_VERSION, Status};
-pub use values::{
-    Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_filetime, unix_from_rfc3339,
-};
+pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_rfc3339};
 
 /// A kind of record that has a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

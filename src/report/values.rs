@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::hex;
+use crate::facts::unix_from_filetime;
 
 /// An address or a register value: `0x` and lower-case hex, padded to the dump's pointer width.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,15 +74,6 @@ impl JsonSchema for Code {
 /// the years 1601 to 9999.
 pub fn rfc3339_from_filetime(filetime: u64) -> Option<String> {
     rfc3339_from_unix(unix_from_filetime(filetime)?)
-}
-
-/// Seconds since 1970-01-01 UTC of a FILETIME.
-pub fn unix_from_filetime(filetime: u64) -> Option<i64> {
-    /// Seconds from 1601-01-01 to 1970-01-01.
-    const EPOCH: i64 = 11_644_473_600;
-    i64::try_from(filetime / 10_000_000)
-        .ok()?
-        .checked_sub(EPOCH)
 }
 
 /// Seconds since 1970-01-01 UTC as RFC 3339 text.

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use crate::bytes::{Gva, ModuleId, View};
+use crate::facts::Modules;
 use crate::memory::Memory;
-use crate::modules::Modules;
 
 use super::{CodeInfo, ExceptionDirectory, FrameData, ModuleSpan, Name};
 
@@ -121,11 +121,12 @@ impl ImageHeaders {
 
 impl CodeInfo for MemoryCode<'_> {
     fn module_at(&self, address: u64) -> Option<ModuleSpan> {
-        let (id, base, size) = self.modules.extent(address)?;
+        let (id, _) = self.modules.locate(address)?;
+        let module = self.modules.get(id)?;
         Some(ModuleSpan {
             id,
-            base,
-            size: u64::from(size),
+            base: module.base,
+            size: u64::from(module.size),
         })
     }
 
@@ -168,7 +169,7 @@ impl CodeInfo for MemoryCode<'_> {
     }
 
     fn module_name(&self, module: ModuleSpan) -> Option<Cow<'_, str>> {
-        let name = self.modules.get(module.id)?.name?;
+        let name = self.modules.get(module.id)?.name()?;
         Some(Cow::Borrowed(name))
     }
 }

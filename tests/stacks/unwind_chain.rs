@@ -4,9 +4,9 @@ use crate::support::unwind::chain::{Stack, call_sites, chain};
 use crate::support::unwind::{Image, store};
 use kbtriage::bytes::Budget;
 use kbtriage::bytes::Gva;
+use kbtriage::facts::{Module, Modules};
 use kbtriage::machine::{Machine, Registers};
 use kbtriage::memory::{Absent, Memory};
-use kbtriage::modules::{Details, Module, Modules};
 use kbtriage::unwind::{CodeInfo, MemoryCode, Trust, Walker};
 
 const STACK: u64 = 0xFFFF_F880_0900_0000;
@@ -73,12 +73,9 @@ fn an_image_in_the_dumps_own_memory_serves_as_well_as_its_file() {
     let memory = Both(&chain.stack, &loaded);
     let modules = Modules::from(vec![Module {
         name: Some("tcpip.sys".to_owned()),
-        path: None,
         base: image.span.base,
         size: image.span.size as u32,
-        time_date_stamp: 0,
-        checksum: None,
-        details: Details::default(),
+        ..Module::default()
     }]);
     let code = MemoryCode::new(&modules, &memory);
     assert_eq!(code.exception_directory(image.span), Some(image.directory));

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // each integration test takes the part it needs
 
 use kbtriage::facts::CrashFacts;
-use kbtriage::modules::{Details, Module, Modules, SymbolState, VersionClaim, VersionSource};
+use kbtriage::facts::{Module, Modules, SymbolState, VersionClaim, VersionSource};
 use serde_json::{Value, json};
 
 /// Bytes of every module.
@@ -115,6 +115,7 @@ impl Crash {
 
     /// Version of one module, from an image.
     pub fn version(self, file: &str, version: [u16; 4]) -> Crash {
+        let version = version.map(|part| part.to_string()).join(".");
         let claim = json!({ "version": version, "branch_tag": null, "source": "image" });
         self.module(file, "version", claim)
     }
@@ -156,27 +157,21 @@ impl Crash {
 
 fn module(value: &Value) -> Module {
     let number = |field: &str| value[field].as_u64().unwrap();
-    let part = |index: usize| {
-        value["version"]["version"][index]
-            .as_u64()
-            .map(|n| n as u16)
-    };
-    let version = part(0).map(|major| VersionClaim {
-        version: [major, part(1).unwrap(), part(2).unwrap(), part(3).unwrap()],
-        branch_tag: None,
-        source: VersionSource::Image,
-    });
+    let version = value["version"]["version"]
+        .as_str()
+        .map(|text| VersionClaim {
+            version: text.parse().unwrap(),
+            branch_tag: None,
+            source: VersionSource::Image,
+        });
     Module {
         name: value["name"].as_str().map(str::to_owned),
         path: None,
         base: number("base"),
         size: number("size") as u32,
         time_date_stamp: number("time_date_stamp") as u32,
-        checksum: None,
-        details: Details {
-            version,
-            symbols: SymbolState::Loaded,
-            ..Details::default()
-        },
+        version,
+        symbols: SymbolState::Loaded,
+        ..Module::default()
     }
 }

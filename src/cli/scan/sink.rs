@@ -11,7 +11,7 @@ use super::text::{Closing, Rows};
 use crate::cli::output::Color;
 use crate::cli::select::FilterArgs;
 use crate::fleet::Machines;
-use crate::modules::inventory::Inventory;
+use crate::knowledge::inventory::Inventory;
 use crate::report::escape::visible;
 use crate::report::html::{Counts, ScanPage};
 use crate::report::json;

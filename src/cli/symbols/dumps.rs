@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::bytes::{Budget, ModuleId, PagedReader, contained};
 use crate::dump;
 use crate::facts::CrashFacts;
+use crate::facts::Modules;
 use crate::gather;
 use crate::image::CodeView;
 use crate::machine::Machine;
-use crate::modules::Modules;
 use crate::source::{self, FileKind};
 use crate::symbols::{ModuleIdentity, SymbolLibrary};
 
@@ -53,7 +53,7 @@ impl DumpModules {
     pub fn wanted(&self, all: bool) -> Vec<(ModuleIdentity, Option<CodeView>)> {
         let mut found = Vec::new();
         for (module, id) in self.modules.iter().zip(0..=u16::MAX) {
-            let Some(name) = module.name else { continue };
+            let Some(name) = module.name() else { continue };
             let Ok(identity) = ModuleIdentity::new(name, module.time_date_stamp, module.size)
             else {
                 continue;
@@ -68,7 +68,7 @@ impl DumpModules {
     /// The identity of one module.
     pub fn identity(&self, id: ModuleId) -> Option<ModuleIdentity> {
         let module = self.modules.get(id)?;
-        ModuleIdentity::new(module.name?, module.time_date_stamp, module.size).ok()
+        ModuleIdentity::new(module.name()?, module.time_date_stamp, module.size).ok()
     }
 
     /// The PDB a module asks for, where the dump itself says so.
@@ -88,7 +88,7 @@ impl DumpModules {
         self.modules
             .iter()
             .zip(0..=u16::MAX)
-            .find(|(module, _)| module.name.is_some_and(fits))
+            .find(|(module, _)| module.name().is_some_and(fits))
             .map(|(_, id)| ModuleId(id))
     }
 }

@@ -1,6 +1,6 @@
 //! The driver list of a triage dump: `DUMP_DRIVER_ENTRY`, each with a KLDR entry and a name.
 
-use crate::bytes::{Budget, PagedReader, Span, Texts, TextsBuilder, View};
+use crate::bytes::{Budget, PagedReader, View};
 
 use super::super::layout::KldrLayout;
 use super::{Damages, Fields, Header, field};
@@ -9,25 +9,14 @@ use super::{Damages, Fields, Header, field};
 const MOST: u32 = 4096;
 /// Longest name read, in UTF-16 units (the longest path Windows allows a driver).
 const LONGEST_NAME: u32 = 1024;
-/// Room for a name, in bytes: most are shorter.
-const USUAL_NAME: usize = 40;
 /// A stride above this is not one of an entry.
 const WIDEST_STRIDE: u32 = 0x200;
-
-/// The loaded drivers, the kernel first.
-#[derive(Debug, Default)]
-pub struct Drivers {
-    /// All names.
-    pub texts: Texts,
-    /// The drivers in the order of the dump.
-    pub list: Vec<Driver>,
-}
 
 /// One loaded driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// Name as stored: a base name or a full path, by writer. `None` when it cannot be read.
-    pub path: Option<Span>,
+    pub path: Option<String>,
     /// Load address.
     pub base: u64,
     /// SizeOfImage in bytes.
@@ -46,13 +35,13 @@ pub(super) fn read(
     fields: &Fields<'_>,
     budget: &Budget,
     damage: &mut Damages,
-) -> Drivers {
+) -> Vec<Driver> {
     let (Some(at), Some(count)) = (
         fields.written(field::DRIVER_LIST_OFFSET),
         fields.written(field::DRIVER_COUNT),
     ) else {
         damage.note("the dump has no driver list", None);
-        return Drivers::default();
+        return Vec::new();
     };
     let at = u64::from(at);
     let stride = stride(fields, count);
@@ -66,10 +55,9 @@ pub(super) fn read(
     }
     let Ok(bytes) = reader.bytes(at, listed.saturating_mul(u64::from(stride))) else {
         damage.note("the driver list cannot be read", Some(at));
-        return Drivers::default();
+        return Vec::new();
     };
     let mut drivers = Vec::with_capacity(bytes.len() / (stride as usize).max(1));
-    let mut texts = TextsBuilder::with_capacity(drivers.capacity() * USUAL_NAME);
     for entry in bytes.chunks_exact(stride as usize) {
         if budget.spend(1).is_err() {
             damage.note(
@@ -78,17 +66,14 @@ pub(super) fn read(
             );
             break;
         }
-        drivers.extend(driver(reader, header, fields, View(entry), &mut texts));
+        drivers.extend(driver(reader, header, fields, View(entry)));
     }
     let unnamed = drivers.iter().filter(|d| d.path.is_none()).count();
     if unnamed > 0 {
         damage.note(format!("{unnamed} driver names cannot be read"), Some(at));
     }
     check_kernel(header, &drivers, at, damage);
-    Drivers {
-        texts: texts.finish(),
-        list: drivers,
-    }
+    drivers
 }
 
 /// Bytes from one entry to the next: what the string pool's place says, else the usual size.
@@ -110,7 +95,6 @@ fn driver(
     header: &Header,
     fields: &Fields<'_>,
     entry: View<'_>,
-    texts: &mut TextsBuilder,
 ) -> Option<Driver> {
     let kldr = entry.from(fields.layout.driver_entry);
     let KldrLayout {
@@ -121,9 +105,7 @@ fn driver(
         time_date_stamp,
     } = &fields.layout.kldr;
     Some(Driver {
-        path: entry
-            .u32(0)
-            .and_then(|at| name(reader, u64::from(at), texts)),
+        path: entry.u32(0).and_then(|at| name(reader, u64::from(at))),
         base: header.truncate(kldr.pointer(*dll_base, fields.pointer)?),
         size_of_image: kldr.u32(*size_of_image)?,
         check_sum: kldr.u32(*check_sum)?,
@@ -134,7 +116,7 @@ fn driver(
 
 /// A `DUMP_STRING`: its length counts UTF-16 units; some sources say bytes, so the terminating
 /// NUL decides.
-fn name(reader: &PagedReader<'_>, at: u64, texts: &mut TextsBuilder) -> Option<Span> {
+fn name(reader: &PagedReader<'_>, at: u64) -> Option<String> {
     let length = View(&reader.bytes(at, 4).ok()?).u32(0)?;
     if length == 0 || length > LONGEST_NAME * 2 {
         return None;
@@ -143,19 +125,14 @@ fn name(reader: &PagedReader<'_>, at: u64, texts: &mut TextsBuilder) -> Option<S
     [length, length / 2]
         .into_iter()
         .filter(|units| *units > 0 && *units <= LONGEST_NAME)
-        .find_map(|units| terminated(reader, text, units, texts))
+        .find_map(|units| terminated(reader, text, units))
 }
 
 /// The text of `units` code units at `text`, when a NUL follows it.
-fn terminated(
-    reader: &PagedReader<'_>,
-    text: u64,
-    units: u32,
-    texts: &mut TextsBuilder,
-) -> Option<Span> {
+fn terminated(reader: &PagedReader<'_>, text: u64, units: u32) -> Option<String> {
     let bytes = reader.bytes(text, u64::from(units) * 2 + 2).ok()?;
     let (text, terminator) = bytes.split_last_chunk::<2>()?;
-    (*terminator == [0, 0]).then(|| texts.push_utf16(View(text), 0, units as usize))?
+    (*terminator == [0, 0]).then(|| View(text).utf16(0, units as usize))?
 }
 
 /// Entry 0 is the kernel: the header's kernel addresses lie inside it in every sound dump.

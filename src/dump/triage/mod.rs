@@ -8,7 +8,7 @@ mod blocks;
 mod drivers;
 mod unloaded;
 
-pub use drivers::{Driver, Drivers};
+pub use drivers::Driver;
 pub use unloaded::UnloadedDriver;
 
 use crate::bytes::{Budget, Gva, PagedReader, View};
@@ -96,7 +96,7 @@ pub struct TriageDump {
     /// IA-64 only.
     pub backing_store: Option<BackingStore>,
     /// Loaded drivers.
-    pub drivers: Drivers,
+    pub drivers: Vec<Driver>,
     /// Recently unloaded drivers; `None` when the dump has no list of them.
     pub unloaded: Option<Vec<UnloadedDriver>>,
     /// Copy of the KPRCB of the processor that crashed.
@@ -161,7 +161,7 @@ pub fn read(
     let starts = piece_starts(&fields, reader.len());
     let copied = |at: usize| copied(&fields, &starts, at);
     Some(TriageDump {
-        writer: writer(header, raw_options, &drivers.list),
+        writer: writer(header, raw_options, &drivers),
         service_pack: service_pack
             .filter(|csd| *csd <= 0xFFFF)
             .map(|csd| csd >> 8),

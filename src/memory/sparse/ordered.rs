@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Piece;
-use crate::bytes::ascending;
 
 /// Segments that do not overlap, ascending.
 pub(super) struct Ordered(Vec<Piece>);
@@ -12,13 +11,9 @@ pub(super) struct Ordered(Vec<Piece>);
 impl Ordered {
     /// The segments of `pieces`, given in any order.
     pub fn new(pieces: &[Piece]) -> Ordered {
-        let starts = pieces.iter().zip(0..).map(|(p, index)| (p.start, index));
-        let order = ascending(starts.collect());
-        let ordered = order.iter().filter_map(|index| {
-            let index = usize::try_from(*index).ok()?;
-            pieces.get(index)
-        });
-        Ordered(disjoint(ordered))
+        let mut ordered: Vec<&Piece> = pieces.iter().collect();
+        ordered.sort_by_key(|piece| piece.start);
+        Ordered(disjoint(ordered.into_iter()))
     }
 
     /// The segment that holds `address`.

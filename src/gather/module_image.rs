@@ -7,7 +7,7 @@ use crate::bytes::Gva;
 use crate::image::{CodeView, Image, VersionInfo};
 use crate::memory::Memory;
 
-use super::{Module, PdbIdentity, VersionClaim, VersionSource, file_name};
+use crate::facts::{Module, PdbIdentity, VersionClaim, VersionSource, file_name};
 
 /// Bytes of a page.
 const PAGE: usize = 0x1000;
@@ -26,15 +26,15 @@ pub fn complete(module: &mut Module, memory: &dyn Memory) -> bool {
     if image.time_date_stamp() != module.time_date_stamp || image.size_of_image() != size {
         return false;
     }
-    module.details.pdb = image
+    module.pdb = image
         .with_pages(&mut fetch, Image::codeview)
         .and_then(pdb_identity)
-        .or(module.details.pdb.take());
+        .or(module.pdb.take());
     let version = image.with_pages(&mut fetch, |image| {
         image.version().filter(|info| info.file.is_some())
     });
-    if module.details.version.is_none() {
-        module.details.version = version.and_then(|info| claim(&info));
+    if module.version.is_none() {
+        module.version = version.and_then(|info| claim(&info));
     }
     true
 }
@@ -42,7 +42,7 @@ pub fn complete(module: &mut Module, memory: &dyn Memory) -> bool {
 fn claim(info: &VersionInfo) -> Option<VersionClaim> {
     let file = info.file?;
     Some(VersionClaim {
-        version: [file.major, file.minor, file.build, file.revision],
+        version: file,
         branch_tag: info.build_lab().map(str::to_owned),
         source: VersionSource::Memory,
     })
