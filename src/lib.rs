@@ -14,6 +14,7 @@ pub mod facts;
 pub mod fault;
 pub mod fleet;
 pub mod gather;
+mod hex;
 pub mod image;
 pub mod kernel;
 pub mod knowledge;

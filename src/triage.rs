@@ -10,13 +10,15 @@ use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::look_alikes::look_alikes;
 use crate::evidence::{self, Context, Observation};
-use crate::facts::{CrashFacts, Format};
+use crate::facts::CrashFacts;
 use crate::gather;
 use crate::gather::external::{self, ExternalState};
-use crate::knowledge::articles::{ArticleKind, Articles};
+use crate::knowledge::Knowledge;
+use crate::knowledge::articles::ArticleKind;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::inventory::Inventory;
-use crate::report::model::{Detail, Note, Severity, Tool, ToolOptions};
+use crate::report::model::{Detail, Tool, ToolOptions};
+use crate::report::notes;
 use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
@@ -42,8 +44,8 @@ impl Default for Limits {
 
 /// What every dump of a run shares.
 pub struct Engine {
-    /// Known builds, the user's included.
-    pub builds: BuildTable,
+    /// What facts are judged by.
+    pub knowledge: Knowledge,
     /// Where images and PDBs are found; `None` to use the dump alone.
     pub symbols: Option<SymbolLibrary>,
     /// State of the machine from files beside its dumps, best first.
@@ -52,8 +54,6 @@ pub struct Engine {
     pub beside: Vec<Beside>,
     /// Versions of machines' files.
     pub inventory: Arc<Inventory>,
-    /// The articles that reports answer about.
-    pub articles: Articles,
     /// Limits for each dump.
     pub limits: Limits,
     /// Compute the SHA-256 of every file.
@@ -67,12 +67,11 @@ pub struct Engine {
 impl Default for Engine {
     fn default() -> Engine {
         Engine {
-            builds: BuildTable::embedded(),
+            knowledge: Knowledge::default(),
             symbols: None,
             registry: Vec::new(),
             beside: Vec::new(),
             inventory: Arc::default(),
-            articles: Articles::default(),
             limits: Limits::default(),
             sha256: false,
             deep: false,
@@ -161,30 +160,23 @@ impl Engine {
         detail: Detail,
         machine: Option<&str>,
     ) -> Triaged {
-        gather::identify_builds(&mut facts, &self.builds);
+        gather::identify_builds(&mut facts, &self.knowledge.builds);
         let inventory = gather::look_up(&mut facts, &self.inventory, machine);
-        let observations = evidence::observe(&facts, &self.context());
-        let answer =
-            |asked: &ArticleKind| match asked {
-                ArticleKind::Defect => {
-                    AnswerOf::Defect(Box::new(self.answer(&facts, &observations, detail)))
-                }
-                ArticleKind::Article(article) => AnswerOf::Article(Box::new(
-                    verdict::article_answer(article, &facts, &self.builds),
-                )),
-            };
-        let main = answer(&self.articles.main);
-        let others: Vec<AnswerOf> = self.articles.others.iter().map(answer).collect();
-        let mut notes = notes(&facts);
-        notes.extend(inventory.map(inventory_note));
-        notes.extend(self.silent_servers());
+        let judged = judge(&facts, &self.knowledge, detail);
+        let mut notes = notes::notes(&facts);
+        notes.extend(inventory.map(notes::inventory_unused));
+        let silent = self.symbols.as_ref().map(SymbolLibrary::silent_servers);
+        let silent = silent.unwrap_or_default();
+        notes.extend(
+            silent
+                .iter()
+                .map(|(server, why)| notes::silent_server(server, why)),
+        );
+        let answers = (&judged.main, judged.others.as_slice());
         Triaged {
-            report: report::build(self.tool(), input, &facts, (&main, &others), notes, detail),
-            steps: match detail {
-                Detail::Full => self.steps(&facts, &observations),
-                Detail::Summary => Vec::new(),
-            },
-            observations,
+            report: report::build(self.tool(), input, &facts, answers, notes, detail),
+            steps: judged.steps,
+            observations: judged.observations,
             facts: Some(facts),
         }
     }
@@ -202,18 +194,6 @@ impl Engine {
             steps: Vec::new(),
             facts: None,
         }
-    }
-
-    /// Symbol servers that gave no answer in this run: a report without names is not a report that has none.
-    fn silent_servers(&self) -> Vec<Note> {
-        let silent = self.symbols.as_ref().map(SymbolLibrary::silent_servers);
-        let note = |(server, why): (String, String)| Note {
-            code: "symbols.server-silent".to_owned(),
-            severity: Severity::Info,
-            field: Some("/modules".to_owned()),
-            message: format!("the symbol server {server} gave no answer: {why}"),
-        };
-        silent.unwrap_or_default().into_iter().map(note).collect()
     }
 
     /// Everything seen in the dump.
@@ -251,58 +231,90 @@ impl Engine {
         Ok(facts)
     }
 
-    fn context(&self) -> Context<'_> {
-        Context {
-            builds: &self.builds,
-        }
-    }
-
-    /// The decisions, from facts and evidence alone. A summary holds no advice and no look-alikes:
-    /// they follow from the facts and are not worked out for one.
-    fn answer(&self, facts: &CrashFacts, observations: &[Observation], detail: Detail) -> Answer {
-        let full = detail == Detail::Full;
-        let evidence = evidence::evidence(observations);
-        let servicing = evidence::servicing(facts, &self.builds);
-        let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
-        let status = decision.status;
-        let verdict = verdict::verdict(status, servicing.applicability);
-        Answer {
-            decision,
-            look_alikes: match status {
-                // Proven: nothing else is asked.
-                MatchStatus::Confirmed => Vec::new(),
-                _ if full => look_alikes(facts, &self.builds),
-                _ => Vec::new(),
-            },
-            verdict,
-            actions: match full {
-                true => verdict::actions(facts, &servicing, status, verdict),
-                false => Vec::new(),
-            },
-            would_settle: match full {
-                true => verdict::would_settle(facts, &servicing, status),
-                false => Vec::new(),
-            },
-            evidence,
-            servicing,
-        }
-    }
-
-    /// How the rules came to the status.
-    fn steps(&self, facts: &CrashFacts, observations: &[Observation]) -> Vec<Step> {
-        let servicing = evidence::servicing(facts, &self.builds);
-        let evidence = evidence::evidence(observations);
-        verdict::trace(&evidence, verdict::may_lack_fix(facts, &servicing))
-    }
-
     /// The program and its options, as every record names them.
     pub fn tool(&self) -> Tool {
         Tool {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            knowledge: self.articles.version.clone(),
+            knowledge: self.knowledge.articles.version.clone(),
             options: self.options,
         }
+    }
+}
+
+/// The decisions on one crash and how they were come to.
+pub struct Judged {
+    /// The answer about the article asked for.
+    pub main: AnswerOf,
+    /// The answers about the other ones.
+    pub others: Vec<AnswerOf>,
+    /// Every observer's question and outcome.
+    pub observations: Vec<Observation>,
+    /// Every rule of the match and whether it held; empty for a summary.
+    pub steps: Vec<Step>,
+}
+
+/// Judges facts by what is known: the second half of the corridor, which reads nothing else and changes
+/// nothing. A summary holds no advice and no look-alikes: they follow from the facts and are not worked
+/// out for one.
+pub fn judge(facts: &CrashFacts, knowledge: &Knowledge, detail: Detail) -> Judged {
+    let builds = &knowledge.builds;
+    let observations = evidence::observe(facts, &Context { builds });
+    let answer = |kind: &ArticleKind| match kind {
+        ArticleKind::Defect => {
+            AnswerOf::Defect(Box::new(defect(facts, builds, &observations, detail)))
+        }
+        ArticleKind::Article(article) => {
+            AnswerOf::Article(Box::new(verdict::article_answer(article, facts, builds)))
+        }
+    };
+    Judged {
+        main: answer(&knowledge.articles.main),
+        others: knowledge.articles.others.iter().map(answer).collect(),
+        steps: match detail {
+            Detail::Full => {
+                let may_lack_fix =
+                    verdict::may_lack_fix(facts, &evidence::servicing(facts, builds));
+                verdict::trace(&evidence::evidence(&observations), may_lack_fix)
+            }
+            Detail::Summary => Vec::new(),
+        },
+        observations,
+    }
+}
+
+/// The answer about KB943650.
+fn defect(
+    facts: &CrashFacts,
+    builds: &BuildTable,
+    observations: &[Observation],
+    detail: Detail,
+) -> Answer {
+    let full = detail == Detail::Full;
+    let evidence = evidence::evidence(observations);
+    let servicing = evidence::servicing(facts, builds);
+    let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
+    let status = decision.status;
+    let verdict = verdict::verdict(status, servicing.applicability);
+    Answer {
+        decision,
+        look_alikes: match status {
+            // Proven: nothing else is asked.
+            MatchStatus::Confirmed => Vec::new(),
+            _ if full => look_alikes(facts, builds),
+            _ => Vec::new(),
+        },
+        verdict,
+        actions: match full {
+            true => verdict::actions(facts, &servicing, status, verdict),
+            false => Vec::new(),
+        },
+        would_settle: match full {
+            true => verdict::would_settle(facts, &servicing, status),
+            false => Vec::new(),
+        },
+        evidence,
+        servicing,
     }
 }
 
@@ -323,132 +335,5 @@ fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
     match error {
         dump::DumpError::NotKernelDump => ErrorKind::NotADump,
         dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
-    }
-}
-
-/// Says why the inventory was not used.
-fn inventory_note(message: String) -> Note {
-    Note {
-        code: "modules.inventory".to_owned(),
-        severity: Severity::Info,
-        field: Some("/modules".to_owned()),
-        message,
-    }
-}
-
-/// What a reader should know about a kernel dump's report.
-fn notes(facts: &CrashFacts) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let mut add = |code: &str, severity, field: &str, message: &str| {
-        notes.push(Note {
-            code: code.to_owned(),
-            severity,
-            field: Some(field.to_owned()),
-            message: message.to_owned(),
-        });
-    };
-    let dump = &facts.dump;
-    if !dump.damage.is_empty() {
-        add(
-            "dump.damaged",
-            Severity::Warning,
-            "/dump/damage",
-            "part of the dump could not be read; what is missing is listed there",
-        );
-    }
-    match dump.format {
-        Format::KernelTriage | Format::UserMinidump => {}
-        Format::KernelHeaderOnly => add(
-            "dump.header-only",
-            Severity::Info,
-            "/dump/format",
-            "the dump holds a header and no memory",
-        ),
-        Format::KernelUnknown => add(
-            "dump.unknown-type",
-            Severity::Warning,
-            "/dump/type",
-            "the dump type is not known: only the header was read",
-        ),
-        _ if facts.memory.is_some() => {}
-        _ => add(
-            "dump.body-not-read",
-            Severity::Warning,
-            "/dump/format",
-            "the memory of this dump cannot be read: modules and stacks are not known",
-        ),
-    }
-    if let Some(message) = itanium(facts) {
-        add(
-            "dump.itanium",
-            Severity::Info,
-            "/dump/architecture",
-            &message,
-        );
-    }
-    for remark in &facts.system.multicast_forwarding.remarks {
-        add(
-            "system.registry-file",
-            Severity::Info,
-            "/system/multicast_forwarding",
-            remark,
-        );
-    }
-    if dump.overflowed == Some(true) {
-        add(
-            "dump.overflowed",
-            Severity::Info,
-            "/dump/triage/overflowed",
-            "Windows had to leave data out of this small dump",
-        );
-    }
-    if facts.system.checked_build == Some(true) {
-        add(
-            "system.checked-build",
-            Severity::Info,
-            "/system/build",
-            "a checked (debug) build of Windows: timestamps and offsets differ from the release",
-        );
-    }
-    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
-        add(
-            "modules.mismatched",
-            Severity::Info,
-            "/modules",
-            &format!(
-                "{}: the file found is {}, the dump's is {}; it was not used",
-                wrong.file, wrong.found, wrong.wanted
-            ),
-        );
-    }
-    notes
-}
-
-/// What a reader should know of a report on an Itanium: on every memory dump, and on a small dump where
-/// something had to be settled.
-fn itanium(facts: &CrashFacts) -> Option<String> {
-    if facts.dump.architecture.as_deref() != Some("ia64") {
-        return None;
-    }
-    let settled = match facts.remarks.is_empty() {
-        true => String::new(),
-        false => format!(
-            "; decided by what fits together: {}",
-            facts.remarks.join("; ")
-        ),
-    };
-    match facts.dump.format {
-        Format::KernelComplete
-        | Format::KernelSummary
-        | Format::KernelBitmap
-        | Format::KernelRanges => Some(format!(
-            "Itanium memory: layouts from published headers, never met in a real dump{settled}. Not \
-             known on Itanium: pool blocks, the registry, names of processes, what an instruction does; \
-             a match is therefore at most probable"
-        )),
-        _ if settled.is_empty() => None,
-        _ => Some(format!(
-            "Itanium stack: layouts from published headers, never met in a real dump{settled}"
-        )),
     }
 }

@@ -7,7 +7,6 @@
 mod address;
 mod budget;
 mod contain;
-pub mod hex;
 mod paged;
 mod read_at;
 mod view;

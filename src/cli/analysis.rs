@@ -94,13 +94,15 @@ impl AnalysisArgs {
         let _ = report_problems(&library);
         engine.symbols = Some(library);
         if let Some(path) = &self.builds {
-            engine.builds = kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
+            engine.knowledge.builds =
+                kb::load_builds(path).map_err(|e| format!("--builds: {e}"))?;
         }
         let loaded = match &self.knowledge {
             Some(path) => kb::load_knowledge(path).map_err(|e| format!("--knowledge: {e}"))?,
             None => Loaded::default(),
         };
-        engine.articles = Articles::new(&self.kb, loaded).map_err(|e| format!("--kb: {e}"))?;
+        engine.knowledge.articles =
+            Articles::new(&self.kb, loaded).map_err(|e| format!("--kb: {e}"))?;
         for path in &self.registry {
             let state = registry(path).map_err(|e| format!("--registry: {e}"))?;
             engine.registry.push(state);

@@ -1,18 +1,9 @@
 //! What is wrong with a file, as a bounded list.
 
-use serde::{Deserialize, Serialize};
+pub use crate::facts::Damage;
 
 /// More findings than this say nothing new about a file.
 const MOST: usize = 64;
-
-/// One thing found wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
-    /// What is wrong, in words.
-    pub what: String,
-    /// Absolute file offset it concerns, where there is one.
-    pub offset: Option<u64>,
-}
 
 /// The findings of one file in the order found. Bounded: a file damaged everywhere costs no
 /// more memory than one damaged in a few places.

@@ -5,11 +5,11 @@
 //! names that may be a neighbour's, never count. What the dump does not tell does not hold.
 
 use crate::facts::Module;
+use crate::facts::is_kernel;
 use crate::facts::{CrashFacts, FrameFacts, NameFact};
 use crate::knowledge::article::is_in_box;
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
-use crate::unwind::names::is_kernel;
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;

@@ -2,17 +2,12 @@
 //!
 //! Without names a module is all there is: it makes the defect possible, never more.
 
+use crate::facts::is_kernel;
 use crate::facts::{CrashFacts, StackFacts};
 use crate::knowledge::Basis;
-use crate::unwind::names::is_kernel;
+use crate::knowledge::defect::is_stack_module;
 
 use super::{Context, Evidence, Observation, Outcome, Strength, frames};
-
-/// The modules that hold the timer queue's code.
-const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
-fn is_one_of(name: &str, list: &[&str]) -> bool {
-    list.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
 
 /// `module+0x1234`, or the address where no module holds it.
 fn location(facts: &CrashFacts, address: u64) -> String {
@@ -50,10 +45,10 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
     let at = location(facts, ip);
     let forced = frames::is_forced(facts);
     match module_name(facts, ip) {
-        Some(name) if forced && !is_one_of(name, QUEUE_MODULES) => Outcome::Neutral(format!(
+        Some(name) if forced && !is_stack_module(name) => Outcome::Neutral(format!(
             "the forced dump interrupted {at} on this processor; the one that hangs may be another"
         )),
-        Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
+        Some(name) if is_stack_module(name) => Outcome::Found(vec![
             Evidence::pro(
                 "fault.queue-module",
                 Strength::Moderate,
@@ -108,7 +103,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     let hanging = stacks.into_iter().find_map(|stack| {
         let frame = stack.frames.first()?;
         let name = module_name(facts, frame.ip)?;
-        let why = frames::stuck(facts, stack).filter(|_| is_one_of(name, QUEUE_MODULES))?;
+        let why = frames::stuck(facts, stack).filter(|_| is_stack_module(name))?;
         Some((frame.ip, name, why))
     });
     let Some((ip, name, why)) = hanging else {
@@ -168,7 +163,7 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
     // A frame found by scanning may be a leftover of an earlier call: it hints, nothing more.
     let certain = frame.trust != "scan";
     match module_name(facts, frame.ip) {
-        Some(name) if is_one_of(name, QUEUE_MODULES) => Outcome::Found(vec![
+        Some(name) if is_stack_module(name) => Outcome::Found(vec![
             Evidence::pro(
                 "fault.called-from-queue-module",
                 if certain {

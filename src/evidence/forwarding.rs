@@ -6,13 +6,9 @@
 
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
+use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
-
-/// Allocations under the tag that exist without any forwarding entry: the sets of IPv4 and IPv6.
-const SETS: u64 = 2;
-/// The tag of forwarding entries, their sets and outgoing interfaces.
-const TAG: &str = "IPmf";
 
 /// Forwarding at the time of the crash.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
@@ -83,7 +79,10 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 /// Forwarding entries in the pool.
 fn entries(facts: &CrashFacts) -> Option<Evidence> {
     let tags = facts.memory.as_ref()?.pool_tags.as_ref()?;
-    let count = tags.iter().find(|count| count.tag == TAG)?.outstanding;
+    let count = tags
+        .iter()
+        .find(|count| count.tag == FORWARDING_TAG)?
+        .outstanding;
     if count == 0 {
         return Some(
             Evidence::contra(
@@ -91,18 +90,20 @@ fn entries(facts: &CrashFacts) -> Option<Evidence> {
                 Strength::Weak,
                 Basis::PublicSource,
                 format!(
-                    "no allocation is tagged {TAG}: not even a set of forwarding entries exists"
+                    "no allocation is tagged {FORWARDING_TAG}: not even a set of forwarding entries exists"
                 ),
             )
             .at("pool tracking table"),
         );
     }
-    (count > SETS).then(|| {
+    (count > EMPTY_SETS).then(|| {
         Evidence::pro(
             "forwarding.entries-exist",
             Strength::Moderate,
             Basis::PublicSource,
-            format!("{count} allocations tagged {TAG}: multicast forwarding entries exist"),
+            format!(
+                "{count} allocations tagged {FORWARDING_TAG}: multicast forwarding entries exist"
+            ),
         )
         .at("pool tracking table")
     })

@@ -4,11 +4,11 @@
 //! the forwarding function reaches the whole send path, so evidence belongs to the nearest caller
 //! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
 
+use crate::facts::is_kernel;
 use crate::facts::{CrashFacts, Finding, FrameFacts, ProcessorFacts, StackFacts};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{self, Family};
-use crate::unwind::names::is_kernel;
 
 use super::{Context, Evidence, Observation, Outcome, Strength, lock};
 
@@ -30,8 +30,6 @@ struct Seen<'a> {
 
 /// Clock ticks (of 10 to 16 ms) that no healthy DPC takes.
 const LONG_DPC: u32 = 8;
-/// Pool tag of forwarding entries.
-const FORWARDING_TAG: &str = "IPmf";
 /// Kernel functions that 6.0 does not have, and what brought them.
 const LATER_FRAMES: &[(&str, &str)] = &[
     ("KiProcessTimerDpcTable", "Windows 7"),
@@ -39,8 +37,6 @@ const LATER_FRAMES: &[(&str, &str)] = &[
 ];
 /// The function that restarts the timer of the entry it forwards by.
 const FORWARDING: &str = "IppForwardMulticastPackets";
-/// Modules whose frames may lie between the timer and its caller.
-const STACK_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
 
 /// The frames that belong to the fault and are no mere candidates, innermost first.
 fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
@@ -79,9 +75,7 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
         },
         module,
         family,
-        own: STACK_MODULES
-            .iter()
-            .any(|own| module.eq_ignore_ascii_case(own)),
+        own: defect::is_stack_module(module),
         wrapper: family.is_none() && facts.code.timer_wrappers.contains(&frame.ip),
     })
 }
@@ -464,7 +458,7 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
 fn torn(facts: &CrashFacts) -> bool {
     facts.memory.as_ref().is_some_and(|memory| {
         let of = |finding: &Finding| {
-            finding.kind == "torn-list" && finding.tag.as_deref() == Some(FORWARDING_TAG)
+            finding.kind == "torn-list" && finding.tag.as_deref() == Some(defect::FORWARDING_TAG)
         };
         memory.findings.iter().any(of)
     })

@@ -7,13 +7,12 @@
 use crate::facts::{CrashFacts, FrameFacts, HandleFacts, MemoryFacts, SetFacts, StackFacts};
 use crate::knowledge::Basis;
 use crate::knowledge::defect;
+use crate::knowledge::defect::FORWARDING_TAG;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The function that looks an entry up and restarts its timer.
 const FORWARD: &str = "IppForwardMulticastPackets";
-/// The pool tag of forwarding entries and their sets.
-const TAG: &str = "IPmf";
 /// Timer plumbing that belongs to registration, which holds the write lock in every build.
 const REGISTRATION: &str = "IppStartMfeTimer";
 
@@ -217,12 +216,13 @@ fn judge(restart: &TimerRestart<'_>) -> Option<Evidence> {
     let Some(set) = restart.set() else {
         // Where the set's layout is not known, a lock in forwarding memory that this function owns through
         // a handle in its own frame is still what only fixed code does.
-        let handle = owned(&|h| h.tag.as_deref() == Some(TAG) && restart.in_frame(h.address))
-            .filter(|_| restart.named)?;
+        let handle =
+            owned(&|h| h.tag.as_deref() == Some(FORWARDING_TAG) && restart.in_frame(h.address))
+                .filter(|_| restart.named)?;
         return Some(held(
             "lock.queue-handle-held",
             Strength::Strong,
-            "a lock tagged IPmf",
+            &format!("a lock tagged {FORWARDING_TAG}"),
             handle,
             restart,
         ));

@@ -2,13 +2,9 @@
 
 use crate::facts::{CrashFacts, Finding};
 use crate::knowledge::Basis;
+use crate::knowledge::defect::{FORWARDING_TAG, is_stack_module};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
-
-/// The tag of forwarding entries, their sets and outgoing interfaces (pooltag.txt).
-const TAG: &str = "IPmf";
-/// The modules that hold the timer queue's code.
-const QUEUE_MODULES: &[&str] = &["tcpip.sys", "netio.sys"];
 
 /// Pool blocks and lists at the fault's registers.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
@@ -35,7 +31,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .ip
         .and_then(|ip| facts.modules.locate(ip))
         .and_then(|(id, _)| facts.modules.get(id)?.name())
-        .is_some_and(|name| QUEUE_MODULES.iter().any(|m| name.eq_ignore_ascii_case(m)));
+        .is_some_and(|name| is_stack_module(name));
     if !own {
         return Outcome::Neutral(
             "the fault is not in the network stack: the pool allocator keeps its own lists \
@@ -44,7 +40,9 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         );
     }
     let tagged = |kind: &str| {
-        let of = |finding: &&Finding| finding.kind == kind && finding.tag.as_deref() == Some(TAG);
+        let of = |finding: &&Finding| {
+            finding.kind == kind && finding.tag.as_deref() == Some(FORWARDING_TAG)
+        };
         memory.findings.iter().find(of)
     };
     let mut found = Vec::new();
@@ -62,7 +60,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     if let Some(entry) = tagged("forwarding-entry") {
         let link = memory.findings.iter().find(|finding| {
             finding.kind == "shared-list-link"
-                && finding.tag.as_deref() == Some(TAG)
+                && finding.tag.as_deref() == Some(FORWARDING_TAG)
                 && finding.address == entry.address
         });
         // A list torn as a race tears it explains a null link, too.
@@ -121,7 +119,7 @@ mod tests {
             findings: vec![Finding {
                 kind: finding.to_owned(),
                 address: Some(0x1000),
-                tag: Some(TAG.to_owned()),
+                tag: Some(FORWARDING_TAG.to_owned()),
                 detail: "what was seen".to_owned(),
             }],
             ..Default::default()

@@ -5,9 +5,9 @@
 //! architecture: `docs/kb943650.md`. Many other null pointers look alike: a hint, never more.
 
 use crate::facts::CrashFacts;
+use crate::facts::is_kernel;
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
-use crate::unwind::names::is_kernel;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 

@@ -6,6 +6,7 @@
 
 use crate::facts::{CrashFacts, SpinFacts, StackFacts};
 use crate::knowledge::Basis;
+use crate::knowledge::defect::FORWARDING_TAG;
 
 use super::lock::{self, certain, function};
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -130,7 +131,7 @@ fn timer_code(facts: &CrashFacts, number: u32) -> Option<&str> {
 
 fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
     let entry = spin.address;
-    let own = spin.tag.as_deref() == Some("IPmf");
+    let own = spin.tag.as_deref() == Some(FORWARDING_TAG);
     let (id, strength, whose) = match own {
         true => (
             "processors.endless-timer-queue",

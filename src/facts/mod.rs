@@ -5,14 +5,17 @@
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
 mod code;
+mod damage;
 mod filetime;
 mod memory;
 pub mod modules;
 mod packed;
+mod source;
 
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
 };
+pub use damage::Damage;
 pub use filetime::{filetime_from_unix, unix_from_filetime};
 pub use memory::{
     Finding, HandleFacts, IrqlSource, MemoryFacts, PoolTagFacts, ProcessorFacts, SetFacts,
@@ -20,15 +23,14 @@ pub use memory::{
 };
 pub use modules::{
     Module, ModuleId, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim,
-    VersionSource, WrongFile, file_name,
+    VersionSource, WrongFile, file_name, is_kernel,
 };
 pub use packed::{pack, unpack};
+pub use source::{Container, ErrorKind, SourceError, SourceInfo};
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-
-use crate::dump::Damage;
 
 /// The declared kind of a dump file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

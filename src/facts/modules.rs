@@ -243,6 +243,21 @@ impl Modules {
     }
 }
 
+/// True for the file names of the kernel and the HAL in all their flavours.
+pub fn is_kernel(file: &str) -> bool {
+    const FILES: [&str; 8] = [
+        "ntoskrnl.exe",
+        "ntkrnlmp.exe",
+        "ntkrnlpa.exe",
+        "ntkrpamp.exe",
+        "hal.dll",
+        "halmacpi.dll",
+        "halacpi.dll",
+        "nt",
+    ];
+    FILES.iter().any(|own| file.eq_ignore_ascii_case(own))
+}
+
 /// The last component of a Windows path.
 pub fn file_name(path: &str) -> &str {
     // Both separators are ASCII: what follows one is a boundary of characters.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::member::Member;
+use crate::knowledge::defect::BUILDS;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::matching::{self, Effect};
 use crate::knowledge::versions::{FileVersion, FixState, judge as judge_version};
@@ -118,7 +119,7 @@ fn status(dumps: &[&Member], known: &Known) -> MatchStatus {
                 | Applicability::PartiallyServiced
                 | Applicability::Unknown
         );
-        open && matches!(dump.build, Some(6000 | 6001))
+        open && dump.build.is_some_and(|build| BUILDS.contains(&build))
     });
     judge(&pieces, may_lack_fix).status
 }

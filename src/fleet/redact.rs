@@ -127,11 +127,11 @@ fn without_word(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::{ErrorKind, SourceInfo};
     use crate::report::model::{
         Container, DamageRecord, ErrorRecord, MemoryFinding, Note, Severity,
     };
     use crate::report::summary::MachineName;
-    use crate::source::{ErrorKind, SourceInfo};
     use crate::triage::Engine;
 
     const MACHINE: &str = "SENTINEL-HOST";

@@ -123,8 +123,8 @@ fn read(file: &mut File, (at, len): (u64, u32)) -> io::Result<Summary> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::SourceInfo;
     use crate::report::summary::MachineName;
-    use crate::source::SourceInfo;
     use crate::triage::Engine;
 
     /// A summary of a fixture, counted for `machine`, as if it were the crash number `n`.

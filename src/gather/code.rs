@@ -21,14 +21,10 @@ use crate::unwind::{CodeInfo, ModuleSpan};
 const CALL: u8 = 0xE8;
 /// Its length in bytes.
 const CALL_LENGTH: u32 = 5;
-/// Modules whose names decide.
-pub(super) const STACK_MODULES: [&str; 2] = ["tcpip.sys", "netio.sys"];
 /// Frames of one stack whose names are settled.
 const MOST_FRAMES: usize = 64;
 /// Unnamed functions looked at.
 const MOST_WRAPPERS: usize = 32;
-/// Builds whose tcpip.sys may lack the fix.
-const QUESTIONABLE: [u32; 2] = [6000, 6001];
 
 /// Looks at the code that questions about the fault's stack and the other ones need.
 pub(super) fn add(
@@ -38,7 +34,7 @@ pub(super) fn add(
     build: Option<u32>,
     budget: &Budget,
 ) {
-    if build.is_some_and(|build| !QUESTIONABLE.contains(&build)) {
+    if build.is_some_and(|build| !defect::BUILDS.contains(&build)) {
         return;
     }
     for stack in found.stack.iter_mut().chain(others.iter_mut()) {
@@ -131,7 +127,7 @@ fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) 
     let belongs = || {
         let span = session.module_at(ip)?;
         let own = session.module_name(span)?;
-        if !STACK_MODULES.iter().any(|m| own.eq_ignore_ascii_case(m)) {
+        if !defect::is_stack_module(&own) {
             return None;
         }
         let at = span.rva(ip)?;

@@ -13,7 +13,7 @@ use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
-use super::code::{ModuleCode, STACK_MODULES, called};
+use super::code::{ModuleCode, called};
 use super::fault::Found;
 use super::session::Session;
 
@@ -77,10 +77,7 @@ fn work_of(
 fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
     let span = session.module_at(ip)?;
     let name = session.module_name(span)?;
-    let own = STACK_MODULES
-        .iter()
-        .any(|own| name.eq_ignore_ascii_case(own));
-    own.then_some(span)
+    defect::is_stack_module(&name).then_some(span)
 }
 
 /// The family of a frame's certain name.

@@ -3,9 +3,9 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
+use super::forwarding::set::{FORWARDING, TIMERS};
 use crate::bytes::{Budget, Gva};
 use crate::kernel::lists::{self, Direction, End, Rules};
-use crate::kernel::locks::{FORWARDING, TIMERS};
 use crate::kernel::pool::{self, PoolBlock, Tag};
 use crate::kernel::structures;
 use crate::machine::Machine;

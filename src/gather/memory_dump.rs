@@ -12,6 +12,7 @@ use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
+use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::machine::{Machine, Registers};
 use crate::memory::translate::Ia64Tables;
 use crate::memory::{Memory, Paged, Physical};
@@ -21,11 +22,11 @@ use super::code;
 use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::PoolView;
-use super::locks;
-use super::mfe_state::{Known, at_mfe, may_concern};
+use super::forwarding::locks;
+use super::forwarding::mfe_state::{Known, at_mfe, may_concern};
+use super::forwarding::removal::removal;
 use super::module_image;
 use super::processors;
-use super::removal::removal;
 use super::session::{self, Session};
 use crate::facts::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
@@ -405,13 +406,12 @@ fn keys(
 /// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
 /// on. Neither says for which family.
 fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
-    const SETS: u64 = 2;
     let entries = facts
         .pool_tags
         .as_deref()
         .unwrap_or_default()
         .iter()
-        .any(|count| count.tag == "IPmf" && count.outstanding > SETS);
+        .any(|count| count.tag == FORWARDING_TAG && count.outstanding > EMPTY_SETS);
     let counted = facts.sets.iter().any(|set| set.entries > 0);
     let source = match (entries, counted) {
         (true, _) => "pool-allocations",

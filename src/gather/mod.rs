@@ -10,16 +10,12 @@ mod code_layout;
 pub mod external;
 mod fault;
 mod findings;
+pub mod forwarding;
 mod kernel_dump;
-mod locks;
 mod memory_dump;
-mod mfe_state;
 mod module_image;
-mod overwritten;
 mod processors;
-mod removal;
 mod session;
-mod timer_lists;
 mod user;
 mod versions;
 

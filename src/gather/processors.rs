@@ -11,7 +11,7 @@ use crate::memory::Memory;
 use crate::unwind::Walker;
 
 use super::fault::walk_facts;
-use super::locks::ProcessorStack;
+use super::forwarding::locks::ProcessorStack;
 use super::session::Session;
 use crate::facts::{IrqlSource, ProcessorFacts, StackFacts};
 

@@ -6,7 +6,6 @@ pub mod debugger_data;
 pub mod ia64;
 pub mod layouts;
 pub mod lists;
-pub mod locks;
 pub mod modules;
 pub mod pool;
 pub mod process;

@@ -25,6 +25,17 @@ const MOST_LARGE: u64 = 1 << 15;
 pub struct Tag(pub [u8; 4]);
 
 impl Tag {
+    /// The tag that debuggers show as `text`, four bytes long; blanks fill a shorter one.
+    pub const fn named(text: &str) -> Tag {
+        let mut tag = [b' '; 4];
+        let (mut left, mut at) = (text.as_bytes(), 0);
+        while let ([first, rest @ ..], 0..4) = (left, at) {
+            tag[at] = *first;
+            (left, at) = (rest, at + 1);
+        }
+        Tag(tag)
+    }
+
     fn of(value: u32) -> Tag {
         Tag((value & !PROTECTED).to_le_bytes())
     }

@@ -95,6 +95,24 @@ pub struct PoolTag {
     pub basis: Basis,
 }
 
+/// Tag of the memory of multicast forwarding: entries, their set, outgoing-interface nodes.
+pub const FORWARDING_TAG: &str = "IPmf";
+/// Tag of the timer tables of the IP layer.
+pub const TIMER_TAG: &str = "Iptt";
+/// The modules whose code works on the timer queue.
+pub const STACK_MODULES: [&str; 2] = ["tcpip.sys", "netio.sys"];
+/// The Windows builds whose files may lack the fix.
+pub const BUILDS: [u32; 2] = [6000, 6001];
+/// Allocations of the forwarding tag on a system that forwards nothing: the sets of IPv4 and IPv6.
+pub const EMPTY_SETS: u64 = 2;
+
+/// True for a file whose code works on the timer queue.
+pub fn is_stack_module(file: &str) -> bool {
+    STACK_MODULES
+        .iter()
+        .any(|known| file.eq_ignore_ascii_case(known))
+}
+
 /// The tags that matter, most telling first.
 pub fn pool_tags() -> &'static [PoolTag] {
     POOL_TAGS

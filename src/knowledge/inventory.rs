@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime, PrimitiveDateTime};
 
-use crate::bytes::hex;
+use crate::hex;
 use crate::knowledge::versions::FileVersion;
 
 /// Longest inventory that is read, in bytes: some 400,000 rows.

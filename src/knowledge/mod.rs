@@ -21,6 +21,24 @@ pub mod versions;
 
 use crate::vocabulary::open_enum;
 
+/// What facts are judged by: the embedded tables and what the user added to them.
+#[derive(Clone, Debug)]
+pub struct Knowledge {
+    /// Known builds of files.
+    pub builds: builds::BuildTable,
+    /// The articles that are answered about.
+    pub articles: articles::Articles,
+}
+
+impl Default for Knowledge {
+    fn default() -> Knowledge {
+        Knowledge {
+            builds: builds::BuildTable::embedded(),
+            articles: articles::Articles::default(),
+        }
+    }
+}
+
 /// Edition of the embedded knowledge: its date and the start of a SHA-256 over all data files,
 /// `2026-11-22+sha256:01234567`. Reports carry it as `tool.knowledge`.
 pub const VERSION: &str = tables::VERSION;

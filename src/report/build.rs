@@ -11,13 +11,13 @@ use super::answers;
 use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
-use crate::bytes::hex;
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
+use crate::facts::{SourceError, SourceInfo};
+use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
 use crate::knowledge::versions::{judge, system_name};
-use crate::source::{SourceError, SourceInfo};
 use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
 
 /// FILETIME units in a second.

@@ -209,8 +209,8 @@ impl From<CountedModule<'_>> for Module {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::SourceInfo;
     use crate::fleet::Machines;
-    use crate::source::SourceInfo;
     use crate::triage::Engine;
 
     /// Summaries of all fixtures, counted for a few machines.

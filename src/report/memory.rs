@@ -3,6 +3,7 @@
 use super::model as m;
 use super::values::Hex;
 use crate::facts::{HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts};
+use crate::knowledge::defect::FORWARDING_TAG;
 
 /// The state of every processor, then what was seen at addresses.
 pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFinding> {
@@ -46,7 +47,7 @@ fn set_finding(set: &SetFacts, pointer: usize) -> m::MemoryFinding {
     m::MemoryFinding {
         kind: "forwarding-set".to_owned(),
         address: Some(Hex::address(set.address, pointer)),
-        tag: Some("IPmf".to_owned()),
+        tag: Some(FORWARDING_TAG.to_owned()),
         detail: format!(
             "multicast forwarding set with {entries}: spin lock {} is {held}, {readers} inside, timer \
              table {}; layout of the fixed x64 build of Windows 10, taken because the table {}",

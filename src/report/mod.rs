@@ -10,6 +10,7 @@ pub mod html;
 pub mod json;
 mod memory;
 pub mod model;
+pub mod notes;
 pub mod records;
 pub mod rows;
 pub mod summary;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::bytes::hex;
 use crate::facts::unix_from_filetime;
+use crate::hex;
 
 /// An address or a register value: `0x` and lower-case hex, padded to the dump's pointer width.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

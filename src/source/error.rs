@@ -1,51 +1,9 @@
-//! Why an input could not be analysed: the kinds the report contract names, and one line for a person.
-//!
-//! Knows nothing about reports: `report/` serialises this type, later rooms return it.
+//! What a failed system call means for an input, in the report's kinds and one line for a person.
 
 use std::io;
 use std::path::Path;
 
-use crate::vocabulary::open_enum;
-
-open_enum! {
-    /// The `error.kind` of a report.
-    ErrorKind {
-        /// The content is not that of a crash dump.
-        NotADump = "not-a-dump",
-        /// There is no such file, or a link points nowhere.
-        NotFound = "not-found",
-        /// The system does not allow reading it.
-        Permission = "permission",
-        /// A directory was named where a file is expected.
-        IsDirectory = "is-directory",
-        /// A dump that ends before anything useful could be read.
-        Truncated = "truncated",
-        /// The file changed while it was read.
-        Growing = "growing",
-        /// Compressed or archived: it must be unpacked first.
-        Compressed = "compressed",
-        /// The system failed to read it.
-        Io = "io",
-        /// A kind of file or dump that is recognised but not read.
-        Unsupported = "unsupported",
-        /// A limit set by the user or built in was reached.
-        Limit = "limit",
-        /// The time limit was reached.
-        Timeout = "timeout",
-        /// A defect of this program, contained.
-        Internal = "internal",
-    }
-}
-
-/// An input that gives no dump. `message` is one line without the path: what is wrong and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct SourceError {
-    /// What kind of failure it is.
-    pub kind: ErrorKind,
-    /// One line for a person.
-    pub message: String,
-}
+pub use crate::facts::{ErrorKind, SourceError};
 
 /// What to do about a file that may not be read. The folders of dumps are closed to all but
 /// administrators on Windows.
@@ -56,14 +14,6 @@ const NOT_ALLOWED: &str = if cfg!(windows) {
 };
 
 impl SourceError {
-    /// An error of `kind` that says `message`.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> SourceError {
-        SourceError {
-            kind,
-            message: message.into(),
-        }
-    }
-
     /// What a failed system call on `path` means. `doing` completes "while ...".
     pub(super) fn from_io(error: &io::Error, path: &Path, doing: &str) -> SourceError {
         if super::platform::is_held(error) {

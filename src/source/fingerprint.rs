@@ -3,7 +3,8 @@
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_128;
 
-use crate::bytes::{PagedReader, ReadAt, ReadError, hex};
+use crate::bytes::{PagedReader, ReadAt, ReadError};
+use crate::hex;
 
 /// Bytes at the start that a fingerprint covers.
 pub const FINGERPRINT_HEAD: usize = 192 * 1024;

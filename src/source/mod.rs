@@ -12,10 +12,11 @@ mod open;
 pub mod platform;
 mod stdin;
 
+pub use crate::facts::{Container, SourceInfo};
 pub use error::{ErrorKind, SourceError};
 pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_read, sha256};
 pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
 pub use list::{expand, files_from, read_list};
-pub use open::{Container, Source, SourceInfo, open, open_found};
+pub use open::{Source, open, open_found};
 pub use stdin::{STDIN_LIMIT, spool, stdin};

@@ -7,44 +7,7 @@ use std::time::UNIX_EPOCH;
 use crate::bytes::{FileReader, ReadAt};
 
 use super::platform;
-use super::{ErrorKind, SourceError};
-
-/// Where an input came from, as plain data.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceInfo {
-    /// The path as given, `-` for standard input. Text that is not valid Unicode is replaced; nothing
-    /// is escaped yet.
-    pub path: String,
-    /// The bytes of the path where `path` is not exact: as the system has them on Unix, WTF-8 on Windows.
-    pub path_exact: Option<Vec<u8>>,
-    /// Length in bytes when it was opened; `None` when it could not be asked for.
-    pub size: Option<u64>,
-    /// Last modification in seconds since 1970-01-01T00:00Z; `None` when unknown.
-    pub modified: Option<i64>,
-    /// The archive that holds it.
-    pub container: Option<Container>,
-}
-
-/// The archive an input is a member of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// Path of the archive, as [`SourceInfo::path`].
-    pub path: String,
-    /// Name of the member as the archive has it: data, never used as a path.
-    pub member: String,
-}
-
-impl SourceInfo {
-    /// What the path alone tells: for an input that could not be opened.
-    pub fn of_path(path: &Path) -> SourceInfo {
-        let exact = path.to_str().is_none();
-        SourceInfo {
-            path: path.to_string_lossy().into_owned(),
-            path_exact: exact.then(|| path.as_os_str().as_encoded_bytes().to_vec()),
-            ..SourceInfo::default()
-        }
-    }
-}
+use super::{ErrorKind, SourceError, SourceInfo};
 
 /// An open input: its bytes and where they came from.
 pub struct Source {

@@ -17,11 +17,12 @@ use super::search::{Finder, Network};
 use super::server::{OnProgress, ServerLimits, Servers};
 use super::store::{FoundFile, Trail, Verdict, Wanted, shown};
 use crate::image::{self, CodeView, Image};
+use crate::knowledge::defect::is_stack_module;
 use crate::machine::Machine;
 
 /// Modules whose symbols are always worth having, by name without extension.
 const ALWAYS: &[&str] = &[
-    "ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "tcpip", "netio", "ndis", "fwpkclnt",
+    "ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "ndis", "fwpkclnt",
 ];
 /// Files one installed name may come from: the kernel and the HAL are renamed at installation.
 const RENAMED: &[(&str, &[&str])] = &[
@@ -224,7 +225,7 @@ impl SymbolLibrary {
     pub fn always_wanted(name: &FileName) -> bool {
         let name = name.as_str().to_ascii_lowercase();
         let stem = name.split('.').next().unwrap_or_default();
-        ALWAYS.contains(&stem)
+        ALWAYS.contains(&stem) || is_stack_module(&format!("{stem}.sys"))
     }
 
     /// Parts of the symbol path that cannot be used here, and folders that are not there.

@@ -3,6 +3,7 @@
 //! Source: names in Microsoft's public symbols of nt; which of them marks what: `docs/stacks.md`.
 
 use super::CodeInfo;
+pub use crate::facts::is_kernel;
 
 /// The name of the function at `address` when it is the kernel's or the HAL's.
 pub fn kernel_function(code: &dyn CodeInfo, address: u64) -> Option<String> {
@@ -11,21 +12,6 @@ pub fn kernel_function(code: &dyn CodeInfo, address: u64) -> Option<String> {
     is_kernel(&file)
         .then(|| code.name_at(address).map(|name| name.symbol.into_owned()))
         .flatten()
-}
-
-/// True for the file names of the kernel and the HAL in all their flavours.
-pub fn is_kernel(file: &str) -> bool {
-    const FILES: [&str; 8] = [
-        "ntoskrnl.exe",
-        "ntkrnlmp.exe",
-        "ntkrnlpa.exe",
-        "ntkrpamp.exe",
-        "hal.dll",
-        "halmacpi.dll",
-        "halacpi.dll",
-        "nt",
-    ];
-    FILES.iter().any(|own| file.eq_ignore_ascii_case(own))
 }
 
 /// Functions that run deferred procedure calls: outward of them is what the calls interrupted.

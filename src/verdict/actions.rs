@@ -7,14 +7,12 @@ use std::borrow::Cow;
 
 use crate::evidence::Servicing;
 use crate::facts::{CrashFacts, Format, Product};
+use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::knowledge::hotfix::{Architecture, KB943650};
 use crate::knowledge::versions::FixState;
 
 use super::next_data;
 use super::{Applicability, MatchStatus, Verdict};
-
-/// Allocations under the tag of forwarding entries that exist without any: the two sets.
-const SETS: u64 = 2;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,8 +113,8 @@ fn forwarding(facts: &CrashFacts) -> Forwarding {
         .memory
         .as_ref()
         .and_then(|memory| memory.pool_tags.as_ref())
-        .and_then(|tags| tags.iter().find(|count| count.tag == "IPmf"))
-        .is_some_and(|count| count.outstanding > SETS);
+        .and_then(|tags| tags.iter().find(|count| count.tag == FORWARDING_TAG))
+        .is_some_and(|count| count.outstanding > EMPTY_SETS);
     let known = [state.ipv4, state.ipv6, state.any];
     if entries || known.contains(&Some(true)) {
         Forwarding::On

@@ -15,6 +15,7 @@ pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
 
 use crate::evidence::Servicing;
 use crate::facts::CrashFacts;
+use crate::knowledge::defect::BUILDS;
 pub use crate::knowledge::matching::{Effect, MatchStatus};
 pub use crate::knowledge::versions::Applicability;
 use crate::knowledge::versions::FixState;
@@ -41,7 +42,10 @@ open_enum! {
 /// True when nothing known says that this system holds the fix: the match stays open then.
 pub fn may_lack_fix(facts: &CrashFacts, servicing: &Servicing) -> bool {
     matches!(servicing.state, FixState::NotFixed | FixState::Unknown)
-        && matches!(facts.system.build, Some(6000 | 6001))
+        && facts
+            .system
+            .build
+            .is_some_and(|build| BUILDS.contains(&build))
 }
 
 /// The word for a ticket, from the two answers.

@@ -4,6 +4,7 @@
 use crate::evidence::Servicing;
 use crate::facts::{CrashFacts, Format};
 use crate::knowledge::bugchecks::{self, Slot};
+use crate::knowledge::defect::FORWARDING_TAG;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::FixState;
 
@@ -66,7 +67,7 @@ pub(super) fn by_hand(facts: &CrashFacts) -> Action {
                     version of tcpip.sys"
         .to_owned();
     if holds_memory(facts) {
-        commands.push("!poolused 4 IPmf".to_owned());
+        commands.push(format!("!poolused 4 {FORWARDING_TAG}"));
         let at = |kind: &str| {
             let findings = facts.memory.iter().flat_map(|memory| &memory.findings);
             findings.filter(|f| f.kind == kind).find_map(|f| f.address)

@@ -8,6 +8,7 @@ mod bugchecks;
 mod builds;
 mod defect;
 mod reference;
+mod rooms;
 mod tables;
 mod versions;
 

@@ -2,7 +2,7 @@
 //! search of a whole dump. Layouts here are stated a second time from the documented structures.
 
 use kbtriage::bytes::Budget;
-use kbtriage::kernel::locks::{self, QueueHandle};
+use kbtriage::gather::forwarding::set::{self, QueueHandle};
 use kbtriage::kernel::{pool, structures};
 use kbtriage::machine::Machine as Architecture;
 use kbtriage::source::SourceInfo;
@@ -44,7 +44,7 @@ fn a_queue_handle_counts_only_while_its_lock_holds_it() {
         put_handle(&mut m, entry, other, other);
         with(&m, |memory| {
             let budget = Budget::default();
-            let at = |at| locks::handle_at(memory, at, architecture(mode), &budget);
+            let at = |at| set::handle_at(memory, at, architecture(mode), &budget);
             let found = |address, waiting| {
                 Some(QueueHandle {
                     address,
@@ -61,7 +61,7 @@ fn a_queue_handle_counts_only_while_its_lock_holds_it() {
         put_handle(&mut m, waiter, 0, lock | 2);
         with(&m, |memory| {
             let budget = Budget::default();
-            let at = |at| locks::handle_at(memory, at, architecture(mode), &budget);
+            let at = |at| set::handle_at(memory, at, architecture(mode), &budget);
             assert_eq!(at(owner), None);
             assert_eq!(at(waiter).map(|handle| handle.waiting), Some(false));
         });
@@ -79,10 +79,7 @@ fn a_queue_that_leads_in_a_circle_is_left() {
     put_handle(&mut m, b, a, lock | 1);
     with(&m, |memory| {
         let budget = Budget::default();
-        assert_eq!(
-            locks::handle_at(memory, a, Architecture::X64, &budget),
-            None
-        );
+        assert_eq!(set::handle_at(memory, a, Architecture::X64, &budget), None);
     });
 }
 

@@ -54,9 +54,9 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
     serde_json::json!([
         engine.tool(),
         engine.sha256,
-        engine.builds.len(),
+        engine.knowledge.builds.len(),
         engine.inventory.fingerprint(),
-        engine.articles.names(),
+        engine.knowledge.articles.names(),
         format!("{:?}", engine.beside),
         options.unpack.enabled,
         options.unpack.bytes,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::Hex;
-use crate::source::ErrorKind;
+use crate::facts::ErrorKind;
 use crate::vocabulary::open_enum;
 
 mod answer;

@@ -4,15 +4,15 @@
 //! They are found on the lists of their table; where its heads cannot be read, by the pointer that led the
 //! fault astray. Source of the distinction: `docs/kb943650.md`.
 
+use super::set::{self, FORWARDING, TIMERS};
 use crate::bytes::Gva;
-use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::PoolBlock;
 use crate::memory::Absent;
 
-use super::findings::PoolView;
 use super::removal::Removal;
 use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
 use crate::facts::{FaultFacts, Finding};
+use crate::gather::findings::PoolView;
 
 /// Bytes from an entry's link in which a walk reads.
 const LINK_FIELDS: u64 = 0x20;
@@ -21,7 +21,7 @@ const SMALL: u64 = 0x1_0000;
 
 /// An entry that somebody wrote over: of the table's lists, else of the pool around the `sets` and what the
 /// registers point to.
-pub(super) fn overwritten(
+pub(in crate::gather) fn overwritten(
     pool: &PoolView<'_>,
     fault: &FaultFacts,
     linked: &Linked,
@@ -35,7 +35,7 @@ pub(super) fn overwritten(
 }
 
 /// True when the fault's address is what an access through a null link gives.
-pub(super) fn through_null(fault: &FaultFacts) -> bool {
+pub(in crate::gather) fn through_null(fault: &FaultFacts) -> bool {
     fault.address.is_some_and(|at| at < LINK_FIELDS)
 }
 
@@ -97,7 +97,7 @@ fn on_list(
 /// True when nothing can have been at an address: it is no kernel address, or its page is not mapped.
 fn leads_nowhere(pool: &PoolView<'_>, at: u64) -> bool {
     let width = pool.machine.pointer_width();
-    !locks::is_kernel(at, pool.machine)
+    !set::is_kernel(at, pool.machine)
         || matches!(
             pool.memory.read_pointer(Gva(at), width),
             Err(Absent::NotMapped | Absent::NonCanonical)
@@ -150,7 +150,7 @@ fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
 /// forwarding entry at the same offset.
 fn half_link(pool: &PoolView<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
     let width = pool.machine.pointer_width() as u64;
-    let words = locks::words_on(pool.memory, (block.body, block.end()), pool.machine);
+    let words = set::words_on(pool.memory, (block.body, block.end()), pool.machine);
     words.windows(2).find_map(|pair| {
         let [(at, first), (next, second)] = pair else {
             return None;

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::set::{self, FORWARDING, TIMERS};
 use crate::bytes::Gva;
-use crate::kernel::locks::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::{self, PoolBlock};
 
-use super::findings::PoolView;
+use crate::gather::findings::PoolView;
 
 /// Bytes of a page.
 const PAGE: u64 = 0x1000;
@@ -23,7 +23,7 @@ const MOST_ENTRIES: usize = 0x1_0000;
 const MOST_TABLE_PAGES: u64 = 16;
 
 /// What leads to the entries of a table's lists.
-pub(super) struct Linked {
+pub(in crate::gather) struct Linked {
     /// (entry, where its list's forward walk comes from or leads).
     pub forward: Vec<(u64, u64)>,
     pub backward: Vec<(u64, u64)>,
@@ -49,20 +49,20 @@ impl Linked {
 }
 
 /// The timer table whose block an address lies in.
-pub(super) fn table_block(pool: &PoolView<'_>, at: u64) -> Option<u64> {
+pub(in crate::gather) fn table_block(pool: &PoolView<'_>, at: u64) -> Option<u64> {
     let block = pool.block(at)?;
     (block.allocated && block.tag == TIMERS).then_some(block.body)
 }
 
 /// The first page of the table around an address that lies in no pool block: the lists' heads go on from
 /// page to page.
-pub(super) fn large_table(pool: &PoolView<'_>, at: u64) -> Option<u64> {
+pub(in crate::gather) fn large_table(pool: &PoolView<'_>, at: u64) -> Option<u64> {
     let page = at & !(PAGE - 1);
     // A page of stack can point to entries too: only one with empty lists is a table's.
     let heads = |page: u64| {
-        pool.block(page).is_none() && locks::holds_empty_lists(pool.memory, page, pool.machine)
+        pool.block(page).is_none() && set::holds_empty_lists(pool.memory, page, pool.machine)
     };
-    if !locks::is_kernel(at, pool.machine) || pool.block(at).is_some() {
+    if !set::is_kernel(at, pool.machine) || pool.block(at).is_some() {
         return None;
     }
     if at == page && holds_lists(pool, page) {
@@ -76,18 +76,18 @@ pub(super) fn large_table(pool: &PoolView<'_>, at: u64) -> Option<u64> {
 
 fn holds_lists(pool: &PoolView<'_>, page: u64) -> bool {
     let block_of = |at: u64| pool.block(at);
-    locks::holds_lists(pool.memory, page, pool.machine, &block_of, pool.budget)
+    set::holds_lists(pool.memory, page, pool.machine, &block_of, pool.budget)
 }
 
 /// One of the two links of an entry or a head.
-pub(super) fn link(pool: &PoolView<'_>, at: u64, second: bool) -> Option<u64> {
+pub(in crate::gather) fn link(pool: &PoolView<'_>, at: u64, second: bool) -> Option<u64> {
     let width = pool.machine.pointer_width();
     let at = at.checked_add(if second { width as u64 } else { 0 })?;
     pool.memory.read_pointer(Gva(at), width).ok()
 }
 
 /// Walks the lists whose heads lie in the tables, both ways.
-pub(super) fn lists_of(pool: &PoolView<'_>, tables: &[u64]) -> Linked {
+pub(in crate::gather) fn lists_of(pool: &PoolView<'_>, tables: &[u64]) -> Linked {
     let mut linked = Linked {
         forward: Vec::new(),
         backward: Vec::new(),
@@ -137,13 +137,13 @@ fn heads(pool: &PoolView<'_>, range: (u64, u64), linked: &mut Linked) {
     let width = pool.machine.pointer_width() as u64;
     // A large block is as large as a table in the dump says.
     let most = range.0.saturating_add(MOST_HEADS * width);
-    let words = locks::words_on(pool.memory, (range.0, range.1.min(most)), pool.machine);
+    let words = set::words_on(pool.memory, (range.0, range.1.min(most)), pool.machine);
     for (at, value) in words {
         let inside = |address: u64| (range.0..range.1).contains(&address);
         let pair = link(pool, at, true);
         // A head: two kernel pointers, not into the table itself unless the list is empty.
-        let pointers = locks::is_kernel(value, pool.machine)
-            && pair.is_some_and(|p| locks::is_kernel(p, pool.machine));
+        let pointers = set::is_kernel(value, pool.machine)
+            && pair.is_some_and(|p| set::is_kernel(p, pool.machine));
         if !pointers || value % width != 0 || inside(value) {
             continue;
         }
@@ -153,7 +153,7 @@ fn heads(pool: &PoolView<'_>, range: (u64, u64), linked: &mut Linked) {
 }
 
 /// The offset of an address in the allocated block of a forwarding entry.
-pub(super) fn forwarding_offset(pool: &PoolView<'_>, at: u64) -> Option<u64> {
+pub(in crate::gather) fn forwarding_offset(pool: &PoolView<'_>, at: u64) -> Option<u64> {
     pool.block(at)
         .filter(|block| block.allocated && block.tag == FORWARDING)
         .and_then(|block| block.offset(at))
@@ -170,7 +170,7 @@ fn walk(pool: &PoolView<'_>, head: u64, backward: bool, linked: &mut Linked) {
             false => &mut linked.forward,
         };
         if to == head
-            || !locks::is_kernel(to, pool.machine)
+            || !set::is_kernel(to, pool.machine)
             || seen.len() >= MOST_ENTRIES
             || !linked.walked.insert((backward, to, from))
             || pool.budget.spend(1).is_err()
@@ -183,7 +183,7 @@ fn walk(pool: &PoolView<'_>, head: u64, backward: bool, linked: &mut Linked) {
 }
 
 /// The allocated pool blocks in the pages around an address, as far as the budget goes.
-pub(super) fn blocks_near(pool: &PoolView<'_>, at: u64) -> Vec<PoolBlock> {
+pub(in crate::gather) fn blocks_near(pool: &PoolView<'_>, at: u64) -> Vec<PoolBlock> {
     let first = (at & !(PAGE - 1)).saturating_sub(NEAR_PAGES * PAGE);
     let pages = (0..=2 * NEAR_PAGES).filter_map(|n| first.checked_add(n * PAGE));
     pages

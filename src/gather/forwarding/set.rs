@@ -6,10 +6,11 @@
 //! makes sense and the table it names is tagged as one or holds lists. Source: `docs/kb943650.md`.
 
 use crate::bytes::{Budget, Gva, View};
+use crate::knowledge::defect::{FORWARDING_TAG, TIMER_TAG};
 use crate::machine::Machine;
 use crate::memory::Memory;
 
-use super::pool::{PoolBlock, Tag};
+use crate::kernel::pool::{PoolBlock, Tag};
 
 /// Bits of KSPIN_LOCK_QUEUE.Lock that are no address: waiting (0) and owner (1).
 const FLAGS: u64 = 3;
@@ -21,9 +22,9 @@ const MOST_QUEUED: usize = 256;
 const MOST_TARGETS: usize = 512;
 
 /// "IP Multicast Forwarding Entry pool" (pooltag.txt).
-pub const FORWARDING: Tag = Tag(*b"IPmf");
+pub const FORWARDING: Tag = Tag::named(FORWARDING_TAG);
 /// "IP Timer Tables" (pooltag.txt).
-pub const TIMERS: Tag = Tag(*b"Iptt");
+pub const TIMERS: Tag = Tag::named(TIMER_TAG);
 
 /// A KLOCK_QUEUE_HANDLE whose lock agrees that it is queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
+use super::set::{self, FORWARDING, ForwardingSet, QueueHandle, TIMERS};
 use crate::fault::{self, Spin};
-use crate::kernel::locks::{self, FORWARDING, ForwardingSet, QueueHandle, TIMERS};
 use crate::kernel::pool::PoolBlock;
 use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
-use super::findings::PoolView;
 use crate::facts::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
+use crate::gather::findings::PoolView;
 
 /// Blocks of forwarding memory whose own pointers are followed.
 const MOST_BLOCKS: usize = 64;
@@ -20,7 +20,7 @@ const MOST_BLOCKS: usize = 64;
 const MOST_OF_BLOCK: u64 = 0x200;
 
 /// A processor, its registers and the part of its stack that belongs to what it does.
-pub(super) struct ProcessorStack {
+pub(in crate::gather) struct ProcessorStack {
     pub number: u32,
     pub registers: Option<Registers>,
     /// Lowest address and address past the top.
@@ -28,7 +28,7 @@ pub(super) struct ProcessorStack {
 }
 
 /// Looks at every processor. `stacks` are in the order of the facts' processors.
-pub(super) fn add(
+pub(in crate::gather) fn add(
     pool: &PoolView<'_>,
     stacks: &[ProcessorStack],
     code: &dyn CodeInfo,
@@ -44,10 +44,10 @@ pub(super) fn add(
             }
         }
         let handles = cpu.stack.map_or_else(Vec::new, |range| {
-            locks::handles_on(pool.memory, range, pool.machine, pool.budget)
+            set::handles_on(pool.memory, range, pool.machine, pool.budget)
         });
         processor.searched = cpu.stack.and_then(|range| {
-            let words = locks::words_on(pool.memory, range, pool.machine);
+            let words = set::words_on(pool.memory, range, pool.machine);
             let (last, _) = words.last()?;
             Some((range.0, *last))
         });
@@ -73,7 +73,7 @@ fn pointers(
         values.into_iter().map(|value| (None, value))
     });
     let stack = cpu.stack.into_iter().flat_map(|range| {
-        locks::words_on(pool.memory, range, pool.machine)
+        set::words_on(pool.memory, range, pool.machine)
             .into_iter()
             .map(|(at, value)| (Some(at), value))
     });
@@ -86,7 +86,7 @@ fn pointers(
         .chain(stack)
         .filter(|(_, value)| {
             value.is_multiple_of(align)
-                && locks::is_kernel(*value, pool.machine)
+                && set::is_kernel(*value, pool.machine)
                 && !own(*value)
                 && code.module_at(*value).is_none()
         })
@@ -110,11 +110,11 @@ fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<Forwardi
     }
     for block in &blocks.clone() {
         let end = block.header.saturating_add(block.size.min(MOST_OF_BLOCK));
-        for (_, value) in locks::words_on(pool.memory, (block.body, end), pool.machine) {
+        for (_, value) in set::words_on(pool.memory, (block.body, end), pool.machine) {
             if pool.budget.spend(1).is_err() {
                 break;
             }
-            if locks::is_kernel(value, pool.machine) {
+            if set::is_kernel(value, pool.machine) {
                 let target = forwarding(value).filter(|target| target.body == value);
                 blocks.extend(target.filter(|target| seen.insert(target.body)));
             }
@@ -122,7 +122,7 @@ fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<Forwardi
     }
     for block in &blocks {
         let block_of = |at: u64| pool.block(at);
-        let set = locks::set_in(pool.memory, block, pool.machine, &block_of, pool.budget);
+        let set = set::set_in(pool.memory, block, pool.machine, &block_of, pool.budget);
         found.extend(set);
     }
     found
@@ -219,7 +219,7 @@ fn waited_for(
     value: u64,
 ) -> (&'static str, Option<u64>) {
     let width = pool.machine.pointer_width() as u64;
-    let handle = |at: u64| locks::handle_at(pool.memory, at, pool.machine, pool.budget);
+    let handle = |at: u64| set::handle_at(pool.memory, at, pool.machine, pool.budget);
     // A queue handle lies on the waiting processor's own stack; the loop reads its Lock.
     let on_stack = cpu
         .stack
@@ -230,7 +230,7 @@ fn waited_for(
     if let Some(set) = sets.iter().find(|set| set.spin_lock + 8 == address) {
         return ("readers", Some(set.spin_lock));
     }
-    let queued = locks::is_kernel(value, pool.machine)
+    let queued = set::is_kernel(value, pool.machine)
         && handle(value).is_some_and(|tail| tail.lock == address);
     match value {
         1 => ("spin-lock", Some(address)),

@@ -6,19 +6,19 @@
 //! A null link is either's work, unless the build's own code is known not to leave one.
 //! Source of the distinction: `docs/kb943650.md`.
 
-use crate::kernel::locks::{self, FORWARDING, TIMERS};
+use super::set::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::PoolBlock;
 
-use super::findings::PoolView;
 use super::overwritten::{overwritten, through_null};
 use super::removal::Removal;
 use super::timer_lists::{
     Linked, blocks_near, forwarding_offset, large_table, link, lists_of, table_block,
 };
 use crate::facts::{FaultFacts, Finding};
+use crate::gather::findings::PoolView;
 
 /// What other parts of memory lead to.
-pub(super) struct Known<'a> {
+pub(in crate::gather) struct Known<'a> {
     /// Forwarding sets.
     pub sets: &'a [u64],
     /// The tables that they name.
@@ -33,13 +33,13 @@ fn is_list_operation(fault: &FaultFacts) -> bool {
 }
 
 /// True for a fault that an entry can have led to: a list operation, or an access on the way along a list.
-pub(super) fn may_concern(fault: &FaultFacts) -> bool {
+pub(in crate::gather) fn may_concern(fault: &FaultFacts) -> bool {
     is_list_operation(fault) || fault.instruction_kind.as_deref() == Some("plain-access")
 }
 
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
 /// where no register points to one. `removal` is what this build leaves in a stopped timer.
-pub(super) fn at_mfe(
+pub(in crate::gather) fn at_mfe(
     pool: &PoolView<'_>,
     fault: &FaultFacts,
     known: &Known<'_>,
@@ -211,7 +211,7 @@ fn near(pool: &PoolView<'_>, at: u64) -> usize {
         if range.0 == at || range.1 > end {
             continue;
         }
-        let words = locks::words_on(pool.memory, range, pool.machine);
+        let words = set::words_on(pool.memory, range, pool.machine);
         count += words.iter().filter(|(_, value)| *value == at).count();
     }
     count

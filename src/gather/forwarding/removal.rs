@@ -6,15 +6,15 @@ use crate::code::{self, CodeSource, LeftBehind};
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
-use super::code::{ModuleCode, called};
-use super::fault::Found;
-use super::session::Session;
+use crate::gather::code::{ModuleCode, called};
+use crate::gather::fault::Found;
+use crate::gather::session::Session;
 
 /// The function that stops a timer.
 const STOP: &str = "TtStopTimer";
 
 /// What stopping a timer leaves in its links, and where that was read.
-pub(super) struct Removal {
+pub(in crate::gather) struct Removal {
     pub left: LeftBehind,
     /// The routine, for people.
     pub routine: String,
@@ -39,7 +39,11 @@ impl Removal {
 
 /// What the network stack's routine that stops a timer leaves in the timer's links: read from the routine
 /// by its name, else from the faulting function where that takes an entry off a list.
-pub(super) fn removal(session: &Session<'_>, found: &Found, budget: &Budget) -> Option<Removal> {
+pub(in crate::gather) fn removal(
+    session: &Session<'_>,
+    found: &Found,
+    budget: &Budget,
+) -> Option<Removal> {
     named(session, budget).or_else(|| faulting(session, found, budget))
 }
 

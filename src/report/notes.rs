@@ -1,0 +1,143 @@
+//! What a reader should know about a report besides its answers: damage, what was left out, files
+//! that were given and not used.
+
+use super::model::{Note, Severity};
+use crate::facts::{CrashFacts, Format};
+
+/// What a reader should know about a kernel dump's report.
+pub fn notes(facts: &CrashFacts) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut add = |code: &str, severity, field: &str, message: &str| {
+        notes.push(Note {
+            code: code.to_owned(),
+            severity,
+            field: Some(field.to_owned()),
+            message: message.to_owned(),
+        });
+    };
+    let dump = &facts.dump;
+    if !dump.damage.is_empty() {
+        add(
+            "dump.damaged",
+            Severity::Warning,
+            "/dump/damage",
+            "part of the dump could not be read; what is missing is listed there",
+        );
+    }
+    match dump.format {
+        Format::KernelTriage | Format::UserMinidump => {}
+        Format::KernelHeaderOnly => add(
+            "dump.header-only",
+            Severity::Info,
+            "/dump/format",
+            "the dump holds a header and no memory",
+        ),
+        Format::KernelUnknown => add(
+            "dump.unknown-type",
+            Severity::Warning,
+            "/dump/type",
+            "the dump type is not known: only the header was read",
+        ),
+        _ if facts.memory.is_some() => {}
+        _ => add(
+            "dump.body-not-read",
+            Severity::Warning,
+            "/dump/format",
+            "the memory of this dump cannot be read: modules and stacks are not known",
+        ),
+    }
+    if let Some(message) = itanium(facts) {
+        add(
+            "dump.itanium",
+            Severity::Info,
+            "/dump/architecture",
+            &message,
+        );
+    }
+    for remark in &facts.system.multicast_forwarding.remarks {
+        add(
+            "system.registry-file",
+            Severity::Info,
+            "/system/multicast_forwarding",
+            remark,
+        );
+    }
+    if dump.overflowed == Some(true) {
+        add(
+            "dump.overflowed",
+            Severity::Info,
+            "/dump/triage/overflowed",
+            "Windows had to leave data out of this small dump",
+        );
+    }
+    if facts.system.checked_build == Some(true) {
+        add(
+            "system.checked-build",
+            Severity::Info,
+            "/system/build",
+            "a checked (debug) build of Windows: timestamps and offsets differ from the release",
+        );
+    }
+    for wrong in facts.modules.iter().flat_map(|module| &module.wrong_files) {
+        add(
+            "modules.mismatched",
+            Severity::Info,
+            "/modules",
+            &format!(
+                "{}: the file found is {}, the dump's is {}; it was not used",
+                wrong.file, wrong.found, wrong.wanted
+            ),
+        );
+    }
+    notes
+}
+
+/// Says why the inventory was not used.
+pub fn inventory_unused(message: String) -> Note {
+    Note {
+        code: "modules.inventory".to_owned(),
+        severity: Severity::Info,
+        field: Some("/modules".to_owned()),
+        message,
+    }
+}
+
+/// Names a symbol server that gave no answer in this run: a report without names is not a report that
+/// has none.
+pub fn silent_server(server: &str, why: &str) -> Note {
+    Note {
+        code: "symbols.server-silent".to_owned(),
+        severity: Severity::Info,
+        field: Some("/modules".to_owned()),
+        message: format!("the symbol server {server} gave no answer: {why}"),
+    }
+}
+
+/// What a reader should know of a report on an Itanium: on every memory dump, and on a small dump where
+/// something had to be settled.
+fn itanium(facts: &CrashFacts) -> Option<String> {
+    if facts.dump.architecture.as_deref() != Some("ia64") {
+        return None;
+    }
+    let settled = match facts.remarks.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; decided by what fits together: {}",
+            facts.remarks.join("; ")
+        ),
+    };
+    match facts.dump.format {
+        Format::KernelComplete
+        | Format::KernelSummary
+        | Format::KernelBitmap
+        | Format::KernelRanges => Some(format!(
+            "Itanium memory: layouts from published headers, never met in a real dump{settled}. Not \
+             known on Itanium: pool blocks, the registry, names of processes, what an instruction does; \
+             a match is therefore at most probable"
+        )),
+        _ if settled.is_empty() => None,
+        _ => Some(format!(
+            "Itanium stack: layouts from published headers, never met in a real dump{settled}"
+        )),
+    }
+}
