@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use super::analysis::registry;
 use crate::cli::kb;
-use crate::modules::inventory::{Inventory, MAX_INVENTORY_FILE};
+use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::escape::visible;
 use crate::triage::{Beside, Engine};
 
