@@ -1,10 +1,10 @@
-//! Enumerations of the report contract are open-ended: kebab-case text whose known values the
-//! schema gives as examples, so that a reader meets a new one without breaking.
+//! Enumerations of the report contract are kebab-case text. Of a closed one the schema gives every value there
+//! will be in this version of the contract; of an open-ended one it gives the known values as examples, so that a
+//! reader meets a new one without breaking.
 
-/// Declares an enumeration that is open-ended in the contract: kebab-case text, the known values
-/// given as examples in the schema.
-macro_rules! open_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+/// Declares an enumeration whose schema lists its values under `$key`.
+macro_rules! contract_enum {
+    ($key:literal; $(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
@@ -37,9 +37,21 @@ macro_rules! open_enum {
             }
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string", "examples": [$($text),+] })
+                schemars::json_schema!({ "type": "string", $key: [$($text),+] })
             }
         }
     };
 }
+pub(crate) use contract_enum;
+
+/// Declares an enumeration that is open-ended in the contract.
+macro_rules! open_enum {
+    ($($all:tt)*) => { $crate::vocabulary::contract_enum! { "examples"; $($all)* } };
+}
 pub(crate) use open_enum;
+
+/// Declares an enumeration that is closed in the contract.
+macro_rules! closed_enum {
+    ($($all:tt)*) => { $crate::vocabulary::contract_enum! { "enum"; $($all)* } };
+}
+pub(crate) use closed_enum;

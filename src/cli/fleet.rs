@@ -20,6 +20,7 @@ use super::output::Color;
 use super::select::FilterArgs;
 use super::triage::usage;
 
+mod metrics;
 mod overview;
 
 /// Machines, buckets and tickets from a result store
@@ -45,6 +46,7 @@ Example:
     /// The payloads that ticket systems take, one for each machine or bucket
     #[cfg(feature = "tickets")]
     Tickets(super::tickets::TicketArgs),
+    Metrics(metrics::MetricsArgs),
 }
 
 /// Form of the output.
@@ -101,6 +103,7 @@ pub fn run(args: &FleetArgs, out: &mut dyn Write) -> io::Result<u8> {
         FleetCommand::Buckets(args) => buckets(args, out),
         #[cfg(feature = "tickets")]
         FleetCommand::Tickets(args) => super::tickets::run(args, out),
+        FleetCommand::Metrics(args) => metrics::run(args, out),
     }
 }
 
@@ -250,7 +253,7 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
             .collect();
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         vec![
-            record.machine.clone(),
+            record.machine.name.clone(),
             record.hotfix.verdict.to_string(),
             record.hotfix.matching.status.to_string(),
             record.hotfix.applicability.status.as_str().to_owned(),

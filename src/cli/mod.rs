@@ -128,15 +128,27 @@ enum SchemaOf {
     Machine,
     /// The closing record of a scan
     Scan,
+    /// Crashes that group together, as fleet buckets writes them
+    #[cfg(feature = "store")]
+    Bucket,
+    /// The symbol files a dump needs, as symbols check writes them
+    Symbols,
+    /// A file or version against the article, as kb check writes it
+    FileCheck,
 }
 
-impl From<SchemaOf> for Kind {
-    fn from(record: SchemaOf) -> Kind {
-        match record {
-            SchemaOf::Report => Kind::Report,
-            SchemaOf::Summary => Kind::Summary,
-            SchemaOf::Machine => Kind::Machine,
-            SchemaOf::Scan => Kind::Scan,
+impl SchemaOf {
+    fn schema(self) -> serde_json::Value {
+        use crate::report::{schema_for, schema_of};
+        match self {
+            SchemaOf::Report => schema_of(Kind::Report),
+            SchemaOf::Summary => schema_of(Kind::Summary),
+            SchemaOf::Machine => schema_of(Kind::Machine),
+            SchemaOf::Scan => schema_of(Kind::Scan),
+            #[cfg(feature = "store")]
+            SchemaOf::Bucket => schema_for::<crate::fleet::BucketRow>("bucket record"),
+            SchemaOf::Symbols => schema_for::<symbols::files::DumpRecord<'_>>("symbols record"),
+            SchemaOf::FileCheck => schema_for::<kb::FileCheck>("file-check record"),
         }
     }
 }
@@ -205,7 +217,7 @@ fn run(command: Command) -> io::Result<u8> {
         },
         Command::Symbols(args) => symbols::run(&args, &mut out)?,
         Command::Schema { record } => {
-            let schema = crate::report::schema_of(record.into());
+            let schema = record.schema();
             crate::report::json::write_pretty(&mut out, &schema)?;
             writeln!(out)?;
             0

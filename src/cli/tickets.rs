@@ -7,9 +7,10 @@ use clap::{Args, ValueEnum};
 
 use crate::fleet::Buckets;
 use crate::fleet::template::Template;
-use crate::fleet::ticket::{Target, Ticket};
+use crate::fleet::ticket::{Target, Ticket, Wishes};
 use crate::knowledge::hotfix::KB943650;
 use crate::report::json;
+use crate::store::{Store, StoreError};
 use crate::verdict::Verdict;
 
 use super::fleet::SelectArgs;
@@ -39,7 +40,7 @@ applies, applies-after-service-pack, probably-applies or may-apply.")]
 pub struct TicketArgs {
     #[command(flatten)]
     select: SelectArgs,
-    /// jira, servicenow, glpi, or a template file
+    /// jira, servicenow, glpi, slack, teams, or a template file
     #[arg(long, value_name = "SYSTEM|TEMPLATE")]
     to: String,
     /// What a ticket is about
@@ -48,6 +49,24 @@ pub struct TicketArgs {
     /// Jira: key of the project
     #[arg(long, value_name = "KEY", default_value = "OPS", value_parser = parse_project)]
     project: String,
+    /// Jira: name of the issue type
+    #[arg(long, value_name = "NAME", default_value = "Task")]
+    r#type: String,
+    /// Jira: name of the priority; ServiceNow: impact and urgency from 1 to 3;
+    /// GLPI: from 1 to 5
+    #[arg(long, value_name = "PRIORITY")]
+    priority: Option<String>,
+    /// ServiceNow: assignment group; GLPI: number of the group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Only tickets that are new or say something else than when they were
+    /// last written with this option; the store remembers
+    #[arg(long)]
+    since_last: bool,
+    /// Tickets that exist: lines of machine or bucket key, tab, ticket. The store
+    /// remembers, and from then on their payloads are updates
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
 }
 
 fn parse_project(text: &str) -> Result<String, String> {
@@ -64,8 +83,16 @@ fn parse_project(text: &str) -> Result<String, String> {
 
 enum Form {
     Payload(Target),
+    /// The user's own.
     Template(Box<Template>),
+    /// One that comes with the program and makes JSON.
+    Message(Box<Template>),
 }
+
+/// The mark of the ticket that exists about something, by our key.
+const EXISTING: &str = "ticket-of:";
+/// The mark of what was last written about something, by our key.
+const WRITTEN: &str = "ticket-written:";
 
 /// Runs the command and gives the exit status.
 ///
@@ -80,22 +107,65 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(tickets) => tickets,
         Err(message) => return usage(&message),
     };
+    let wishes = Wishes {
+        project: args.project.clone(),
+        issue_type: args.r#type.clone(),
+        priority: args.priority.clone(),
+        group: args.group.clone(),
+    };
+    let remembered = match args.remember() {
+        Ok(remembered) => remembered,
+        Err(message) => return usage(&message),
+    };
     for ticket in &tickets {
+        let existing = match remembered.mark(&format!("{EXISTING}{}", ticket.key)) {
+            Ok(existing) => existing,
+            Err(error) => return usage(&format!("--db: {error}")),
+        };
+        if args.since_last {
+            let name = format!("{WRITTEN}{}", ticket.key);
+            let digest = ticket.digest();
+            match remembered.mark(&name) {
+                Ok(last) if last.as_ref() == Some(&digest) => continue,
+                Ok(_) => {}
+                Err(error) => return usage(&format!("--db: {error}")),
+            }
+            remembered.set_mark(&name, &digest)?;
+        }
         match &form {
             Form::Payload(target) => {
-                json::write_compact(&mut *out, &ticket.payload(*target, &args.project))?;
+                let payload = match existing {
+                    Some(key) => serde_json::json!({ "ticket": key, "update": ticket.update(*target) }),
+                    None => ticket.payload(*target, &wishes),
+                };
+                json::write_compact(&mut *out, &payload)?;
                 writeln!(out)?;
             }
             Form::Template(template) => match template.render(ticket) {
                 Ok(text) => writeln!(out, "{text}")?,
                 Err(error) => return usage(&format!("--to: {error}")),
             },
+            Form::Message(template) => {
+                let text = template.render(ticket).map_err(io::Error::other)?;
+                let message: serde_json::Value = serde_json::from_str(&text)?;
+                json::write_compact(&mut *out, &message)?;
+                writeln!(out)?;
+            }
         }
     }
     Ok(args.select.status(verdicts))
 }
 
 fn form(to: &str) -> Result<Form, String> {
+    let message = |text: &str| {
+        let template = Template::new("message.json", text.to_owned()).map_err(|e| e.to_string())?;
+        Ok(Form::Message(Box::new(template)))
+    };
+    match to {
+        "slack" => return message(include_str!("../fleet/templates/slack.json")),
+        "teams" => return message(include_str!("../fleet/templates/teams.json")),
+        _ => {}
+    }
     Ok(Form::Payload(match to {
         "jira" => Target::Jira,
         "servicenow" => Target::ServiceNow,
@@ -104,7 +174,7 @@ fn form(to: &str) -> Result<Form, String> {
             let path = PathBuf::from(file);
             let text = std::fs::read_to_string(&path).map_err(|e| {
                 let file = crate::report::escape::visible(file);
-                format!("{file} is neither jira, servicenow nor glpi, nor a template file: {e}")
+                format!("{file} is neither jira, servicenow, glpi, slack nor teams, nor a template file: {e}")
             })?;
             let template = Template::new(file, text).map_err(|e| e.to_string())?;
             return Ok(Form::Template(Box::new(template)));
@@ -119,6 +189,37 @@ impl TicketArgs {
             true => !matches!(verdict, Verdict::DoesNotApply | Verdict::Undetermined),
             false => self.select.wants(verdict),
         }
+    }
+
+    /// The store with what it is to remember: opened for writing only where something is.
+    fn remember(&self) -> Result<Store, String> {
+        let failed = |error: StoreError| format!("--db: {error}");
+        // One that does not exist is not made.
+        let store = self.select.open()?;
+        if self.map.is_none() && !self.since_last {
+            return Ok(store);
+        }
+        drop(store);
+        let store = Store::create(&self.select.db).map_err(failed)?;
+        if let Some(path) = &self.map {
+            let text = std::fs::read_to_string(path).map_err(|e| format!("--map: {e}"))?;
+            for (line, number) in text.lines().zip(1..) {
+                if line.trim().is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                let (name, ticket) = line
+                    .split_once('\t')
+                    .map(|(name, ticket)| (name.trim(), ticket.trim()))
+                    .filter(|(name, ticket)| !name.is_empty() && !ticket.is_empty())
+                    .ok_or_else(|| {
+                        format!("--map: line {number}: expected a machine or a bucket's key, a tab and a ticket")
+                    })?;
+                for key in Ticket::keys(name, KB943650.kb) {
+                    store.set_mark(&format!("{EXISTING}{key}"), ticket).map_err(failed)?;
+                }
+            }
+        }
+        Ok(store)
     }
 
     fn tickets(&self) -> Result<(Vec<Ticket>, Vec<Verdict>), String> {
@@ -169,6 +270,9 @@ fn actions(verdict: Verdict) -> Vec<String> {
             KB943650.kb
         )],
         Verdict::MayApply => vec![
+            "see whether multicast forwarding is on, which costs nothing: netsh interface ipv4 show global, \
+             and the same with ipv6; where it is off, it is another problem"
+                .to_owned(),
             "set the machine up for a kernel memory dump, so that the next crash can tell"
                 .to_owned(),
         ],

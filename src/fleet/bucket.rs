@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::SCHEMA_VERSION;
 use crate::report::summary::Summary;
 use crate::verdict::Verdict;
 
@@ -14,6 +15,8 @@ pub struct BucketRow {
     /// Always `bucket`.
     #[serde(rename = "type")]
     pub record_type: String,
+    /// Version of the contract.
+    pub schema_version: String,
     /// The key: code, access, module identity, offset.
     pub key: String,
     /// What people read.
@@ -98,6 +101,7 @@ fn row((key, bucket): (&String, &Bucket)) -> BucketRow {
     let times = || bucket.crashes.values().filter_map(|(time, _)| time.clone());
     BucketRow {
         record_type: "bucket".to_owned(),
+        schema_version: SCHEMA_VERSION.to_owned(),
         key: key.clone(),
         name: bucket.name.clone(),
         crashes: bucket.crashes.len() as u64,

@@ -18,7 +18,7 @@ use crate::report::model::{ApplicabilityRecord, DecidedFrom};
 use crate::report::records::{
     DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, StopCode,
 };
-use crate::report::summary::Summary;
+use crate::report::summary::{MachineName, Summary};
 use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
 use crate::verdict::{Applicability, MatchStatus, verdict};
 
@@ -188,6 +188,13 @@ struct RollUp<'a> {
 }
 
 impl RollUp<'_> {
+    /// How the name was learnt: the word of a dump that holds it or of an option where there is one.
+    fn name_source(&self) -> String {
+        let named = self.members.iter().find(|member| member.named);
+        let member = named.or(self.members.first());
+        member.map_or("path", |member| member.name_source).to_owned()
+    }
+
     fn record(&self, inventory: &Inventory) -> MachineRecord {
         let mut members = self.members.clone();
         members.sort_by(|a, b| (&a.time, &a.path).cmp(&(&b.time, &b.path)));
@@ -214,7 +221,10 @@ impl RollUp<'_> {
         MachineRecord {
             record_type: RecordKind::Machine,
             schema_version: SCHEMA_VERSION.to_owned(),
-            machine: self.name.to_owned(),
+            machine: MachineName {
+                name: self.name.to_owned(),
+                source: self.name_source(),
+            },
             dumps: DumpCount {
                 count: members.len() as u64,
                 crashes: crashes.len() as u64,

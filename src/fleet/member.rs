@@ -28,6 +28,8 @@ pub(super) struct Member {
     pub user_mode: bool,
     /// The machine's name was read in the dump or given, not guessed from its place.
     pub named: bool,
+    /// How the name was learnt, in the words of the report contract.
+    pub name_source: &'static str,
 }
 
 /// One file of a machine at the time of a crash.
@@ -73,6 +75,10 @@ impl Member {
                 .and_then(|fault| fault.location?.module)
                 .map(|module| module.to_ascii_lowercase()),
             user_mode: format == "user-minidump",
+            name_source: ["dump", "option", "mapping"]
+                .into_iter()
+                .find(|known| *known == machine.source)
+                .unwrap_or("path"),
             named: matches!(machine.source.as_str(), "dump" | "option"),
             forwarding,
         };

@@ -173,7 +173,7 @@ impl FleetPage {
         let all: Vec<Moment> = moments.values().flatten().copied().collect();
         let none = Vec::new();
         let machines = records.iter().take(MOST_ROWS).map(|record| {
-            let own = moments.get(record.machine.to_uppercase().as_str());
+            let own = moments.get(record.machine.name.to_uppercase().as_str());
             machine(record, own.unwrap_or(&none), span)
         });
         let day = |time: Option<i64>| time.map_or("unknown".to_owned(), day);
@@ -237,7 +237,7 @@ fn machine(record: &MachineRecord, moments: &[Moment], span: Option<(i64, i64)>)
             .iter()
             .position(|own| *own == verdict)
             .unwrap_or(0),
-        name: visible(&record.machine),
+        name: visible(&record.machine.name),
         class: verdict.as_str(),
         verdict: words::verdict_headline(verdict).to_lowercase(),
         state: words::fix_state(&record.hotfix.applicability),
@@ -273,7 +273,7 @@ fn details(record: &MachineRecord) -> Details {
         }
     }
     Details {
-        name: visible(&record.machine),
+        name: visible(&record.machine.name),
         class: record.hotfix.verdict.as_str(),
         verdict: words::verdict_headline(record.hotfix.verdict).to_lowercase(),
         reason: words::sentence(&visible(&record.hotfix.applicability.reason)),

@@ -183,7 +183,7 @@ mod tests {
             alone.extend(single.into_records().unwrap());
             machines.add(of).unwrap();
         }
-        alone.sort_by(|a, b| a.machine.cmp(&b.machine));
+        alone.sort_by(|a, b| a.machine.name.cmp(&b.machine.name));
         assert_eq!(machines.into_records().unwrap(), alone);
     }
 }

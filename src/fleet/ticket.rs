@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::bucket::BucketRow;
+use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::records::MachineRecord;
 use crate::verdict::Verdict;
@@ -58,13 +59,28 @@ pub struct Ticket {
     pub dumps: Vec<String>,
     /// What to do, in order.
     pub actions: Vec<String>,
+    /// What can be sent to whoever runs the machine, where something is asked of them.
+    pub customer: Vec<String>,
+}
+
+/// What the site wants of a payload.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Jira: key of the project.
+    pub project: String,
+    /// Jira: name of the issue type.
+    pub issue_type: String,
+    /// Jira: name of the priority. ServiceNow: 1 to 3 for impact and urgency; GLPI: 1 to 5.
+    pub priority: Option<String>,
+    /// ServiceNow: assignment group. GLPI: number of the group.
+    pub group: Option<String>,
 }
 
 impl Ticket {
     /// The ticket about a machine. `actions` are those of the report on its telling dump.
     pub fn of_machine(record: &MachineRecord, actions: Vec<String>) -> Ticket {
         let verdict = record.hotfix.verdict;
-        let machine = visible(&record.machine);
+        let machine = visible(&record.machine.name);
         let mut facts = vec![
             ("Verdict".to_owned(), verdict.as_str().replace('-', " ")),
             (
@@ -121,7 +137,7 @@ impl Ticket {
             dumps.push(format!("and {more} more"));
         }
         Ticket {
-            key: key("machine", &record.machine.to_uppercase(), &record.hotfix.kb),
+            key: key("machine", &record.machine.name.to_uppercase(), &record.hotfix.kb),
             title: format!(
                 "{machine}: {} {} for repeated crashes",
                 record.hotfix.kb,
@@ -142,6 +158,7 @@ impl Ticket {
                 .collect(),
             dumps,
             actions: actions.iter().map(|action| visible(action)).collect(),
+            customer: customer(verdict),
         }
     }
 
@@ -181,47 +198,102 @@ impl Ticket {
             evidence: Vec::new(),
             dumps: vec![visible(&row.example)],
             actions: actions.iter().map(|action| visible(action)).collect(),
+            customer: Vec::new(),
         }
     }
 
-    /// The payload that `target` takes. `project` is Jira's project key.
-    pub fn payload(&self, target: Target, project: &str) -> Value {
+    /// The keys that a machine or a bucket of this name has.
+    pub fn keys(name: &str, kb: &str) -> [String; 2] {
+        [
+            key("machine", &name.to_uppercase(), kb),
+            key("bucket", name, kb),
+        ]
+    }
+
+    /// What changes when the text does: the same digest is the same ticket.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.title.as_bytes());
+        hash.update(self.plain().as_bytes());
+        format!("{:x}", hash.finalize())
+    }
+
+    /// The payload that adds what is known now to the ticket that `target` has already.
+    pub fn update(&self, target: Target) -> Value {
         match target {
             Target::Jira => json!({
-                "fields": {
-                    "project": { "key": project },
-                    "issuetype": { "name": "Task" },
-                    "summary": cut(&self.title, JIRA_SUMMARY),
-                    "description": self.atlassian(),
-                    "labels": ["kbtriage", self.key],
-                }
+                "update": { "comment": [{ "add": { "body": self.atlassian() } }] }
             }),
+            Target::ServiceNow => json!({
+                "work_notes": cut(&self.plain(), SERVICENOW_TEXT),
+                "correlation_id": self.key,
+            }),
+            Target::Glpi => json!({
+                "input": { "itemtype": "Ticket", "content": self.html() }
+            }),
+        }
+    }
+
+    /// The payload that `target` takes.
+    pub fn payload(&self, target: Target, wishes: &Wishes) -> Value {
+        let number = |most: u64| {
+            let priority = wishes.priority.as_deref().and_then(|p| p.parse::<u64>().ok());
+            priority.filter(|n| (1..=most).contains(n))
+        };
+        match target {
+            Target::Jira => {
+                let mut issue = json!({
+                    "fields": {
+                        "project": { "key": wishes.project },
+                        "issuetype": { "name": wishes.issue_type },
+                        "summary": cut(&self.title, JIRA_SUMMARY),
+                        "description": self.atlassian(),
+                        "labels": ["kbtriage", self.key],
+                    }
+                });
+                let fields = issue.get_mut("fields").and_then(Value::as_object_mut);
+                if let (Some(priority), Some(fields)) = (&wishes.priority, fields) {
+                    fields.insert("priority".to_owned(), json!({ "name": priority }));
+                }
+                issue
+            }
             Target::ServiceNow => {
                 let mut incident = json!({
                     "short_description": cut(&self.title, SERVICENOW_SHORT),
                     "description": cut(&self.plain(), SERVICENOW_TEXT),
                     "category": "software",
-                    "impact": "2",
-                    "urgency": "2",
+                    "impact": number(3).unwrap_or(2).to_string(),
+                    "urgency": number(3).unwrap_or(2).to_string(),
                     "correlation_id": self.key,
                     "correlation_display": "kbtriage",
                 });
+                if let (Some(group), Some(object)) = (&wishes.group, incident.as_object_mut()) {
+                    object.insert("assignment_group".to_owned(), group.as_str().into());
+                }
                 if let (Some(machine), Some(object)) = (&self.machine, incident.as_object_mut()) {
                     object.insert("cmdb_ci".to_owned(), machine.as_str().into());
                 }
                 incident
             }
-            Target::Glpi => json!({
+            Target::Glpi => {
+                let mut ticket = json!({
                 "input": {
                     "name": cut(&self.title, GLPI_NAME),
                     "content": self.html(),
                     // 1 is an incident; 3 is medium.
                     "type": 1,
-                    "urgency": 3,
-                    "impact": 3,
+                    "urgency": number(5).unwrap_or(3),
+                    "impact": number(5).unwrap_or(3),
                     "externalid": self.key,
                 }
-            }),
+                });
+                let group = wishes.group.as_deref().and_then(|g| g.parse::<u64>().ok());
+                let input = ticket.get_mut("input").and_then(Value::as_object_mut);
+                if let (Some(group), Some(input)) = (group, input) {
+                    input.insert("_groups_id_assign".to_owned(), group.into());
+                }
+                ticket
+            }
         }
     }
 
@@ -229,6 +301,7 @@ impl Ticket {
     fn lists(&self) -> impl Iterator<Item = (&'static str, &Vec<String>)> {
         [
             ("What to do", &self.actions),
+            ("Text for whoever runs the machine", &self.customer),
             ("Evidence", &self.evidence),
             ("Dumps", &self.dumps),
         ]
@@ -304,6 +377,24 @@ impl Ticket {
     }
 }
 
+/// What to ask of whoever runs a machine that may have the defect: a check that costs nothing and changes nothing.
+fn customer(verdict: Verdict) -> Vec<String> {
+    if verdict != Verdict::MayApply {
+        return Vec::new();
+    }
+    let mut lines = vec![
+        "This computer crashed in its network stack. A known defect of Windows Vista and Windows Server 2008 can \
+         be the reason, but only while multicast forwarding is on. Please run these two commands as an \
+         administrator; they show a setting and change nothing:"
+            .to_owned(),
+    ];
+    let commands = KB943650.workaround.commands.iter();
+    let show = commands.filter(|row| row.command.contains("show"));
+    lines.extend(show.map(|row| row.command.to_owned()));
+    lines.push("and send what they print, with the next file of C:\\Windows\\Minidump.".to_owned());
+    lines
+}
+
 /// `kbtriage-` and 24 hex digits: fits labels and correlation ids, and holds no name.
 fn key(kind: &str, name: &str, kb: &str) -> String {
     let mut hash = Sha256::new();
@@ -354,6 +445,7 @@ mod tests {
             evidence: vec!["<b>".repeat(3000)],
             dumps: Vec::new(),
             actions: Vec::new(),
+            customer: Vec::new(),
         };
         let length = |payload: &Value, at: &str| {
             payload
@@ -361,12 +453,17 @@ mod tests {
                 .and_then(Value::as_str)
                 .map(|text| text.chars().count())
         };
-        let jira = ticket.payload(Target::Jira, "OPS");
+        let wishes = Wishes {
+            project: "OPS".to_owned(),
+            issue_type: "Task".to_owned(),
+            ..Wishes::default()
+        };
+        let jira = ticket.payload(Target::Jira, &wishes);
         assert_eq!(length(&jira, "/fields/summary"), Some(255));
-        let incident = ticket.payload(Target::ServiceNow, "OPS");
+        let incident = ticket.payload(Target::ServiceNow, &wishes);
         assert_eq!(length(&incident, "/short_description"), Some(160));
         assert_eq!(length(&incident, "/description"), Some(4000));
-        let glpi = ticket.payload(Target::Glpi, "OPS");
+        let glpi = ticket.payload(Target::Glpi, &wishes);
         assert_eq!(length(&glpi, "/input/name"), Some(255));
         assert!(!glpi.to_string().contains("<b>"));
     }

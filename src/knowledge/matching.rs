@@ -4,9 +4,9 @@
 //! applies them. No number is weighed: a status follows from which effects are present.
 
 use super::tables::matching::{EFFECTS, MATCH_RULES, STATUS_ROWS};
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
-open_enum! {
+closed_enum! {
     /// Does the crash match the defect? In ascending order.
     MatchStatus {
         /// Something rules it out.
@@ -24,7 +24,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+closed_enum! {
     /// How much a piece of evidence weighs.
     Strength {
         /// Settles the question together with few others.
@@ -40,7 +40,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+closed_enum! {
     /// What a piece of evidence does to the match.
     Effect {
         /// The build lacks the fix or could lack it.

@@ -19,7 +19,7 @@ pub mod matching;
 mod tables;
 pub mod versions;
 
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
 /// What facts are judged by: the embedded tables and what the user added to them.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Default for Knowledge {
 /// `2026-11-22+sha256:01234567`. Reports carry it as `tool.knowledge`.
 pub const VERSION: &str = tables::VERSION;
 
-open_enum! {
+closed_enum! {
     /// What a statement rests on. Printed wherever the statement is.
     Basis {
         /// The archived article says so.

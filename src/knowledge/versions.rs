@@ -8,13 +8,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Basis;
 use super::hotfix::{FileRole, KB943650};
 use super::tables::rules::{SYSTEM_RULES, VERSION_RULES};
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
 /// A four-part Windows file version as VS_FIXEDFILEINFO holds it. Ordered by value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,7 +118,7 @@ fn decimal_u16(text: &str) -> Option<u16> {
 }
 
 /// Servicing branch of a Windows 6.0 file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Branch {
     /// The release build of a Windows version or service pack.
@@ -140,7 +141,7 @@ impl Branch {
 }
 
 /// Does a file hold the fix?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FixState {
     /// Holds the fix.
@@ -164,7 +165,7 @@ impl FixState {
     }
 }
 
-open_enum! {
+closed_enum! {
     /// Does the hotfix apply to a machine? The words of the report contract.
     Applicability {
         /// It lacks the fix and the hotfix can be installed.
@@ -187,7 +188,7 @@ open_enum! {
 }
 
 /// How firmly a version rule holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Certainty {
     /// The article states it.

@@ -42,26 +42,22 @@ pub fn schema() -> serde_json::Value {
 
 /// The JSON Schema of a record, generated from the types.
 pub fn schema_of(kind: Kind) -> serde_json::Value {
-    let (mut schema, name) = match kind {
-        Kind::Report => (schemars::schema_for!(Report).to_value(), "report"),
-        Kind::Summary => (
-            schemars::schema_for!(summary::Summary).to_value(),
-            "summary",
-        ),
-        Kind::Machine => (
-            schemars::schema_for!(records::MachineRecord).to_value(),
-            "machine record",
-        ),
-        Kind::Scan => (
-            schemars::schema_for!(records::ScanRecord).to_value(),
-            "scan record",
-        ),
-    };
+    match kind {
+        Kind::Report => schema_for::<Report>("report"),
+        Kind::Summary => schema_for::<summary::Summary>("summary"),
+        Kind::Machine => schema_for::<records::MachineRecord>("machine record"),
+        Kind::Scan => schema_for::<records::ScanRecord>("scan record"),
+    }
+}
+
+/// The JSON Schema of what is written of `T`: a field that is always there is required, whether it may be `null` or
+/// not.
+pub fn schema_for<T: schemars::JsonSchema>(name: &str) -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::default().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
     if let Some(object) = schema.as_object_mut() {
-        object.insert(
-            "title".to_owned(),
-            format!("kbtriage {name}, schema version {SCHEMA_VERSION}").into(),
-        );
+        object.insert("title".to_owned(), format!("kbtriage {name}").into());
+        object.insert("$comment".to_owned(), format!("schema_version {SCHEMA_VERSION}").into());
     }
     schema
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::summary::MachineName;
 use super::model::{ApplicabilityRecord, MulticastForwarding, Tool};
 use super::values::Code;
 use crate::evidence::Strength;
 use crate::verdict::{MatchStatus, Verdict};
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
-open_enum! {
+closed_enum! {
     /// Kinds of record about many dumps.
     RecordKind {
         /// What the dumps of one machine say together.
@@ -29,8 +30,8 @@ pub struct MachineRecord {
     pub record_type: RecordKind,
     /// Version of the contract.
     pub schema_version: String,
-    /// Its name.
-    pub machine: String,
+    /// Its name, and how it was learnt.
+    pub machine: MachineName,
     /// How many dumps and how many crashes.
     pub dumps: DumpCount,
     /// Time of the first crash, RFC 3339 UTC.

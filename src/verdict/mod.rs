@@ -19,9 +19,9 @@ use crate::knowledge::defect::BUILDS;
 pub use crate::knowledge::matching::{Effect, MatchStatus};
 pub use crate::knowledge::versions::Applicability;
 use crate::knowledge::versions::FixState;
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
-open_enum! {
+closed_enum! {
     /// One word for a ticket.
     Verdict {
         /// Install the hotfix (or what includes it).

@@ -228,3 +228,93 @@ fn json_is_always_an_array_and_lines_are_one_record_each() {
         assert_eq!(record["type"], "report");
     }
 }
+
+/// Every name of a field in a schema, those of its parts included.
+fn fields(schema: &Value, names: &mut std::collections::BTreeSet<String>) {
+    match schema {
+        Value::Object(map) => {
+            if let Some(Value::Object(properties)) = map.get("properties") {
+                names.extend(properties.keys().cloned());
+            }
+            map.values().for_each(|value| fields(value, names));
+        }
+        Value::Array(list) => list.iter().for_each(|value| fields(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_page_about_reports_names_every_field_and_no_key_that_is_not_there() {
+    let page = std::fs::read_to_string(root().join("docs/report.md")).unwrap();
+    let schema = schema();
+    let mut names = std::collections::BTreeSet::new();
+    fields(&schema, &mut names);
+    assert!(names.len() > 100, "{names:?}");
+    let words: std::collections::BTreeSet<&str> = page
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .flat_map(|code| code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect();
+    let missing: Vec<&String> = names.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "docs/report.md does not name {missing:?}");
+    let keys = schema["properties"].as_object().unwrap();
+    for heading in page.lines().filter(|line| line.starts_with("### `")) {
+        for name in heading.split('`').skip(1).step_by(2) {
+            assert!(keys.contains_key(name), "docs/report.md: no key {name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_always_there_is_required_and_closed_words_are_listed() {
+    let schema = schema();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    for key in KEYS {
+        assert!(required.contains(key), "{key} is in every report");
+    }
+    let verdict = &schema["$defs"]["Hotfix"]["properties"]["verdict"];
+    assert!(verdict["enum"].as_array().unwrap().contains(&"may-apply".into()), "{verdict}");
+    assert_eq!(schema["title"], "kbtriage report");
+    // What may get new words later lists those known now.
+    let format = &schema["$defs"]["Dump"]["properties"]["format"];
+    assert!(format.get("enum").is_none() && format.get("examples").is_some(), "{format}");
+    for record in ["summary", "machine", "scan", "symbols", "file-check"] {
+        let output = kbtriage(&["schema", record]);
+        let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let version = &schema["properties"]["schema_version"];
+        assert_eq!(version["type"], "string", "{record}: {version}");
+    }
+}
+
+#[test]
+fn records_of_files_follow_their_schema() {
+    let check = |record: &str, lines: Vec<u8>| {
+        let schema: Value = serde_json::from_slice(&kbtriage(&["schema", record]).stdout).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let text = String::from_utf8(lines).unwrap();
+        let mut count = 0;
+        for line in text.lines() {
+            let value: Value = serde_json::from_str(line).unwrap();
+            let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{record}: {errors:?}: {line}");
+            count += 1;
+        }
+        assert!(count > 0, "{record}");
+    };
+    let dump = root().join("fixtures/dumps/server2008-x64-d1.dmp");
+    let dump = dump.to_str().unwrap();
+    check(
+        "symbols",
+        kbtriage(&["symbols", "check", "--format", "jsonl", dump]).stdout,
+    );
+    check(
+        "file-check",
+        kbtriage(&["kb", "check", "--format", "jsonl", "tcpip.sys=6.0.6001.18311", "nonsense"]).stdout,
+    );
+}

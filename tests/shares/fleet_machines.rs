@@ -50,7 +50,7 @@ fn one_crash_counts_once_however_many_dumps_it_left() {
         2,
         "names of machines are compared without case"
     );
-    let web = machines.iter().find(|m| m["machine"] == "WEB01").unwrap();
+    let web = machines.iter().find(|m| m["machine"]["name"] == "WEB01").unwrap();
     assert_eq!(web["dumps"], json!({ "count": 3, "crashes": 2 }));
     assert_eq!(web["stop_codes"][0]["crashes"], 2);
     assert!(web["first_crash"].as_str() < web["last_crash"].as_str());
@@ -241,7 +241,7 @@ fn a_place_whose_crash_another_dump_names_is_that_machine() {
     }
     let joined = machines(&lines);
     assert_eq!(joined.len(), 1);
-    assert_eq!(joined[0]["machine"], "WEB01");
+    assert_eq!(joined[0]["machine"]["name"], "WEB01");
     assert_eq!(joined[0]["dumps"], json!({ "count": 3, "crashes": 2 }));
     // Two machines that both know their names stay two.
     for line in &mut lines {

@@ -71,10 +71,10 @@ pub fn print(
         }
     }
     writeln!(out)?;
-    let names = records.iter().map(|r| display_width(&visible(&r.machine)));
+    let names = records.iter().map(|r| display_width(&visible(&r.machine.name)));
     let width = names.max().unwrap_or(0).clamp(7, NAME);
     for record in records {
-        let name = text::cut(&visible(&record.machine), width);
+        let name = text::cut(&visible(&record.machine.name), width);
         let pad = " ".repeat(width - display_width(&name));
         let verdict = record.hotfix.verdict;
         let word = words::verdict_headline(verdict).to_lowercase();

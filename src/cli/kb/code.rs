@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bytes::{Budget, contained};
@@ -18,7 +19,7 @@ use crate::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolPath};
 pub type CodeReader<'a> = dyn Fn(&Path, &[u8]) -> CodeCheck + 'a;
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     /// The timer is restarted under the write lock: the fix.
@@ -30,7 +31,7 @@ pub enum Finding {
 }
 
 /// The finding, with where it was seen or why it was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CodeCheck {
     /// What was found.
     pub finding: Finding,

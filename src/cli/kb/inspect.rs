@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::{CodeCheck, CodeReader, Finding};
@@ -17,13 +18,14 @@ use crate::knowledge::hotfix::{FileRole, KB943650};
 use crate::knowledge::versions::{
     self, Agreement, Applicability, Branch, Certainty, FileVersion, FixState,
 };
+use crate::report::SCHEMA_VERSION;
 use crate::source;
 
 /// Longest PE file that is read, in bytes: over ten times the largest file of the hotfix.
 const MAX_IMAGE: u64 = 64 << 20;
 
 /// Why an argument could not be checked. `kind` is one of the report contract's words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckError {
     /// Word of the report contract.
     pub kind: &'static str,
@@ -41,7 +43,7 @@ impl CheckError {
 }
 
 /// A remark on a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CheckNote {
     /// Stable name.
     pub code: &'static str,
@@ -70,7 +72,7 @@ impl CheckNote {
 }
 
 /// Identity from a PE header: lower-case hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Identity {
     /// IMAGE_FILE_HEADER.Machine.
     pub machine: String,
@@ -83,7 +85,7 @@ pub struct Identity {
 }
 
 /// The answer to one argument. The record of `--format json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FileCheck {
     /// Always `file-check`.
     #[serde(rename = "type")]
@@ -99,6 +101,7 @@ pub struct FileCheck {
     /// `original-filename`, `file-name`, `argument` or `assumed`.
     pub file_source: Option<&'static str>,
     /// `null`: not known.
+    #[schemars(with = "Option<String>")]
     pub version: Option<FileVersion>,
     /// `image`, `table` or `argument`.
     pub version_source: Option<&'static str>,
@@ -111,6 +114,7 @@ pub struct FileCheck {
     /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
     /// First fixed version.
+    #[schemars(with = "String")]
     pub fixed_in: FileVersion,
     /// What the answer rests on.
     pub basis: Basis,
@@ -304,7 +308,7 @@ fn of_io(error: &std::io::Error) -> CheckError {
 fn blank(item: &OsStr) -> FileCheck {
     FileCheck {
         record: "file-check",
-        schema_version: "1.0",
+        schema_version: SCHEMA_VERSION,
         kb: KB943650.kb,
         argument: item.to_string_lossy().into_owned(),
         file: None,

@@ -5,12 +5,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::dumps::DumpModules;
 use super::{SymbolArgs, failure, own_store, report_problems};
 use crate::cli::output::Format;
 use crate::report::escape::visible;
+use crate::report::SCHEMA_VERSION;
 use crate::report::json;
 use crate::symbols::{self, Lookup, Need, Network, Origin, SymbolLibrary, SymbolPath};
 
@@ -86,7 +88,7 @@ pub struct ImportArgs {
 }
 
 /// One file in the JSON output.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct FileRecord<'a> {
     kind: &'static str,
     name: &'a str,
@@ -97,10 +99,13 @@ struct FileRecord<'a> {
     tried: &'a [String],
 }
 
-/// One dump in the JSON output.
-#[derive(Serialize)]
-struct DumpRecord<'a> {
+/// Which symbol files one dump needs, and where they are.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::cli) struct DumpRecord<'a> {
+    /// Always `symbols`.
     r#type: &'static str,
+    /// Version of the contract.
+    schema_version: &'static str,
     source: String,
     machine: &'static str,
     files: Vec<FileRecord<'a>>,
@@ -255,6 +260,7 @@ fn record<'a>(path: &Path, dump: &DumpModules, needs: &'a [Need]) -> DumpRecord<
     };
     DumpRecord {
         r#type: "symbols",
+        schema_version: SCHEMA_VERSION,
         source: path.display().to_string(),
         machine: dump.machine.name(),
         files: needs.iter().map(file).collect(),

@@ -4,7 +4,7 @@
 //! they carry. Reads module lists through the dump reader; knows no symbol format.
 
 mod dumps;
-mod files;
+pub(super) mod files;
 mod names;
 
 use std::io::{self, IsTerminal, Write};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::values::Hex;
 use crate::facts::ErrorKind;
-use crate::vocabulary::open_enum;
+use crate::vocabulary::closed_enum;
 
 mod answer;
 mod crash;
@@ -25,7 +25,7 @@ pub use crash::{
 /// Version of the contract that reports follow.
 pub const SCHEMA_VERSION: &str = "1.0";
 
-open_enum! {
+closed_enum! {
     /// How an input was dealt with.
     Status {
         /// Everything was readable.
@@ -39,7 +39,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+closed_enum! {
     /// How much a note matters.
     Severity {
         /// Worth knowing.
@@ -49,7 +49,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+closed_enum! {
     /// How much of a report is written.
     Detail {
         /// Everything.
@@ -115,7 +115,7 @@ pub struct Report {
     pub other_articles: Vec<Hotfix>,
 }
 
-open_enum! {
+closed_enum! {
     /// Kinds of record.
     RecordType {
         /// One dump.
