@@ -135,7 +135,9 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
         match &form {
             Form::Payload(target) => {
                 let payload = match existing {
-                    Some(key) => serde_json::json!({ "ticket": key, "update": ticket.update(*target) }),
+                    Some(key) => {
+                        serde_json::json!({ "ticket": key, "update": ticket.update(*target) })
+                    }
                     None => ticket.payload(*target, &wishes),
                 };
                 json::write_compact(&mut *out, &payload)?;
@@ -215,7 +217,9 @@ impl TicketArgs {
                         format!("--map: line {number}: expected a machine or a bucket's key, a tab and a ticket")
                     })?;
                 for key in Ticket::keys(name, KB943650.kb) {
-                    store.set_mark(&format!("{EXISTING}{key}"), ticket).map_err(failed)?;
+                    store
+                        .set_mark(&format!("{EXISTING}{key}"), ticket)
+                        .map_err(failed)?;
                 }
             }
         }

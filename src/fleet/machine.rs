@@ -192,7 +192,9 @@ impl RollUp<'_> {
     fn name_source(&self) -> String {
         let named = self.members.iter().find(|member| member.named);
         let member = named.or(self.members.first());
-        member.map_or("path", |member| member.name_source).to_owned()
+        member
+            .map_or("path", |member| member.name_source)
+            .to_owned()
     }
 
     fn record(&self, inventory: &Inventory) -> MachineRecord {

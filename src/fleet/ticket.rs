@@ -137,7 +137,11 @@ impl Ticket {
             dumps.push(format!("and {more} more"));
         }
         Ticket {
-            key: key("machine", &record.machine.name.to_uppercase(), &record.hotfix.kb),
+            key: key(
+                "machine",
+                &record.machine.name.to_uppercase(),
+                &record.hotfix.kb,
+            ),
             title: format!(
                 "{machine}: {} {} for repeated crashes",
                 record.hotfix.kb,
@@ -237,7 +241,10 @@ impl Ticket {
     /// The payload that `target` takes.
     pub fn payload(&self, target: Target, wishes: &Wishes) -> Value {
         let number = |most: u64| {
-            let priority = wishes.priority.as_deref().and_then(|p| p.parse::<u64>().ok());
+            let priority = wishes
+                .priority
+                .as_deref()
+                .and_then(|p| p.parse::<u64>().ok());
             priority.filter(|n| (1..=most).contains(n))
         };
         match target {

@@ -54,10 +54,16 @@ pub fn schema_of(kind: Kind) -> serde_json::Value {
 /// not.
 pub fn schema_for<T: schemars::JsonSchema>(name: &str) -> serde_json::Value {
     let settings = schemars::generate::SchemaSettings::default().for_serialize();
-    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
     if let Some(object) = schema.as_object_mut() {
         object.insert("title".to_owned(), format!("kbtriage {name}").into());
-        object.insert("$comment".to_owned(), format!("schema_version {SCHEMA_VERSION}").into());
+        object.insert(
+            "$comment".to_owned(),
+            format!("schema_version {SCHEMA_VERSION}").into(),
+        );
     }
     schema
 }

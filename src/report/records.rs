@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::summary::MachineName;
 use super::model::{ApplicabilityRecord, MulticastForwarding, Tool};
+use super::summary::MachineName;
 use super::values::Code;
 use crate::evidence::Strength;
 use crate::verdict::{MatchStatus, Verdict};

@@ -256,8 +256,14 @@ fn the_page_about_reports_names_every_field_and_no_key_that_is_not_there() {
         .step_by(2)
         .flat_map(|code| code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
         .collect();
-    let missing: Vec<&String> = names.iter().filter(|name| !words.contains(name.as_str())).collect();
-    assert!(missing.is_empty(), "docs/report.md does not name {missing:?}");
+    let missing: Vec<&String> = names
+        .iter()
+        .filter(|name| !words.contains(name.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/report.md does not name {missing:?}"
+    );
     let keys = schema["properties"].as_object().unwrap();
     for heading in page.lines().filter(|line| line.starts_with("### `")) {
         for name in heading.split('`').skip(1).step_by(2) {
@@ -279,11 +285,20 @@ fn what_is_always_there_is_required_and_closed_words_are_listed() {
         assert!(required.contains(key), "{key} is in every report");
     }
     let verdict = &schema["$defs"]["Hotfix"]["properties"]["verdict"];
-    assert!(verdict["enum"].as_array().unwrap().contains(&"may-apply".into()), "{verdict}");
+    assert!(
+        verdict["enum"]
+            .as_array()
+            .unwrap()
+            .contains(&"may-apply".into()),
+        "{verdict}"
+    );
     assert_eq!(schema["title"], "kbtriage report");
     // What may get new words later lists those known now.
     let format = &schema["$defs"]["Dump"]["properties"]["format"];
-    assert!(format.get("enum").is_none() && format.get("examples").is_some(), "{format}");
+    assert!(
+        format.get("enum").is_none() && format.get("examples").is_some(),
+        "{format}"
+    );
     for record in ["summary", "machine", "scan", "symbols", "file-check"] {
         let output = kbtriage(&["schema", record]);
         let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -301,7 +316,10 @@ fn records_of_files_follow_their_schema() {
         let mut count = 0;
         for line in text.lines() {
             let value: Value = serde_json::from_str(line).unwrap();
-            let errors: Vec<String> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
+            let errors: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|e| e.to_string())
+                .collect();
             assert!(errors.is_empty(), "{record}: {errors:?}: {line}");
             count += 1;
         }
@@ -315,6 +333,14 @@ fn records_of_files_follow_their_schema() {
     );
     check(
         "file-check",
-        kbtriage(&["kb", "check", "--format", "jsonl", "tcpip.sys=6.0.6001.18311", "nonsense"]).stdout,
+        kbtriage(&[
+            "kb",
+            "check",
+            "--format",
+            "jsonl",
+            "tcpip.sys=6.0.6001.18311",
+            "nonsense",
+        ])
+        .stdout,
     );
 }

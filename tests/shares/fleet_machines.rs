@@ -50,7 +50,10 @@ fn one_crash_counts_once_however_many_dumps_it_left() {
         2,
         "names of machines are compared without case"
     );
-    let web = machines.iter().find(|m| m["machine"]["name"] == "WEB01").unwrap();
+    let web = machines
+        .iter()
+        .find(|m| m["machine"]["name"] == "WEB01")
+        .unwrap();
     assert_eq!(web["dumps"], json!({ "count": 3, "crashes": 2 }));
     assert_eq!(web["stop_codes"][0]["crashes"], 2);
     assert!(web["first_crash"].as_str() < web["last_crash"].as_str());

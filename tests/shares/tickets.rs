@@ -327,7 +327,10 @@ fn small_store(folder: &std::path::Path) -> std::path::PathBuf {
     let share = folder.join("share");
     for machine in ["WEB01", "WEB02"] {
         std::fs::create_dir_all(share.join(machine)).unwrap();
-        let dump = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/dumps/server2008-x64-d1.dmp");
+        let dump = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/fixtures/dumps/server2008-x64-d1.dmp"
+        );
         std::fs::copy(dump, share.join(machine).join("a.dmp")).unwrap();
     }
     let db = folder.join("dumps.db");
@@ -348,9 +351,15 @@ fn lines_of(db: &std::path::Path, arguments: &[&str]) -> Vec<serde_json::Value> 
         .args(arguments)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -365,22 +374,51 @@ fn what_was_written_is_remembered_and_a_ticket_that_exists_is_updated() {
     let lines = lines_of(&db, &["--to", "jira", "--map", map.to_str().unwrap()]);
     let update = lines.iter().find(|line| line["ticket"] == "OPS-7").unwrap();
     // Jira's "Edit issue" takes a comment to add under update.
-    assert_eq!(update["update"]["update"]["comment"][0]["add"]["body"]["type"], "doc");
-    assert_eq!(lines.iter().filter(|line| line["fields"].is_object()).count(), 1);
+    assert_eq!(
+        update["update"]["update"]["comment"][0]["add"]["body"]["type"],
+        "doc"
+    );
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line["fields"].is_object())
+            .count(),
+        1
+    );
     // The store remembers without being told again.
     let lines = lines_of(&db, &["--to", "servicenow"]);
-    assert!(lines.iter().any(|line| line["ticket"] == "OPS-7" && line["update"]["work_notes"].is_string()));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["ticket"] == "OPS-7" && line["update"]["work_notes"].is_string())
+    );
 }
 
 #[test]
 fn type_priority_and_group_are_the_sites_own() {
     let folder = tempfile::tempdir().unwrap();
     let db = small_store(folder.path());
-    let jira = lines_of(&db, &["--to", "jira", "--type", "Incident", "--priority", "High"]);
+    let jira = lines_of(
+        &db,
+        &["--to", "jira", "--type", "Incident", "--priority", "High"],
+    );
     assert_eq!(jira[0]["fields"]["issuetype"]["name"], "Incident");
     assert_eq!(jira[0]["fields"]["priority"]["name"], "High");
-    let now = lines_of(&db, &["--to", "servicenow", "--priority", "1", "--group", "Network"]);
-    assert_eq!((&now[0]["impact"], &now[0]["urgency"]), (&"1".into(), &"1".into()));
+    let now = lines_of(
+        &db,
+        &[
+            "--to",
+            "servicenow",
+            "--priority",
+            "1",
+            "--group",
+            "Network",
+        ],
+    );
+    assert_eq!(
+        (&now[0]["impact"], &now[0]["urgency"]),
+        (&"1".into(), &"1".into())
+    );
     assert_eq!(now[0]["assignment_group"], "Network");
     let glpi = lines_of(&db, &["--to", "glpi", "--priority", "5", "--group", "12"]);
     assert_eq!(glpi[0]["input"]["urgency"], 5);
@@ -406,7 +444,12 @@ fn an_open_ticket_has_the_free_check_and_a_text_for_the_customer() {
     let teams = lines_of(&db, &["--to", "teams"]);
     let card = &teams[0]["attachments"][0]["content"];
     assert_eq!(card["type"], "AdaptiveCard");
-    assert!(card["body"][0]["inlines"][0]["text"].as_str().unwrap().contains("WEB01"));
+    assert!(
+        card["body"][0]["inlines"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("WEB01")
+    );
 }
 
 #[test]
@@ -419,11 +462,20 @@ fn metrics_are_prometheus_text_with_every_verdict() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("\nkbtriage_machines{verdict=\"may-apply\"} 2\n"), "{text}");
-    assert!(text.contains("\nkbtriage_machines{verdict=\"applies\"} 0\n"), "{text}");
+    assert!(
+        text.contains("\nkbtriage_machines{verdict=\"may-apply\"} 2\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\nkbtriage_machines{verdict=\"applies\"} 0\n"),
+        "{text}"
+    );
     // Text-based format 0.0.4: a metric, labels, a number.
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(series.starts_with("kbtriage_") && value.parse::<f64>().is_ok(), "{line}");
+        assert!(
+            series.starts_with("kbtriage_") && value.parse::<f64>().is_ok(),
+            "{line}"
+        );
     }
 }

@@ -45,16 +45,26 @@ fn write(records: &[MachineRecord], out: &mut dyn Write) -> io::Result<()> {
         let verdict = record.hotfix.verdict;
         *machines.entry(verdict).or_default() += 1;
         *crashes.entry(verdict).or_default() += record.dumps.crashes;
-        *states.entry(record.hotfix.applicability.status.as_str()).or_default() += 1;
+        *states
+            .entry(record.hotfix.applicability.status.as_str())
+            .or_default() += 1;
     }
     // A series that is sometimes absent cannot be told from one that is not collected.
     let by_verdict = |counts: &BTreeMap<Verdict, u64>| -> Vec<(&'static str, u64)> {
         let value = |verdict: &Verdict| counts.get(verdict).copied().unwrap_or(0);
-        Verdict::ALL.iter().map(|v| (v.as_str(), value(v))).collect()
+        Verdict::ALL
+            .iter()
+            .map(|v| (v.as_str(), value(v)))
+            .collect()
     };
     let by_state: Vec<(&'static str, u64)> = Applicability::ALL
         .iter()
-        .map(|state| (state.as_str(), states.get(state.as_str()).copied().unwrap_or(0)))
+        .map(|state| {
+            (
+                state.as_str(),
+                states.get(state.as_str()).copied().unwrap_or(0),
+            )
+        })
         .collect();
     family(
         out,
@@ -77,7 +87,9 @@ fn write(records: &[MachineRecord], out: &mut dyn Write) -> io::Result<()> {
         "applicability",
         &by_state,
     )?;
-    let last = records.iter().filter_map(|record| record.last_crash.as_deref());
+    let last = records
+        .iter()
+        .filter_map(|record| record.last_crash.as_deref());
     let last = last.filter_map(unix_from_rfc3339).max();
     if let Some(last) = last {
         writeln!(

@@ -71,7 +71,9 @@ pub fn print(
         }
     }
     writeln!(out)?;
-    let names = records.iter().map(|r| display_width(&visible(&r.machine.name)));
+    let names = records
+        .iter()
+        .map(|r| display_width(&visible(&r.machine.name)));
     let width = names.max().unwrap_or(0).clamp(7, NAME);
     for record in records {
         let name = text::cut(&visible(&record.machine.name), width);

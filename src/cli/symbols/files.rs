@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::dumps::DumpModules;
 use super::{SymbolArgs, failure, own_store, report_problems};
 use crate::cli::output::Format;
-use crate::report::escape::visible;
 use crate::report::SCHEMA_VERSION;
+use crate::report::escape::visible;
 use crate::report::json;
 use crate::symbols::{self, Lookup, Need, Network, Origin, SymbolLibrary, SymbolPath};
 
