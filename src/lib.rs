@@ -1,7 +1,34 @@
 //! Triage of Windows kernel crash dumps: what crashed, where, whether it is the timer-queue
 //! corruption of KB943650, and whether that hotfix applies to the machine.
 //!
-//! `docs/architecture.md` describes the rooms below and the order in which data passes them.
+//! You give the bytes of a dump, of any size, as [`bytes::ReadAt`]; nothing else is read unless a
+//! [`symbols::SymbolLibrary`] says where symbols are. You get a [`report::Report`], whatever the bytes
+//! are: what cannot be read is listed in it. The same bytes and options give the same report.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use kbtriage::source::SourceInfo;
+//! use kbtriage::triage::Engine;
+//! use kbtriage::verdict::{Applicability, MatchStatus};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let path = Path::new("fixtures/dumps/server2008-x64-d1.dmp");
+//! let bytes = std::fs::read(path)?;
+//! let report = Engine::default().triage(&bytes, &SourceInfo::of_path(path));
+//!
+//! assert_eq!(report.bugcheck.ok_or("no bug check")?.code.0, "0x000000D1");
+//! let answer = report.hotfix.ok_or("no answer")?;
+//! // A fault in tcpip.sys of Server 2008 without its fix: the defect is possible, the hotfix fits.
+//! assert!(answer.matching.status >= MatchStatus::Possible);
+//! assert_eq!(answer.applicability.status, Applicability::Applicable);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`triage::Engine`] reads a dump and judges it; [`triage::judge`] judges [`facts::CrashFacts`] that were
+//! gathered before. `docs/architecture.md` describes the rooms below and the order in which data passes
+//! them.
 
 #![forbid(unsafe_code)]
 

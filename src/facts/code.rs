@@ -2,16 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The lock under which the forwarding code restarts a timer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LockFact {
-    /// The write lock: fixed code.
-    WriteLock,
-    /// The read lock: the defect.
-    ReadLock,
-    /// It cannot be told.
-    Unknown,
+use crate::vocabulary::open_enum;
+
+open_enum! {
+    /// The lock under which the forwarding code restarts a timer.
+    LockFact {
+        /// The write lock: fixed code.
+        WriteLock = "write-lock",
+        /// The read lock: the defect.
+        ReadLock = "read-lock",
+        /// It cannot be told.
+        Unknown = "unknown",
+    }
 }
 
 /// The code check of `tcpip.sys`.

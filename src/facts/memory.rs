@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::vocabulary::open_enum;
+
 use super::StackFacts;
 
 /// One processor at the moment of the crash.
@@ -41,16 +43,16 @@ pub struct ProcessorFacts {
     pub tables: Vec<TableFacts>,
 }
 
-/// Where the IRQL of a processor was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IrqlSource {
-    /// KPRCB.DebuggerSavedIRQL: what the processor that crashed was at before the bug check raised it.
-    BugCheck,
-    /// CR8 as the freeze saved it.
-    Cr8,
-    /// KPCR.Irql of x86. A HAL that keeps the level in the local APIC may leave an old one there.
-    Kpcr,
+open_enum! {
+    /// Where the IRQL of a processor was read.
+    IrqlSource {
+        /// KPRCB.DebuggerSavedIRQL: what the processor that crashed was at before the bug check raised it.
+        BugCheck = "bug-check",
+        /// CR8 as the freeze saved it.
+        Cr8 = "cr8",
+        /// KPCR.Irql of x86. A HAL that keeps the level in the local APIC may leave an old one there.
+        Kpcr = "kpcr",
+    }
 }
 
 /// A processor in a loop that does not end by itself.

@@ -32,48 +32,50 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The declared kind of a dump file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// Type 4.
-    KernelTriage,
-    /// Type 2.
-    KernelSummary,
-    /// Type 1.
-    KernelComplete,
-    /// Types 5 and 6.
-    KernelBitmap,
-    /// Types 8, 9 and 0xA.
-    KernelRanges,
-    /// Type 3.
-    KernelHeaderOnly,
-    /// A kernel dump of a type no source describes.
-    KernelUnknown,
-    /// MDMP.
-    UserMinidump,
+use crate::vocabulary::open_enum;
+
+open_enum! {
+    /// The declared kind of a dump file.
+    Format {
+        /// Type 4.
+        KernelTriage = "kernel-triage",
+        /// Type 2.
+        KernelSummary = "kernel-summary",
+        /// Type 1.
+        KernelComplete = "kernel-complete",
+        /// Types 5 and 6.
+        KernelBitmap = "kernel-bitmap",
+        /// Types 8, 9 and 0xA.
+        KernelRanges = "kernel-ranges",
+        /// Type 3.
+        KernelHeaderOnly = "kernel-header-only",
+        /// A kernel dump of a type no source describes.
+        KernelUnknown = "kernel-unknown",
+        /// MDMP.
+        UserMinidump = "user-minidump",
+    }
 }
 
-/// Which program wrote a triage dump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WriterFact {
-    /// The kernel at the crash.
-    Kernel,
-    /// A debugger or error reporting, from a larger dump.
-    Debugger,
+open_enum! {
+    /// Which program wrote a triage dump.
+    WriterFact {
+        /// The kernel at the crash.
+        Kernel = "kernel",
+        /// A debugger or error reporting, from a larger dump.
+        Debugger = "debugger",
+    }
 }
 
-/// ProductType.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Product {
-    /// 1.
-    Workstation,
-    /// 2.
-    DomainController,
-    /// 3.
-    Server,
+open_enum! {
+    /// ProductType.
+    Product {
+        /// 1.
+        Workstation = "workstation",
+        /// 2.
+        DomainController = "domain-controller",
+        /// 3.
+        Server = "server",
+    }
 }
 
 /// One block of secondary data.

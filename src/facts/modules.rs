@@ -5,33 +5,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::bytes::ModuleId;
 use crate::knowledge::versions::FileVersion;
+use crate::vocabulary::open_enum;
 
-/// Where a module's version was learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VersionSource {
-    /// The dump's own module list (user-mode dumps).
-    Dump,
-    /// The version resource of the image with this identity.
-    Image,
-    /// The version resource in the dump's own memory.
-    Memory,
-    /// The table of known builds, by timestamp and size.
-    Table,
-    /// A version inventory of the same machine.
-    Inventory,
-}
-
-impl VersionSource {
-    /// The word of the report contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            VersionSource::Dump => "dump",
-            VersionSource::Image => "image",
-            VersionSource::Memory => "memory",
-            VersionSource::Table => "table",
-            VersionSource::Inventory => "inventory",
-        }
+open_enum! {
+    /// Where a module's version was learnt.
+    VersionSource {
+        /// The dump's own module list (user-mode dumps).
+        Dump = "dump",
+        /// The version resource of the image with this identity.
+        Image = "image",
+        /// The version resource in the dump's own memory.
+        Memory = "memory",
+        /// The table of known builds, by timestamp and size.
+        Table = "table",
+        /// A version inventory of the same machine.
+        Inventory = "inventory",
     }
 }
 
@@ -66,30 +54,23 @@ pub struct WrongFile {
     pub found: String,
 }
 
-/// What became of a module's symbols.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SymbolState {
-    /// Names come from its PDB.
-    Loaded,
-    /// No symbol path holds it.
-    Missing,
-    /// A file of that name has another identity and was not used.
-    Mismatched,
-    /// Nothing in the report needed it.
-    #[default]
-    NotNeeded,
+open_enum! {
+    /// What became of a module's symbols.
+    SymbolState {
+        /// Names come from its PDB.
+        Loaded = "loaded",
+        /// No symbol path holds it.
+        Missing = "missing",
+        /// A file of that name has another identity and was not used.
+        Mismatched = "mismatched",
+        /// Nothing in the report needed it.
+        NotNeeded = "not-needed",
+    }
 }
 
-impl SymbolState {
-    /// The word of the report contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SymbolState::Loaded => "loaded",
-            SymbolState::Missing => "missing",
-            SymbolState::Mismatched => "mismatched",
-            SymbolState::NotNeeded => "not-needed",
-        }
+impl Default for SymbolState {
+    fn default() -> SymbolState {
+        SymbolState::NotNeeded
     }
 }
 

@@ -13,7 +13,7 @@ use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
-use crate::facts::{ContextFacts, CrashFacts, Format, NameFact, Product, StackFacts, WriterFact};
+use crate::facts::{ContextFacts, CrashFacts, NameFact, StackFacts};
 use crate::facts::{SourceError, SourceInfo};
 use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
@@ -223,18 +223,12 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
 fn dump(facts: &CrashFacts) -> m::Dump {
     let dump = &facts.dump;
     m::Dump {
-        format: format_name(dump.format).to_owned(),
+        format: dump.format.as_str().to_owned(),
         dump_type: dump.dump_type,
         architecture: dump.architecture.clone(),
         pae: dump.pae,
         processors: dump.processors,
-        writer: dump.writer.map(|writer| {
-            match writer {
-                WriterFact::Kernel => "kernel",
-                WriterFact::Debugger => "debugger",
-            }
-            .to_owned()
-        }),
+        writer: dump.writer.map(|writer| writer.as_str().to_owned()),
         crash_time: dump.crash_time.and_then(rfc3339_from_filetime),
         uptime_seconds: dump.uptime.map(|uptime| uptime / SECOND),
         triage: dump.call_stack_size.map(|call_stack_size| m::Triage {
@@ -265,34 +259,16 @@ fn dump(facts: &CrashFacts) -> m::Dump {
     }
 }
 
-/// The contract's word for a format.
-pub fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::KernelTriage => "kernel-triage",
-        Format::KernelSummary => "kernel-summary",
-        Format::KernelComplete => "kernel-complete",
-        Format::KernelBitmap => "kernel-bitmap",
-        Format::KernelRanges => "kernel-ranges",
-        Format::KernelHeaderOnly => "kernel-header-only",
-        Format::KernelUnknown => "kernel-unknown",
-        Format::UserMinidump => "user-minidump",
-    }
-}
-
 fn system(facts: &CrashFacts) -> m::System {
     let build = facts.system.build;
     m::System {
         version: build.and_then(windows_version).map(str::to_owned),
         build,
         service_pack: facts.system.service_pack,
-        product: facts.system.product.map(|product| {
-            match product {
-                Product::Workstation => "workstation",
-                Product::DomainController => "domain-controller",
-                Product::Server => "server",
-            }
-            .to_owned()
-        }),
+        product: facts
+            .system
+            .product
+            .map(|product| product.as_str().to_owned()),
         name: build
             .and_then(|build| system_name(build, facts.dump.architecture.as_deref()))
             .map(str::to_owned),
