@@ -6,7 +6,7 @@
 
 use crate::facts::Module;
 use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, FrameFacts, NameFact};
+use crate::facts::{CrashFacts, FrameFacts, NameFact, Trust};
 use crate::knowledge::article::is_in_box;
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
@@ -61,7 +61,7 @@ fn place<'a>(facts: &'a CrashFacts, ip: u64, name: Option<&'a NameFact>) -> Opti
     Some(Place {
         module,
         file: module.name()?,
-        name: name.filter(|name| matches!(name.kind.as_str(), "exact" | "cold")),
+        name: name.filter(|name| name.is_certain()),
     })
 }
 
@@ -71,7 +71,9 @@ fn places(facts: &CrashFacts) -> Vec<Place<'_>> {
     let frames: Vec<&FrameFacts> = facts.stack.as_ref().map_or_else(Vec::new, |stack| {
         let activity = stack.faulting_activity.map_or(1, |n| n as usize);
         let certain = stack.frames.iter().take(activity);
-        certain.take_while(|frame| frame.trust != "scan").collect()
+        certain
+            .take_while(|frame| frame.trust != Trust::Scan)
+            .collect()
     });
     let fault = facts.fault.ip.and_then(|ip| {
         let by_frame = frames

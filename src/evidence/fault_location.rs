@@ -3,7 +3,7 @@
 //! Without names a module is all there is: it makes the defect possible, never more.
 
 use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, StackFacts};
+use crate::facts::{Boundary, CrashFacts, StackFacts, Trust};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::is_stack_module;
 
@@ -154,14 +154,14 @@ fn judge_caller(facts: &CrashFacts) -> Outcome {
     let caller = stack
         .frames
         .iter()
-        .take_while(|frame| !matches!(frame.boundary.as_deref(), Some("interrupt" | "dpc")))
+        .take_while(|frame| !frame.boundary.is_some_and(Boundary::ends_activity))
         .find(|frame| !in_kernel(frame.ip));
     let Some(frame) = caller else {
         return Outcome::Neutral("no frame outside the kernel belongs to the fault".to_owned());
     };
     let at = location(facts, frame.ip);
     // A frame found by scanning may be a leftover of an earlier call: it hints, nothing more.
-    let certain = frame.trust != "scan";
+    let certain = frame.trust != Trust::Scan;
     match module_name(facts, frame.ip) {
         Some(name) if is_stack_module(name) => Outcome::Found(vec![
             Evidence::pro(

@@ -5,7 +5,7 @@
 //! the network stack, on the stack of the fault. Present is not guilty: only nearest the fault it
 //! counts (`place`, `frames`).
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, Trust};
 use crate::knowledge::Basis;
 use crate::knowledge::article::is_in_box;
 
@@ -38,7 +38,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     let names: Vec<&str> = stack
         .frames
         .iter()
-        .filter(|frame| frame.trust != "scan")
+        .filter(|frame| frame.trust != Trust::Scan)
         .filter_map(|frame| {
             let (id, _) = facts.modules.locate(frame.ip)?;
             facts.modules.get(id)?.name()

@@ -5,7 +5,7 @@
 //! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
 
 use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, Finding, FrameFacts, ProcessorFacts, StackFacts};
+use crate::facts::{CrashFacts, Finding, FrameFacts, InstructionKind, ProcessorFacts, StackFacts};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{self, Family};
@@ -58,10 +58,7 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
     let module = facts.modules.get(id)?.name()?;
     let stem = module.split('.').next().unwrap_or(module);
     // An approximate name may be a neighbour's, and an export's may reach too far: no rule uses them.
-    let name = frame
-        .name
-        .as_ref()
-        .filter(|name| matches!(name.kind.as_str(), "exact" | "cold"));
+    let name = frame.name.as_ref().filter(|name| name.is_certain());
     let family = name.and_then(|name| {
         let names =
             std::iter::once(name.symbol.as_str()).chain(name.aliases.iter().map(String::as_str));
@@ -336,8 +333,9 @@ fn inlined(fault: &Seen<'_>) -> Outcome {
 /// The faulting instruction works on a list, at the address that faulted.
 fn is_list_operation(facts: &CrashFacts) -> bool {
     let fault = &facts.fault;
-    let list = |kind: &str| matches!(kind, "list-unlink" | "list-insert" | "list-walk");
-    fault.instruction_kind.as_deref().is_some_and(list)
+    fault
+        .instruction_kind
+        .is_some_and(InstructionKind::is_list_operation)
         && fault.effective_address.is_none_or(|(_, agrees)| agrees)
 }
 
@@ -399,8 +397,9 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 }
 
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
+    use InstructionKind as K;
     let fault = &facts.fault;
-    let Some(kind) = fault.instruction_kind.as_deref() else {
+    let Some(kind) = fault.instruction_kind else {
         if facts.dump.architecture.as_deref() == Some("ia64") {
             return Outcome::NotObservable(
                 "Itanium instructions are not decoded: what the faulting one does is not known"
@@ -411,15 +410,15 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
             "the bytes of the faulting instruction are not at hand".to_owned(),
         );
     };
-    let text = fault.instruction.as_deref().unwrap_or(kind);
+    let text = fault.instruction.as_deref().unwrap_or(kind.as_str());
     match (kind, fault.effective_address) {
-        ("checked-unlink", _) => against(
+        (K::CheckedUnlink, _) => against(
             "instruction.checked-unlink",
             Strength::Moderate,
             format!("{text}: a list operation that checks its links, which Windows 6.0 has not"),
             "faulting instruction",
         ),
-        ("list-unlink" | "list-insert" | "list-walk", Some((_, true)))
+        (K::ListUnlink | K::ListInsert | K::ListWalk, Some((_, true)))
             if facts.memory.is_some() && !torn(facts) =>
         {
             Outcome::Found(vec![
@@ -436,7 +435,7 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
                 .at("faulting instruction"),
             ])
         }
-        ("list-unlink" | "list-insert" | "list-walk", Some((_, true))) => Outcome::Found(vec![
+        (K::ListUnlink | K::ListInsert | K::ListWalk, Some((_, true))) => Outcome::Found(vec![
             Evidence::pro(
                 "instruction.list-operation",
                 Strength::Moderate,
@@ -447,7 +446,7 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
             )
             .at("faulting instruction"),
         ]),
-        ("list-unlink" | "list-insert" | "list-walk", _) => Outcome::Neutral(format!(
+        (K::ListUnlink | K::ListInsert | K::ListWalk, _) => Outcome::Neutral(format!(
             "{text}: a list operation whose address the registers do not confirm"
         )),
         _ => Outcome::Neutral(format!("{text}: no list operation")),
@@ -486,11 +485,7 @@ fn judge_dated(facts: &CrashFacts) -> Outcome {
     };
     let mut named = false;
     for frame in stack.frames.iter().filter(kernel) {
-        let Some(name) = frame
-            .name
-            .as_ref()
-            .filter(|name| matches!(name.kind.as_str(), "exact" | "cold"))
-        else {
+        let Some(name) = frame.name.as_ref().filter(|name| name.is_certain()) else {
             continue;
         };
         named = true;

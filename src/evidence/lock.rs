@@ -4,7 +4,7 @@
 //! `IppForwardMulticastPackets`. There the defective code holds the set's lock for reading; fixed code
 //! owns it through a queue handle in that function's own frame. Source: `docs/kb943650.md`.
 
-use crate::facts::{CrashFacts, FrameFacts, HandleFacts, MemoryFacts, SetFacts, StackFacts};
+use crate::facts::{CrashFacts, FrameFacts, HandleFacts, MemoryFacts, SetFacts, StackFacts, Trust};
 use crate::knowledge::Basis;
 use crate::knowledge::defect;
 use crate::knowledge::defect::FORWARDING_TAG;
@@ -116,7 +116,7 @@ pub(super) fn certain(stack: &StackFacts) -> impl Iterator<Item = &FrameFacts> {
         .frames
         .iter()
         .take(activity)
-        .take_while(|frame| frame.trust != "scan")
+        .take_while(|frame| frame.trust != Trust::Scan)
 }
 
 /// The family and the name of a frame's function, when all its names agree.
@@ -127,10 +127,7 @@ pub(super) fn function<'a>(
     let (id, _) = facts.modules.locate(frame.ip)?;
     let module = facts.modules.get(id)?.name()?;
     let stem = module.split('.').next().unwrap_or(module);
-    let name = frame
-        .name
-        .as_ref()
-        .filter(|name| matches!(name.kind.as_str(), "exact" | "cold"))?;
+    let name = frame.name.as_ref().filter(|name| name.is_certain())?;
     let names =
         std::iter::once(name.symbol.as_str()).chain(name.aliases.iter().map(String::as_str));
     let family = defect::family_of_all(stem, names)?;
@@ -164,10 +161,7 @@ fn is_unnamed_tcpip(facts: &CrashFacts, frame: &FrameFacts) -> bool {
         let module = facts.modules.get(id)?.name()?;
         Some(module.eq_ignore_ascii_case("tcpip.sys"))
     };
-    let certain = frame
-        .name
-        .as_ref()
-        .is_some_and(|name| matches!(name.kind.as_str(), "exact" | "cold"));
+    let certain = frame.name.as_ref().is_some_and(|name| name.is_certain());
     !certain && own() == Some(true)
 }
 

@@ -1,6 +1,6 @@
 //! Memory around the fault: does it work on a multicast forwarding entry, and is its list torn?
 
-use crate::facts::{CrashFacts, Finding};
+use crate::facts::{CrashFacts, Finding, InstructionKind};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::{FORWARDING_TAG, is_stack_module};
 
@@ -24,8 +24,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     let list = facts
         .fault
         .instruction_kind
-        .as_deref()
-        .is_some_and(|kind| kind.starts_with("list-"));
+        .is_some_and(InstructionKind::is_list_operation);
     let own = facts
         .fault
         .ip
@@ -114,7 +113,7 @@ mod tests {
             json!({}),
         );
         facts.fault.ip = Some(ip);
-        facts.fault.instruction_kind = Some(instruction.to_owned());
+        facts.fault.instruction_kind = serde_json::from_value(json!(instruction)).unwrap();
         facts.memory = Some(crate::facts::MemoryFacts {
             findings: vec![Finding {
                 kind: finding.to_owned(),

@@ -11,6 +11,7 @@ mod memory;
 pub mod modules;
 mod packed;
 mod source;
+mod words;
 
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
@@ -27,6 +28,7 @@ pub use modules::{
 };
 pub use packed::{pack, unpack};
 pub use source::{Container, ErrorKind, SourceError, SourceInfo};
+pub use words::{Boundary, InstructionKind, SymbolKind, Trust};
 
 use std::borrow::Cow;
 
@@ -212,12 +214,19 @@ pub struct NameFact {
     pub symbol: String,
     /// Offset from its start.
     pub displacement: u64,
-    /// `exact`, `cold`, `approximate` or `export`.
-    pub kind: String,
+    /// How well the name fits the address.
+    pub kind: SymbolKind,
     /// Other names of the same address.
     pub aliases: Vec<String>,
     /// Source file and line, when private symbols have them.
     pub line: Option<(String, u32)>,
+}
+
+impl NameFact {
+    /// True when the address certainly lies in the function of that name.
+    pub fn is_certain(&self) -> bool {
+        matches!(self.kind, SymbolKind::Exact | SymbolKind::Cold)
+    }
 }
 
 /// What the processor did when it went wrong, as far as it is known.
@@ -241,8 +250,8 @@ pub struct FaultFacts {
     pub context: Option<String>,
     /// The instruction as text.
     pub instruction: Option<String>,
-    /// `list-unlink` and so on.
-    pub instruction_kind: Option<String>,
+    /// What the instruction does.
+    pub instruction_kind: Option<InstructionKind>,
     /// The address the instruction computes, and whether the bug check names the same.
     pub effective_address: Option<(u64, bool)>,
     /// Registers really recovered, by name.
@@ -267,10 +276,10 @@ pub struct FrameFacts {
     pub sp: Option<u64>,
     /// Its name.
     pub name: Option<NameFact>,
-    /// How the frame was found, in the words of the report contract.
-    pub trust: String,
-    /// The boundary between two activities, in the words of the report contract.
-    pub boundary: Option<String>,
+    /// How the frame was found.
+    pub trust: Trust,
+    /// The boundary between two activities.
+    pub boundary: Option<Boundary>,
 }
 
 /// A call stack.

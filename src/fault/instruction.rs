@@ -11,6 +11,7 @@ use iced_x86::{
 };
 
 use crate::bytes::Gva;
+pub use crate::facts::InstructionKind;
 use crate::machine::{Machine, Reg, Registers, x64, x86};
 use crate::unwind::CodeInfo;
 
@@ -25,37 +26,6 @@ const LONGEST: usize = 15;
 const NEIGHBOURHOOD: usize = 48;
 /// Instructions looked at on each side.
 const NEIGHBOURS: usize = 6;
-
-/// What the instruction does, in the words of the report contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstructionKind {
-    /// Joins the neighbours of a list entry: each is stored into the other.
-    ListUnlink,
-    /// Stores a new entry into its neighbours.
-    ListInsert,
-    /// Loads a pointer from where the same pointer led.
-    ListWalk,
-    /// Compares a neighbour's link before unlinking, or fails because it differed.
-    CheckedUnlink,
-    /// Calls or jumps through a pointer.
-    CallThroughPointer,
-    /// Anything else that accesses memory.
-    PlainAccess,
-}
-
-impl InstructionKind {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            InstructionKind::ListUnlink => "list-unlink",
-            InstructionKind::ListInsert => "list-insert",
-            InstructionKind::ListWalk => "list-walk",
-            InstructionKind::CheckedUnlink => "checked-unlink",
-            InstructionKind::CallThroughPointer => "call-through-pointer",
-            InstructionKind::PlainAccess => "plain-access",
-        }
-    }
-}
 
 /// The address an instruction accessed, computed from the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

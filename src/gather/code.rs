@@ -10,7 +10,7 @@ use super::fault::{Found, Naming};
 use super::session::Session;
 use crate::bytes::{Budget, Gva};
 use crate::code::{self, CodeSource, LockFinding};
-use crate::facts::{CodeFacts, LockCheckFacts, LockFact, NameFact, StackFacts};
+use crate::facts::{CodeFacts, LockCheckFacts, LockFact, NameFact, StackFacts, SymbolKind};
 use crate::image::Image;
 use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
@@ -105,7 +105,7 @@ fn wrappers(session: &Session<'_>, stack: &StackFacts, budget: &Budget) -> Vec<u
 
 /// True for a name that may be a neighbour's, and for one of several names of folded functions.
 fn says_nothing(name: &NameFact) -> bool {
-    !matches!(name.kind.as_str(), "exact" | "cold") || !name.aliases.is_empty()
+    !name.is_certain() || !name.aliases.is_empty()
 }
 
 /// Makes approximate names of the network stack's frames exact where control really gets from the
@@ -121,7 +121,7 @@ fn settle_names(session: &Session<'_>, stack: &mut StackFacts, budget: &Budget) 
 
 /// The same for one name.
 fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) {
-    if name.kind != "approximate" {
+    if name.kind != SymbolKind::Approximate {
         return;
     }
     let belongs = || {
@@ -136,7 +136,7 @@ fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) 
         Some(code::reaches(&code, entry, at, budget))
     };
     if belongs() == Some(true) {
-        name.kind = "exact".to_owned();
+        name.kind = SymbolKind::Exact;
     }
 }
 

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bytes::Budget;
 use crate::code::{self, CodeSource, Passed};
-use crate::facts::{FrameFacts, ListWorkFacts, SetLayoutFacts, StackFacts, TimerLinkFacts};
+use crate::facts::{
+    FrameFacts, ListWorkFacts, SetLayoutFacts, StackFacts, SymbolKind, TimerLinkFacts,
+};
 use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
@@ -83,7 +85,7 @@ fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
 /// The family of a frame's certain name.
 fn family(session: &Session<'_>, span: ModuleSpan, frame: &FrameFacts) -> Option<&'static str> {
     let name = frame.name.as_ref()?;
-    if !matches!(name.kind.as_str(), "exact" | "cold") {
+    if !name.is_certain() {
         return None;
     }
     let module = session.module_name(span)?;
@@ -99,7 +101,10 @@ fn function_of(
     frame: &FrameFacts,
     outer: &FrameFacts,
 ) -> Option<u64> {
-    let named = frame.name.as_ref().filter(|name| name.kind == "exact");
+    let named = frame
+        .name
+        .as_ref()
+        .filter(|name| name.kind == SymbolKind::Exact);
     let entry = match named {
         Some(name) => frame.ip.checked_sub(name.displacement),
         None => called(session, outer.ip),

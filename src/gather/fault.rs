@@ -58,7 +58,7 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
         irql: access.irql,
         context: access.activity.map(|a| a.name().to_owned()),
         instruction: instruction.and_then(|i| i.text.clone()),
-        instruction_kind: instruction.and_then(|i| Some(i.kind?.name().to_owned())),
+        instruction_kind: instruction.and_then(|i| i.kind),
         effective_address: instruction
             .and_then(|i| i.effective_address)
             .and_then(|e| Some((e.value, e.agrees?))),
@@ -103,8 +103,8 @@ fn frame_facts(frame: &Frame, code: &dyn Naming) -> Option<FrameFacts> {
         ip,
         sp: frame.sp(),
         name: code.full_name(ip, is_return),
-        trust: frame.trust.name().to_owned(),
-        boundary: frame.boundary.map(|b| b.name().to_owned()),
+        trust: frame.trust,
+        boundary: frame.boundary,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::kernel::structures;
 use crate::machine::Machine;
 use crate::memory::Memory;
 
-use crate::facts::{FaultFacts, Finding, PoolTagFacts};
+use crate::facts::{FaultFacts, Finding, InstructionKind, PoolTagFacts};
 
 /// Entries of one list that are walked.
 const MOST_ENTRIES: usize = 4096;
@@ -70,8 +70,7 @@ impl<'a> PoolView<'a> {
     pub fn at_fault(&self, fault: &FaultFacts) -> Vec<Finding> {
         let list = fault
             .instruction_kind
-            .as_deref()
-            .is_some_and(|kind| kind.starts_with("list-"));
+            .is_some_and(InstructionKind::is_list_operation);
         let mut found = Vec::new();
         let mut seen = Vec::new();
         for (name, value) in &fault.registers {

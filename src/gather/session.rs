@@ -288,13 +288,7 @@ impl Naming for Session<'_> {
         let hit = resolved.names()?.name_at(rva.checked_sub(back)?)?;
         Some(NameFact {
             displacement: u64::from(hit.displacement) + u64::from(back),
-            kind: match hit.kind {
-                SymbolKind::Exact => "exact",
-                SymbolKind::Cold => "cold",
-                SymbolKind::Approximate => "approximate",
-                SymbolKind::Export => "export",
-            }
-            .to_owned(),
+            kind: hit.kind,
             aliases: hit.aliases,
             line: hit.file.zip(hit.line),
             symbol: hit.name,

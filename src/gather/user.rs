@@ -7,7 +7,7 @@ use crate::knowledge::versions::FileVersion;
 
 use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
-    Product, StackFacts, SystemFacts,
+    Product, StackFacts, SystemFacts, Trust,
 };
 
 /// FILETIME of 1970-01-01T00:00Z.
@@ -77,7 +77,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
                     ip: frame.instruction_pointer,
                     sp: Some(frame.stack_pointer),
                     name: None,
-                    trust: trust(frame.trust).to_owned(),
+                    trust: trust(frame.trust),
                     boundary: None,
                 })
                 .collect(),
@@ -105,13 +105,12 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     }
 }
 
-/// The word of the report contract.
-fn trust(trust: UserTrust) -> &'static str {
+fn trust(trust: UserTrust) -> Trust {
     match trust {
-        UserTrust::Context => "context",
-        UserTrust::UnwindInfo => "unwind-info",
-        UserTrust::FramePointer => "frame-pointer",
-        UserTrust::Scan => "scan",
+        UserTrust::Context => Trust::Context,
+        UserTrust::UnwindInfo => Trust::UnwindInfo,
+        UserTrust::FramePointer => Trust::FramePointer,
+        UserTrust::Scan => Trust::Scan,
     }
 }
 

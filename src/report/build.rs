@@ -340,7 +340,7 @@ fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option
         offset: Hex::plain(offset),
         symbol: name.map(|n| n.symbol.clone()),
         displacement: name.map(|n| Hex::plain(n.displacement)),
-        symbol_kind: name.map(|n| n.kind.clone()),
+        symbol_kind: name.map(|n| n.kind.as_str().to_owned()),
         symbol_aliases: name.map(|n| n.aliases.clone()).unwrap_or_default(),
         file: name.and_then(|n| n.line.as_ref().map(|(file, _)| file.clone())),
         line: name.and_then(|n| n.line.as_ref().map(|(_, line)| *line)),
@@ -385,7 +385,7 @@ fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
         irql: fault.irql.map(u32::from),
         context: fault.context.clone(),
         instruction: fault.instruction.clone(),
-        instruction_kind: fault.instruction_kind.clone(),
+        instruction_kind: fault.instruction_kind.map(|kind| kind.as_str().to_owned()),
         effective_address: fault
             .effective_address
             .map(|(value, agrees)| m::EffectiveAddress {
@@ -416,8 +416,8 @@ fn stack(facts: &CrashFacts, stack: &StackFacts, most: usize) -> m::Stack {
                     symbol: place.as_ref().and_then(|p| p.symbol.clone()),
                     displacement: place.as_ref().and_then(|p| p.displacement.clone()),
                     symbol_kind: place.and_then(|p| p.symbol_kind),
-                    trust: frame.trust.clone(),
-                    boundary: frame.boundary.clone(),
+                    trust: frame.trust.as_str().to_owned(),
+                    boundary: frame.boundary.map(|boundary| boundary.as_str().to_owned()),
                 }
             })
             .collect(),

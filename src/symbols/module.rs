@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use super::identity::{ModuleIdentity, PdbIdentity};
 use super::index::{FrameRecord, PdbIndex};
 use super::names::{Glob, readable};
+pub use crate::facts::SymbolKind;
 use crate::image::{Export, Image};
 use crate::machine::Machine;
 
@@ -17,19 +18,6 @@ use crate::machine::Machine;
 const MAX_ALIASES: usize = 64;
 /// Bytes before an address that are searched for the padding between two functions.
 const MAX_PADDING_SCAN: u32 = 0x1000;
-
-/// How well a name fits its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SymbolKind {
-    /// The address lies in the function of that name.
-    Exact,
-    /// It lies in a part of that function that was moved away from its start.
-    Cold,
-    /// The nearest name below; nothing says where its function ends.
-    Approximate,
-    /// From the export table only.
-    Export,
-}
 
 /// A name for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]

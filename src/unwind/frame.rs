@@ -1,69 +1,8 @@
 //! A call stack: its frames, how far each can be trusted, and where one activity ends.
 
 use crate::bytes::ModuleId;
+pub use crate::facts::{Boundary, Trust};
 use crate::machine::Registers;
-
-/// What a frame rests on, in the words of the report contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The registers the walk started from.
-    Context,
-    /// The image's unwind data.
-    UnwindInfo,
-    /// The PDB's frame data.
-    FrameData,
-    /// The chain of saved frame pointers.
-    FramePointer,
-    /// A trap frame the kernel saved.
-    TrapFrame,
-    /// A word on the stack that looks like a return address: a candidate, no more.
-    Scan,
-}
-
-impl Trust {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Trust::Context => "context",
-            Trust::UnwindInfo => "unwind-info",
-            Trust::FrameData => "frame-data",
-            Trust::FramePointer => "frame-pointer",
-            Trust::TrapFrame => "trap-frame",
-            Trust::Scan => "scan",
-        }
-    }
-}
-
-/// How the activity of a frame came to interrupt the one below, in the words of the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boundary {
-    /// The frame was interrupted by a device, a clock, another processor or an APC.
-    Interrupt,
-    /// From here outward is not the deferred procedure call but what it ran on top of.
-    Dpc,
-    /// The frame's own instruction raised an exception: the same activity goes on.
-    Exception,
-    /// The frame is user-mode code.
-    User,
-}
-
-impl Boundary {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Boundary::Interrupt => "interrupt",
-            Boundary::Dpc => "dpc",
-            Boundary::Exception => "exception",
-            Boundary::User => "user",
-        }
-    }
-
-    /// True when what lies outward of the frame, the frame included, is another activity than
-    /// what lies inward.
-    pub fn ends_activity(self) -> bool {
-        matches!(self, Boundary::Interrupt | Boundary::Dpc)
-    }
-}
 
 /// One frame of a stack, innermost first.
 #[derive(Clone, Debug)]

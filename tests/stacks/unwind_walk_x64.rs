@@ -104,7 +104,7 @@ fn without_names_the_trap_frame_itself_says_whether_it_was_an_interrupt() {
         fake = returns(fake, at + 0x28, 0);
         let walk = fake.walk(&fake.registers(NT + 0x1C10, STACK));
         (
-            walk.frames[1].boundary.map(|b| b.name()),
+            walk.frames[1].boundary.map(|b| b.as_str()),
             walk.faulting_activity,
         )
     };
@@ -176,7 +176,7 @@ fn a_walk_ends_at_user_mode() {
         .words(at, &[0x7FF6_1234_5678, 0x33, 0x246, 0x1F_F000, 0x2B])
         .zeros(at - TRAP, at);
     let walk = fake.walk(&fake.registers(NT + 0x1A10, STACK));
-    assert_eq!(walk.frames[1].boundary.map(|b| b.name()), Some("user"));
+    assert_eq!(walk.frames[1].boundary.map(|b| b.as_str()), Some("user"));
     assert!(walk.complete);
     assert_eq!(walk.frames.len(), 2);
 }
@@ -242,13 +242,13 @@ fn without_unwind_data_only_words_behind_calls_are_candidates() {
     );
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
     assert_eq!(walk.frames[1].ip(), Some(word(0x1020)));
-    assert_eq!(walk.frames[1].trust.name(), "scan");
+    assert_eq!(walk.frames[1].trust.as_str(), "scan");
     assert_eq!(
         walk.faulting_activity, 1,
         "a candidate counts for nothing here"
     );
     // What unwinding makes of a candidate's frame is no better than the candidate.
-    assert!(walk.frames[1..].iter().all(|f| f.trust.name() == "scan"));
+    assert!(walk.frames[1..].iter().all(|f| f.trust.as_str() == "scan"));
 }
 
 #[test]
@@ -275,10 +275,13 @@ fn a_trap_frame_found_among_candidates_is_one_itself() {
     fake = fake.words(STACK + 8, &[NT + 0x2000]);
     fake = trapped(fake, at, NT + 0x3000, 0).zeros(STACK, at);
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
-    let trust: Vec<_> = walk.frames.iter().map(|f| f.trust.name()).collect();
+    let trust: Vec<_> = walk.frames.iter().map(|f| f.trust.as_str()).collect();
     assert_eq!(trust, ["context", "scan", "scan"]);
     assert_eq!(walk.frames[2].sp(), Some(at + 0x28), "its registers");
-    assert_eq!(walk.frames[2].boundary.map(|b| b.name()), Some("interrupt"));
+    assert_eq!(
+        walk.frames[2].boundary.map(|b| b.as_str()),
+        Some("interrupt")
+    );
     assert_eq!(walk.faulting_activity, 1, "no candidate counts");
 }
 
@@ -319,7 +322,7 @@ fn the_idle_loop_below_a_deferred_procedure_call_is_told_by_the_processor_block(
         let marks: Vec<_> = walk
             .frames
             .iter()
-            .map(|f| f.boundary.map_or("", |b| b.name()))
+            .map(|f| f.boundary.map_or("", |b| b.as_str()))
             .collect();
         (marks.join(","), walk.faulting_activity)
     };
@@ -363,7 +366,7 @@ fn one_border_is_marked_where_the_dispatcher_leaves_the_dpc_stack() {
         let marks: Vec<_> = walk
             .frames
             .iter()
-            .map(|f| f.boundary.map_or("", |b| b.name()))
+            .map(|f| f.boundary.map_or("", |b| b.as_str()))
             .collect();
         (marks.join(","), walk.faulting_activity)
     };

@@ -107,7 +107,7 @@ fn a_filter_above_multicast_forwarding_is_the_filters_fault() {
 fn a_candidate_frame_is_never_decisive() {
     let mut facts = crash(&["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"]);
     for frame in &mut facts.stack.as_mut().unwrap().frames {
-        frame.trust = "scan".to_owned();
+        frame.trust = crate::facts::Trust::Scan;
     }
     assert!(matches!(judge_caller(&facts), Outcome::NotObservable(_)));
 }

@@ -14,7 +14,7 @@ use super::removal::Removal;
 use super::timer_lists::{
     Linked, blocks_near, forwarding_offset, large_table, link, lists_of, table_block,
 };
-use crate::facts::{FaultFacts, Finding};
+use crate::facts::{FaultFacts, Finding, InstructionKind};
 use crate::gather::findings::PoolView;
 
 /// What other parts of memory lead to.
@@ -28,13 +28,14 @@ pub(in crate::gather) struct Known<'a> {
 }
 
 fn is_list_operation(fault: &FaultFacts) -> bool {
-    let kind = fault.instruction_kind.as_deref();
-    kind.is_some_and(|kind| kind.starts_with("list-"))
+    fault
+        .instruction_kind
+        .is_some_and(InstructionKind::is_list_operation)
 }
 
 /// True for a fault that an entry can have led to: a list operation, or an access on the way along a list.
 pub(in crate::gather) fn may_concern(fault: &FaultFacts) -> bool {
-    is_list_operation(fault) || fault.instruction_kind.as_deref() == Some("plain-access")
+    is_list_operation(fault) || fault.instruction_kind == Some(InstructionKind::PlainAccess)
 }
 
 /// What the fault worked on: the forwarding entry at its registers, and that entry's state. Nothing
@@ -156,7 +157,7 @@ fn mfe_state(
     linked: &Linked,
     removal: Option<&Removal>,
 ) -> Option<Finding> {
-    let unlink = fault.instruction_kind.as_deref() == Some("list-unlink");
+    let unlink = fault.instruction_kind == Some(InstructionKind::ListUnlink);
     if !unlink {
         return None;
     }

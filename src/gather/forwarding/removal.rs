@@ -3,6 +3,7 @@
 
 use crate::bytes::Budget;
 use crate::code::{self, CodeSource, LeftBehind};
+use crate::facts::{InstructionKind, SymbolKind};
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
@@ -63,7 +64,7 @@ fn named(session: &Session<'_>, budget: &Budget) -> Option<Removal> {
 }
 
 fn faulting(session: &Session<'_>, found: &Found, budget: &Budget) -> Option<Removal> {
-    if found.fault.instruction_kind.as_deref() != Some("list-unlink") {
+    if found.fault.instruction_kind != Some(InstructionKind::ListUnlink) {
         return None;
     }
     let span = session.module_at(found.fault.ip?)?;
@@ -83,7 +84,7 @@ fn function_of_fault(session: &Session<'_>, found: &Found) -> Option<u64> {
         .fault
         .name
         .as_ref()
-        .filter(|name| name.kind == "exact")
+        .filter(|name| name.kind == SymbolKind::Exact)
     {
         return ip.checked_sub(name.displacement);
     }

@@ -180,9 +180,9 @@ impl Fake {
                     .ip()
                     .and_then(|ip| self.name_at(ip))
                     .map_or("?".to_owned(), |name| name.symbol.into_owned());
-                let trust = frame.trust.name();
+                let trust = frame.trust.as_str();
                 match frame.boundary {
-                    Some(boundary) => format!("{name} {trust} {}", boundary.name()),
+                    Some(boundary) => format!("{name} {trust} {}", boundary.as_str()),
                     None => format!("{name} {trust}"),
                 }
             })
