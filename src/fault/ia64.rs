@@ -106,9 +106,20 @@ pub(super) fn place_registers(
     crash: &Crash<'_>,
     context: &mut FaultContext,
 ) -> Option<&'static str> {
+    if context.source == Source::ContextRecord {
+        context.registers = with_store(crash, context.registers.clone());
+    }
     let at = context.trap_frame?;
     if context.registers.get(r::BSP).is_some() {
-        return None;
+        // A CONTEXT record that the trap frame completed: RsBSP is the record's still.
+        let recorded = matches!(
+            context.source,
+            Source::ContextRecord | Source::HeaderContext
+        );
+        let registers = recorded.then_some(&context.registers)?;
+        let (bsp, remark) = walk_ia64::context_reading(crash.code_info, crash.memory, registers)?;
+        context.registers.set(r::BSP, bsp);
+        return Some(remark);
     }
     let frame = walk_ia64::read(crash.memory, at)?;
     let (bsp, remark) =

@@ -102,7 +102,8 @@ impl ThreadStack {
                 .filter(|_| machine == Machine::Ia64)
                 .or(of_layout.map(|(_, limit)| limit)),
         ))
-        .filter(|(low, high)| low < high);
+        // Both stacks begin at one address: what does not is another field than it was taken for.
+        .filter(|(low, high)| low < high && [base, initial].contains(&Some(*low)));
         match (limit, base) {
             (Some(limit), Some(base)) if limit >= base => ThreadStack::default(),
             _ => ThreadStack { limit, base, store },

@@ -32,28 +32,38 @@ const CONTEXT_AT_FIRST: &str = "RsBSP of a context was read as the place of its 
 /// A context's RsBSP is the end of its frame.
 const CONTEXT_BEHIND: &str = "RsBSP of a context was read as the end of its frame's registers";
 
-/// A context with `bsp` where r32 lies: which of its two readings leads to a caller decides. A state
-/// that a trap frame kept was settled when it was read.
+/// A context with `bsp` where r32 lies. A state that a trap frame kept was settled when it was read.
 pub(super) fn settle(walker: &Walker<'_>, start: &Registers) -> (Registers, Option<&'static str>) {
     let mut settled = start.clone();
-    let read = || {
-        let bsp = start.get(r::BSP).filter(|_| start.get(r::ISR).is_none())?;
-        let marker = start.get(r::IFS).and_then(FrameMarker::of)?;
-        let behind = before(bsp, marker);
-        let callers = |bsp| leads(walker.code, walker.memory, start, bsp).frames;
-        let (first, last) = (callers(bsp), callers(behind));
-        match marker.size() {
-            0 => None,
-            _ if last > first => Some((behind, CONTEXT_BEHIND)),
-            _ if first > 0 => Some((bsp, CONTEXT_AT_FIRST)),
-            _ => None,
-        }
+    let read = match start.get(r::ISR) {
+        None => context_reading(walker.code, walker.memory, start),
+        Some(_) => None,
     };
-    let Some((bsp, remark)) = read() else {
+    let Some((bsp, remark)) = read else {
         return (settled, None);
     };
     settled.set(r::BSP, bsp);
     (settled, Some(remark))
+}
+
+/// Where r32 of a context's frame lies: which of the two readings of RsBSP leads to a caller decides.
+/// `None` when neither does or the frame has no registers.
+pub fn context_reading(
+    code: &dyn CodeInfo,
+    memory: &dyn Memory,
+    context: &Registers,
+) -> Option<(u64, &'static str)> {
+    let bsp = context.get(r::BSP)?;
+    let marker = context.get(r::IFS).and_then(FrameMarker::of)?;
+    let behind = before(bsp, marker);
+    let callers = |bsp| leads(code, memory, context, bsp).frames;
+    let (first, last) = (callers(bsp), callers(behind));
+    match marker.size() {
+        0 => None,
+        _ if last > first => Some((behind, CONTEXT_BEHIND)),
+        _ if first > 0 => Some((bsp, CONTEXT_AT_FIRST)),
+        _ => None,
+    }
 }
 
 /// How the instruction pointer of a frame is meant.

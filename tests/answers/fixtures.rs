@@ -42,6 +42,7 @@ fn a_fault_in_a_release_build_of_tcpip_may_be_the_defect() {
         "vista-sp1-x86-d1",
         "server2008-x64-d1",
         "server2008-ia64-1e",
+        "server2008-ia64-d1",
     ] {
         let report = report(name);
         assert_eq!(

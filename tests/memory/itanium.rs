@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::support::itanium::dump;
 use crate::support::itanium::scene::{Plan, Root, RsBsp, Scene};
 use crate::support::run;
+use crate::support::symbols::Pdb;
 use kbtriage::bytes::{Budget, Gva, PagedReader};
 use kbtriage::dump::{Body, PhysicalBody};
 use kbtriage::kernel::ia64::{Settled, address_space};
@@ -415,30 +416,129 @@ fn a_trap_frame_without_its_mark_or_of_another_kind_is_not_guessed_at() {
     let report = report("no-mark", &dump::write(&scene.machine, &scene.header));
     assert_eq!(report["fault"]["source"], "bugcheck-parameters");
     assert_eq!(report["stack"]["complete"], false);
-    // An interrupt ends the activity; user mode ends the kernel's part.
-    let (_, report) = scene_report(
+    // What an interrupt stopped is another activity; the bug check's own is all that counts.
+    let (scene, report) = scene_report(
         "interrupt",
         &Plan {
             kind: 1,
-            code: 0xE2,
+            code: 0x1234,
             ..Plan::default()
         },
         2,
     );
-    let walked = report["stack"].to_string();
-    assert!(
-        walked.contains("\"boundary\":\"interrupt\"") || report["fault"]["source"] == "trap-frame",
-        "{walked}"
-    );
+    let frames = report["stack"]["frames"].as_array().unwrap();
+    let stopped = frames
+        .iter()
+        .find(|frame| frame["boundary"] == "interrupt")
+        .unwrap();
+    assert_eq!(stopped["instruction_pointer"], hex(scene.frames[0].ip));
+    assert_eq!(report["stack"]["faulting_activity"], 2);
+    // User mode ends the kernel's part.
     let (_, report) = scene_report(
         "user",
         &Plan {
             level: 3,
+            code: 0x1234,
             ..Plan::default()
         },
         2,
     );
-    assert!(!report["stack"]["frames"].as_array().unwrap().is_empty());
+    let frames = report["stack"]["frames"].as_array().unwrap();
+    assert_eq!(frames.last().unwrap()["boundary"], "user");
+    assert_eq!(report["stack"]["complete"], true);
+    // A change to the stack of deferred calls, and a system call of the kernel's own, are not followed.
+    for kind in [0, 3] {
+        let plan = Plan {
+            kind,
+            code: 0x1234,
+            trap_bsp: RsBsp::First,
+            ..Plan::default()
+        };
+        let (scene, report) = scene_report(&format!("kind-{kind}"), &plan, 2);
+        let frames = report["stack"]["frames"].as_array().unwrap().len();
+        assert!(
+            frames == 2 || frames == 2 + scene.frames.len(),
+            "{}",
+            report["stack"]
+        );
+    }
+}
+
+#[test]
+fn a_system_threads_exception_has_its_records_in_the_parameters() {
+    for trap_bsp in [RsBsp::First, RsBsp::End] {
+        let plan = Plan {
+            code: 0x7E,
+            trap_bsp,
+            ..Plan::default()
+        };
+        let (scene, report) = scene_report(&format!("7e-{trap_bsp:?}"), &plan, 2);
+        assert_eq!(report["fault"]["source"], "context-record");
+        assert_eq!(report["fault"]["address"], hex(scene.address));
+        assert_eq!(report["fault"]["access"], "read");
+        let frames = report["stack"]["frames"].as_array().unwrap();
+        let ips: Vec<&Value> = frames
+            .iter()
+            .map(|frame| &frame["instruction_pointer"])
+            .collect();
+        let wanted: Vec<Value> = scene.frames.iter().map(|frame| hex(frame.ip)).collect();
+        assert_eq!(ips, wanted.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn other_processors_and_unloaded_drivers_are_there_too() {
+    let (_, report) = scene_report("others", &Plan::default(), 2);
+    let others = report["other_processors"].as_array().unwrap();
+    assert_eq!(others.len(), 1);
+    assert_eq!(others[0]["processor"], 1);
+    assert_eq!(others[0]["complete"], true);
+    assert_eq!(others[0]["frames"][0]["module"], "ntoskrnl.exe");
+    let unloaded = report["unloaded_modules"].as_array().unwrap();
+    assert_eq!(unloaded[0]["name"], "old.sys");
+    assert_eq!(unloaded[0]["start"], hex(0xE000_0165_9890_0000));
+}
+
+#[test]
+fn with_names_of_the_defects_own_code_the_match_is_probable_and_no_more() {
+    let scene = Scene::new(&Plan::default());
+    let folder =
+        std::env::temp_dir().join(format!("kbtriage-itanium-store-{}", std::process::id()));
+    // tcpip.sys is the fourth driver: its GUID is 4 in every byte. Publics count from 0x1000.
+    let pdb = Pdb {
+        machine: 0x200,
+        contributions: vec![(0x100, 0x100), (0x300, 0x100)],
+        ..Pdb::new(
+            [4; 16],
+            1,
+            &[(0x100, ".TtStopTimer"), (0x300, ".IppRestartMfeTimer")],
+        )
+    };
+    let place = folder.join("tcpip.pdb").join(pdb.key());
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("tcpip.pdb"), pdb.write()).unwrap();
+    let path = file("named", &dump::write(&scene.machine, &scene.header));
+    let output = run::command()
+        .args(["triage", "--format", "json", "--symbols"])
+        .arg(&folder)
+        .arg(&path)
+        .output()
+        .unwrap();
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    let report: Value = serde_json::from_slice::<Value>(&output.stdout).unwrap()[0].clone();
+    assert_eq!(
+        report["stack"]["frames"][0]["symbol"], "TtStopTimer",
+        "{}",
+        report["stack"]
+    );
+    assert_eq!(report["stack"]["frames"][1]["symbol"], "IppRestartMfeTimer");
+    assert_eq!(
+        report["hotfix"]["match"]["status"], "probable",
+        "{}",
+        report["hotfix"]
+    );
+    assert_eq!(report["hotfix"]["verdict"], "probably-applies");
 }
 
 #[test]

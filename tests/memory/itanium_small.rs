@@ -7,6 +7,7 @@ use crate::support::itanium::scene::{Frame, Laboratory, Plan, RsBsp, STACKS, Sce
 use crate::support::itanium::{dump, small};
 use crate::support::run;
 use crate::support::shared::shared;
+use crate::support::triage;
 
 fn report(name: &str, bytes: &[u8]) -> Value {
     let file = format!("kbtriage-itanium-small-{}-{name}.dmp", std::process::id());
@@ -27,7 +28,7 @@ fn reports(name: &str, scene: &mut Scene) -> [Value; 3] {
     let (complete, kernel) = (memory(1), memory(2));
     let mut state = small::state(scene);
     small::add_images(scene, &mut state);
-    let small = report(&format!("{name}-4"), &small::write(scene, &state));
+    let small = report(&format!("{name}-4"), &triage::write(&state));
     [complete, kernel, small]
 }
 
@@ -95,7 +96,7 @@ fn an_assembled_crash_gives_one_answer_as_each_type_of_dump() {
 fn a_small_dump_without_images_has_its_fault_and_no_invented_frame() {
     let mut scene = Scene::new(&Plan::default());
     let state = small::state(&mut scene);
-    let report = report("bare", &small::write(&scene, &state));
+    let report = report("bare", &triage::write(&state));
     assert_eq!(report["fault"]["source"], "trap-frame");
     assert_eq!(
         addresses(&report),

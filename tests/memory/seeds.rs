@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::support::itanium::scene::{Plan, Root, Scene};
 use crate::support::memory_dump::{Fill, write};
 use crate::support::memory_machine::Mode;
 use crate::support::memory_registry::Hive;
@@ -44,6 +45,35 @@ fn machine(state: &State, deep: bool) -> Vec<u8> {
     bytes
 }
 
+/// Inputs of `ia64_memory`: a page of header fields, then memory from page 1 on.
+fn itanium(root: Root) -> Vec<u8> {
+    let scene = Scene::new(&Plan {
+        root,
+        first: 1,
+        ..Plan::default()
+    });
+    let header = &scene.header;
+    let mut page = vec![0; 0x2000];
+    let mut put = |at: usize, value: &[u8]| page[at..at + value.len()].copy_from_slice(value);
+    put(0, &header.directory_table_base.to_le_bytes());
+    put(8, &header.module_list.to_le_bytes());
+    put(16, &header.process_list.to_le_bytes());
+    put(24, &header.code.to_le_bytes());
+    for (n, parameter) in header.parameters.iter().enumerate() {
+        put(32 + n * 8, &parameter.to_le_bytes());
+    }
+    put(64, &header.debugger_data.to_le_bytes());
+    put(0x100, &header.context);
+    let mut bytes = page;
+    for frame in 1..scene.machine.end() {
+        match scene.machine.pages.get(&frame) {
+            Some(page) => bytes.extend(page),
+            None => bytes.resize(bytes.len() + 0x2000, 0),
+        }
+    }
+    bytes
+}
+
 #[test]
 fn seeds() {
     let Some(folder) = std::env::var_os("KBTRIAGE_SEEDS").map(PathBuf::from) else {
@@ -55,6 +85,9 @@ fn seeds() {
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(name), bytes).unwrap();
     };
+    for root in [Root::ParentTable, Root::Register, Root::Header] {
+        save("ia64_memory", format!("{root:?}"), itanium(root));
+    }
     let size = Size {
         drivers: 4,
         processors: 2,

@@ -1,6 +1,7 @@
 //! The committed fixtures: name, what each shows, and the crash it is written from.
 
 use super::bytes::utc;
+use super::itanium;
 use super::published;
 use super::scenes::{self, NIC};
 use super::stack::Fault;
@@ -234,12 +235,6 @@ fn triage_of_6001() -> Vec<Fixture> {
 }
 
 fn other_builds_and_machines() -> Vec<Fixture> {
-    let ia64 = {
-        let mut s = scenes::machine(Machine::Ia64, 6001);
-        let ip = s.driver("tcpip.sys").at(0x4_1230);
-        scenes::fault_elsewhere(&mut s, 0x1E, [0xFFFF_FFFF_C000_0005, ip, 0, 0x10]);
-        s
-    };
     let arm64 = {
         let mut s = scenes::machine(Machine::Arm64, 22000);
         s.product_type = 1;
@@ -261,8 +256,13 @@ fn other_builds_and_machines() -> Vec<Fixture> {
         ),
         fixture(
             "server2008-ia64-1e.dmp",
-            "Server 2008 for Itanium: 0x1E in tcpip.sys, with the register backing store",
-            ia64,
+            "Server 2008 for Itanium: 0x1E in tcpip.sys, with its trap frame and both stacks",
+            itanium::small::fixture(0x1E),
+        ),
+        fixture(
+            "server2008-ia64-d1.dmp",
+            "Server 2008 for Itanium: 0xD1 in tcpip.sys, likewise",
+            itanium::small::fixture(0xD1),
         ),
         fixture(
             "windows11-arm64-d1.dmp",

@@ -106,7 +106,11 @@ fn header64(s: &CrashState) -> Image {
             h.u64(0x00A0 + index * 16, *pages);
         }
     }
-    h.put(0x0348, &context(s.machine, &s.registers));
+    let whole = s.context.clone();
+    h.put(
+        0x0348,
+        &whole.unwrap_or_else(|| context(s.machine, &s.registers)),
+    );
     h.zero(0x0F00, 0x98);
     h.u32(0x0F00, 0x8000_0003);
     h.u32(0x0F04, 1);

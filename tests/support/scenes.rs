@@ -187,6 +187,7 @@ pub fn machine(machine: Machine, build: u32) -> CrashState {
         runs: vec![(1, 0x9E), (0x100, 0x7_FDA0)],
         unwritten: Vec::new(),
         tail_intact: true,
+        context: None,
     }
 }
 

@@ -179,6 +179,8 @@ pub struct CrashState {
     pub unwritten: Vec<Unwritten>,
     /// False: the last four bytes of the triage part are missing their mark.
     pub tail_intact: bool,
+    /// The whole CONTEXT, where `registers` cannot say all of it.
+    pub context: Option<Vec<u8>>,
 }
 
 impl CrashState {

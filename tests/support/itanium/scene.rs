@@ -10,7 +10,6 @@ use crate::support::memory_image::Image;
 
 /// Where the kernel's image lies, virtually and physically.
 pub const NT: u64 = 0xE000_0000_8300_0000;
-const NT_PHYSICAL: u64 = 0x0480_0000;
 /// Variables of the kernel, as offsets from its image.
 const DATA: u64 = 0x6000;
 const NT_DATA: u32 = 0x4000;
@@ -21,8 +20,9 @@ const POOL: u64 = 0xE000_0166_4000_0000;
 /// Where both stacks begin.
 pub const STACKS: u64 = 0xE000_0165_993B_4000;
 const THREAD: u64 = 0xE000_0166_4010_0000;
-/// A page number from which pages of the KPCR are taken.
-const PCR_FRAME: u64 = 0x700;
+/// Frames behind the first: the processors' blocks, and what tables and pages are given out from.
+const PCR_FRAME: u64 = 8;
+const PAGES: u64 = 16;
 /// What every trap frame ends with, an exception's.
 const TRAP_MARK: u64 = 0xE0F0_E0F0_E0F0_E000;
 
@@ -61,6 +61,8 @@ pub struct Plan {
     pub level: u64,
     /// The slot of the instruction that faults.
     pub slot: u64,
+    /// The first frame of physical memory that is used.
+    pub first: u64,
 }
 
 impl Default for Plan {
@@ -75,6 +77,7 @@ impl Default for Plan {
             stride: 1,
             level: 0,
             slot: 1,
+            first: 0x2400,
         }
     }
 }
@@ -258,7 +261,7 @@ impl Scene {
 
     fn loaded(plan: &Plan, last: Option<&[u8]>) -> Scene {
         let mut scene = Scene {
-            machine: Machine::new(0x3000, plan.stride),
+            machine: Machine::new(plan.first + PAGES, plan.stride),
             header: Header {
                 dump_type: 2,
                 build: 6001,
@@ -279,7 +282,7 @@ impl Scene {
             address: 0x10,
         };
         let size = u64::from(image::BYTES + NT_DATA);
-        scene.machine.pin(NT, NT_PHYSICAL, size);
+        scene.machine.pin(NT, plan.first << 13, size);
         scene.load(plan, last);
         // Pages of both stacks that hold nothing are there too.
         for at in (STACKS - 0x8000..STACKS + 0x8000).step_by(0x2000) {
@@ -445,7 +448,7 @@ impl Scene {
         let Frame { ip, sp, bsp } = self.frames[0];
         self.header.parameters = match plan.code {
             0x1E => [0xFFFF_FFFF_C000_0005, ip, 0, self.address],
-            0x7E => [0xFFFF_FFFF_C000_0005, ip, 0, 0],
+            0x7E => [0xFFFF_FFFF_C000_0005, ip, sp - 0x1800, sp - 0x1700],
             _ => [self.address, 2, 0, ip],
         };
         // The trap: all registers of the interrupted frame are covered.
@@ -457,6 +460,9 @@ impl Scene {
         };
         self.trap(plan, trap, (sp, ip), marker, stated);
         self.trap_frame = trap;
+        if plan.code == 0x7E {
+            self.dispatched(plan, ip, marker, stated);
+        }
         // The handler's frame begins there; the bug check's is inside of it.
         let check_bsp = register_behind(end, HANDLER.locals as i64);
         let check_sp = trap - BUG_CHECK.size;
@@ -528,10 +534,40 @@ impl Scene {
         }
     }
 
+    /// The records that the filter of a system thread's exception was given: EXCEPTION_RECORD and
+    /// CONTEXT.
+    fn dispatched(&mut self, plan: &Plan, ip: u64, marker: u64, bsp: u64) {
+        let sp = self.frames[0].sp;
+        let (record, context) = (sp - 0x1800, sp - 0x1700);
+        for (offset, value) in [
+            (0, 0xC000_0005),
+            (0x10, ip),
+            (0x18, 2),
+            (0x20, 0),
+            (0x28, self.address),
+        ] {
+            self.machine.word(record + offset, value);
+        }
+        for (offset, value) in [
+            (0, 0x8_003F),
+            (0x8D0, sp),
+            (0x980, 0xE000_0000_0000_0010),
+            (0x9E8, super::marker(3, 1)),
+            (0x9F0, bsp),
+            (0x9F8, bsp),
+            (0xA10, 1 << 13 | 1 << 36 | plan.slot << 41),
+            (0xA18, ip),
+            (0xA20, marker | 1 << 63),
+        ] {
+            self.machine.word(context + offset, value);
+        }
+    }
+
     /// The kernel's variables, the processor's block and the thread.
     fn kernel(&mut self, plan: &Plan) {
         let kdbg = self.header.debugger_data;
-        let pcr = 0x8000_0000_0000_0000 + (PCR_FRAME << 13);
+        let pcr_frame = plan.first + PCR_FRAME;
+        let pcr = 0x8000_0000_0000_0000 + (pcr_frame << 13);
         let prcb = pcr + 0xE80;
         let root = self.machine.root;
         let array = NT + DATA + 0x800;
@@ -547,6 +583,8 @@ impl Scene {
             (0x88, NT + DATA + 0xB00),
             (0x208, lab),
             (0x218, array),
+            (0x220, NT + DATA + 0xD00),
+            (0x228, NT + DATA + 0xD08),
             (0x268, NT + DATA + 0xC00),
             (0x288, parent),
         ] {
@@ -575,11 +613,41 @@ impl Scene {
             self.machine.word(NT + DATA + 0xB00 + n as u64 * 8, value);
         }
         self.machine.word(array, prcb);
-        // Another processor, which has nothing to say.
+        // Another processor, which its freeze found in the idle loop.
         let other = pcr + 0x8000;
         self.machine.write(other, &vec![0; 3 * 0x2000]);
         self.machine.word(other + 0xB18, other + 0xE80);
         self.machine.word(array + 8, other + 0xE80);
+        self.machine.write(other + 0xB2B, &[0]);
+        let idle = CHAIN[0].returns_to(&self.bases());
+        for (offset, value) in [
+            (0, 0x8_003F),
+            (0x8D0, STACKS - 0x6000),
+            (0x980, idle),
+            (0x9F0, STACKS + 0x6000),
+            (0x9F8, STACKS + 0x6100),
+            (0xA10, 1 << 13 | 1 << 36),
+            (0xA18, idle),
+            (0xA20, CHAIN[0].marker() | 1 << 63),
+        ] {
+            self.machine.word(other + 0xE80 + 0x140 + offset, value);
+        }
+        // A driver that was unloaded: a ring of fifty, and how many there were.
+        let (ring, last) = (NT + DATA + 0xD00, NT + DATA + 0xD08);
+        let entries = POOL + 0x4000;
+        self.machine.word(ring, entries);
+        self.machine.word(last, 1);
+        let name: Vec<u8> = "old.sys"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        self.machine.write(entries, &vec![0; 50 * 0x28]);
+        self.machine
+            .write(entries, &(name.len() as u16).to_le_bytes());
+        self.machine.word(entries + 8, entries + 0x1000);
+        self.machine.word(entries + 0x10, DRIVERS + 0x90_0000);
+        self.machine.word(entries + 0x18, DRIVERS + 0x90_8000);
+        self.machine.write(entries + 0x1000, &name);
         // The processor: its own pages, one behind the other.
         self.machine.write(pcr, &vec![0; 3 * 0x2000]);
         self.machine.word(pcr + 0xB18, prcb);
@@ -587,7 +655,7 @@ impl Scene {
         self.machine.word(pcr + 0xC38, 0xFFFF_FF00_0000_0000);
         self.machine.word(prcb + 8, THREAD);
         self.machine.word(prcb + 0x18, THREAD + 0x1000);
-        self.machine.word(prcb + 0x38, PCR_FRAME);
+        self.machine.word(prcb + 0x38, pcr_frame);
         self.machine.write(prcb + 0x19D6, &[1]);
         let context = self.header.context.clone();
         self.machine.write(prcb + 0x140, &context);

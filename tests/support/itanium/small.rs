@@ -1,10 +1,9 @@
 //! The same crash as a small dump: what Windows keeps in one, and as blocks of memory whatever else
 //! is asked for.
 
-use super::scene::{STACKS, Scene};
+use super::scene::{Plan, STACKS, Scene};
 use crate::support::scenes;
 use crate::support::state::{Block, CrashState, Driver, Machine, Stack};
-use crate::support::triage;
 
 /// The state of the crash for the writer of small dumps, without images.
 pub fn state(scene: &mut Scene) -> CrashState {
@@ -35,6 +34,27 @@ pub fn state(scene: &mut Scene) -> CrashState {
         bytes: scene.bytes(STACKS, scene.store_end - STACKS),
     });
     s.registers.sp = scene.lowest;
+    s.context = Some(header.context);
+    s
+}
+
+/// A fixture: the crash with Windows' own link times, and no image.
+pub fn fixture(code: u32) -> CrashState {
+    let released = scenes::machine(Machine::Ia64, 6001);
+    let mut scene = Scene::new(&Plan {
+        code,
+        ..Plan::default()
+    });
+    let mut s = state(&mut scene);
+    for driver in &mut s.drivers {
+        let known = released
+            .drivers
+            .iter()
+            .find(|known| known.name.eq_ignore_ascii_case(&driver.name));
+        if let Some(known) = known {
+            driver.time_date_stamp = known.time_date_stamp;
+        }
+    }
     s
 }
 
@@ -45,12 +65,4 @@ pub fn add_images(scene: &mut Scene, s: &mut CrashState) {
         let address = driver.base;
         s.blocks.push(Block { address, bytes });
     }
-}
-
-/// The file, with the whole of the context.
-pub fn write(scene: &Scene, s: &CrashState) -> Vec<u8> {
-    let mut file = triage::write(s);
-    let context = &scene.header.context;
-    file[0x348..0x348 + context.len()].copy_from_slice(context);
-    file
 }
