@@ -519,6 +519,7 @@ fn with_names_of_the_defects_own_code_the_match_is_probable_and_no_more() {
     std::fs::write(place.join("tcpip.pdb"), pdb.write()).unwrap();
     let path = file("named", &dump::write(&scene.machine, &scene.header));
     let output = run::command()
+        .env("KBTRIAGE_CACHE_DIR", folder.join("cache"))
         .args(["triage", "--format", "json", "--symbols"])
         .arg(&folder)
         .arg(&path)
@@ -536,7 +537,7 @@ fn with_names_of_the_defects_own_code_the_match_is_probable_and_no_more() {
     assert_eq!(
         report["hotfix"]["match"]["status"], "probable",
         "{}",
-        report["hotfix"]
+        report["stack"]
     );
     assert_eq!(report["hotfix"]["verdict"], "probably-applies");
 }
