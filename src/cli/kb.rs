@@ -229,7 +229,7 @@ fn hotfix_record(article: &'static Hotfix) -> Value {
         .collect();
     let mut record = serde_json::json!({
         "type": "article",
-        "schema_version": "1.0",
+        "schema_version": crate::report::SCHEMA_VERSION,
         "knowledge": crate::knowledge::VERSION,
         "packages": packages,
         "look_alikes": article::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
@@ -260,7 +260,7 @@ fn article_record(article: &Article, version: &str) -> Value {
         .map(|row| serde_json::json!({ "do": row.id, "text": row.text, "command": row.command }));
     serde_json::json!({
         "type": "article",
-        "schema_version": "1.0",
+        "schema_version": crate::report::SCHEMA_VERSION,
         "knowledge": version,
         "kb": article.kb,
         "title": article.title,

@@ -84,6 +84,8 @@ const SAMPLES: &[Sample] = &[
 const INTRO: &str = "\
 # One report for each verdict
 
+After this you know what each answer looks like and what it asks of you.
+
 What `kbtriage DUMP` prints, verdict by verdict, on dumps of this repository (`fixtures/`). No dump of a real machine with the defect
 was available: those of `fixtures/corpus` come from the laboratory (`fixtures/lab`), the others from the tests' dump writer. The page is
 checked: a test prints every report again.

@@ -111,7 +111,7 @@ fn every_key_is_there_in_every_report_failed_ones_included() {
             assert!(object.contains_key(*key), "{key} is missing");
         }
         assert_eq!(report["type"], "report");
-        assert_eq!(report["schema_version"], "1.0");
+        assert_eq!(report["schema_version"], "1.1");
     }
 }
 

@@ -339,7 +339,7 @@ fn a_store_says_what_it_has_where_nothing_is_as_asked() {
     );
     let output = run(&["fleet", "tickets", "--db", db, "--to", "jria"]);
     assert!(
-        stderr(&output).contains("neither jira, servicenow nor glpi"),
+        stderr(&output).contains("neither jira, servicenow, glpi"),
         "{}",
         stderr(&output)
     );

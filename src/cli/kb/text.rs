@@ -9,6 +9,7 @@ use crate::knowledge::article::{self, Article};
 use crate::knowledge::hotfix::{Architecture, Hotfix};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
 use crate::report::escape::visible;
+use crate::report::text::words;
 
 const WIDTH: usize = 78;
 
@@ -33,19 +34,6 @@ fn paragraph(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
 
 fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
     writeln!(out, "\n{text}")
-}
-
-/// The certainty of a sentence in words, for sentences that are not from the article.
-fn basis_words(basis: Basis) -> &'static str {
-    match basis {
-        Basis::Article => "the article",
-        Basis::PublicSymbol => "Microsoft's public symbols",
-        Basis::PublicSource => "a published source",
-        Basis::ServicingRule => "how Windows servicing works",
-        Basis::Expert => "expert knowledge",
-        Basis::Inference => "inference",
-        Basis::None => "no source",
-    }
 }
 
 pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
@@ -85,7 +73,7 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
         paragraph(
             out,
             "  Basis:    ",
-            &format!("{}{certainty}", basis_words(check.basis)),
+            &format!("{}{certainty}", words::basis(check.basis)),
         )?;
     }
     if let Some(code) = &check.code {
@@ -167,10 +155,10 @@ pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
         paragraph(
             out,
             "  - ",
-            &format!("{text}. Basis: {}.", basis_words(row.basis)),
+            &format!("{text}. Basis: {}.", words::basis(row.basis)),
         )?;
     }
-    let basis = basis_words(article.availability.basis);
+    let basis = words::basis(article.availability.basis);
     paragraph(
         out,
         "  - ",
@@ -196,7 +184,7 @@ pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
         paragraph(
             out,
             "      ",
-            &format!("{} ({})", row.purpose, basis_words(row.basis)),
+            &format!("{} ({})", row.purpose, words::basis(row.basis)),
         )?;
     }
     paragraph(out, "  Side effect: ", article.workaround.side_effect)?;
@@ -263,7 +251,7 @@ pub(super) fn show_article(article: &Article, out: &mut dyn Write) -> io::Result
             "{}: {} ({})",
             row.applicability,
             line(&row.reason),
-            basis_words(row.basis)
+            words::basis(row.basis)
         );
         paragraph(out, &format!("  {range}  "), &text)?;
     }
@@ -273,7 +261,7 @@ pub(super) fn show_article(article: &Article, out: &mut dyn Write) -> io::Result
             "{}: {} ({})",
             row.applicability,
             line(&row.reason),
-            basis_words(row.basis)
+            words::basis(row.basis)
         );
         paragraph(out, &label, &text)?;
     }
@@ -284,7 +272,7 @@ pub(super) fn show_article(article: &Article, out: &mut dyn Write) -> io::Result
             "{} ({}, {})",
             line(&row.says),
             row.effect,
-            basis_words(row.basis)
+            words::basis(row.basis)
         );
         paragraph(out, &format!("  {sign} {}  ", line(&row.id)), &text)?;
     }

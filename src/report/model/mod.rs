@@ -23,7 +23,7 @@ pub use crash::{
 };
 
 /// Version of the contract that reports follow.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 
 closed_enum! {
     /// How an input was dealt with.

@@ -30,7 +30,7 @@ impl Default for Palette {
 
 impl Palette {
     fn paint(self, style: Style, text: &str) -> String {
-        match self.color {
+        match self.color && !text.is_empty() {
             true => format!("{style}{text}{style:#}"),
             false => text.to_owned(),
         }
