@@ -243,7 +243,7 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         "last_crash",
         "stop_codes",
         "tcpip.sys",
-        "example",
+        "decided_by",
     ];
     write(args.format, out, &records, &columns, |record| {
         let codes: Vec<&str> = record
@@ -268,13 +268,7 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
                 .find(|known| known.file == "tcpip.sys")
                 .map(|known| known.version.clone())
                 .unwrap_or_default(),
-            record
-                .hotfix
-                .matching
-                .evidence
-                .iter()
-                .find_map(|evidence| evidence.dumps.first().cloned())
-                .unwrap_or_default(),
+            text(&record.hotfix.matching.decided_by),
         ]
     })?;
     Ok(args

@@ -1,5 +1,8 @@
-//! One crash and its dumps: how well it matches, by the evidence of all of them and by what other
-//! dumps of the machine know about the same files.
+//! One crash and its dumps: how well it matches, by its richest dump and by what other dumps of the machine know about
+//! the same files.
+//!
+//! Windows writes a small dump and a memory dump of one crash. What the richer one shows stands: a poorer one has less
+//! of the same memory, and what it could not see does not add to it.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +20,8 @@ pub(super) type Known = BTreeMap<(String, u32), FileVersion>;
 /// One crash: its dumps, and how well it matches.
 pub(super) struct Crash<'a> {
     pub dumps: Vec<&'a Member>,
+    /// Those whose evidence counts, the one that decided first.
+    pub counted: Vec<&'a Member>,
     pub status: MatchStatus,
 }
 
@@ -78,23 +83,54 @@ pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a
     order
         .into_iter()
         .filter_map(|key| groups.remove(key))
-        .map(|dumps| Crash {
-            status: status(&dumps, known),
-            dumps,
+        .map(|dumps| {
+            let counted = counted(&dumps);
+            Crash {
+                status: status(&counted, &dumps, known),
+                counted,
+                dumps,
+            }
         })
         .collect()
 }
 
-/// How well a crash matches. The evidence of its dumps counts together, because they saw the same
-/// thing, and so does the version that another dump of the machine knows of the very same file.
-fn status(dumps: &[&Member], known: &Known) -> MatchStatus {
+/// The dumps whose evidence counts: the richest one. Where that is damaged, or tells nothing, it does not hold all
+/// that the others hold, and they count with it; whatever it shows against the match still stands.
+fn counted<'a>(dumps: &[&'a Member]) -> Vec<&'a Member> {
+    let mut order: Vec<&Member> = dumps.to_vec();
+    order.sort_by_key(|dump| (std::cmp::Reverse(richness(dump)), &dump.path));
+    let whole = order
+        .first()
+        .is_some_and(|first| !first.degraded && first.status != MatchStatus::InsufficientData);
+    if whole {
+        order.truncate(1);
+    }
+    order
+}
+
+/// How much of the crash a dump holds, by its kind; a damaged one less than a whole one of its kind.
+fn richness(dump: &Member) -> (u8, bool) {
+    let kind = match dump.format.as_str() {
+        "kernel-complete" => 5,
+        "kernel-bitmap" | "kernel-ranges" => 4,
+        "kernel-summary" => 3,
+        "kernel-triage" => 2,
+        "kernel-header-only" => 1,
+        _ => 0,
+    };
+    (kind, !dump.degraded)
+}
+
+/// How well a crash matches, by the evidence that counts and by the version that another dump of the machine
+/// knows of the very same file.
+fn status(counted: &[&Member], dumps: &[&Member], known: &Known) -> MatchStatus {
     let learnt = dumps
         .iter()
         .filter_map(|dump| dump.deciding())
         .filter(|file| file.version.is_none())
         .find_map(|file| known.get(&file.identity))
         .map(|version| judge_version(KB943650.decides, *version).state);
-    let only = match dumps {
+    let only = match counted {
         [only] if learnt.is_none() => Some(only.status),
         _ => None,
     };
@@ -102,7 +138,7 @@ fn status(dumps: &[&Member], known: &Known) -> MatchStatus {
         return status;
     }
     let mut pieces: Vec<Piece<'_>> = Vec::new();
-    for (id, supports, ..) in dumps.iter().flat_map(|dump| &dump.evidence) {
+    for (id, supports, ..) in counted.iter().flat_map(|dump| &dump.evidence) {
         let rule = matching::match_rule(id).filter(|rule| rule.supports == *supports);
         pieces.extend(rule.map(|rule| Piece {
             id,
@@ -111,7 +147,7 @@ fn status(dumps: &[&Member], known: &Known) -> MatchStatus {
         }));
     }
     pieces.extend(learnt.and_then(piece));
-    let may_lack_fix = dumps.iter().any(|dump| {
+    let may_lack_fix = counted.iter().any(|dump| {
         let open = matches!(
             dump.applicability.status,
             Applicability::Applicable

@@ -247,6 +247,10 @@ impl RollUp<'_> {
                 verdict: verdict(status, applicability.status),
                 matching: MachineMatch {
                     status,
+                    decided_by: crashes
+                        .iter()
+                        .find(|crash| crash.status == status)
+                        .and_then(|crash| Some(crash.counted.first()?.path.clone())),
                     evidence: signs::evidence(&crashes, status),
                 },
                 applicability,

@@ -3,7 +3,7 @@
 use crate::evidence::Strength;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::Code;
-use crate::report::model::{ApplicabilityRecord, Module, MulticastForwarding};
+use crate::report::model::{ApplicabilityRecord, Module, MulticastForwarding, Status};
 use crate::report::summary::Summary;
 use crate::verdict::MatchStatus;
 
@@ -17,6 +17,10 @@ pub(super) struct Member {
     pub time: Option<String>,
     pub code: Option<(Code, Option<String>)>,
     pub build: Option<u32>,
+    /// Kind of the file, in the words of the report contract.
+    pub format: String,
+    /// Something of the file could not be read.
+    pub degraded: bool,
     pub status: MatchStatus,
     pub evidence: Vec<(String, bool, Strength, String)>,
     pub applicability: ApplicabilityRecord,
@@ -61,6 +65,7 @@ impl Member {
             time,
             code: summary.bugcheck.map(|b| (b.code, b.name)),
             build,
+            degraded: summary.status != Status::Ok,
             status: hotfix.matching.status,
             evidence: hotfix
                 .matching
@@ -79,6 +84,7 @@ impl Member {
                 .into_iter()
                 .find(|known| *known == machine.source)
                 .unwrap_or("path"),
+            format,
             named: matches!(machine.source.as_str(), "dump" | "option"),
             forwarding,
         };

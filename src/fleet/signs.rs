@@ -18,7 +18,7 @@ pub(super) fn evidence(crashes: &[Crash<'_>], status: MatchStatus) -> Vec<Machin
     let mut merged: BTreeMap<(&str, bool), MachineEvidence> = BTreeMap::new();
     for crash in crashes.iter().filter(|crash| crash.status == status) {
         let mut counted = BTreeSet::new();
-        for dump in &crash.dumps {
+        for dump in &crash.counted {
             for (id, supports, strength, summary) in &dump.evidence {
                 let entry = merged
                     .entry((id, *supports))

@@ -105,6 +105,9 @@ impl Ticket {
                 format!("{} in {} dumps", record.dumps.crashes, record.dumps.count),
             ),
         ];
+        if let Some(dump) = &record.hotfix.matching.decided_by {
+            facts.push(("Decided by".to_owned(), visible(dump)));
+        }
         let codes: Vec<String> = record
             .stop_codes
             .iter()

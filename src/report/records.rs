@@ -100,6 +100,9 @@ pub struct MachineHotfix {
 pub struct MachineMatch {
     /// That of the crash that matches best.
     pub status: MatchStatus,
+    /// Path of the dump that decided: of that crash the one that holds most. `None` for a machine without a crash.
+    #[serde(default)]
+    pub decided_by: Option<String>,
     /// What it rests on, with the dumps that show it.
     pub evidence: Vec<MachineEvidence>,
 }

@@ -156,7 +156,10 @@ fn status(machine: &Value) -> &str {
 #[test]
 fn an_unfixed_version_learnt_elsewhere_lifts_what_a_date_held_down() {
     let mut lines = summaries(&[("A", matching()), ("A", numbered(30))]);
+    // A memory dump that shows the race, of a tcpip.sys whose version only a date tells.
+    lines[0]["dump"]["format"] = json!("kernel-summary");
     add_evidence(&mut lines[0], "frame.mfe-timer", true);
+    add_evidence(&mut lines[0], "processors.two-past-the-lock", true);
     lines[0]["hotfix"]["match"]["status"] = json!("probable");
     assert_eq!(status(&machines(&lines)[0]), "probable");
     // The other dump has the same tcpip.sys and knows its version.
@@ -175,16 +178,42 @@ fn an_unfixed_version_learnt_elsewhere_lifts_what_a_date_held_down() {
 }
 
 #[test]
-fn two_dumps_of_one_crash_are_judged_by_what_both_saw() {
+fn the_richest_dump_of_a_crash_decides_and_is_named() {
     let mut lines = summaries(&[("A", matching()), ("A", matching())]);
     assert_eq!(lines[0]["crash_id"], lines[1]["crash_id"]);
     assert_eq!(status(&machines(&lines)[0]), "possible");
-    // The memory dump names another owner: the small dump's ignorance does not outweigh that.
-    add_evidence(&mut lines[1], "frame.other-timer", false);
+    // The small dump has the defect's own frames; the memory dump has them, too, and another owner.
+    add_evidence(&mut lines[0], "frame.mfe-timer", true);
+    lines[0]["hotfix"]["match"]["status"] = json!("probable");
+    add_evidence(&mut lines[1], "frame.mfe-timer", true);
+    add_evidence(&mut lines[1], "memory.overwritten-entry", false);
+    lines[1]["dump"]["format"] = json!("kernel-summary");
     lines[1]["hotfix"]["match"]["status"] = json!("unlikely");
-    let machines = machines(&lines);
-    assert_eq!(status(&machines[0]), "unlikely");
-    assert_eq!(machines[0]["dumps"], json!({ "count": 2, "crashes": 1 }));
+    lines[1]["source"]["path"] = json!("a/MEMORY.DMP");
+    for turned in [false, true] {
+        if turned {
+            lines.reverse();
+        }
+        let machine = machines(&lines).remove(0);
+        assert_eq!(status(&machine), "unlikely");
+        assert_eq!(machine["dumps"], json!({ "count": 2, "crashes": 1 }));
+        assert_eq!(machine["hotfix"]["match"]["decided_by"], "a/MEMORY.DMP");
+    }
+    // What the poorer one says beside does not add to it, either.
+    let small = usize::from(lines[0]["source"]["path"] == "a/MEMORY.DMP");
+    add_evidence(&mut lines[small], "processors.two-past-the-lock", true);
+    assert_eq!(status(&machines(&lines)[0]), "unlikely");
+}
+
+#[test]
+fn a_memory_dump_that_tells_nothing_leaves_the_word_to_the_small_one() {
+    let mut lines = summaries(&[("A", matching()), ("A", matching())]);
+    add_evidence(&mut lines[0], "frame.mfe-timer", true);
+    lines[0]["hotfix"]["match"]["status"] = json!("probable");
+    lines[1]["dump"]["format"] = json!("kernel-complete");
+    lines[1]["hotfix"]["match"]["evidence"] = json!([]);
+    lines[1]["hotfix"]["match"]["status"] = json!("insufficient-data");
+    assert_eq!(status(&machines(&lines)[0]), "probable");
 }
 
 #[test]
