@@ -297,7 +297,6 @@ fn defect(
     let status = decision.status;
     let verdict = verdict::verdict(status, servicing.applicability);
     Answer {
-        decision,
         look_alikes: match status {
             // Proven: nothing else is asked.
             MatchStatus::Confirmed => Vec::new(),
@@ -306,13 +305,14 @@ fn defect(
         },
         verdict,
         actions: match full {
-            true => verdict::actions(facts, &servicing, status, verdict),
+            true => verdict::actions(facts, &servicing, (&decision, &evidence), verdict),
             false => Vec::new(),
         },
         would_settle: match full {
             true => verdict::would_settle(facts, &servicing, status),
             false => Vec::new(),
         },
+        decision,
         evidence,
         servicing,
     }

@@ -48,15 +48,16 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
         Some(name) if forced && !is_stack_module(name) => Outcome::Neutral(format!(
             "the forced dump interrupted {at} on this processor; the one that hangs may be another"
         )),
+        // Nothing faulted there: whether a processor hangs in it is another question.
+        Some(_) if forced => Outcome::Neutral(format!(
+            "the forced dump interrupted {at}: no fault, and being there says nothing alone"
+        )),
         Some(name) if is_stack_module(name) => Outcome::Found(vec![
             Evidence::pro(
                 "fault.queue-module",
                 Strength::Moderate,
                 Basis::Inference,
-                format!(
-                    "the fault is in {}; without names it may be anything in it",
-                    name.to_ascii_lowercase()
-                ),
+                in_module(facts, name),
             )
             .at(at),
         ]),
@@ -79,6 +80,15 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
             "the faulting instruction {at} lies in no loaded module: a trashed callback or a \
              driver that is gone"
         )),
+    }
+}
+
+/// A module that holds the timer queue's code, and the function where it is known.
+fn in_module(facts: &CrashFacts, module: &str) -> String {
+    let module = module.to_ascii_lowercase();
+    match facts.fault.name.as_ref().filter(|name| name.is_certain()) {
+        Some(name) => format!("the fault is in {module}, in {}", name.symbol),
+        None => format!("the fault is in {module}; without names it may be anything in it"),
     }
 }
 
@@ -139,6 +149,9 @@ pub(super) fn one_frame_out(facts: &CrashFacts, _: &Context<'_>) -> Observation 
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
+    if frames::is_forced(facts) {
+        return Outcome::Neutral("the dump was forced: nothing faulted".to_owned());
+    }
     let in_kernel = |address| module_name(facts, address).is_some_and(is_kernel);
     if !facts.fault.ip.is_some_and(in_kernel) {
         return Outcome::Neutral("the fault is not inside the kernel".to_owned());

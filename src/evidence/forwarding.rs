@@ -34,6 +34,27 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             ),
             place,
         )),
+        (Some(false), Some(false) | None) | (None, Some(false))
+            // The registry value is not where netsh keeps its setting: only netsh's own output counts.
+            if before && !state.at_crash && state.source.as_deref() == Some("netsh-output") =>
+        {
+            found.push(with_place(
+                Evidence::contra(
+                    "forwarding.off-before",
+                    Strength::Moderate,
+                    Basis::Article,
+                    format!(
+                        "multicast forwarding was off{} when it was looked at before the crash",
+                        match (state.ipv4, state.ipv6) {
+                            (Some(false), None) => " for IPv4",
+                            (None, Some(false)) => " for IPv6",
+                            _ => "",
+                        }
+                    ),
+                ),
+                place,
+            ));
+        }
         (Some(false), Some(false) | None) | (None, Some(false)) if state.at_crash => {
             found.push(with_place(
                 Evidence::contra(

@@ -5,12 +5,17 @@
 //! outward of the fault that is not timer code itself. Families and positions: `docs/kb943650.md`.
 
 use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, Finding, FrameFacts, InstructionKind, ProcessorFacts, StackFacts};
+use crate::facts::{
+    CrashFacts, FrameFacts, InstructionKind, ProcessorFacts, SpinFacts, StackFacts,
+};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{self, Family};
 
 use super::{Context, Evidence, Observation, Outcome, Strength, lock};
+use nearest::{against, is_list_operation};
+
+mod nearest;
 
 /// One frame of the faulting activity as the rules see it.
 struct Seen<'a> {
@@ -26,6 +31,8 @@ struct Seen<'a> {
     own: bool,
     /// Its code calls timer code and nothing else, whatever its name.
     wrapper: bool,
+    /// Its code takes an entry at an argument off a list, puts one on, or walks one, whatever its name.
+    lists: bool,
 }
 
 /// Clock ticks (of 10 to 16 ms) that no healthy DPC takes.
@@ -74,6 +81,11 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
         family,
         own: defect::is_stack_module(module),
         wrapper: family.is_none() && facts.code.timer_wrappers.contains(&frame.ip),
+        lists: facts
+            .code
+            .list_work
+            .iter()
+            .any(|work| work.ip == frame.ip && (work.unlinks || work.inserts || work.walks)),
     })
 }
 
@@ -97,7 +109,7 @@ pub(super) fn nearest_caller(facts: &CrashFacts, _: &Context<'_>) -> Observation
 fn judge_caller(facts: &CrashFacts) -> Outcome {
     match is_forced(facts) {
         true => judge_hang(facts),
-        false => judge_frames(facts, &frames(facts)),
+        false => nearest::judge(&frames(facts), is_list_operation(facts)),
     }
 }
 
@@ -109,10 +121,12 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     let mut walked = false;
     for stack in facts.stack.iter().chain(others) {
         walked = true;
-        let Outcome::Found(found) = judge_frames(facts, &frames_of(facts, stack)) else {
+        let stuck = stuck(facts, stack);
+        let walks = spin(facts, stack)
+            .is_some_and(|spin| matches!(spin.kind.as_str(), "self-linked-entry" | "cyclic-list"));
+        let Outcome::Found(found) = nearest::judge(&frames_of(facts, stack), walks) else {
             continue;
         };
-        let stuck = stuck(facts, stack);
         let Some(decisive) = found.iter().find(|evidence| evidence.supports).cloned() else {
             // Where a processor hangs in somebody else's timer, that is who hangs.
             if stuck.is_some() && against.is_none() {
@@ -125,7 +139,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             None => "interrupted frames".to_owned(),
         };
         match stuck {
-            Some(why) if matches!(decisive.id, "frame.mfe-timer" | "frame.mfe-list") => {
+            Some(why) if is_decisive(decisive.id) => {
                 let summary = format!("{}; {why}", decisive.summary.replace("faulted", "hangs"));
                 return Outcome::Found(vec![
                     Evidence {
@@ -172,15 +186,31 @@ pub(super) fn is_forced(facts: &CrashFacts) -> bool {
         .is_some_and(|bugcheck| bugchecks::find(bugcheck.raw_code).is_forced())
 }
 
+/// Evidence that the frames are those of the multicast forwarding timer.
+fn is_decisive(id: &str) -> bool {
+    matches!(
+        id,
+        "frame.mfe-timer" | "frame.mfe-list" | "frame.mfe-list-unknown"
+    )
+}
+
+/// The processor whose stack it is.
+fn processor_of<'a>(facts: &'a CrashFacts, stack: &StackFacts) -> Option<&'a ProcessorFacts> {
+    let own = |p: &&ProcessorFacts| match stack.processor {
+        Some(number) => p.number == number,
+        None => p.crashed,
+    };
+    facts.memory.as_ref()?.processors.iter().find(own)
+}
+
+/// What the processor of a stack spins on.
+fn spin<'a>(facts: &'a CrashFacts, stack: &StackFacts) -> Option<&'a SpinFacts> {
+    processor_of(facts, stack)?.spin.as_ref()
+}
+
 /// Why a processor is known not to have got on.
 pub(super) fn stuck(facts: &CrashFacts, stack: &StackFacts) -> Option<String> {
-    let processor = facts.memory.as_ref().and_then(|memory| {
-        let own = |p: &&ProcessorFacts| match stack.processor {
-            Some(number) => p.number == number,
-            None => p.crashed,
-        };
-        memory.processors.iter().find(own)
-    });
+    let processor = processor_of(facts, stack);
     if let Some(spin) = processor.and_then(|p| p.spin.as_ref()) {
         return Some(format!("it is in a loop that does not end ({})", spin.kind));
     }
@@ -190,159 +220,6 @@ pub(super) fn stuck(facts: &CrashFacts, stack: &StackFacts) -> Option<String> {
         .or(facts.dpc_time.filter(|_| crashed));
     let (ticks, _) = time?;
     (ticks >= LONG_DPC).then(|| format!("its DPC had been running for {ticks} clock ticks"))
-}
-
-fn judge_frames(facts: &CrashFacts, frames: &[Seen<'_>]) -> Outcome {
-    let Some(fault) = frames.first() else {
-        return Outcome::NotObservable("no frame of the fault is certain".to_owned());
-    };
-    if !frames.iter().any(|frame| frame.family.is_some()) {
-        return Outcome::NotObservable(format!(
-            "no frame of the fault has a name that says anything (the fault is in {})",
-            fault.text
-        ));
-    }
-    if !is_timer(fault) {
-        return judge_function(facts, fault);
-    }
-    let Some(caller) = frames.iter().find(|frame| !is_timer(frame)) else {
-        return judge_plumbing(frames);
-    };
-    if frames
-        .iter()
-        .take_while(|frame| is_timer(frame))
-        .any(|frame| frame.family.is_some_and(|f| f.id == "mfe-timer"))
-    {
-        // Only multicast forwarding calls it: the family is its own nearest caller.
-        return decisive(frames, caller);
-    }
-    match caller.family.map(|family| family.id) {
-        Some("mfe" | "mfe-expiry") => decisive(frames, caller),
-        Some("ip-timeout") => Outcome::Neutral(format!(
-            "timer code under {}, the root of every IP timer: it does not say whose timer",
-            caller.text
-        )),
-        Some(_) => against(
-            "frame.other-timer",
-            Strength::Strong,
-            format!("timer code that {} called: another timer", caller.text),
-            &caller.text,
-        ),
-        None if caller.own => Outcome::Neutral(format!(
-            "timer code called by {}, which no rule knows",
-            caller.text
-        )),
-        None => against(
-            "frame.foreign-caller",
-            Strength::Strong,
-            format!("timer code called from {}", caller.module),
-            &caller.text,
-        ),
-    }
-}
-
-/// Timer code all the way: decisive only where one of the frames can serve nobody else.
-fn judge_plumbing(frames: &[Seen<'_>]) -> Outcome {
-    match frames
-        .iter()
-        .find(|f| f.family.is_some_and(|f| f.id == "mfe-timer"))
-    {
-        Some(own) => decisive(frames, own),
-        None => Outcome::Neutral(
-            "timer code whose caller is not on the certain part of the stack".to_owned(),
-        ),
-    }
-}
-
-fn decisive(frames: &[Seen<'_>], caller: &Seen<'_>) -> Outcome {
-    let fault = frames.first().map_or("", |frame| frame.text.as_str());
-    Outcome::Found(vec![
-        Evidence::pro(
-            "frame.mfe-timer",
-            Strength::Decisive,
-            Basis::PublicSymbol,
-            format!(
-                "{fault} faulted for {}: the multicast forwarding timer",
-                caller.text
-            ),
-        )
-        .at("faulting frames"),
-    ])
-}
-
-/// The faulting function is no timer code: who is it?
-fn judge_function(facts: &CrashFacts, fault: &Seen<'_>) -> Outcome {
-    match fault.family.map(|family| family.id) {
-        // The compiler may have put the timer's list operations into their callers.
-        Some("mfe-expiry") if is_list_operation(facts) => inlined(fault),
-        Some("mfe") if fault.symbol == Some(FORWARDING) && is_list_operation(facts) => {
-            inlined(fault)
-        }
-        Some("mfe" | "mfe-expiry") => Outcome::Found(vec![
-            Evidence::pro(
-                "frame.mfe",
-                Strength::Moderate,
-                Basis::PublicSymbol,
-                format!(
-                    "{} faulted itself: multicast forwarding, perhaps inlined timer code",
-                    fault.text
-                ),
-            )
-            .at("faulting frame"),
-        ]),
-        Some("mfe-outward" | "completion") => against(
-            "frame.completion",
-            Strength::Moderate,
-            format!(
-                "{} faulted: completion or release, not the timer",
-                fault.text
-            ),
-            &fault.text,
-        ),
-        Some("ip-timeout") => Outcome::Neutral(format!(
-            "{} faulted: it holds the loops of several timers",
-            fault.text
-        )),
-        Some(_) => against(
-            "frame.other-function",
-            Strength::Strong,
-            format!("{} faulted: another part of the network stack", fault.text),
-            &fault.text,
-        ),
-        None => Outcome::Neutral(format!("{} is no function that a rule knows", fault.text)),
-    }
-}
-
-/// A list operation inside the forwarding function or the expiry itself.
-fn inlined(fault: &Seen<'_>) -> Outcome {
-    Outcome::Found(vec![
-        Evidence::pro(
-            "frame.mfe-list",
-            Strength::Strong,
-            Basis::Inference,
-            format!(
-                "{} itself faulted in a list operation: the multicast forwarding timer, its code \
-                 built into its caller",
-                fault.text
-            ),
-        )
-        .at("faulting frame"),
-    ])
-}
-
-/// The faulting instruction works on a list, at the address that faulted.
-fn is_list_operation(facts: &CrashFacts) -> bool {
-    let fault = &facts.fault;
-    fault
-        .instruction_kind
-        .is_some_and(InstructionKind::is_list_operation)
-        && fault.effective_address.is_none_or(|(_, agrees)| agrees)
-}
-
-fn against(id: &'static str, strength: Strength, summary: String, place: &str) -> Outcome {
-    Outcome::Found(vec![
-        Evidence::contra(id, strength, Basis::PublicSymbol, summary).at(place),
-    ])
 }
 
 /// True when an expired forwarding entry was being removed.
@@ -365,15 +242,28 @@ pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             .family
             .is_some_and(|f| f.id == "mfe" || f.id == "mfe-expiry")
     });
+    let decisive = || match judge_caller(facts) {
+        Outcome::Found(found) => found.iter().any(|evidence| is_decisive(evidence.id)),
+        _ => false,
+    };
     let outcome = match on_stack {
+        // One fact counts once.
+        Some(_) if decisive() => Outcome::Neutral(
+            "the frames nearest the fault say so already: they are the multicast forwarding timer's"
+                .to_owned(),
+        ),
         Some(frame) => Outcome::Found(vec![
             Evidence::pro(
                 "frame.multicast-on-stack",
                 Strength::Weak,
                 Basis::PublicSymbol,
-                format!("{} is on the stack of the fault: it calls the whole send path, so that alone is weak", frame.text),
+                format!(
+                    "{} is on the stack of what {}: it calls the whole send path, so that alone is weak",
+                    frame.text,
+                    if is_forced(facts) { "was interrupted" } else { "faulted" }
+                ),
             )
-            .at("faulting frames"),
+            .at(if is_forced(facts) { "interrupted frames" } else { "faulting frames" }),
         ]),
         None if frames.iter().any(|frame| frame.family.is_some()) => {
             Outcome::Neutral("no multicast forwarding function outward of the fault".to_owned())
@@ -399,6 +289,9 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
     use InstructionKind as K;
     let fault = &facts.fault;
+    if is_forced(facts) {
+        return Outcome::Neutral("the dump was forced: no instruction faulted".to_owned());
+    }
     let Some(kind) = fault.instruction_kind else {
         if facts.dump.architecture.as_deref() == Some("ia64") {
             return Outcome::NotObservable(
@@ -418,30 +311,15 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
             format!("{text}: a list operation that checks its links, which Windows 6.0 has not"),
             "faulting instruction",
         ),
-        (K::ListUnlink | K::ListInsert | K::ListWalk, Some((_, true)))
-            if facts.memory.is_some() && !torn(facts) =>
-        {
-            Outcome::Found(vec![
-                Evidence::pro(
-                    "instruction.list-operation-unproven",
-                    Strength::Weak,
-                    Basis::Inference,
-                    format!(
-                        "{text}: a list operation, and the registers give the address that faulted; \
-                         the dump's memory does not show the list torn as a race tears it, so \
-                         somebody else may have written over it"
-                    ),
-                )
-                .at("faulting instruction"),
-            ])
-        }
+        // Support, never proof: whoever writes over a linked entry makes the same instruction fault.
         (K::ListUnlink | K::ListInsert | K::ListWalk, Some((_, true))) => Outcome::Found(vec![
             Evidence::pro(
                 "instruction.list-operation",
                 Strength::Moderate,
                 Basis::Inference,
                 format!(
-                    "{text}: a list operation, and the registers give the address that faulted"
+                    "{text}: a list operation, and the registers give the address that faulted; \
+                     who spoiled the list it does not show"
                 ),
             )
             .at("faulting instruction"),
@@ -451,16 +329,6 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
         )),
         _ => Outcome::Neutral(format!("{text}: no list operation")),
     }
-}
-
-/// Memory shows a list of forwarding entries with valid pointers that disagree.
-fn torn(facts: &CrashFacts) -> bool {
-    facts.memory.as_ref().is_some_and(|memory| {
-        let of = |finding: &Finding| {
-            finding.kind == "torn-list" && finding.tag.as_deref() == Some(defect::FORWARDING_TAG)
-        };
-        memory.findings.iter().any(of)
-    })
 }
 
 /// Kernel frames that later versions of Windows brought.

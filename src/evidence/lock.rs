@@ -4,7 +4,9 @@
 //! `IppForwardMulticastPackets`. There the defective code holds the set's lock for reading; fixed code
 //! owns it through a queue handle in that function's own frame. Source: `docs/kb943650.md`.
 
-use crate::facts::{CrashFacts, FrameFacts, HandleFacts, MemoryFacts, SetFacts, StackFacts, Trust};
+use crate::facts::{
+    CrashFacts, FrameFacts, HandleFacts, MemoryFacts, NameFact, SetFacts, StackFacts, Trust,
+};
 use crate::knowledge::Basis;
 use crate::knowledge::defect;
 use crate::knowledge::defect::FORWARDING_TAG;
@@ -161,7 +163,7 @@ fn is_unnamed_tcpip(facts: &CrashFacts, frame: &FrameFacts) -> bool {
         let module = facts.modules.get(id)?.name()?;
         Some(module.eq_ignore_ascii_case("tcpip.sys"))
     };
-    let certain = frame.name.as_ref().is_some_and(|name| name.is_certain());
+    let certain = frame.name.as_ref().is_some_and(NameFact::is_certain);
     !certain && own() == Some(true)
 }
 
@@ -208,15 +210,17 @@ fn judge(restart: &TimerRestart<'_>) -> Option<Evidence> {
         handles.find(|handle| !handle.waiting && lock(handle))
     };
     let Some(set) = restart.set() else {
-        // Where the set's layout is not known, a lock in forwarding memory that this function owns through
-        // a handle in its own frame is still what only fixed code does.
+        // Where the set's layout is not known, a lock in forwarding memory may be the set's, which only fixed
+        // code owns there, or an entry's own, which any build may have: shown, and no more.
         let handle =
             owned(&|h| h.tag.as_deref() == Some(FORWARDING_TAG) && restart.in_frame(h.address))
                 .filter(|_| restart.named)?;
         return Some(held(
             "lock.queue-handle-held",
-            Strength::Strong,
-            &format!("a lock tagged {FORWARDING_TAG}"),
+            Strength::Weak,
+            &format!(
+                "a lock tagged {FORWARDING_TAG} (the set's, or an entry's own: which is not known)"
+            ),
             handle,
             restart,
         ));
@@ -263,9 +267,12 @@ fn held(
         strength,
         Basis::PublicSymbol,
         format!(
-            "{FORWARD} owns {lock} through the queue handle at {:#x} while it restarts the timer: the \
-             code is fixed",
-            handle.address
+            "{FORWARD} owns {lock} through the queue handle at {:#x} while it restarts the timer{}",
+            handle.address,
+            match strength {
+                Strength::Excluding => ": the code is fixed",
+                _ => "",
+            }
         ),
     )
     .at(restart.place())
@@ -405,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_located_set_a_handle_of_forwarding_memory_counts_against() {
+    fn without_a_located_set_a_handle_of_forwarding_memory_is_shown() {
         let mut facts = crash(RESTART, 1, handle(0x9_0340, LOCK, false));
         facts.memory.as_mut().unwrap().sets.clear();
         assert_eq!(ids(&facts), ["lock.queue-handle-held"]);

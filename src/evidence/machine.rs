@@ -12,17 +12,19 @@ const SECOND: u64 = 10_000_000;
 
 /// Number of processors.
 pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
-    let outcome = match facts.dump.processors {
-        None => {
-            Outcome::NotObservable("the dump does not say how many processors there are".to_owned())
-        }
-        Some(1) => Outcome::Found(vec![Evidence::contra(
+    // Whoever says one, the kernel or the header, is not outvoted: what cannot have happened is not called the defect.
+    let stated = [facts.dump.processors, facts.dump.header.processors];
+    let outcome = match (facts.dump.processors, stated.contains(&Some(1))) {
+        (_, true) => Outcome::Found(vec![Evidence::contra(
             "machine.one-processor",
             Strength::Strong,
             Basis::Inference,
-            "one processor: the race needs two",
+            "one processor: the race needs two, whatever the frames and the memory look like",
         )]),
-        Some(n) => Outcome::Found(vec![Evidence::pro(
+        (None, false) => {
+            Outcome::NotObservable("the dump does not say how many processors there are".to_owned())
+        }
+        (Some(n), false) => Outcome::Found(vec![Evidence::pro(
             "machine.processors",
             Strength::Weak,
             Basis::Inference,

@@ -4,7 +4,7 @@ use crate::facts::{CrashFacts, Finding, InstructionKind};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::{FORWARDING_TAG, is_stack_module};
 
-use super::{Context, Evidence, Observation, Outcome, Strength};
+use super::{Context, Evidence, Observation, Outcome, Strength, frames};
 
 /// Pool blocks and lists at the fault's registers.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
@@ -21,6 +21,21 @@ fn outcome(facts: &CrashFacts) -> Outcome {
             "the dump does not hold the memory the fault worked on".to_owned(),
         );
     };
+    let of = |kind: &str| {
+        let of = |finding: &&Finding| {
+            finding.kind == kind && finding.tag.as_deref() == Some(FORWARDING_TAG)
+        };
+        memory.findings.iter().find(of)
+    };
+    if frames::is_forced(facts) {
+        return match queue(&of) {
+            found if found.is_empty() => Outcome::Neutral(
+                "no list of forwarding timers is torn, where the processors' pointers lead"
+                    .to_owned(),
+            ),
+            found => Outcome::Found(found),
+        };
+    }
     let list = facts
         .fault
         .instruction_kind
@@ -38,62 +53,63 @@ fn outcome(facts: &CrashFacts) -> Outcome {
                 .to_owned(),
         );
     }
-    let tagged = |kind: &str| {
-        let of = |finding: &&Finding| {
-            finding.kind == kind && finding.tag.as_deref() == Some(FORWARDING_TAG)
-        };
-        memory.findings.iter().find(of)
-    };
     let mut found = Vec::new();
-    if !list {
-        // A walk that an overwritten entry led astray faults on any instruction.
-        return match tagged("overwritten-entry") {
-            Some(finding) => Outcome::Found(vec![Evidence {
-                supports: false,
-                ..piece("memory.overwritten-entry", Strength::Strong, finding)
-            }]),
-            None => Outcome::Neutral("the faulting instruction is no list operation".to_owned()),
-        };
-    }
     // Any register may be left over from earlier code: only the entry the operation worked on counts.
-    if let Some(entry) = tagged("forwarding-entry") {
+    if let Some(entry) = of("forwarding-entry").filter(|_| list) {
         let link = memory.findings.iter().find(|finding| {
             finding.kind == "shared-list-link"
                 && finding.tag.as_deref() == Some(FORWARDING_TAG)
                 && finding.address == entry.address
         });
         // A list torn as a race tears it explains a null link, too.
-        let null = tagged("null-link").filter(|_| tagged("torn-list").is_none());
+        let torn = ["raced-list", "torn-queue", "torn-list"]
+            .into_iter()
+            .any(|kind| of(kind).is_some());
+        let null = of("null-link").filter(|_| !torn);
         found.push(match (null, link) {
             (Some(null), _) => piece("memory.mfe-null-link", Strength::Weak, null),
             (None, Some(link)) => piece("memory.mfe-link", Strength::Decisive, link),
             (None, None) => piece("memory.mfe-block", Strength::Strong, entry),
         });
     }
-    if let Some(finding) = tagged("overwritten-list") {
+    if let Some(finding) = of("overwritten-list").filter(|_| list) {
         found.push(Evidence {
             supports: false,
             ..piece("memory.overwritten-list", Strength::Moderate, finding)
         });
     }
-    if let Some(finding) = tagged("overwritten-entry") {
+    // A walk that an overwritten entry led astray faults on any instruction.
+    if let Some(finding) = of("overwritten-entry") {
         found.push(Evidence {
             supports: false,
             ..piece("memory.overwritten-entry", Strength::Strong, finding)
         });
     }
-    if let Some(finding) = tagged("unlinked-entry") {
-        found.push(piece("memory.unlinked-entry", Strength::Strong, finding));
+    if let Some(finding) = of("unlinked-entry").filter(|_| list) {
+        found.push(piece("memory.unlinked-entry", Strength::Decisive, finding));
     }
-    if let Some(finding) = tagged("torn-list") {
-        found.push(piece("memory.torn-list", Strength::Decisive, finding));
+    if let Some(finding) = of("changed-entry").filter(|_| list) {
+        found.push(piece("memory.changed-entry", Strength::Decisive, finding));
+    }
+    found.extend(queue(&of));
+    if let Some(finding) = of("torn-list").filter(|_| list && of("torn-queue").is_none()) {
+        found.push(piece("memory.torn-list", Strength::Strong, finding));
     }
     match found.is_empty() {
         true => Outcome::Neutral(
-            "no pointer of the list operation leads to a multicast forwarding entry".to_owned(),
+            "no pointer of the fault leads to a multicast forwarding entry, and no list of theirs is \
+             torn"
+                .to_owned(),
         ),
         false => Outcome::Found(found),
     }
+}
+
+/// What the lists of the forwarding timers' tables show.
+fn queue<'a>(of: &dyn Fn(&str) -> Option<&'a Finding>) -> Vec<Evidence> {
+    let raced = of("raced-list").map(|f| piece("memory.raced-list", Strength::Decisive, f));
+    let torn = of("torn-queue").map(|f| piece("memory.torn-list", Strength::Strong, f));
+    raced.into_iter().chain(torn).collect()
 }
 
 fn piece(id: &'static str, strength: Strength, finding: &Finding) -> Evidence {
@@ -137,7 +153,8 @@ mod tests {
             against
         );
         assert_eq!(seen("list-unlink", 0x10_0100, "overwritten-entry"), against);
-        // A walk only passes by other entries, and another driver's fault has nothing to do with them.
+        // A tear that a register leads to is of the list that was worked on; a walk only passes by other entries, and
+        // another driver's fault has nothing to do with them.
         assert_eq!(seen("plain-access", 0x10_0100, "torn-list"), []);
         assert_eq!(seen("plain-access", 0x30_0100, "overwritten-entry"), []);
     }

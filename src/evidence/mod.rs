@@ -6,6 +6,7 @@
 pub mod articles;
 mod code;
 mod conditions;
+mod exceptions;
 mod fault_location;
 mod filters;
 mod forwarding;
@@ -18,7 +19,9 @@ mod machine;
 mod memory;
 mod parameters;
 mod processors;
+mod release_window;
 pub mod servicing;
+mod sources;
 #[cfg(test)]
 mod testing;
 
@@ -111,15 +114,21 @@ type Observer = fn(&CrashFacts, &Context<'_>) -> Observation;
 const OBSERVERS: &[Observer] = &[
     servicing::kernel_dump,
     servicing::system,
+    sources::windows,
+    sources::dates,
     servicing::tcpip,
     servicing::code_check,
     link_times::observe,
+    release_window::observe,
     inventory::observe,
     code::role,
     code::irql,
+    exceptions::irql,
+    sources::bugcheck,
     parameters::place,
     parameters::pattern,
     machine::processors,
+    sources::processors,
     machine::uptime,
     forwarding::observe,
     fault_location::module,

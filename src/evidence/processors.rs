@@ -150,7 +150,7 @@ fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
         Basis::Inference,
         format!(
             "{name} walks the timer queue and never gets past {whose} at {entry:#x}, which leads {}: \
-             the queue is torn",
+             the queue is torn, by whom that does not show",
             match spin.kind.as_str() {
                 "self-linked-entry" => "to itself although the queue leads to it",
                 _ => "back into the same entries without the queue's head",

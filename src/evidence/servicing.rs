@@ -4,16 +4,19 @@
 //! the hotfix's applicability to the machine. It is worked out once, here.
 
 use crate::facts::Module;
-use crate::facts::{CrashFacts, Format, LockCheckFacts, LockFact};
+use crate::facts::{CrashFacts, Format, LockCheckFacts, LockFact, ReadFrom};
 use crate::knowledge::Basis;
-use crate::knowledge::builds::{BuildTable, Identified};
+use crate::knowledge::builds::{self, BuildTable, Identified};
 use crate::knowledge::defect::{self, DateFinding};
 use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::releases;
 use crate::knowledge::versions::{
-    Applicability, FileVersion, FixState, Judgement, judge, judge_package, judge_system,
+    Agreement, Applicability, FileVersion, FixState, Judgement, OLDER_INVENTORY,
+    PARTIALLY_SERVICED, is_published, judge, judge_package, judge_system,
 };
 
 use super::link_times::linked_together;
+use super::sources::{against_build, is_disputed};
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The build the hotfix is made for.
@@ -39,6 +42,8 @@ pub struct Servicing {
     pub state: FixState,
     /// True when the state was concluded from a date only.
     pub by_date: bool,
+    /// True when sources about this Windows contradict each other: nothing that rests on one alone excludes.
+    pub disputed: bool,
     /// Applicability of the hotfix.
     pub applicability: Applicability,
     /// What the deciding rule rests on.
@@ -51,11 +56,39 @@ pub struct Servicing {
 
 /// Works out the machine's servicing state from the best source there is.
 pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
+    let said = best_known(facts, builds);
+    Servicing {
+        reason: of_its_architecture(facts, &said.reason),
+        ..said
+    }
+}
+
+/// Without what an architecture never was: IA-64 had servers only.
+fn of_its_architecture(facts: &CrashFacts, text: &str) -> String {
+    match facts.dump.architecture.as_deref() {
+        Some("ia64") => text
+            .replace("Windows Vista SP1 / ", "")
+            .replace("Windows Vista SP2 / ", "")
+            .replace("Windows Vista and ", "")
+            .replace("Windows Vista", "Windows Server 2008"),
+        _ => text.to_owned(),
+    }
+}
+
+fn best_known(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     let Some(build) = facts.system.build else {
         return unknown("the dump does not say which Windows it is from".to_owned());
     };
+    if is_disputed(facts, builds) {
+        return disputed(facts, builds, build);
+    }
     if build != SERVICE_PACK_1 {
-        return by_system(build);
+        let said = by_system(build);
+        let check = facts.code.lock_check.as_ref();
+        return match check.filter(|_| said.state == FixState::NotFixed) {
+            Some(check) => with_code(said, check),
+            None => said,
+        };
     }
     let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
         return unknown(
@@ -63,21 +96,47 @@ pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
                 .to_owned(),
         );
     };
-    let by_name = claim(tcpip, builds);
-    let check = facts.code.lock_check.as_ref();
-    match (by_name, check) {
-        (Some((version, source)), None) => by_version(facts, builds, version, source),
-        (Some((version, source)), Some(check)) => {
-            with_code(by_version(facts, builds, version, source), check)
-        }
-        (None, Some(check)) => with_code(by_date(facts, tcpip), check),
-        (None, None) => by_date(facts, tcpip),
+    let said = match claim(tcpip, builds) {
+        Some((version, source)) => by_version(facts, builds, version, source),
+        None => by_date(facts, tcpip, builds),
+    };
+    match facts.code.lock_check.as_ref() {
+        Some(check) => with_code(said, check),
+        None => said,
     }
 }
 
-/// What the code itself shows outweighs a version, a table and a date: it is the fix, or lacks it,
-/// whatever it is called. A version that says fixed stands against code that shows the defect: then
-/// nothing is certain.
+/// Sources contradict each other about the Windows: tcpip.sys is asked alone, because the fix is in it; what it
+/// lacks is no certainty then.
+fn disputed(facts: &CrashFacts, builds: &BuildTable, build: u32) -> Servicing {
+    let others = against_build(facts, builds);
+    let said: Vec<&str> = others.iter().map(|other| other.says.as_str()).collect();
+    let contradiction = format!("build {build} by one source, but {}", said.join(", and "));
+    let version = facts
+        .modules
+        .find(KB943650.decides)
+        .and_then(|(_, module)| claim(module, builds));
+    let known = version.map(|(version, source)| by_version(facts, builds, version, source));
+    match known {
+        Some(known) if matches!(known.state, FixState::Fixed | FixState::NotFixed) => Servicing {
+            applicability: match known.state {
+                FixState::Fixed => known.applicability,
+                _ => Applicability::Unknown,
+            },
+            reason: format!("{}; sources disagree: {contradiction}", known.reason),
+            disputed: true,
+            ..known
+        },
+        _ => Servicing {
+            disputed: true,
+            ..unknown(format!("sources disagree: {contradiction}"))
+        },
+    }
+}
+
+/// What the code itself shows outweighs a date, and a version of which nothing is known. A version that says
+/// one thing and code that shows the other leave it unknown, with both named; only a version that is published exactly
+/// decides then, because the reading of the code may be wrong and the publication is not.
 fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
     let (state, words) = match check.finding {
         LockFact::Unknown => return said,
@@ -85,8 +144,8 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
         LockFact::WriteLock => (FixState::Fixed, "has the fix"),
     };
     let known = !said.by_date && said.state != FixState::Unknown;
-    let contradicted = known && said.state == FixState::Fixed && state == FixState::NotFixed;
     let agrees = known && said.state == state;
+    let contradicted = known && !agrees;
     let mut decided_from = said.decided_from.clone();
     decided_from.push(DecidedFrom {
         file: KB943650.decides.to_owned(),
@@ -98,28 +157,41 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
         },
         basis: "code",
     });
-    let reason = format!("{}; its code {words}: {}", said.reason, check.reason);
     if agrees {
         return Servicing {
-            reason,
+            reason: format!("{}; its code {words}: {}", said.reason, check.reason),
             decided_from,
             ..said
         };
     }
+    if contradicted {
+        let version = said.decided_from.first().and_then(|from| from.version);
+        let both = format!("{}; but its code {words}: {}", said.reason, check.reason);
+        return match version.is_some_and(is_published) {
+            true => Servicing {
+                reason: format!("{both}; the published version decides"),
+                ..said
+            },
+            false => Servicing {
+                state: FixState::Unknown,
+                applicability: Applicability::Unknown,
+                basis: Basis::None,
+                reason: format!("{both}: which of them is right is not known"),
+                decided_from,
+                ..said
+            },
+        };
+    }
     Servicing {
-        state: if contradicted {
-            FixState::Unknown
-        } else {
-            state
-        },
+        state,
         by_date: false,
-        applicability: match (contradicted, state) {
-            (true, _) => Applicability::Unknown,
-            (false, FixState::NotFixed) => Applicability::Applicable,
-            (false, _) => Applicability::IncludedInLaterUpdate,
+        disputed: false,
+        applicability: match state {
+            FixState::NotFixed => Applicability::Applicable,
+            _ => Applicability::IncludedInLaterUpdate,
         },
         basis: Basis::PublicSymbol,
-        reason,
+        reason: format!("{}; its code {words}: {}", said.reason, check.reason),
         decided_from,
     }
 }
@@ -128,6 +200,7 @@ fn unknown(reason: String) -> Servicing {
     Servicing {
         state: FixState::Unknown,
         by_date: false,
+        disputed: false,
         applicability: Applicability::Unknown,
         basis: Basis::None,
         reason,
@@ -147,6 +220,7 @@ fn by_system(build: u32) -> Servicing {
     Servicing {
         state,
         by_date: false,
+        disputed: false,
         applicability: rule.applicability,
         basis: rule.basis,
         reason: format!("{name}{}", rule.reason),
@@ -167,7 +241,12 @@ pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion
     let name = module.name()?;
     match builds.identify(name, module.time_date_stamp, module.size) {
         Identified::Known(build) => Some((build.version, "table")),
-        Identified::Contradicted(..) | Identified::Unknown => None,
+        Identified::Contradicted(..) => None,
+        Identified::Unknown => {
+            let symbols = module.pdb.as_ref()?;
+            let row = builds::by_symbols(name, &symbols.guid_age)?;
+            Some((row.version, "table"))
+        }
     }
 }
 
@@ -214,16 +293,26 @@ fn by_version(
     files.extend(others.iter().map(|(name, version, _)| (*name, *version)));
     let package = judge_package(&files);
     let mut reason = format!("tcpip.sys {version}: {reason}");
+    let mut disagreeing = Vec::new();
     for index in &package.disagreeing {
         let Some((name, version, source)) = index.checked_sub(1).and_then(|i| others.get(i)) else {
             continue;
         };
-        reason.push_str(&format!("; {} is {version}", name.to_ascii_lowercase()));
+        disagreeing.push(format!("{} {version}", name.to_ascii_lowercase()));
         decided_from.push(decided(name, *version, source, Basis::ServicingRule));
+    }
+    let together = match package.agreement {
+        Agreement::Agrees => None,
+        Agreement::PartiallyServiced => Some(PARTIALLY_SERVICED),
+        Agreement::FixedWithOlderFiles => Some(OLDER_INVENTORY),
+    };
+    if let Some(together) = together.filter(|_| !disagreeing.is_empty()) {
+        reason.push_str(&format!("; {together} ({})", disagreeing.join(", ")));
     }
     Servicing {
         state,
         by_date: false,
+        disputed: false,
         applicability: package.applicability,
         basis,
         reason,
@@ -232,7 +321,7 @@ fn by_version(
 }
 
 /// No version is known: the link time says something for builds before the hotfix.
-fn by_date(facts: &CrashFacts, tcpip: &Module) -> Servicing {
+fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing {
     let stamp = tcpip.time_date_stamp;
     let Some(window) = defect::judge_stamp(stamp) else {
         return unknown(format!(
@@ -260,12 +349,36 @@ fn by_date(facts: &CrashFacts, tcpip: &Module) -> Servicing {
     if state == FixState::NotFixed && linked_together(facts, tcpip) {
         decided_from.push(from("co-dating"));
     }
+    let mut reason = format!("{probably}tcpip.sys was {}", window.reason);
+    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    if let Some(release) = releases::of_stamp(stamp, architecture) {
+        reason.push_str(&format!(
+            ", in the hours when the files of {} were",
+            release.version
+        ));
+    }
+    let name = tcpip.name().unwrap_or(KB943650.decides);
+    let by_stamp = builds
+        .by_stamp(name, stamp)
+        .filter(|_| architecture != "ia64");
+    if let Some(build) = by_stamp {
+        reason.push_str(&format!(
+            "; its stamp is that of {} ({})",
+            build.version, build.provenance
+        ));
+        decided_from.push(DecidedFrom {
+            version: Some(build.version),
+            source: "table",
+            ..from("date")
+        });
+    }
     Servicing {
         state,
         by_date: true,
+        disputed: false,
         applicability,
         basis: window.basis,
-        reason: format!("{probably}tcpip.sys was {}", window.reason),
+        reason,
         decided_from,
     }
 }
@@ -290,10 +403,13 @@ pub(super) fn kernel_dump(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 }
 
 /// The Windows version by its build number.
-pub(super) fn system(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+pub(super) fn system(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let outcome = match facts.system.build {
         None => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
-        Some(build) => judge_build(build),
+        Some(build) if is_disputed(facts, context.builds) => Outcome::Neutral(format!(
+            "build {build} is contradicted: nothing rests on it alone"
+        )),
+        Some(build) => judge_build(facts, build, &servicing(facts, context.builds)),
     };
     Observation {
         observer: "build.system",
@@ -302,28 +418,41 @@ pub(super) fn system(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     }
 }
 
-fn judge_build(build: u32) -> Outcome {
+/// Where the build was read.
+fn build_place(facts: &CrashFacts) -> &'static str {
+    match facts.system.build_source {
+        Some(ReadFrom::Memory) => "dump's memory",
+        _ => "dump header",
+    }
+}
+
+fn judge_build(facts: &CrashFacts, build: u32, servicing: &Servicing) -> Outcome {
     let rule = judge_system(build);
-    let name = rule.name.unwrap_or("an unnamed Windows");
+    let name = of_its_architecture(facts, rule.name.unwrap_or("an unnamed Windows"));
+    let reason = of_its_architecture(facts, rule.reason);
     match rule.applicability {
         Applicability::NotApplicable => Outcome::Found(vec![
             Evidence::contra(
                 "build.other-system",
                 Strength::Excluding,
                 rule.basis,
-                format!("build {build} is {name}: {}", rule.reason),
+                format!("build {build} is {name}: {reason}"),
             )
-            .at("dump header"),
+            .at(build_place(facts)),
         ]),
         Applicability::SupersededByServicePack => Outcome::Found(vec![
             Evidence::contra(
                 "build.fixed-by-service-pack",
                 Strength::Excluding,
                 rule.basis,
-                format!("build {build} is {name}: {}", rule.reason),
+                format!("build {build} is {name}: {reason}"),
             )
-            .at("dump header"),
+            .at(build_place(facts)),
         ]),
+        // Its code says otherwise: nobody knows then.
+        Applicability::NeedsServicePack if servicing.state != FixState::NotFixed => {
+            Outcome::Neutral(servicing.reason.clone())
+        }
         Applicability::NeedsServicePack => Outcome::Found(vec![
             Evidence::pro(
                 "build.before-service-pack",
@@ -331,19 +460,21 @@ fn judge_build(build: u32) -> Outcome {
                 rule.basis,
                 format!("build {build} is {name}, which the hotfix's prerequisite says is older than the fix"),
             )
-            .at("dump header"),
+            .at(build_place(facts)),
         ]),
         _ if build == SERVICE_PACK_1 => Outcome::Neutral(format!(
             "build {build} is {name}: the version of tcpip.sys decides"
         )),
-        _ => Outcome::NotObservable(format!("build {build}: {}", rule.reason)),
+        _ => Outcome::NotObservable(format!("build {build}: {reason}")),
     }
 }
 
 /// tcpip.sys by version or date.
 pub(super) fn tcpip(facts: &CrashFacts, context: &Context<'_>) -> Observation {
+    let servicing = servicing(facts, context.builds);
     let outcome = match facts.system.build {
-        Some(SERVICE_PACK_1) => judge_tcpip(&servicing(facts, context.builds)),
+        Some(_) if servicing.disputed => judge_tcpip(&servicing),
+        Some(SERVICE_PACK_1) => judge_tcpip(&servicing),
         Some(_) => Outcome::Neutral("the Windows build decides already".to_owned()),
         None => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
     };
@@ -357,6 +488,12 @@ pub(super) fn tcpip(facts: &CrashFacts, context: &Context<'_>) -> Observation {
 fn judge_tcpip(servicing: &Servicing) -> Outcome {
     let reason = servicing.reason.clone();
     let evidence = match (servicing.state, servicing.by_date) {
+        (FixState::NotFixed, _) if servicing.disputed => Evidence::pro(
+            "build.unfixed-disputed",
+            Strength::Weak,
+            servicing.basis,
+            reason,
+        ),
         (FixState::NotFixed, false) => {
             Evidence::pro("build.unfixed", Strength::Moderate, servicing.basis, reason)
         }
@@ -391,13 +528,13 @@ pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observati
              (--symbols), no export or call shape does with certainty; or its code is not at hand"
                 .to_owned(),
         ),
-        Some(check)
-            if check.finding == LockFact::ReadLock
-                && servicing(facts, context.builds).state != FixState::NotFixed =>
-        {
+        Some(check) if contradicts(check, &servicing(facts, context.builds)) => {
             Outcome::Neutral(format!(
-                "the code shows the defect ({}), but the file's version says that it is fixed: \
-                 neither is believed",
+                "the code shows {} ({}), but the file's version says otherwise",
+                match check.finding {
+                    LockFact::ReadLock => "the defect",
+                    _ => "the fix",
+                },
                 check.reason
             ))
         }
@@ -407,6 +544,15 @@ pub(super) fn code_check(facts: &CrashFacts, context: &Context<'_>) -> Observati
         observer: "build.code-check",
         question: "Does the code take the write lock before it restarts a forwarding entry's timer?",
         outcome,
+    }
+}
+
+/// The code says one thing and the machine's state, which knows the version as well, does not say the same.
+fn contradicts(check: &LockCheckFacts, servicing: &Servicing) -> bool {
+    match check.finding {
+        LockFact::ReadLock => servicing.state != FixState::NotFixed,
+        LockFact::WriteLock => servicing.state != FixState::Fixed,
+        LockFact::Unknown => false,
     }
 }
 

@@ -106,6 +106,10 @@ pub struct DumpFacts {
     pub processors: Option<u32>,
     /// Who wrote a triage dump.
     pub writer: Option<WriterFact>,
+    /// What the header says otherwise than memory, and the numbers that its writer puts into every
+    /// file: neither is believed.
+    #[serde(default)]
+    pub header: HeaderFacts,
     /// FILETIME of the crash.
     pub crash_time: Option<u64>,
     /// Time since start-up in units of 100 ns.
@@ -126,6 +130,34 @@ pub struct DumpFacts {
     pub physical_memory: Option<u64>,
     /// What is wrong with the file.
     pub damage: Vec<Damage>,
+}
+
+/// Values of a header that are not believed; `None` for those that are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderFacts {
+    /// Bug check code as stored.
+    pub bugcheck_code: Option<u32>,
+    /// Its parameters, where they are written.
+    pub bugcheck_parameters: Option<[Option<u64>; 4]>,
+    /// Build number.
+    pub build: Option<u32>,
+    /// Number of processors.
+    pub processors: Option<u32>,
+    /// FILETIME.
+    pub crash_time: Option<u64>,
+    /// In units of 100 ns.
+    pub uptime: Option<u64>,
+}
+
+/// Where a value was read that both a dump's header and its memory hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadFrom {
+    /// Only the header says it.
+    #[default]
+    Header,
+    /// The kernel's variables in memory.
+    Memory,
 }
 
 /// Whether multicast forwarding was on.
@@ -159,6 +191,9 @@ impl ForwardingFacts {
 pub struct SystemFacts {
     /// Build number.
     pub build: Option<u32>,
+    /// Where the build was read; `None` for a dump of a program and where it is not known.
+    #[serde(default)]
+    pub build_source: Option<ReadFrom>,
     /// Service pack; 0 for none.
     pub service_pack: Option<u32>,
     /// Workstation, server or domain controller.
@@ -223,9 +258,14 @@ pub struct NameFact {
 }
 
 impl NameFact {
-    /// True when the address certainly lies in the function of that name.
+    /// False for a name that may be a neighbour's (`approximate`), for an export's, which may reach too far, and
+    /// for a text constant's (``??_C@…``, ``??::FNODOBFM::`string'``), which is no function: symbol files list those
+    /// between the parts of a function that were moved away from it.
     pub fn is_certain(&self) -> bool {
-        matches!(self.kind, SymbolKind::Exact | SymbolKind::Cold)
+        let constant = self.symbol.starts_with("??_C@")
+            || (self.symbol.starts_with("??") && self.symbol.contains("`string'"))
+            || self.symbol.starts_with("?? ");
+        matches!(self.kind, SymbolKind::Exact | SymbolKind::Cold) && !constant
     }
 }
 

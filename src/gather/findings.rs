@@ -162,6 +162,8 @@ impl<'a> PoolView<'a> {
             let walk = lists::walk(self.memory, at, direction, rules);
             if let End::Torn { from, to, back } = walk.end {
                 found.extend(self.torn(from, to, back));
+                let backward = direction == Direction::Backward;
+                found.extend(self.one_way(from, to, back, backward));
                 break;
             }
         }
@@ -196,7 +198,12 @@ impl<'a> PoolView<'a> {
             return None;
         }
         let tags = [self.tag(from), self.tag(to)];
-        let linked = self.is_linked(back);
+        // A place like the entry's own is a link, whatever became of the entry there.
+        let place = |at: u64| {
+            let block = self.block(at).filter(|block| block.tag == FORWARDING)?;
+            block.offset(at)
+        };
+        let linked = self.is_linked(back) || (place(back).is_some() && place(back) == place(to));
         // Freed memory may hold anything: only the written entry's own block says whose it is.
         let tag = match linked {
             true => tags.into_iter().flatten().next(),
@@ -218,6 +225,35 @@ impl<'a> PoolView<'a> {
                 "the list entry {} leads to {}, which leads back to {back:#x}, {form}",
                 named(from, tags.first().copied().flatten()),
                 named(to, tags.last().copied().flatten()),
+            ),
+        })
+    }
+
+    /// A forwarding entry that its list still leads to one way only: its neighbours on both sides are in order with
+    /// it or with each other, and none of them was written over. One processor at a time leaves an entry on its list or off
+    /// it.
+    fn one_way(&self, from: u64, to: u64, back: u64, backward: bool) -> Option<Finding> {
+        let width = self.machine.pointer_width();
+        let link = |at: u64, second: bool| {
+            let at = at.checked_add(if second { width as u64 } else { 0 })?;
+            self.memory.read_pointer(Gva(at), width).ok()
+        };
+        let skips = link(from, !backward)? == back && link(back, backward)? == from;
+        let offset = |at: u64| {
+            let block = self.block(at)?;
+            (block.allocated && block.tag == FORWARDING)
+                .then(|| block.offset(at))
+                .flatten()
+        };
+        let own = offset(from)?;
+        let entries = [to, back].into_iter().all(|at| offset(at) == Some(own));
+        (skips && entries && from != to && to != back).then(|| Finding {
+            kind: "raced-list".to_owned(),
+            address: Some(from),
+            tag: Some(FORWARDING.to_string()),
+            detail: format!(
+                "the forwarding entry's timer link at {from:#x} lies between {to:#x} and {back:#x}, which lead to each \
+                 other past it one way and to it the other way: two processors changed the queue at once"
             ),
         })
     }

@@ -16,8 +16,8 @@ use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::symbols::SymbolLibrary;
 
 use crate::facts::{
-    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, Product,
-    SystemFacts, TaggedFact, WriterFact,
+    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, HeaderFacts,
+    Product, SystemFacts, TaggedFact, WriterFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -131,6 +131,7 @@ pub fn gather_with(
         },
         system: SystemFacts {
             build: header.build,
+            build_source: None,
             service_pack: triage
                 .and_then(|t| t.service_pack)
                 .or(structures.service_pack)
@@ -219,6 +220,7 @@ fn dump_facts(reader: &PagedReader<'_>, header: &Header, triage: Option<&TriageD
         pointer: header.pointer,
         pae: header.pae,
         processors: header.processors,
+        header: HeaderFacts::default(),
         writer: triage.and_then(|t| t.writer).map(|writer| match writer {
             Writer::Kernel => WriterFact::Kernel,
             Writer::Debugger => WriterFact::Debugger,

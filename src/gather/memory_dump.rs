@@ -12,6 +12,7 @@ use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::{self, KernelState};
 use crate::kernel::structures;
+use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::machine::{Machine, Registers};
 use crate::memory::translate::Ia64Tables;
@@ -23,12 +24,12 @@ use super::external::last_write;
 use super::fault::{Found, found};
 use super::findings::PoolView;
 use super::forwarding::locks;
-use super::forwarding::mfe_state::{Known, at_mfe, may_concern};
+use super::forwarding::mfe_state::{Known, at_mfe, in_queues, may_concern};
 use super::forwarding::removal::removal;
 use super::module_image;
 use super::processors;
 use super::session::{self, Session};
-use crate::facts::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
+use crate::facts::{CodeFacts, Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]
@@ -218,9 +219,13 @@ impl FromMemory {
             fault_registers = investigation.context.as_ref().map(|c| c.registers.clone());
             found(&crash, &investigation, &self.modules, &session, number)
         });
-        let mut facts = memory_facts(reading, &session, self.found.as_ref(), fault_registers);
-        self.forwarding = pool_forwarding(&facts, header.system_time);
+        let mut facts = MemoryFacts {
+            processors: processors::facts(kernel),
+            other_stacks: processors::other_stacks(kernel, machine, space, &session, budget),
+            ..MemoryFacts::default()
+        };
         session.want_package();
+        // First what the code says: where an entry has its link is not guessed from memory.
         if let Some(found) = &mut self.found {
             code::add(
                 &session,
@@ -230,6 +235,14 @@ impl FromMemory {
                 budget,
             );
         }
+        memory_facts(
+            reading,
+            &session,
+            self.found.as_ref(),
+            fault_registers,
+            &mut facts,
+        );
+        self.forwarding = pool_forwarding(&facts, header.system_time);
         // Only for builds whose structures are known: looking names up costs.
         let hives = structures::find(header.build, machine)
             .and_then(|_| session.kernel_address("CmpHiveListHead"));
@@ -313,13 +326,14 @@ impl FromMemory {
     }
 }
 
-/// Processors, locks, sets, lists and pool, as far as memory shows them.
+/// Adds locks, sets, lists and pool to processors and their stacks, as far as memory shows them.
 fn memory_facts(
     reading: Reading<'_>,
     session: &Session<'_>,
     found: Option<&Found>,
     fault: Option<Registers>,
-) -> MemoryFacts {
+    facts: &mut MemoryFacts,
+) {
     let Reading {
         header,
         kernel,
@@ -327,11 +341,6 @@ fn memory_facts(
         machine,
         budget,
     } = reading;
-    let mut facts = MemoryFacts {
-        processors: processors::facts(kernel),
-        other_stacks: processors::other_stacks(kernel, machine, space, session, budget),
-        ..MemoryFacts::default()
-    };
     let mut pool = PoolView::new(space, machine, header.build, budget);
     // Only for builds whose table is known: looking names up costs.
     pool.large_table = structures::find(header.build, machine).and_then(|_| {
@@ -351,25 +360,47 @@ fn memory_facts(
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
     let stacks = processors::stacks(kernel, machine, fault, stack, &facts.other_stacks);
-    locks::add(&pool, &stacks, session, &mut facts);
-    if let Some(found) = found.filter(|found| may_concern(&found.fault)) {
-        let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
-        let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
-        let crashed = facts.processors.iter().filter(|p| p.crashed);
-        let seen: Vec<u64> = crashed
-            .flat_map(|p| &p.tables)
-            .map(|table| table.table)
-            .collect();
-        let known = Known {
-            sets: &sets,
-            tables: &tables,
-            seen: &seen,
-        };
-        let removal = removal(session, found, budget);
-        let found = at_mfe(&pool, &found.fault, &known, removal.as_ref());
-        facts.findings.extend(found);
+    locks::add(&pool, &stacks, session, facts);
+    let forced = is_forced(header);
+    let concerned = found.filter(|found| may_concern(&found.fault));
+    if !forced && concerned.is_none() {
+        return;
     }
-    facts
+    let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
+    let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
+    // Of a forced dump any processor may be the one that hangs.
+    let looked_at = facts.processors.iter().filter(|p| p.crashed || forced);
+    let seen: Vec<u64> = looked_at
+        .flat_map(|p| &p.tables)
+        .map(|table| table.table)
+        .collect();
+    let known = Known {
+        sets: &sets,
+        tables: &tables,
+        seen: &seen,
+        by_code: found.and_then(|found| timer_link(&found.code)),
+    };
+    let more = match (forced, concerned) {
+        (true, _) => in_queues(&pool, &known).into_iter().collect(),
+        (false, Some(found)) => {
+            let removal = removal(session, found, budget);
+            at_mfe(&pool, session, found, &known, removal.as_ref())
+        }
+        (false, None) => Vec::new(),
+    };
+    facts.findings.extend(more);
+}
+
+/// True for a dump that somebody forced: nothing faulted, and any processor may be the one that hangs.
+fn is_forced(header: &Header) -> bool {
+    bugchecks::find(header.bug_check_code).is_forced()
+}
+
+/// The one offset of the timer link in an entry that the image's own code uses.
+fn timer_link(code: &CodeFacts) -> Option<u64> {
+    let mut links = code.timer_links.iter().map(|link| link.displacement);
+    let first = links.next()?;
+    links.all(|other| other == first).then_some(first)
 }
 
 /// The bug check of KiBugCheckData, when the header's was never written: what dumps that were not made by

@@ -7,7 +7,7 @@ use crate::knowledge::versions::FileVersion;
 
 use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
-    Product, StackFacts, SystemFacts, Trust,
+    HeaderFacts, Product, StackFacts, SystemFacts, Trust,
 };
 
 /// FILETIME of 1970-01-01T00:00Z.
@@ -32,6 +32,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
             pointer,
             pae: None,
             processors: system.and_then(|s| s.processors).map(u32::from),
+            header: HeaderFacts::default(),
             writer: None,
             crash_time: dump
                 .time

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tables::rules::BUILDS;
+use super::tables::rules::{BUILDS, PDB_VERSIONS};
 use super::versions::FileVersion;
 
 /// Identity and version of one build.
@@ -16,7 +16,7 @@ pub struct Build {
     pub file: String,
     /// IMAGE_FILE_HEADER.TimeDateStamp.
     pub time_date_stamp: u32,
-    /// IMAGE_OPTIONAL_HEADER.SizeOfImage, bytes.
+    /// IMAGE_OPTIONAL_HEADER.SizeOfImage, bytes; 0 where only the stamp is published.
     pub size_of_image: u32,
     /// File version of this build.
     pub version: FileVersion,
@@ -34,6 +34,31 @@ pub(super) struct EmbeddedBuild {
     /// File version of this build.
     pub version: FileVersion,
     pub provenance: &'static str,
+}
+
+/// A symbol file whose version is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PdbVersion {
+    /// The image it belongs to, lower case.
+    pub file: &'static str,
+    /// GUID and age as a symbol store writes them: 32 hexadecimal digits and the age, upper case.
+    pub identity: &'static str,
+    /// File version of the image.
+    pub version: FileVersion,
+    /// Where that was learnt.
+    pub provenance: &'static str,
+}
+
+/// The version of the image that asks for a symbol file, by its published identity.
+pub fn by_symbols(file: &str, identity: &str) -> Option<&'static PdbVersion> {
+    PDB_VERSIONS.iter().find(|row| {
+        row.file.eq_ignore_ascii_case(file) && row.identity.eq_ignore_ascii_case(identity)
+    })
+}
+
+/// All of them.
+pub fn symbol_versions() -> &'static [PdbVersion] {
+    PDB_VERSIONS
 }
 
 /// What the table says about one identity.
@@ -159,10 +184,23 @@ impl BuildTable {
     }
 }
 
+impl BuildTable {
+    /// The build that a stamp alone names, of a row whose size is not published. It is worth as much as a date:
+    /// another file may have been linked in the same second.
+    pub fn by_stamp(&self, file: &str, time_date_stamp: u32) -> Option<&Build> {
+        let key = (time_date_stamp, 0, file.to_ascii_lowercase());
+        match self.by_identity.get(&key).map(Vec::as_slice) {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+}
+
 /// Reads the text of a builds file. `origin` names it in errors.
 ///
 /// One build a line: file name, TimeDateStamp, SizeOfImage, version and, optionally, where that was
-/// learnt, separated by tabs. The two identities are hexadecimal with `0x`. Empty lines and lines
+/// learnt, separated by tabs. The two identities are hexadecimal with `0x`; a SizeOfImage of `-` is not
+/// known, and the row is worth as much as a date. Empty lines and lines
 /// that start with `#` are skipped:
 ///
 /// ```text
@@ -222,9 +260,12 @@ fn parse_line(line: &str) -> Result<Build, (&'static str, &str)> {
     }
     let time_date_stamp =
         hexadecimal(stamp).ok_or(("a TimeDateStamp such as 0x47919120", stamp))?;
-    let size_of_image = hexadecimal(size)
-        .filter(|size| *size > 0)
-        .ok_or(("a SizeOfImage above zero such as 0xE3000", size))?;
+    let size_of_image = match size {
+        "-" => 0,
+        size => hexadecimal(size)
+            .filter(|size| *size > 0)
+            .ok_or(("a SizeOfImage above zero such as 0xE3000, or -", size))?,
+    };
     let version = version
         .parse()
         .map_err(|_| ("a version such as 6.0.6001.18000", version))?;

@@ -22,6 +22,42 @@ pub struct Family {
     pub basis: Basis,
 }
 
+/// Families of the defect's own code, of what serves everybody, and of what leads away from it: all others are
+/// known other owners.
+const NO_OWNER: &[&str] = &[
+    "mfe-timer",
+    "mfe-expiry",
+    "mfe-outward",
+    "completion",
+    "mfe",
+    "timer",
+    "ip-timeout",
+];
+/// Other owners that keep timers of their own.
+const KEEPS_TIMERS: &[&str] = &[
+    "tcp",
+    "filter",
+    "neighbors",
+    "groups",
+    "addresses",
+    "reassembly",
+    "routes",
+    "interfaces",
+];
+
+impl Family {
+    /// A part of the network stack that is known to be another than multicast forwarding and its timers.
+    pub fn is_other_owner(&self) -> bool {
+        !NO_OWNER.contains(&self.id)
+    }
+
+    /// Such a part that keeps timers of its own: as the nearest caller of timer code it says whose timer it is.
+    /// The send and receive paths do not: they are ancestors of multicast forwarding as well.
+    pub fn keeps_timers(&self) -> bool {
+        KEEPS_TIMERS.contains(&self.id)
+    }
+}
+
 /// `module!name`; `*` in the name stands for any text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Pattern {
@@ -70,7 +106,7 @@ pub fn family(module: &str, symbol: &str) -> Option<&'static Family> {
 }
 
 /// The family of a function address with several names (identical code folding): only if all of
-/// them belong to the same one.
+/// them belong to the same one, or all to other owners, of which the first stands for all.
 pub fn family_of_all<'a>(
     module: &str,
     symbols: impl IntoIterator<Item = &'a str>,
@@ -78,7 +114,12 @@ pub fn family_of_all<'a>(
     let mut symbols = symbols.into_iter();
     let first = family(module, symbols.next()?)?;
     symbols
-        .all(|symbol| family(module, symbol).is_some_and(|other| other.id == first.id))
+        .all(|symbol| {
+            family(module, symbol).is_some_and(|other| {
+                let others = first.is_other_owner() && other.is_other_owner();
+                other.id == first.id || (others && other.keeps_timers() == first.keeps_timers())
+            })
+        })
         .then_some(first)
 }
 

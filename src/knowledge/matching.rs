@@ -58,10 +58,12 @@ closed_enum! {
         DecisiveLink = "decisive-link",
         /// A list operation inside a forwarding entry's memory.
         MemoryBlock = "memory-block",
-        /// What confirms the decisive frame on an unfixed build.
+        /// What confirms on an unfixed build: the race itself, seen in memory.
         Proof = "proof",
         /// The list is torn as a race tears it.
         TornList = "torn-list",
+        /// A processor hangs where the defect strikes.
+        Hung = "hung",
         /// Forwarding was on at the crash.
         Forwards = "forwards",
         /// Shown, decides nothing alone.

@@ -15,6 +15,7 @@ pub mod hotfix;
 pub mod inventory;
 pub mod load;
 pub mod matching;
+pub mod releases;
 #[rustfmt::skip] // generated
 mod tables;
 pub mod versions;

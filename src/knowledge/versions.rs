@@ -117,6 +117,17 @@ fn decimal_u16(text: &str) -> Option<u16> {
     text.parse().ok()
 }
 
+/// True for a version that a source states exactly: the hotfix's own, a release build, the LDR file of a bulletin.
+/// A reading of code does not outweigh it.
+pub fn is_published(version: FileVersion) -> bool {
+    let row = |rule: &VersionRule| rule.from == version && rule.to == version;
+    VERSION_RULES.iter().any(row)
+        || KB943650
+            .later_updates
+            .iter()
+            .any(|update| update.ldr == version)
+}
+
 /// Servicing branch of a Windows 6.0 file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -321,6 +332,11 @@ pub fn judge(file: &str, version: FileVersion) -> Judgement {
     }
 }
 
+/// What [`Agreement::PartiallyServiced`] is, for a person; the files that disagree are named after it.
+pub const PARTIALLY_SERVICED: &str = "partially serviced: tcpip.sys lacks the fix while other files of the package are at the hotfix's version or later";
+/// The same for [`Agreement::FixedWithOlderFiles`].
+pub const OLDER_INVENTORY: &str = "tcpip.sys holds the fix while other files of the package are older: normal, because Windows chooses the branch of each component on its own";
+
 /// How the files of one machine agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -389,9 +405,12 @@ pub fn judge_package(files: &[(&str, FileVersion)]) -> PackageJudgement {
         };
     }
     PackageJudgement {
-        applicability: match agreement {
-            Agreement::PartiallyServiced => Applicability::PartiallyServiced,
-            _ => decided.applicability,
+        // A Windows that needs a service pack first needs it whatever its other files are.
+        applicability: match (agreement, decided.applicability) {
+            (Agreement::PartiallyServiced, Applicability::Applicable) => {
+                Applicability::PartiallyServiced
+            }
+            (_, applicability) => applicability,
         },
         agreement,
         disagreeing,

@@ -5,14 +5,14 @@
 
 use std::borrow::Cow;
 
-use crate::evidence::Servicing;
+use crate::evidence::{Evidence, Servicing};
 use crate::facts::{CrashFacts, Format, Product};
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::knowledge::hotfix::{Architecture, KB943650};
 use crate::knowledge::versions::FixState;
 
 use super::next_data;
-use super::{Applicability, MatchStatus, Verdict};
+use super::{Applicability, Decision, Effect, MatchStatus, Verdict, matching};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +48,14 @@ enum Forwarding {
     Unknown,
 }
 
-/// What to do about this crash on this machine.
+/// What to do about this crash on this machine. `evidence` is what `decision` was made of.
 pub fn actions(
     facts: &CrashFacts,
     servicing: &Servicing,
-    status: MatchStatus,
+    (decision, evidence): (&Decision, &[Evidence]),
     verdict: Verdict,
 ) -> Vec<Action> {
+    let status = decision.status;
     let suspected = matches!(
         verdict,
         Verdict::Applies
@@ -67,7 +68,7 @@ pub fn actions(
         list.extend(workaround(facts));
         list.extend(update(facts, servicing, verdict));
     } else if verdict == Verdict::DoesNotApply {
-        list.push(not_this(facts, servicing));
+        list.push(not_this(facts, servicing, outweighed(decision, evidence)));
     }
     if verdict == Verdict::Undetermined || (suspected && status != MatchStatus::Confirmed) {
         list.extend(next_data::dumps(facts));
@@ -78,12 +79,37 @@ pub fn actions(
     list
 }
 
-/// The crash is something else; a missing fix is still worth saying.
-fn not_this(facts: &CrashFacts, servicing: &Servicing) -> Action {
+/// Decisive signs of the defect that something outweighed: the sign, and what did.
+fn outweighed(decision: &Decision, evidence: &[Evidence]) -> Option<(String, String)> {
+    let effect = |e: &&Evidence| matching::match_rule(e.id).map(|rule| rule.effect);
+    let decisive = evidence.iter().find(|e| {
+        e.supports
+            && matches!(
+                effect(e),
+                Some(Effect::DecisiveFrame | Effect::DecisiveLink | Effect::Proof)
+            )
+    })?;
+    let by: Vec<&str> = evidence
+        .iter()
+        .filter(|e| decision.decided_by.iter().any(|id| id == e.id))
+        .map(|e| e.summary.as_str())
+        .collect();
+    (!by.is_empty()).then(|| (decisive.summary.clone(), by.join("; ")))
+}
+
+/// The crash is not this defect, or the machine has the fix; a missing fix is still worth saying.
+fn not_this(
+    facts: &CrashFacts,
+    servicing: &Servicing,
+    outweighed: Option<(String, String)>,
+) -> Action {
     let kb = KB943650.kb;
-    let what = match facts.dump.format {
-        Format::UserMinidump => "A program crashed here, not Windows",
-        _ => "This crash is something else",
+    let what = match (facts.dump.format, &outweighed) {
+        (Format::UserMinidump, _) => "A program crashed here, not Windows".to_owned(),
+        (_, Some((sign, by))) => {
+            format!("This crash has a sign of the defect ({sign}), and it is outweighed: {by}")
+        }
+        (_, None) => "This crash is something else".to_owned(),
     };
     let missing = matches!(
         servicing.applicability,
@@ -94,7 +120,7 @@ fn not_this(facts: &CrashFacts, servicing: &Servicing) -> Action {
     if !missing {
         return Action::new(
             "look-elsewhere",
-            format!("{what}: {kb} is no answer to it."),
+            format!("{what}. {kb} is no answer to it."),
         );
     }
     let probably = if servicing.by_date { "probably " } else { "" };
@@ -156,13 +182,16 @@ fn workaround(facts: &CrashFacts) -> Vec<Action> {
     if state == Forwarding::Off {
         return list;
     }
-    let (side_effect, when) = (
-        KB943650.workaround.side_effect,
-        match state {
-            Forwarding::On => "Workaround, at once: disable multicast forwarding, which was on.",
-            _ => "Workaround, where it is on: disable multicast forwarding.",
-        },
-    );
+    // Routing and Remote Access routes multicast on servers only.
+    let server = facts.system.product != Some(Product::Workstation);
+    let side_effect = match KB943650.workaround.side_effect.split_once(". ") {
+        Some((first, _)) if !server => format!("{first}."),
+        _ => KB943650.workaround.side_effect.to_owned(),
+    };
+    let when = match state {
+        Forwarding::On => "Workaround, at once: disable multicast forwarding, which was on.",
+        _ => "Workaround, where it is on: disable multicast forwarding.",
+    };
     for (row, index) in commands("set").zip(0..) {
         let text = match index {
             0 => format!("{when} {side_effect}"),
@@ -170,8 +199,7 @@ fn workaround(facts: &CrashFacts) -> Vec<Action> {
         };
         list.push(Action::new("workaround", text).with(row.command));
     }
-    // Routing and Remote Access routes multicast on servers only.
-    if facts.system.product != Some(Product::Workstation) {
+    if server {
         list.push(
             Action::new(
                 "check-routing",

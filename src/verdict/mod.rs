@@ -16,6 +16,7 @@ pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
 use crate::evidence::Servicing;
 use crate::facts::CrashFacts;
 use crate::knowledge::defect::BUILDS;
+use crate::knowledge::matching;
 pub use crate::knowledge::matching::{Effect, MatchStatus};
 pub use crate::knowledge::versions::Applicability;
 use crate::knowledge::versions::FixState;
@@ -41,11 +42,13 @@ closed_enum! {
 
 /// True when nothing known says that this system holds the fix: the match stays open then.
 pub fn may_lack_fix(facts: &CrashFacts, servicing: &Servicing) -> bool {
+    // Where sources disagree about the Windows, another one than the believed may be right.
     matches!(servicing.state, FixState::NotFixed | FixState::Unknown)
-        && facts
-            .system
-            .build
-            .is_some_and(|build| BUILDS.contains(&build))
+        && (servicing.disputed
+            || facts
+                .system
+                .build
+                .is_some_and(|build| BUILDS.contains(&build)))
 }
 
 /// The word for a ticket, from the two answers.

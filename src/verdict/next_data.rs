@@ -2,7 +2,7 @@
 //! settle an open question.
 
 use crate::evidence::Servicing;
-use crate::facts::{CrashFacts, Format};
+use crate::facts::{CrashFacts, Format, Product};
 use crate::knowledge::bugchecks::{self, Slot};
 use crate::knowledge::defect::FORWARDING_TAG;
 use crate::knowledge::hotfix::KB943650;
@@ -29,8 +29,16 @@ pub(super) fn dumps(facts: &CrashFacts) -> Vec<Action> {
         ),
         Action::new(
             "allow-nmi-crash",
-            "If it hangs rather than stops: allow a dump by NMI, restart, and at the hang send one \
-             from the server's NMI button or its management board:",
+            match facts.system.product {
+                Some(Product::Workstation) => {
+                    "If it hangs rather than stops: allow a dump by NMI, which needs hardware that can \
+                     raise one, and restart:"
+                }
+                _ => {
+                    "If it hangs rather than stops: allow a dump by NMI, restart, and at the hang send \
+                     one from the server's NMI button or its management board:"
+                }
+            },
         )
         .with(
             r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v NMICrashDump /t REG_DWORD /d 1 /f",

@@ -5,18 +5,22 @@ use crate::support::facts::Crash;
 use kbtriage::evidence::servicing;
 use kbtriage::facts::CrashFacts;
 use kbtriage::knowledge::builds::BuildTable;
-use kbtriage::verdict::{Action, Applicability, MatchStatus, actions, verdict, would_settle};
+use kbtriage::verdict::{
+    Action, Applicability, Decision, MatchStatus, actions, verdict, would_settle,
+};
 use serde_json::json;
 
 /// What to do about facts whose match has this status.
 fn todo(facts: &CrashFacts, status: MatchStatus) -> Vec<Action> {
     let servicing = servicing(facts, &BuildTable::embedded());
-    actions(
-        facts,
-        &servicing,
+    let decision = Decision {
         status,
-        verdict(status, servicing.applicability),
-    )
+        rule: "",
+        decided_by: Vec::new(),
+        missing: Vec::new(),
+    };
+    let verdict = verdict(status, servicing.applicability);
+    actions(facts, &servicing, (&decision, &[]), verdict)
 }
 
 fn ids(list: &[Action]) -> Vec<&str> {
@@ -44,6 +48,11 @@ fn gdr() -> Crash {
     Crash::new()
         .stack(&["tcpip"])
         .version("tcpip.sys", [6, 0, 6001, 18311])
+}
+
+/// Another Windows, whose tcpip.sys has no known version.
+fn of(build: u32) -> Crash {
+    Crash::new().stack(&["tcpip"]).build(build)
 }
 
 #[test]
@@ -191,6 +200,56 @@ fn vista_without_a_service_pack_gets_one_first() {
 }
 
 #[test]
+fn a_workstation_has_no_routing_service_and_no_management_board() {
+    let all = |product: &str| {
+        let facts = gdr().set("/system/product", json!(product)).facts();
+        let list = todo(&facts, MatchStatus::Probable);
+        let texts: Vec<&str> = list.iter().map(|action| action.text.as_str()).collect();
+        texts.join("\n")
+    };
+    let (client, server) = (all("workstation"), all("server"));
+    for word in ["Routing and Remote Access", "management board"] {
+        assert!(!client.contains(word), "{word}: {client}");
+        assert!(server.contains(word), "{word}: {server}");
+    }
+    assert!(client.contains("Multicast routing through this computer stops."));
+}
+
+#[test]
+fn itanium_was_never_vista() {
+    for build in [6000, 6001, 6002, 7601] {
+        let mut crash = of(build);
+        crash.json["dump"]["architecture"] = json!("ia64");
+        let facts = crash.facts();
+        let reason = servicing(&facts, &BuildTable::embedded()).reason;
+        assert!(!reason.contains("Vista"), "{build}: {reason}");
+        for action in todo(&facts, MatchStatus::Probable) {
+            assert!(!action.text.contains("Vista"), "{build}: {}", action.text);
+        }
+    }
+}
+
+#[test]
+fn a_sign_of_the_defect_that_something_outweighs_is_not_called_something_else() {
+    use kbtriage::evidence::{Context, evidence, observe};
+    let builds = BuildTable::embedded();
+    let facts = gdr()
+        .stack(&["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"])
+        .set("/dump/processors", json!(1))
+        .facts();
+    let found = evidence(&observe(&facts, &Context { builds: &builds }));
+    let servicing = servicing(&facts, &builds);
+    let decision = kbtriage::verdict::decide(&found, true);
+    assert_eq!(decision.status, MatchStatus::Unlikely);
+    let word = verdict(decision.status, servicing.applicability);
+    let list = actions(&facts, &servicing, (&decision, &found), word);
+    let text = text(&list, "look-elsewhere");
+    assert!(!text.contains("something else"), "{text}");
+    assert!(text.contains("one processor"), "{text}");
+    assert!(text.contains("lacks the fix"), "{text}");
+}
+
+#[test]
 fn a_version_that_only_a_date_tells_is_looked_at_first() {
     let dated = Crash::new().stack(&["tcpip"]).facts();
     let list = todo(&dated, MatchStatus::Probable);
@@ -214,11 +273,11 @@ fn the_hotfix_is_never_recommended_where_it_does_not_fit() {
     let machines = [
         gdr().version("tcpip.sys", [6, 0, 6001, 22222]),
         gdr().version("tcpip.sys", [6, 0, 6001, 22713]),
-        gdr().build(6002),
-        gdr().build(6003),
-        gdr().build(7601),
-        gdr().build(19041),
-        gdr().build(3790),
+        of(6002),
+        of(6003),
+        of(7601),
+        of(19041),
+        of(3790),
     ];
     for machine in machines {
         let facts = machine.facts();
@@ -326,7 +385,7 @@ fn what_would_settle_it_is_what_is_missing() {
         assert_eq!(settle(gdr(), status), "");
     }
     assert_eq!(
-        settle(gdr().build(6002), MatchStatus::InsufficientData),
+        settle(of(6002), MatchStatus::InsufficientData),
         "",
         "the machine has the fix"
     );

@@ -11,5 +11,6 @@ mod knowledge_files;
 mod lab_corpus;
 mod look_alikes;
 mod match_rules;
+mod proof;
 mod published_traces;
 mod verdicts_page;

@@ -31,11 +31,11 @@ fn status(ids: &[&str], may_lack_fix: bool) -> MatchStatus {
 }
 
 /// One id for each kind of row.
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "build.fixed",
     "frame.other-timer",
-    "machine.one-processor",
     "forwarding.off",
+    "forwarding.off-before",
     "build.unfixed",
     "build.unfixed-by-date",
     "fault.queue-module",
@@ -43,8 +43,9 @@ const KINDS: [&str; 17] = [
     "frame.mfe-timer",
     "memory.mfe-link",
     "memory.mfe-block",
-    "instruction.list-operation",
+    "memory.raced-list",
     "memory.torn-list",
+    "hang.in-queue-module",
     "forwarding.on",
     "irql.dispatch",
     "code.unrelated",
@@ -58,24 +59,25 @@ fn expected(has: impl Fn(&str) -> bool, may_lack_fix: bool) -> MatchStatus {
     if has("build.fixed") {
         return MatchStatus::Excluded;
     }
-    let proof = has("instruction.list-operation") || has("memory.torn-list");
+    // Nothing but the race itself, seen in memory, is proof.
+    let proof = has("memory.raced-list");
     if has("frame.other-timer")
         || (has("memory.overwritten-list") && !proof)
-        || (has("machine.one-processor") && !frame && !at_entry)
         || (has("forwarding.off") && !has("forwarding.on"))
+        || (has("forwarding.off-before") && !has("forwarding.on") && !frame && !at_entry)
     {
         return MatchStatus::Unlikely;
     }
     let unfixed = has("build.unfixed");
     let open = unfixed || has("build.unfixed-by-date") || may_lack_fix;
-    let torn = has("memory.torn-list");
-    let by_frame = frame && proof;
-    let by_memory = has("memory.mfe-link") && torn;
-    if unfixed && (by_frame || by_memory) {
+    if unfixed && proof && (frame || has("memory.mfe-link")) {
         MatchStatus::Confirmed
     } else if open && (frame || at_entry) {
         MatchStatus::Probable
-    } else if open && has("fault.queue-module") && has("code.primary") {
+    } else if open
+        && has("code.primary")
+        && (has("fault.queue-module") || has("hang.in-queue-module"))
+    {
         MatchStatus::Possible
     } else {
         MatchStatus::InsufficientData
@@ -250,13 +252,45 @@ fn every_id_that_an_observer_can_emit_has_a_row_and_every_row_an_observer() {
 }
 
 #[test]
-fn without_symbols_memory_alone_confirms_only_with_a_torn_list() {
-    let link = ["build.unfixed", "memory.mfe-link", "code.primary"];
-    assert_eq!(status(&link, true), MatchStatus::Probable);
-    let with_instruction = [&link[..], &["instruction.list-operation"]].concat();
-    assert_eq!(status(&with_instruction, true), MatchStatus::Probable);
-    let torn = [&link[..], &["memory.torn-list"]].concat();
-    assert_eq!(status(&torn, true), MatchStatus::Confirmed);
+fn only_the_race_itself_confirms() {
+    for sign in [
+        "frame.mfe-timer",
+        "frame.mfe-list-unknown",
+        "memory.mfe-link",
+    ] {
+        let seen = [
+            "build.unfixed",
+            "build.unfixed-by-code",
+            sign,
+            "code.primary",
+        ];
+        // A list instruction whose registers give the address, a torn list, a walk without an end and a set that is
+        // locked for reading are support: an overrun and a freed entry leave them, too.
+        let support = [
+            "instruction.list-operation",
+            "memory.torn-list",
+            "processors.endless-timer-queue",
+            "lock.changed-under-read-lock",
+            "forwarding.entries-exist",
+        ];
+        let supported = [&seen[..], &support[..]].concat();
+        assert_eq!(status(&supported, true), MatchStatus::Probable, "{sign}");
+        for proof in [
+            "memory.raced-list",
+            "memory.changed-entry",
+            "memory.unlinked-entry",
+            "processors.two-past-the-lock",
+        ] {
+            let proven = [&seen[..], &[proof]].concat();
+            assert_eq!(
+                status(&proven, true),
+                MatchStatus::Confirmed,
+                "{sign} {proof}"
+            );
+            let one_processor = [&proven[..], &["machine.one-processor"]].concat();
+            assert_eq!(status(&one_processor, true), MatchStatus::Unlikely);
+        }
+    }
 }
 
 #[test]
@@ -264,7 +298,7 @@ fn a_list_operation_at_a_forwarding_entrys_block_is_probable_and_no_more() {
     let pieces = [
         "memory.mfe-block",
         "instruction.list-operation",
-        "memory.torn-list",
+        "memory.raced-list",
     ];
     assert_eq!(status(&pieces, true), MatchStatus::Probable);
     let unfixed = [&pieces[..], &["build.unfixed"]].concat();
@@ -286,8 +320,9 @@ fn a_date_confirms_nothing() {
     let pieces = [
         "build.unfixed-by-date",
         "build.co-dated",
+        "build.release-window",
         "frame.mfe-timer",
-        "memory.torn-list",
+        "memory.raced-list",
     ];
     assert_eq!(status(&pieces, true), MatchStatus::Probable);
 }
@@ -304,9 +339,9 @@ fn forwarding_off_another_irql_and_one_processor_make_it_unlikely() {
         let with = [&possible[..], &[id]].concat();
         assert_eq!(status(&with, true), MatchStatus::Unlikely, "{id}");
     }
-    // One processor with a decisive sign: the count in the header may be wrong, the frame is not.
+    // The race needs two, whatever the frames look like.
     let sign = ["frame.mfe-timer", "machine.one-processor"];
-    assert_eq!(status(&sign, true), MatchStatus::Probable);
+    assert_eq!(status(&sign, true), MatchStatus::Unlikely);
     let irql = ["frame.mfe-timer", "irql.not-dispatch"];
     assert_eq!(status(&irql, true), MatchStatus::Unlikely);
 }
@@ -322,13 +357,7 @@ fn a_decision_names_what_decided_and_what_is_missing() {
         .iter()
         .map(|m| (m.status, m.needs.clone()))
         .collect();
-    assert_eq!(
-        ways,
-        [
-            (MatchStatus::Confirmed, vec![Effect::Proof]),
-            (MatchStatus::Confirmed, vec![Effect::TornList]),
-        ]
-    );
+    assert_eq!(ways, [(MatchStatus::Confirmed, vec![Effect::Proof])]);
     let against = decide(&["code.primary", "frame.other-timer"].map(piece), true);
     assert_eq!(against.decided_by, ["frame.other-timer"]);
     assert!(against.missing.is_empty());
@@ -461,6 +490,36 @@ fn ids(crash: crate::support::facts::Crash) -> Vec<&'static str> {
     seen(crash).iter().map(|e| e.id).collect()
 }
 
+/// A dump forced by hand, whose processor had been in a DPC for long.
+fn hanging(functions: &[&str]) -> crate::support::facts::Crash {
+    let mut crash = crate::support::facts::Crash::new()
+        .code(0xE2)
+        .stack(functions);
+    crash.json["dpc_time"] = json!([40, 1000]);
+    crash
+}
+
+#[test]
+fn a_forced_dump_never_says_that_something_faulted() {
+    let crash = hanging(&["tcpip!TtFireTimer", "tcpip!IppUnheardOf"])
+        .version("tcpip.sys", [6, 0, 6001, 18000])
+        .set("/fault/instruction_kind", json!("list-walk"))
+        .set("/fault/effective_address", json!([8, true]));
+    let evidence = seen(crash);
+    for piece in &evidence {
+        assert!(
+            !piece.summary.contains("fault"),
+            "{}: {}",
+            piece.id,
+            piece.summary
+        );
+    }
+    let decision = decide(&evidence, true);
+    assert_eq!(decision.status, MatchStatus::Possible);
+    assert!(decision.rule.contains("hangs"), "{}", decision.rule);
+    assert!(!decision.rule.contains("fault"), "{}", decision.rule);
+}
+
 #[test]
 fn every_effect_is_reached_by_an_observer() {
     let decisive = ["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"];
@@ -472,6 +531,7 @@ fn every_effect_is_reached_by_an_observer() {
         registry(in_memory(&["forwarding-entry"], 7), true),
         in_memory(&["forwarding-entry", "shared-list-link", "torn-list"], 7),
         in_memory(&["forwarding-entry", "unlinked-entry"], 7),
+        hanging(&["tcpip!TtFireTimer"]),
     ];
     let reached: BTreeSet<String> = crashes
         .into_iter()

@@ -3,6 +3,7 @@
 //! `KBTRIAGE_BLESS=1 cargo test --test answers verdicts_page` writes the page again. The verdicts themselves
 //! are expected here, by what each dump is.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::support::run::command;
@@ -26,15 +27,16 @@ const SAMPLES: &[Sample] = &[
     Sample {
         verdict: "applies",
         status: "confirmed",
-        says: "A small dump of the laboratory's defect, with images and symbols.",
-        dump: "corpus/dumps/x86pae-multicast-gdr18311-001-mini.dmp",
+        says: "A kernel memory dump of the laboratory's defect, with images and symbols.",
+        dump: "corpus/dumps/x86pae-multicast-gdr18311-001-kernel.dmp.gz",
         symbols: true,
         build: None,
     },
     Sample {
         verdict: "applies-after-service-pack",
-        status: "confirmed",
-        says: "The same dump with 6000 as its Windows build: Windows Vista without a service pack.",
+        status: "probable",
+        says: "The small dump of the same crash, as of Windows Vista without a service pack: 6000 in the dump's header and in the version of \
+               tcpip.sys. No small dump is confirmed.",
         dump: "corpus/dumps/x86pae-multicast-gdr18311-001-mini.dmp",
         symbols: true,
         build: Some(6000),
@@ -98,24 +100,59 @@ fn root() -> PathBuf {
 /// MinorVersion of the dump header, 32-bit and 64-bit: the build.
 const BUILD_AT: usize = 0x0C;
 
+/// Copies every build of tcpip.sys of a store, each with the version of the release of a Windows build.
+fn versions(from: &Path, store: &Path, build: u32) {
+    /// VS_FIXEDFILEINFO begins with it; dwFileVersionLS lies 12 bytes behind.
+    const SIGNATURE: [u8; 4] = 0xFEEF_04BD_u32.to_le_bytes();
+    const RELEASE: u32 = 16_386;
+    for folder in std::fs::read_dir(from).unwrap() {
+        let folder = folder.unwrap();
+        let mut image = std::fs::read(folder.path().join("tcpip.sys")).unwrap();
+        let at = image
+            .windows(4)
+            .position(|bytes| bytes == SIGNATURE)
+            .expect("a version resource");
+        image[at + 12..at + 16].copy_from_slice(&(build << 16 | RELEASE).to_le_bytes());
+        let to = store.join("tcpip.sys").join(folder.file_name());
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::write(to.join("tcpip.sys"), image).unwrap();
+    }
+}
+
 /// What the program prints about a sample. It runs beside the dump, so that no path is in the text.
 fn print(sample: &Sample, format: &str) -> String {
     let fixtures = root().join("fixtures");
     let path = fixtures.join(sample.dump);
     let directory = tempfile::tempdir().unwrap();
-    let beside = match sample.build {
-        None => path.parent().unwrap().to_owned(),
-        Some(build) => {
-            let mut bytes = std::fs::read(&path).unwrap();
-            bytes[BUILD_AT..BUILD_AT + 4].copy_from_slice(&build.to_le_bytes());
-            std::fs::write(directory.path().join(path.file_name().unwrap()), bytes).unwrap();
-            directory.path().to_owned()
+    let mut bytes = std::fs::read(&path).unwrap();
+    if sample.dump.ends_with(".gz") {
+        let packed = std::mem::take(&mut bytes);
+        flate2::read::GzDecoder::new(&packed[..])
+            .read_to_end(&mut bytes)
+            .unwrap();
+    }
+    if let Some(build) = sample.build {
+        bytes[BUILD_AT..BUILD_AT + 4].copy_from_slice(&build.to_le_bytes());
+        // NtBuildLab, which says the same.
+        let release = format!("{build}.16386");
+        let own = b"6001.1";
+        while let Some(at) = bytes.windows(own.len()).position(|bytes| bytes == own) {
+            bytes[at..at + release.len()].copy_from_slice(release.as_bytes());
         }
-    };
+    }
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let name = name.trim_end_matches(".gz");
+    std::fs::write(directory.path().join(name), bytes).unwrap();
     let mut command = command();
     command
-        .current_dir(beside)
+        .current_dir(directory.path())
         .args(["triage", "--format", format]);
+    if let Some(build) = sample.build {
+        // Of that Windows its tcpip.sys is, too: a file of another would contradict the header.
+        let store = directory.path().join("images");
+        versions(&fixtures.join("corpus/images/x86/tcpip.sys"), &store, build);
+        command.arg("--images").arg(store);
+    }
     if sample.symbols {
         let corpus = fixtures.join("corpus");
         for images in ["images/x64", "images/x86"] {
@@ -123,7 +160,7 @@ fn print(sample: &Sample, format: &str) -> String {
         }
         command.arg("--symbols").arg(corpus.join("symbols"));
     }
-    let output = command.arg(path.file_name().unwrap()).output().unwrap();
+    let output = command.arg(name).output().unwrap();
     assert!(
         output.status.success(),
         "{}",
@@ -191,7 +228,7 @@ fn the_report_of_a_lab_positive_says_what_happened_on_which_evidence_and_what_to
         "netsh interface ipv4 set global multicastforwarding=disabled",
         "Service Pack 2 (KB948465) and restart",
         "tcpip.sys is 6.0.6002.18005 or later",
-        "Everything else: kbtriage explain x86pae-multicast-gdr18311-001-mini.dmp\n",
+        "Everything else: kbtriage explain x86pae-multicast-gdr18311-001-kernel.dmp\n",
     ] {
         rest = rest
             .split_once(part)

@@ -39,9 +39,30 @@ fn a_function_belongs_to_its_most_specific_family() {
         ("tcpip.sys", "IppForwardPackets", Some("unicast-forwarding")),
         ("TCPIP.SYS", "TtStopTimer", Some("timer")),
         ("NETIO.SYS", "RtlCleanupTimerWheel", Some("timer")),
-        ("tcpip.sys", "RtlCleanupTimerWheel", None),
+        // Windows 7's tcpip.sys has timer wheel functions of its own beside NETIO's.
+        ("tcpip.sys", "RtlCleanupTimerWheel", Some("timer")),
         ("tcpip.sys", "IppTimeout", Some("ip-timeout")),
-        ("tcpip.sys", "IppTimeoutX", Some("other-ip")),
+        // The DPC itself: data, and never a frame.
+        ("tcpip.sys", "IppTimeoutDpc", None),
+        // What nobody published says nothing.
+        ("tcpip.sys", "IppTimeoutX", None),
+        ("tcpip.sys", "IppStopTimer", None),
+        ("tcpip.sys", "IppRefreshMulticastEntry", None),
+        ("netio.sys", "NetioStopTimer", None),
+        ("tcpip.sys", "IppNeighborSetTimeout", Some("neighbors")),
+        ("tcpip.sys", "IppAddressSetTimeout", Some("addresses")),
+        ("tcpip.sys", "IppReassemblyTimeout", Some("reassembly")),
+        (
+            "tcpip.sys",
+            "IppProcessMulticastDiscoveryTimeoutEvents",
+            Some("groups"),
+        ),
+        ("tcpip.sys", "Ipv6pReassembleDatagram", Some("reassembly")),
+        (
+            "netio.sys",
+            "NetioDereferenceNetBufferListChain",
+            Some("buffers"),
+        ),
         ("tcpip.sys", "ttStopTimer", None),
         ("mytcpip.sys", "TtStopTimer", None),
         ("tcpip.sys", "WfpAlepFilter", Some("filter")),
@@ -63,6 +84,12 @@ fn a_folded_function_counts_only_if_all_its_names_agree() {
     assert_eq!(of(&["TtStopTimer", "TtFireTimer"]), Some("timer"));
     assert_eq!(of(&["TtStopTimer", "TcpSomething"]), None);
     assert_eq!(of(&["TtStopTimer", "memset"]), None);
+    // Two other owners are another owner all the same.
+    assert_eq!(
+        of(&["IppNeighborSetTimeout", "IppAddressSetTimeout"]),
+        Some("neighbors")
+    );
+    assert_eq!(of(&["IppNeighborSetTimeout", "IppUnheardOf"]), None);
     assert_eq!(of(&[]), None);
 }
 

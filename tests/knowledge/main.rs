@@ -7,6 +7,7 @@ mod article;
 mod bugchecks;
 mod builds;
 mod defect;
+mod functions;
 mod reference;
 mod rooms;
 mod tables;

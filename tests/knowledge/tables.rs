@@ -61,6 +61,14 @@ impl Row<'_> {
         parsed.unwrap_or_else(|_| panic!("{}: {text:?} is no number", self.place))
     }
 
+    /// A size; 0 for one that is not published.
+    fn size(&self, index: usize) -> String {
+        match self.columns[index] {
+            "-" => "0".to_owned(),
+            _ => format!("0x{:X}", self.number(index)),
+        }
+    }
+
     fn version(&self, index: usize) -> String {
         version(self.columns[index], &self.place)
     }
@@ -246,9 +254,10 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
 
 fn rules(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
-        "{version-rules,system-rules,builds}.tsv",
+        "{version-rules,system-rules,builds,releases,pdb-versions}.tsv",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::builds::EmbeddedBuild;\n\
+         use crate::knowledge::builds::{EmbeddedBuild, PdbVersion};\n\
+         use crate::knowledge::releases::Release;\n\
          use crate::knowledge::versions::{Applicability, Branch, Certainty, FileVersion, FixState, SystemRule, VersionRule};\n",
     );
     table(&mut out, "VERSION_RULES", "VersionRule", rows(files, "version-rules.tsv", 8).iter().map(|row| {
@@ -271,10 +280,39 @@ fn rules(files: &BTreeMap<String, String>) -> String {
     }));
     table(&mut out, "BUILDS", "EmbeddedBuild", rows(files, "builds.tsv", 5).iter().map(|row| {
         format!(
-            "EmbeddedBuild {{ file: {}, time_date_stamp: 0x{:08X}, size_of_image: 0x{:X}, version: {}, provenance: {} }}",
-            row.text(0), row.number(1), row.number(2), row.version(3), row.text(4),
+            "EmbeddedBuild {{ file: {}, time_date_stamp: 0x{:08X}, size_of_image: {}, version: {}, provenance: {} }}",
+            row.text(0), row.number(1), row.size(2), row.version(3), row.text(4),
         )
     }));
+    table(
+        &mut out,
+        "RELEASES",
+        "Release",
+        rows(files, "releases.tsv", 4).iter().map(|row| {
+            let build = row.columns[0].split('.').nth(2).expect("a build");
+            format!(
+                "Release {{ build: {build}, version: {}, architecture: {}, first: {}, last: {} }}",
+                row.version(0),
+                row.text(1),
+                unix_seconds(row.columns[2]),
+                unix_seconds(row.columns[3]),
+            )
+        }),
+    );
+    table(
+        &mut out,
+        "PDB_VERSIONS",
+        "PdbVersion",
+        rows(files, "pdb-versions.tsv", 4).iter().map(|row| {
+            format!(
+                "PdbVersion {{ file: {}, identity: {}, version: {}, provenance: {} }}",
+                row.text(0),
+                row.text(1),
+                row.version(2),
+                row.text(3),
+            )
+        }),
+    );
     out
 }
 

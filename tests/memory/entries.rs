@@ -32,6 +32,7 @@ struct Torn {
     state: State,
     first: u64,
     second: u64,
+    head: u64,
 }
 
 impl Torn {
@@ -76,6 +77,7 @@ impl Torn {
             state,
             first,
             second,
+            head,
         }
     }
 
@@ -173,11 +175,58 @@ fn an_entry_of_the_table_that_somebody_wrote_over_counts_wherever_the_fault_was(
     assert!(detail.contains(&format!("{second:#x}")), "{detail}");
 }
 
+/// Gives tcpip.sys a TtStopTimer and an IppRestartMfeTimer whose entry has its timer at 0x40, and the symbols that name
+/// both.
+fn with_symbols(torn: &mut Torn) -> (tempfile::TempDir, Engine) {
+    /// lea rdx,[rcx+40h]; call TtStopTimer; ret
+    const RESTART: &[u8] = b"\x48\x8D\x51\x40\xE8";
+    const AT: u64 = NAMED + 0x80;
+    let driver = &torn.state.drivers[2];
+    let code = driver.base + 0x1000;
+    let pdb = Pdb::new(
+        driver.image.guid,
+        driver.image.age,
+        &[
+            (NAMED as u32, "TtStopTimer"),
+            (AT as u32, "IppRestartMfeTimer"),
+        ],
+    );
+    let m = &mut torn.state.machine;
+    m.put(code + NAMED, UNLINK);
+    m.put(code + NAMED + UNLINK.len() as u64, TO_NULL);
+    m.put(code + AT, RESTART);
+    let back = AT + RESTART.len() as u64 + 4;
+    m.put(
+        code + back - 4,
+        &((NAMED as i64 - back as i64) as i32).to_le_bytes(),
+    );
+    m.put(code + back, &[0xC3]);
+    torn.state.refresh();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tcpip.pdb").join(pdb.key());
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("tcpip.pdb"), pdb.write()).unwrap();
+    let engine = Engine {
+        symbols: Some(SymbolLibrary::new(SymbolOptions {
+            symbols: SymbolPath::parse(folder.path().to_str().unwrap(), Origin::CommandLine),
+            ..SymbolOptions::default()
+        })),
+        ..Engine::default()
+    };
+    (folder, engine)
+}
+
 #[test]
-fn where_no_table_is_known_the_pointer_that_was_followed_leads_to_the_entry() {
+fn where_no_table_is_known_only_the_builds_code_says_where_an_entry_has_its_link() {
     // Nothing is there; the other half of the entry leads to its neighbour, or makes no sense either.
     let nowhere = 0xFFFF_FA80_7777_0000;
-    for (other, expected) in [(None, true), (Some(0x1234_5678), false)] {
+    for (code, other, expected) in [
+        (true, None, true),
+        (true, Some(0x1234_5678), false),
+        // Memory with the entries' tag is the set's as well: without the code nothing counts against.
+        (false, None, false),
+        (false, Some(0x1234_5678), false),
+    ] {
         let mut torn = Torn::new(TO_ANOTHER_LIST);
         let (first, second) = (torn.first, torn.second);
         let m = &mut torn.state.machine;
@@ -191,7 +240,13 @@ fn where_no_table_is_known_the_pointer_that_was_followed_leads_to_the_entry() {
         m.put_u64(torn.state.trap_frame + 0xD0, nowhere);
         torn.state.header.parameters = [nowhere, 2, 0, torn.state.fault_ip];
         torn.state.refresh();
-        let got = torn.report(&Engine::default());
+        let got = match code {
+            true => {
+                let (_folder, engine) = with_symbols(&mut torn);
+                torn.report(&engine)
+            }
+            false => torn.report(&Engine::default()),
+        };
         let found = ids(&got).contains(&"memory.overwritten-entry".to_owned());
         assert_eq!(found, expected, "{got:#}");
         if expected {
@@ -199,4 +254,26 @@ fn where_no_table_is_known_the_pointer_that_was_followed_leads_to_the_entry() {
             assert!(detail.contains(&format!("{first:#x}")), "{detail}");
         }
     }
+}
+
+#[test]
+fn an_entry_that_another_processor_linked_again_meanwhile_is_proof() {
+    // This processor had read null from both links; memory holds an entry in order.
+    let mut torn = Torn::new(TO_NULL);
+    let (first, second, head) = (torn.first, torn.second, torn.head);
+    torn.state.machine.put_u64(first + 8, head);
+    // r8 as it was read.
+    torn.state.machine.put_u64(torn.state.trap_frame + 0x48, 0);
+    torn.state.refresh();
+    let got = torn.report(&Engine::default());
+    assert!(
+        ids(&got).contains(&"memory.changed-entry".to_owned()),
+        "{got:#}"
+    );
+    let said = detail(&got, "changed-entry");
+    assert!(said.contains(&format!("{second:#x}")), "{said}");
+    // What somebody wrote over does not link itself again: half of it is still the writer's.
+    let torn = Torn::new(TO_NULL);
+    let got = torn.report(&Engine::default());
+    assert!(!ids(&got).contains(&"memory.changed-entry".to_owned()));
 }

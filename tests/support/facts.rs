@@ -66,8 +66,22 @@ impl Crash {
         crash
     }
 
+    /// Of another Windows, with the drivers of its release: those of Service Pack 1 would contradict it.
     pub fn build(mut self, build: u32) -> Crash {
+        const SERVICE_PACK_1: u32 = 0x4791_9120;
         self.json["system"]["build"] = json!(build);
+        let linked = match build {
+            6000 => 0x4549_B6C6u32,
+            6001 => SERVICE_PACK_1,
+            6002 | 6003 => 0x49E0_237F,
+            7600..=9600 => 0x4A5B_C270,
+            _ => return self,
+        };
+        for module in self.json["modules"].as_array_mut().unwrap() {
+            if module["time_date_stamp"] == json!(SERVICE_PACK_1) {
+                module["time_date_stamp"] = json!(linked);
+            }
+        }
         self
     }
 

@@ -44,6 +44,7 @@ fn linked(build: u32) -> u64 {
     match build {
         6000 => utc(2006, 11, 2, 8, 28, 0),
         6002 => utc(2009, 4, 11, 4, 40, 0),
+        7601 => utc(2010, 11, 20, 8, 30, 0),
         22000 => utc(2021, 6, 5, 12, 0, 0),
         _ => utc(2008, 1, 19, 5, 27, 0),
     }
@@ -53,6 +54,7 @@ fn build_lab(build: u32, flavour: &str) -> String {
     match build {
         6000 => format!("6000.16386.{flavour}.vista_rtm.061101-2205"),
         6002 => format!("6002.18005.{flavour}.lh_sp2rtm.090410-1830"),
+        7601 => format!("7601.17514.{flavour}.win7sp1_rtm.101119-1850"),
         22000 => format!("22000.1.{flavour}.co_release.210604-1628"),
         _ => format!("6001.18000.{flavour}.longhorn_rtm.080118-1840"),
     }

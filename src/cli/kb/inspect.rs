@@ -378,15 +378,16 @@ fn judged(item: &OsStr, subject: Subject) -> FileCheck {
     })
 }
 
-/// What the code shows goes before a version that leaves it open or infers it, and stands against one that
-/// says fixed: then nothing is certain. The same order as in a report (`evidence/servicing.rs`).
+/// What the code shows goes before a version of which nothing is known. One that says otherwise leaves it unknown, with
+/// both named, unless it is published exactly: then it decides. The same order as in a report
+/// (`evidence/servicing.rs`).
 fn by_code(mut check: FileCheck) -> FileCheck {
     let Some((finding, reason)) = check.code.as_ref().map(|c| (c.finding, c.reason.clone())) else {
         return check;
     };
-    let state = match finding {
-        Finding::WriteLock => FixState::Fixed,
-        Finding::ReadLock => FixState::NotFixed,
+    let (state, words) = match finding {
+        Finding::WriteLock => (FixState::Fixed, "has the fix"),
+        Finding::ReadLock => (FixState::NotFixed, "has the defect"),
         Finding::Unknown => return check,
     };
     // Another Windows is not asked for this hotfix, whatever its code does.
@@ -400,15 +401,27 @@ fn by_code(mut check: FileCheck) -> FileCheck {
     if other || check.state == state {
         return check;
     }
-    let contradicted = check.state == FixState::Fixed;
-    check.reason = match contradicted {
-        true => format!("the version says fixed, the code says not: {reason}"),
-        false => format!("the code shows it: {reason}"),
-    };
+    let contradicted = check.state != FixState::Unknown;
+    if contradicted && check.version.is_some_and(versions::is_published) {
+        check.reason = format!(
+            "{}; but its code {words}: {reason}; the published version decides",
+            check.reason
+        );
+        return check;
+    }
+    if contradicted {
+        check.reason = format!(
+            "{}; but its code {words}: {reason}: which of them is right is not known",
+            check.reason
+        );
+        check.basis = Basis::None;
+        (check.state, check.applicability) = (FixState::Unknown, Applicability::Unknown);
+        return check;
+    }
+    check.reason = format!("the code shows it: {reason}");
     check.basis = Basis::PublicSymbol;
-    (check.state, check.applicability) = match (contradicted, state) {
-        (true, _) => (FixState::Unknown, Applicability::Unknown),
-        (_, FixState::Fixed) => (state, Applicability::IncludedInLaterUpdate),
+    (check.state, check.applicability) = match state {
+        FixState::Fixed => (state, Applicability::IncludedInLaterUpdate),
         _ => (state, Applicability::Applicable),
     };
     check
@@ -449,8 +462,12 @@ fn compare(checks: &mut [FileCheck]) {
     let together = versions::judge_package(&named);
     let (code, severity, text) = match together.agreement {
         Agreement::Agrees => return,
-        Agreement::PartiallyServiced => ("partially-serviced", "warning", PARTIAL),
-        Agreement::FixedWithOlderFiles => ("older-inventory", "info", LAGGING),
+        Agreement::PartiallyServiced => (
+            "partially-serviced",
+            "warning",
+            versions::PARTIALLY_SERVICED,
+        ),
+        Agreement::FixedWithOlderFiles => ("older-inventory", "info", versions::OLDER_INVENTORY),
     };
     let others: Vec<(usize, String)> = together
         .disagreeing
@@ -462,17 +479,14 @@ fn compare(checks: &mut [FileCheck]) {
     let message = format!("{text} ({})", list.join(", "));
     for index in others.iter().map(|(index, _)| *index).chain([*decides]) {
         note(checks, index, code, severity, message.clone());
-        if together.agreement == Agreement::PartiallyServiced
-            && let Some(check) = checks.get_mut(index)
-        {
-            check.applicability = Applicability::PartiallyServiced;
+        // All files of one machine get the machine's answer, whichever of them leads.
+        if let Some(check) = checks.get_mut(index) {
+            check.applicability = together.applicability;
         }
     }
 }
 
 const SEVERAL: &str = "several tcpip.sys were given, so they were not compared with the other files: give the files of one machine at a time";
-const PARTIAL: &str = "partially serviced: tcpip.sys lacks the fix while other files of the package are at the hotfix's version or later";
-const LAGGING: &str = "tcpip.sys holds the fix while other files of the package are older: normal, because Windows chooses the branch of each component on its own";
 
 fn note(
     checks: &mut [FileCheck],

@@ -101,13 +101,13 @@ fn advice(applicability: Applicability) -> &'static str {
             "applies: install Service Pack 2 (KB948465), a later update, or KB943650"
         }
         Applicability::NeedsServicePack => {
-            "needs a service pack first: install Service Pack 2 (KB948465), or Service Pack 1 and then KB943650"
+            "needs a service pack first: install Service Pack 1 (KB936330), then Service Pack 2 (KB948465) or KB943650"
         }
         Applicability::AlreadyInstalled => "already installed",
         Applicability::IncludedInLaterUpdate => "not needed: a later update includes it",
         Applicability::SupersededByServicePack => "not needed: the service pack includes it",
         Applicability::PartiallyServiced => {
-            "applies: the update is only partly in place; install Service Pack 2 (KB948465) or a later update, restart, and check again"
+            "applies: the update is only partly in place; install Service Pack 2 (KB948465), a later update, or KB943650, restart, and check again"
         }
         Applicability::NotApplicable => "does not apply to this version of Windows",
         Applicability::Unknown => "not known from this alone",

@@ -135,3 +135,117 @@ fn an_address_that_carries_a_foreign_alias_belongs_to_no_family() {
         !matches!(judge_caller(&facts), Outcome::Found(found) if found[0].supports && found[0].strength == Strength::Decisive)
     );
 }
+
+/// The same with a faulting instruction that works on a list.
+fn list_ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
+    let mut facts = crash(functions);
+    facts.fault.instruction_kind = Some(crate::facts::InstructionKind::ListUnlink);
+    facts.fault.effective_address = Some((0, true));
+    match judge_caller(&facts) {
+        Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+        Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
+    }
+}
+
+#[test]
+fn a_timer_routine_of_any_name_is_the_forwarding_timers_by_its_place() {
+    for routine in [
+        "tcpip!IppStopTimer",
+        "netio!NetioStopTimer",
+        "netio!RtlStopIt",
+        "tcpip!Xy",
+    ] {
+        let restarted = [
+            routine,
+            "tcpip!IppRestartMfeTimer",
+            "tcpip!IppForwardMulticastPackets",
+        ];
+        assert_eq!(ids(&restarted), [("frame.mfe-timer", true)], "{routine}");
+        // Where the caller does more than timers, what the routine does has to be a list's.
+        let expired = [routine, "tcpip!IppMfeSetTimeOut", "tcpip!IppTimeout"];
+        assert_eq!(ids(&expired), [], "{routine}");
+        assert_eq!(
+            list_ids(&expired),
+            [("frame.mfe-list-unknown", true)],
+            "{routine}"
+        );
+    }
+}
+
+#[test]
+fn a_forwarding_function_of_another_name_is_looked_through() {
+    let stack = [
+        "tcpip!TtStopTimer",
+        "tcpip!IppRefreshMulticastEntry",
+        "tcpip!IppForwardMulticastPackets",
+    ];
+    assert_eq!(ids(&stack), [("frame.mfe-timer", true)]);
+    let both = [
+        "tcpip!IppStopTimer",
+        "tcpip!IppRefreshMulticastEntry",
+        "tcpip!IppForwardMulticastPackets",
+    ];
+    assert_eq!(list_ids(&both), [("frame.mfe-list-unknown", true)]);
+    let three = [
+        "tcpip!A",
+        "tcpip!B",
+        "tcpip!C",
+        "tcpip!IppForwardMulticastPackets",
+    ];
+    assert_eq!(list_ids(&three), [], "too far to say");
+}
+
+#[test]
+fn what_nobody_knows_counts_neither_way() {
+    for stack in [
+        vec!["tcpip!IppUnheardOf", "tcpip!IppReceiveHeaderBatch"],
+        vec![
+            "tcpip!TtStopTimer",
+            "tcpip!IppUnheardOf",
+            "tcpip!IppReceiveHeadersHelper",
+        ],
+        vec!["tcpip!TtStopTimer", "tcpip!IppReceiveHeaderBatch"],
+        vec![
+            "tcpip!IppUnheardOf",
+            "acmefilter!Send",
+            "tcpip!IppForwardMulticastPackets",
+        ],
+        vec![
+            "tcpip!TtStopTimer",
+            "tcpip!IppUnheardOf",
+            "tcpip!IppCompleteAndFreePacketList",
+        ],
+    ] {
+        assert_eq!(ids(&stack), [], "{stack:?}");
+        assert_eq!(list_ids(&stack), [], "{stack:?}");
+    }
+    // Who keeps timers of his own is known, whatever the routine is called.
+    for stack in [
+        [
+            "tcpip!IppStopTimer",
+            "tcpip!IppNeighborSetTimeout",
+            "tcpip!IppTimeout",
+        ],
+        [
+            "tcpip!TtStopTimer",
+            "tcpip!IppReassemblyTimeout",
+            "tcpip!IppTimeout",
+        ],
+    ] {
+        assert_eq!(
+            list_ids(&stack),
+            [("frame.other-timer", false)],
+            "{stack:?}"
+        );
+    }
+}
+
+#[test]
+fn a_text_constants_name_is_no_function() {
+    let stack = [
+        "tcpip!TtStopTimer",
+        "tcpip!??::FNODOBFM::`string'",
+        "tcpip!IppForwardMulticastPackets",
+    ];
+    assert_eq!(ids(&stack), []);
+}

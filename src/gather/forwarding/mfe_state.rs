@@ -9,13 +9,17 @@
 use super::set::{self, FORWARDING, TIMERS};
 use crate::kernel::pool::PoolBlock;
 
+use super::meanwhile::changed;
 use super::overwritten::{overwritten, through_null};
 use super::removal::Removal;
+use super::tears::torn_queue;
 use super::timer_lists::{
     Linked, blocks_near, forwarding_offset, large_table, link, lists_of, table_block,
 };
 use crate::facts::{FaultFacts, Finding, InstructionKind};
+use crate::gather::fault::Found;
 use crate::gather::findings::PoolView;
+use crate::gather::session::Session;
 
 /// What other parts of memory lead to.
 pub(in crate::gather) struct Known<'a> {
@@ -25,6 +29,8 @@ pub(in crate::gather) struct Known<'a> {
     pub tables: &'a [u64],
     /// Tables that the crashed processor's pointers lead to, whose ever.
     pub seen: &'a [u64],
+    /// Offset of the timer link in an entry, as the image's own code says it.
+    pub by_code: Option<u64>,
 }
 
 fn is_list_operation(fault: &FaultFacts) -> bool {
@@ -42,10 +48,12 @@ pub(in crate::gather) fn may_concern(fault: &FaultFacts) -> bool {
 /// where no register points to one. `removal` is what this build leaves in a stopped timer.
 pub(in crate::gather) fn at_mfe(
     pool: &PoolView<'_>,
-    fault: &FaultFacts,
+    session: &Session<'_>,
+    found: &Found,
     known: &Known<'_>,
     removal: Option<&Removal>,
 ) -> Vec<Finding> {
+    let fault = &found.fault;
     let mut tables: Vec<u64> = known.tables.iter().chain(known.seen).copied().collect();
     tables.extend(
         fault
@@ -55,18 +63,34 @@ pub(in crate::gather) fn at_mfe(
     );
     tables.sort_unstable();
     tables.dedup();
-    let linked = lists_of(pool, &tables);
+    let linked = lists_of(pool, &tables, known.by_code);
     let met = overwritten(pool, fault, &linked, known.sets, removal);
+    let torn = torn_queue(pool, &linked);
     if !is_list_operation(fault) {
-        return met.into_iter().collect();
+        return met.into_iter().chain(torn).collect();
     }
+    let changed = changed(pool, session, found, &linked);
     let worked_on = worked_on(pool, fault, &linked, known.tables);
     let null = match (&worked_on, removal) {
         (Some(_), None) => null_link(pool, fault, &linked),
         _ => None,
     };
     let state = mfe_state(pool, fault, &linked, removal).or(met);
-    worked_on.into_iter().chain(null).chain(state).collect()
+    worked_on
+        .into_iter()
+        .chain(null)
+        .chain(state)
+        .chain(changed)
+        .chain(torn)
+        .collect()
+}
+
+/// What the lists of a forced dump show: those of every table that a processor works with, or a set names.
+pub(in crate::gather) fn in_queues(pool: &PoolView<'_>, known: &Known<'_>) -> Option<Finding> {
+    let mut tables: Vec<u64> = known.tables.iter().chain(known.seen).copied().collect();
+    tables.sort_unstable();
+    tables.dedup();
+    torn_queue(pool, &lists_of(pool, &tables, known.by_code))
 }
 
 /// The null link that the fault went through, of a forwarding entry that a register points to, where
@@ -122,8 +146,13 @@ fn worked_on(
             address: Some(*at),
             tag: Some(FORWARDING.to_string()),
             detail: format!(
-                "{name} points to the timer link of a forwarding entry: {offset:#x} bytes into the {} \
-                 pool block of {:#x} bytes tagged {FORWARDING}",
+                "{name} points to {}: {offset:#x} bytes into the {} pool block of {:#x} bytes tagged \
+                 {FORWARDING}",
+                // Without a list or code that says where an entry has its link, it is what the instruction works on.
+                match linked.offset {
+                    Some(_) => "the timer link of a forwarding entry",
+                    None => "the list entry that the instruction works on, in memory of multicast forwarding",
+                },
                 if block.allocated { "allocated" } else { "free" },
                 block.size,
             ),
@@ -191,31 +220,32 @@ fn mfe_state(
     best.map(|(_, finding)| finding)
 }
 
-/// How many links in the pool around an entry lead to it: those of forwarding entries at its own
-/// offset, and those of timer tables.
-fn near(pool: &PoolView<'_>, at: u64) -> usize {
+/// Which links in the pool around an entry lead to it: the first and the second ones of forwarding entries, and how many
+/// words of timer tables.
+fn near(pool: &PoolView<'_>, at: u64) -> (bool, bool, usize) {
     let width = pool.machine.pointer_width() as u64;
     let Some(offset) = pool.block(at).and_then(|block| block.offset(at)) else {
-        return 0;
+        return (false, false, 0);
     };
-    let mut count = 0;
+    let (mut first, mut second, mut heads) = (false, false, 0);
     for block in blocks_near(pool, at) {
         let end = block.end();
-        let range = match block.tag {
+        match block.tag {
             FORWARDING => {
-                let link = block.body.saturating_add(offset);
-                (link, link.saturating_add(2 * width))
+                let own = block.body.saturating_add(offset);
+                if own != at && own.saturating_add(2 * width) <= end {
+                    first |= link(pool, own, false) == Some(at);
+                    second |= link(pool, own, true) == Some(at);
+                }
             }
-            TIMERS => (block.body, end),
-            _ => continue,
-        };
-        if range.0 == at || range.1 > end {
-            continue;
+            TIMERS => {
+                let words = set::words_on(pool.memory, (block.body, end), pool.machine);
+                heads += words.iter().filter(|(_, value)| *value == at).count();
+            }
+            _ => {}
         }
-        let words = set::words_on(pool.memory, range, pool.machine);
-        count += words.iter().filter(|(_, value)| *value == at).count();
     }
-    count
+    (first, second, heads)
 }
 
 /// The state of one entry, with how much it says.
@@ -229,17 +259,25 @@ fn state(
     let (next, previous) = (link(pool, at, false)?, link(pool, at, true)?);
     let led_to = |list: &[(u64, u64)]| list.iter().any(|(to, _)| *to == at);
     let walked = (led_to(&linked.forward), led_to(&linked.backward));
-    let near = near(pool, at);
-    if linked.offset.is_none() && near == 0 {
-        return None;
-    }
-    let sides = match near {
-        0 => walked,
-        1 => (walked.0 || !walked.1, walked.1),
+    // Where an entry has its link is proven, or nothing is said of what it holds.
+    linked.offset?;
+    let (first, second, heads) = near(pool, at);
+    let (from_before, from_after) = (walked.0 || first, walked.1 || second);
+    // Which link of a head a table's word is, the walk says; one that no walk came by is the missing one.
+    let sides = match heads {
+        0 => (from_before, from_after),
+        1 if from_before || from_after => (true, true),
+        1 => (true, false),
         _ => (true, true),
     };
+    // A link to an entry that was freed since is a stale one, and nobody wrote it.
+    let entry = |value: u64| {
+        let block = pool.block(value).filter(|b| b.tag == FORWARDING);
+        block.is_some_and(|b| b.offset(value) == linked.offset)
+    };
     let wild = |value: u64| {
-        value != 0 && value != at && !pool.is_linked(value) && !linked.is_place(pool, value)
+        let place = || linked.is_place(pool, value) || entry(value);
+        value != 0 && value != at && !pool.is_linked(value) && !place()
     };
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
     let finding = |kind: &str, words: String| Finding {
@@ -266,15 +304,14 @@ fn state(
         (2, (true, true)) => overwritten(format!(
             "holds {next:#x} and {previous:#x} while its neighbours still lead to it"
         )),
-        (2, (false, false)) => Some((
-            2,
-            finding(
-                "unlinked-entry",
-                "is null and no entry of its table leads to it: another processor had taken it \
-                 off the queue"
-                    .to_owned(),
-            ),
-        )),
+        // Lists that were not walked to their end may lead to it.
+        (2, (false, false))
+            if linked.whole && !linked.forwarding.is_empty() && through_null(fault) =>
+        {
+            let words = "is null and no entry of its table leads to it: another processor had taken it \
+                         off the queue";
+            Some((2, finding("unlinked-entry", words.to_owned())))
+        }
         _ => None,
     }
 }

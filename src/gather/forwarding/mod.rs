@@ -4,8 +4,10 @@
 //! Of the reading wing only this folder and the code check know what KB943650 is about.
 
 pub(super) mod locks;
+mod meanwhile;
 pub(super) mod mfe_state;
 mod overwritten;
 pub(super) mod removal;
 pub mod set;
+mod tears;
 mod timer_lists;

@@ -20,7 +20,8 @@ const LINK_FIELDS: u64 = 0x20;
 const SMALL: u64 = 0x1_0000;
 
 /// An entry that somebody wrote over: of the table's lists, else of the pool around the `sets` and what the
-/// registers point to.
+/// registers point to. Nothing where no list and no code says at which offset an entry has its link: other things have the
+/// entries' tag as well.
 pub(in crate::gather) fn overwritten(
     pool: &PoolView<'_>,
     fault: &FaultFacts,
@@ -28,9 +29,10 @@ pub(in crate::gather) fn overwritten(
     sets: &[u64],
     removal: Option<&Removal>,
 ) -> Option<Finding> {
-    match linked.offset {
-        Some(offset) => on_list(pool, fault, (linked, offset), removal),
-        None => in_pool(pool, fault, sets),
+    let offset = linked.offset?;
+    match linked.forward.is_empty() {
+        true => in_pool(pool, fault, offset, sets),
+        false => on_list(pool, fault, (linked, offset), removal),
     }
 }
 
@@ -106,7 +108,7 @@ fn leads_nowhere(pool: &PoolView<'_>, at: u64) -> bool {
 
 /// The forwarding entry that holds the pointer to nowhere which the fault went through, beside one that is in
 /// order: half of a list entry.
-fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Finding> {
+fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, offset: u64, sets: &[u64]) -> Option<Finding> {
     let bad: Vec<u64> = went_through(fault)
         .filter(|value| *value >= SMALL && leads_nowhere(pool, *value))
         .collect();
@@ -123,7 +125,7 @@ fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, sets: &[u64]) -> Option<Find
         .into_iter()
         .flat_map(|at| blocks_near(pool, at))
         .filter(|block| block.tag == FORWARDING);
-    let (at, value) = entries.find_map(|block| half_link(pool, &block, &bad))?;
+    let (at, value) = entries.find_map(|block| half_link(pool, &block, offset, &bad))?;
     Some(Finding {
         kind: "overwritten-entry".to_owned(),
         address: Some(at),
@@ -146,27 +148,28 @@ fn went_through(fault: &FaultFacts) -> impl Iterator<Item = u64> {
         .map(|(_, value)| *value)
 }
 
-/// Where a block holds a link one half of which is `bad` and the other leads to a table or to another
+/// The link of a forwarding entry's block, when one half of it is `bad` and the other leads to a table or to another
 /// forwarding entry at the same offset.
-fn half_link(pool: &PoolView<'_>, block: &PoolBlock, bad: &[u64]) -> Option<(u64, u64)> {
-    let width = pool.machine.pointer_width() as u64;
-    let words = set::words_on(pool.memory, (block.body, block.end()), pool.machine);
-    words.windows(2).find_map(|pair| {
-        let [(at, first), (next, second)] = pair else {
-            return None;
-        };
-        let in_order = |value: u64| {
-            let table = pool
-                .block(value)
-                .is_some_and(|b| b.allocated && b.tag == TIMERS);
-            table || forwarding_offset(pool, value) == Some(at.saturating_sub(block.body))
-        };
-        let adjacent = *next == at.saturating_add(width);
-        let value = match (bad.contains(first), bad.contains(second)) {
-            (true, false) if in_order(*second) => first,
-            (false, true) if in_order(*first) => second,
-            _ => return None,
-        };
-        adjacent.then_some((*at, *value))
-    })
+fn half_link(
+    pool: &PoolView<'_>,
+    block: &PoolBlock,
+    offset: u64,
+    bad: &[u64],
+) -> Option<(u64, u64)> {
+    let at = block
+        .body
+        .checked_add(offset)
+        .filter(|at| *at < block.end())?;
+    let (first, second) = (link(pool, at, false)?, link(pool, at, true)?);
+    let in_order = |value: u64| {
+        let table = pool
+            .block(value)
+            .is_some_and(|b| b.allocated && b.tag == TIMERS);
+        table || forwarding_offset(pool, value) == Some(offset)
+    };
+    match (bad.contains(&first), bad.contains(&second)) {
+        (true, false) if in_order(second) => Some((at, first)),
+        (false, true) if in_order(first) => Some((at, second)),
+        _ => None,
+    }
 }

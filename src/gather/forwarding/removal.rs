@@ -78,7 +78,7 @@ fn faulting(session: &Session<'_>, found: &Found, budget: &Budget) -> Option<Rem
 }
 
 /// Where the function that faulted starts: by its certain name, else by the call that led there.
-fn function_of_fault(session: &Session<'_>, found: &Found) -> Option<u64> {
+pub(super) fn function_of_fault(session: &Session<'_>, found: &Found) -> Option<u64> {
     let ip = found.fault.ip?;
     if let Some(name) = found
         .fault

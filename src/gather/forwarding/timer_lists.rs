@@ -29,9 +29,12 @@ pub(in crate::gather) struct Linked {
     pub backward: Vec<(u64, u64)>,
     /// Both again, backward ones marked: where a walk has been already.
     walked: BTreeSet<(bool, u64, u64)>,
-    /// Offset of the link in the blocks of forwarding entries: the one most entries have. An entry
-    /// that another table's list leads to by mistake must not decide it.
+    /// Offset of the link in the blocks of forwarding entries: what the image's own code says, else the one most entries
+    /// of the lists have that lead back to where they were reached from. Nothing that merely lies in memory with the
+    /// entries' tag decides it: the set and other things have that tag, too.
     pub offset: Option<u64>,
+    /// Every list was walked to its head, both ways, but for entries that lead nowhere.
+    pub whole: bool,
     /// Tables whose lists lead to forwarding entries.
     pub forwarding: Vec<u64>,
     /// First address of each table's memory and the one past it.
@@ -43,8 +46,12 @@ impl Linked {
     /// wrote over, even if another processor has since changed what lies there.
     pub fn is_place(&self, pool: &PoolView<'_>, at: u64) -> bool {
         let head = |(low, high): &(u64, u64)| (*low..*high).contains(&at);
-        let entry = || self.offset.is_some() && forwarding_offset(pool, at) == self.offset;
-        self.tables.iter().any(head) || entry()
+        self.tables.iter().any(head) || self.is_entry(pool, at)
+    }
+
+    /// The timer link of an allocated forwarding entry, at the offset that is proven.
+    pub fn is_entry(&self, pool: &PoolView<'_>, at: u64) -> bool {
+        self.offset.is_some() && forwarding_offset(pool, at) == self.offset
     }
 }
 
@@ -86,13 +93,19 @@ pub(in crate::gather) fn link(pool: &PoolView<'_>, at: u64, second: bool) -> Opt
     pool.memory.read_pointer(Gva(at), width).ok()
 }
 
-/// Walks the lists whose heads lie in the tables, both ways.
-pub(in crate::gather) fn lists_of(pool: &PoolView<'_>, tables: &[u64]) -> Linked {
+/// Walks the lists whose heads lie in the tables, both ways. `by_code` is the offset of the link that the image's own
+/// code uses.
+pub(in crate::gather) fn lists_of(
+    pool: &PoolView<'_>,
+    tables: &[u64],
+    by_code: Option<u64>,
+) -> Linked {
     let mut linked = Linked {
         forward: Vec::new(),
         backward: Vec::new(),
         walked: BTreeSet::new(),
         offset: None,
+        whole: true,
         forwarding: Vec::new(),
         tables: Vec::new(),
     };
@@ -106,17 +119,29 @@ pub(in crate::gather) fn lists_of(pool: &PoolView<'_>, tables: &[u64]) -> Linked
         heads(pool, range, &mut linked);
         let entries = linked.forward.get(before..).unwrap_or_default().iter();
         let mut found = false;
-        for offset in entries.filter_map(|(to, _)| forwarding_offset(pool, *to)) {
-            *offsets.entry(offset).or_default() += 1;
-            found = true;
+        for (to, from) in entries {
+            let Some(offset) = forwarding_offset(pool, *to) else {
+                continue;
+            };
+            found |= by_code.is_none_or(|known| known == offset);
+            if link(pool, *to, true) == Some(*from) {
+                *offsets.entry(offset).or_default() += 1;
+            }
         }
         if found {
             linked.forwarding.push(*table);
         }
     }
-    let most = offsets.into_iter().max_by_key(|(_, count)| *count);
-    linked.offset = most.map(|(offset, _)| offset);
+    linked.offset = by_code.or_else(|| most_common(&offsets));
     linked
+}
+
+/// The offset that more entries have than any other.
+fn most_common(offsets: &BTreeMap<u64, usize>) -> Option<u64> {
+    let most = offsets.values().max()?;
+    let mut common = offsets.iter().filter(|(_, count)| *count == most);
+    let (offset, _) = common.next()?;
+    common.next().is_none().then_some(*offset)
 }
 
 /// First address of a table's memory and the one past it: its block, or as many pages of list heads as
@@ -163,23 +188,32 @@ fn walk(pool: &PoolView<'_>, head: u64, backward: bool, linked: &mut Linked) {
     let mut from = head;
     for _ in 0..MOST_ENTRIES {
         let Some(to) = link(pool, from, backward) else {
+            linked.whole = false;
             return;
         };
         let seen = match backward {
             true => &mut linked.backward,
             false => &mut linked.forward,
         };
-        if to == head
-            || !set::is_kernel(to, pool.machine)
-            || seen.len() >= MOST_ENTRIES
-            || !linked.walked.insert((backward, to, from))
-            || pool.budget.spend(1).is_err()
-        {
+        if to == head {
+            return;
+        }
+        if seen.len() >= MOST_ENTRIES || pool.budget.spend(1).is_err() {
+            linked.whole = false;
+            return;
+        }
+        // A list may run into another one, or into a circle of its own.
+        if !linked.walked.insert((backward, to, from)) {
+            return;
+        }
+        if !set::is_kernel(to, pool.machine) {
+            linked.whole &= to == 0;
             return;
         }
         seen.push((to, from));
         from = to;
     }
+    linked.whole = false;
 }
 
 /// The allocated pool blocks in the pages around an address, as far as the budget goes.
@@ -220,7 +254,7 @@ mod tests {
         let memory = Everywhere(Cell::new(0));
         let budget = Budget::default();
         let pool = PoolView::new(&memory, Machine::X64, Some(6001), &budget);
-        let mut linked = lists_of(&pool, &[]);
+        let mut linked = lists_of(&pool, &[], None);
         let table = 0xFFFF_FA80_0100_0000;
         heads(&pool, (table, table + (1 << 40)), &mut linked);
         // Each word, and the one behind it once more.

@@ -8,4 +8,4 @@ pub(super) mod articles;
 pub(super) mod matching;
 pub(super) mod rules;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:cbfacfeb";
+pub(super) const VERSION: &str = "2026-11-22+sha256:23f525cd";

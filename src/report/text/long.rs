@@ -245,7 +245,13 @@ fn fault(fault: &Fault) -> Option<String> {
         let _ = write!(text, ", IRQL {irql}");
     }
     if let Some(context) = &fault.context {
-        let _ = write!(text, ", in a {context}");
+        let place = match context.as_str() {
+            "idle" => "the idle loop".to_owned(),
+            "dpc" => "a DPC".to_owned(),
+            "interrupt" => "an interrupt".to_owned(),
+            other => format!("a {}", visible(other)),
+        };
+        let _ = write!(text, ", in {place}");
     }
     if let Some(instruction) = &fault.instruction {
         let _ = write!(text, ": {}", visible(instruction));

@@ -1,0 +1,243 @@
+//! Sources of one dump that contradict each other: every disagreement is a finding of its own, with both values.
+//!
+//! Which Windows it was is said by the dump's header, by NtBuildLab, by the version of tcpip.sys and by its link
+//! date. What a dump's own memory says is believed before its header, and a file's version before a date; a rule that
+//! excludes rests on no source that a better one contradicts. Windows 6.0.6002 and 6003 are one system here: the latter
+//! is an update level of the former.
+
+use crate::facts::{CrashFacts, ReadFrom};
+use crate::knowledge::Basis;
+use crate::knowledge::builds::BuildTable;
+use crate::knowledge::defect::{self, DateFinding};
+use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::releases::{self, day};
+
+use super::servicing::claim;
+use super::{Context, Evidence, Observation, Outcome, Strength};
+
+/// Builds whose files carry real link times: later ones may carry a hash instead.
+const DATED: std::ops::RangeInclusive<u32> = 6000..=9600;
+/// Builds of Windows 6.0.
+const WINDOWS_6_0: std::ops::RangeInclusive<u32> = 6000..=6003;
+
+/// Another source than the believed one, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    /// In words, the build or the date included.
+    pub says: String,
+    /// The build it stands for, where it names one.
+    pub build: Option<u32>,
+    /// It is as good as the believed one, or better: nothing excludes against it.
+    pub weighs: bool,
+}
+
+/// Sources that contradict the build that is believed. Empty where they agree or are silent.
+pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Other> {
+    let Some(believed) = facts.system.build else {
+        return Vec::new();
+    };
+    let mut others = Vec::new();
+    let lab = facts.system.build_lab.as_deref().and_then(lab_build);
+    let from_memory = facts.system.build_source == Some(ReadFrom::Memory) || lab == Some(believed);
+    if let Some(header) = facts.dump.header.build.filter(|build| *build != believed) {
+        others.push(Other {
+            says: format!("the dump's header says build {header}"),
+            build: Some(header),
+            weighs: false,
+        });
+    }
+    if let Some(lab) = lab.filter(|lab| !same_system(*lab, believed)) {
+        others.push(Other {
+            says: format!("NtBuildLab in its memory says {lab}"),
+            build: Some(lab),
+            weighs: true,
+        });
+    }
+    let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
+        return others;
+    };
+    if let Some((version, source)) = claim(tcpip, builds) {
+        let file = u32::from(version.build);
+        // An inventory may be older or newer than the crash.
+        let own = source != "inventory";
+        if own && !same_system(file, believed) && (is_6_0(file) || is_6_0(believed)) {
+            others.push(Other {
+                says: format!("tcpip.sys is {version}"),
+                build: Some(file),
+                weighs: true,
+            });
+        }
+        return others;
+    }
+    // Without a version the link date speaks, against a header alone.
+    let stamp = tcpip.time_date_stamp;
+    if from_memory || !DATED.contains(&believed) {
+        return others;
+    }
+    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let release = releases::of_stamp(stamp, architecture).map(|release| release.build);
+    let older = believed > 6001
+        && defect::judge_stamp(stamp).is_some_and(|w| w.finding == DateFinding::ProbablyNotFixed);
+    if release.is_some_and(|build| !same_system(build, believed)) || older {
+        others.push(Other {
+            says: format!(
+                "tcpip.sys was linked {}, which is no file of that Windows",
+                day(stamp)
+            ),
+            build: release,
+            // A stamp says less than a header that names a Windows of another generation.
+            weighs: is_6_0(believed),
+        });
+    }
+    others
+}
+
+/// True where a source that is as good as the believed build contradicts it.
+pub(super) fn is_disputed(facts: &CrashFacts, builds: &BuildTable) -> bool {
+    against_build(facts, builds)
+        .iter()
+        .any(|other| other.weighs)
+}
+
+/// The number that NtBuildLab starts with: `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
+fn lab_build(text: &str) -> Option<u32> {
+    text.split('.').next()?.parse().ok()
+}
+
+fn is_6_0(build: u32) -> bool {
+    WINDOWS_6_0.contains(&build)
+}
+
+fn same_system(one: u32, other: u32) -> bool {
+    let second = |build: u32| if build == 6003 { 6002 } else { build };
+    second(one) == second(other)
+}
+
+/// Sources about the Windows that crashed.
+pub(super) fn windows(facts: &CrashFacts, context: &Context<'_>) -> Observation {
+    let others = against_build(facts, context.builds);
+    let outcome = match (facts.system.build, others.as_slice()) {
+        (None, _) => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
+        (Some(_), []) => {
+            Outcome::Neutral("nothing in the dump contradicts its Windows build".to_owned())
+        }
+        (Some(build), others) => {
+            let source = match facts.system.build_source {
+                Some(ReadFrom::Memory) => "the dump's memory",
+                _ => "the dump's header",
+            };
+            let said: Vec<&str> = others.iter().map(|other| other.says.as_str()).collect();
+            Outcome::Found(vec![
+                Evidence::contra(
+                    "build.sources-disagree",
+                    Strength::Weak,
+                    Basis::Inference,
+                    format!("{source} says build {build}, but {}", said.join(", and ")),
+                )
+                .at(source),
+            ])
+        }
+    };
+    Observation {
+        observer: "build.sources",
+        question: "Do all sources name the same Windows?",
+        outcome,
+    }
+}
+
+/// Sources about the bug check.
+pub(super) fn bugcheck(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match (facts.bugcheck, facts.dump.header.bugcheck_code) {
+        (None, _) => Outcome::NotObservable("the dump holds no bug check".to_owned()),
+        (Some(bugcheck), Some(header)) if header != bugcheck.raw_code => Outcome::Found(vec![
+            Evidence::contra(
+                "code.sources-disagree",
+                Strength::Weak,
+                Basis::Inference,
+                format!(
+                    "the dump's header says code 0x{header:X}, but the kernel kept 0x{:X}",
+                    bugcheck.raw_code
+                ),
+            )
+            .at("KiBugCheckData"),
+        ]),
+        (Some(_), _) => Outcome::Neutral("nothing in the dump contradicts its code".to_owned()),
+    };
+    Observation {
+        observer: "code.sources",
+        question: "Do all sources name the same bug check?",
+        outcome,
+    }
+}
+
+/// Sources about the number of processors.
+pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let outcome = match (facts.dump.processors, facts.dump.header.processors) {
+        (None, _) => {
+            Outcome::NotObservable("the dump does not say how many processors there are".to_owned())
+        }
+        (Some(own), Some(header)) if header != own => Outcome::Found(vec![
+            Evidence::contra(
+                "machine.counts-disagree",
+                Strength::Weak,
+                Basis::Inference,
+                format!(
+                    "the dump's header counts {header} processor{}, but the kernel {own}",
+                    if header == 1 { "" } else { "s" }
+                ),
+            )
+            .at("processor blocks"),
+        ]),
+        (Some(_), _) => Outcome::Neutral("nothing contradicts the number of processors".to_owned()),
+    };
+    Observation {
+        observer: "machine.sources",
+        question: "Do all sources count the same processors?",
+        outcome,
+    }
+}
+
+/// A crash that is older than the file that crashed: a clock or a stamp is wrong.
+pub(super) fn dates(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    Observation {
+        observer: "build.dates",
+        question: "Is the crash later than the files that crashed?",
+        outcome: judge_dates(facts),
+    }
+}
+
+fn judge_dates(facts: &CrashFacts) -> Outcome {
+    /// Seconds from 1601 to 1970.
+    const EPOCH: u64 = 11_644_473_600;
+    const SECOND: u64 = 10_000_000;
+    let crash = facts
+        .dump
+        .crash_time
+        .and_then(|time| (time / SECOND).checked_sub(EPOCH));
+    let tcpip = facts.modules.find(KB943650.decides);
+    let (Some(crash), Some((_, tcpip))) = (crash, tcpip) else {
+        return Outcome::NotObservable("the dump lacks its date or its tcpip.sys".to_owned());
+    };
+    let dated = facts
+        .system
+        .build
+        .is_some_and(|build| DATED.contains(&build));
+    let stamp = tcpip.time_date_stamp;
+    if !dated || crash >= u64::from(stamp) {
+        return Outcome::Neutral("the crash is later than the link date of tcpip.sys".to_owned());
+    }
+    Outcome::Found(vec![
+        Evidence::contra(
+            "build.linked-after-crash",
+            Strength::Weak,
+            Basis::Inference,
+            format!(
+                "the crash is dated {}, before tcpip.sys was linked ({}): the machine's clock or the \
+                 stamp was wrong, so dates count for little",
+                day(u32::try_from(crash).unwrap_or(u32::MAX)),
+                day(stamp)
+            ),
+        )
+        .at("dates"),
+    ])
+}
