@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bytes::{Budget, PagedReader, ReadAt, ReadError};
+use crate::bytes::{Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::look_alikes::look_alikes;
 use crate::evidence::{self, Context, Observation};
@@ -128,26 +128,47 @@ impl Engine {
         detail: Detail,
         machine: &dyn Fn(Option<&str>) -> Option<String>,
     ) -> Triaged {
+        let budget = Budget::new(self.limits.steps, self.limits.time);
+        let bytes = &Sticky::until(bytes, budget.deadline());
         let mut reader = match PagedReader::open(bytes) {
             Ok(reader) => reader,
-            Err(error) => return self.unreadable(info, &read_failed(&error)),
+            Err(error) => return self.unreadable(info, &read_failed(&error, bytes)),
+        };
+        let fingerprint = source::fingerprint_read(bytes, &mut reader).ok();
+        let facts = self.facts(&reader, info, &budget).map(|mut facts| {
+            crate::facts::texts::cap(&mut facts);
+            facts
+        });
+        let sha256 = self.sha256.then(|| source::sha256(bytes).ok()).flatten();
+        // What the system could not give is not what the dump does not hold: nothing is weighed then.
+        let facts = match bytes.failure() {
+            Some(failure) if failure.late => facts.map(|mut facts| {
+                if !facts.limits.contains(&Limit::Time) {
+                    facts.limits.insert(0, Limit::Time);
+                }
+                facts
+            }),
+            Some(failure) => {
+                let input = Input {
+                    info,
+                    fingerprint: None,
+                    sha256: None,
+                };
+                return self.failed(input, &io_failed(&failure));
+            }
+            None => facts,
         };
         let input = Input {
             info,
-            fingerprint: source::fingerprint_read(bytes, &mut reader).ok(),
-            sha256: self.sha256.then(|| source::sha256(bytes).ok()).flatten(),
+            fingerprint,
+            sha256,
         };
-        match self.facts(&reader, info) {
+        match facts {
             Ok(facts) => {
                 let machine = machine(facts.system.machine.as_deref());
                 self.judge_for(facts, input, detail, machine.as_deref())
             }
-            Err(error) => Triaged {
-                report: report::failed(self.tool(), input, &error),
-                observations: Vec::new(),
-                steps: Vec::new(),
-                facts: None,
-            },
+            Err(error) => self.failed(input, &error),
         }
     }
 
@@ -188,6 +209,10 @@ impl Engine {
             fingerprint: None,
             sha256: None,
         };
+        self.failed(input, error)
+    }
+
+    fn failed(&self, input: Input<'_>, error: &SourceError) -> Triaged {
         Triaged {
             report: report::failed(self.tool(), input, error),
             observations: Vec::new(),
@@ -201,21 +226,20 @@ impl Engine {
         &self,
         reader: &PagedReader<'_>,
         info: &SourceInfo,
+        budget: &Budget,
     ) -> Result<CrashFacts, SourceError> {
         let kind = source::identify(reader.prefix(), reader.len());
         if let Some(refusal) = kind.refusal() {
             return Err(refusal);
         }
-        let budget = Budget::new(self.limits.steps, self.limits.time);
         if kind == FileKind::UserMinidump {
             let dump = dump::user::read_with(reader)
                 .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
             return Ok(gather::gather_user(dump, reader.len()));
         }
-        let dump = dump::open(reader, &budget)
+        let dump = dump::open(reader, budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts =
-            gather::gather_with(reader, dump, self.symbols.as_ref(), self.deep, &budget);
+        let mut facts = gather::gather_with(reader, dump, self.symbols.as_ref(), self.deep, budget);
         for state in &self.registry {
             external::apply(&mut facts, state);
         }
@@ -318,8 +342,28 @@ fn defect(
     }
 }
 
-fn read_failed(error: &ReadError) -> SourceError {
-    SourceError::new(ErrorKind::Io, error.to_string())
+/// Why the first bytes could not be had.
+fn read_failed(error: &ReadError, bytes: &Sticky<'_>) -> SourceError {
+    match bytes.failure() {
+        Some(failure) if failure.late => SourceError::new(
+            ErrorKind::Timeout,
+            "the time for one dump was up before it could be read: --limit-time allows more",
+        ),
+        Some(failure) => io_failed(&failure),
+        None => SourceError::new(ErrorKind::Io, error.to_string()),
+    }
+}
+
+/// A dump of which the system could not give a part.
+fn io_failed(failure: &Failure) -> SourceError {
+    SourceError::new(
+        ErrorKind::Io,
+        format!(
+            "reading it failed at offset {:#x}: {}: nothing was concluded; copy the file again, or \
+             rescue what can be read of it first",
+            failure.at, failure.message
+        ),
+    )
 }
 
 fn user_error_kind(error: &UserDumpError) -> ErrorKind {

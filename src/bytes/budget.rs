@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// How many spends pass between two looks at the clock.
-const CLOCK_INTERVAL: u64 = 4096;
+const CLOCK_INTERVAL: u64 = 256;
 
 /// Steps and time left for one dump. Spending is cooperative: a loop that is refused ends
 /// and says what it left out.
@@ -16,6 +18,29 @@ pub struct Budget {
     steps_left: Cell<u64>,
     until_clock: Cell<u64>,
     deadline: Option<Instant>,
+    reached: Cell<u8>,
+}
+
+/// What was bounded, so that a report says that it may lack something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// The time for one dump.
+    Time,
+    /// The work for one dump.
+    Steps,
+    /// How many of one thing are looked at.
+    Candidates,
+    /// The text of one dump.
+    Text,
+}
+
+impl Limit {
+    const ALL: [Limit; 4] = [Limit::Time, Limit::Steps, Limit::Candidates, Limit::Text];
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
 }
 
 /// The budget is spent: the loop that asked must stop.
@@ -30,8 +55,9 @@ pub enum Exhausted {
 }
 
 impl Budget {
-    /// Steps that no sane dump comes near: the busiest real triage dump needs under 100,000.
-    pub const DEFAULT_STEPS: u64 = 50_000_000;
+    /// Steps that no sane dump comes near: two seconds of work at most, whatever a dump holds. A step is about
+    /// a tenth of a microsecond; what costs more spends more.
+    pub const DEFAULT_STEPS: u64 = 20_000_000;
 
     /// A budget of `steps` loop steps and, if given, `time` from now.
     pub fn new(steps: u64, time: Option<Duration>) -> Budget {
@@ -39,7 +65,26 @@ impl Budget {
             steps_left: Cell::new(steps),
             until_clock: Cell::new(CLOCK_INTERVAL),
             deadline: time.and_then(|t| Instant::now().checked_add(t)),
+            reached: Cell::new(0),
         }
+    }
+
+    /// When the time is up, where a limit was set.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Remembers that something was left out because of `limit`.
+    pub fn reach(&self, limit: Limit) {
+        self.reached.set(self.reached.get() | limit.bit());
+    }
+
+    /// The limits that were reached.
+    pub fn reached(&self) -> Vec<Limit> {
+        let reached = self.reached.get();
+        let mut limits = Limit::ALL.to_vec();
+        limits.retain(|limit| reached & limit.bit() != 0);
+        limits
     }
 
     /// Takes `steps` from what is left.
@@ -49,6 +94,10 @@ impl Budget {
     pub fn spend(&self, steps: u64) -> Result<(), Exhausted> {
         let Some(left) = self.steps_left.get().checked_sub(steps) else {
             self.steps_left.set(0);
+            // What is refused because the time was up says so already.
+            if self.reached.get() & Limit::Time.bit() == 0 {
+                self.reach(Limit::Steps);
+            }
             return Err(Exhausted::Steps);
         };
         self.steps_left.set(left);
@@ -61,6 +110,7 @@ impl Budget {
                 self.until_clock.set(CLOCK_INTERVAL);
                 if Instant::now() >= deadline {
                     self.steps_left.set(0);
+                    self.reach(Limit::Time);
                     return Err(Exhausted::Time);
                 }
             }

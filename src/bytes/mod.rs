@@ -9,11 +9,13 @@ mod budget;
 mod contain;
 mod paged;
 mod read_at;
+mod sticky;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
-pub use budget::{Budget, Exhausted};
+pub use budget::{Budget, Exhausted, Limit};
 pub use contain::{Panicked, contained};
 pub use paged::PagedReader;
 pub use read_at::{FileReader, ReadAt, ReadError};
+pub use sticky::{Failure, Sticky};
 pub use view::View;

@@ -91,7 +91,8 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// A regular file. The length is taken once: a file that shrinks later reads short.
+/// A regular file. The length is taken once: where a file ends before it, it shrank since, and that is
+/// an error of the system, not the end of what it holds.
 #[derive(Debug)]
 pub struct FileReader {
     file: File,
@@ -124,6 +125,13 @@ impl ReadAt for FileReader {
             match platform::read_at(&self.file, at, buf) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => return Err(ReadError::Io { at, source }),
+                Ok(0) if at < self.len && !buf.is_empty() => {
+                    let source = io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the file became shorter while it was read",
+                    );
+                    return Err(ReadError::Io { at, source });
+                }
                 Ok(n) => return Ok(n),
             }
         }

@@ -149,7 +149,11 @@ impl AnalysisArgs {
             .unwrap_or_default()
         {
             let line = format!("the symbol server {server} gave no answer: {why}");
-            writeln!(std::io::stderr(), "kbtriage: {}", visible(&line))?;
+            writeln!(
+                crate::cli::terminal::stderr(),
+                "kbtriage: {}",
+                visible(&line)
+            )?;
         }
         Ok(())
     }
@@ -181,7 +185,13 @@ pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
 
 /// A report on bytes that changed while they were read would be about no file that ever was.
 fn changed(triaged: Triaged, source: &Source, engine: &Engine) -> Triaged {
-    match source.check_unchanged() {
+    let same = source
+        .check_unchanged()
+        .and_then(|()| match &triaged.report.source.fingerprint {
+            Some(fingerprint) => source.check_fingerprint(fingerprint),
+            None => Ok(()),
+        });
+    match same {
         Ok(()) => triaged,
         Err(error) => engine.unreadable(&source.info, &error),
     }

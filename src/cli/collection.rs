@@ -114,7 +114,11 @@ pub fn add(engine: &mut Engine, folders: &[PathBuf]) -> io::Result<()> {
             }
         }
         for complaint in complaints {
-            writeln!(io::stderr(), "kbtriage: not used: {}", visible(&complaint))?;
+            writeln!(
+                crate::cli::terminal::stderr(),
+                "kbtriage: not used: {}",
+                visible(&complaint)
+            )?;
         }
         engine.beside.push(beside);
     }

@@ -44,7 +44,7 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
     };
     let triaged = args.analysis.analyse(&engine, &args.dump);
     if let Some(line) = error_line(&triaged.report) {
-        writeln!(io::stderr(), "{line}")?;
+        writeln!(crate::cli::terminal::stderr(), "{line}")?;
         return Ok(1);
     }
     out.write_all(render(&triaged, args.color.palette()).as_bytes())?;

@@ -230,7 +230,7 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     if records.is_empty()
         && let Some(line) = args.select.nothing("machine", &there)
     {
-        writeln!(io::stderr(), "kbtriage: {line}")?;
+        writeln!(crate::cli::terminal::stderr(), "kbtriage: {line}")?;
     }
     let columns = [
         "machine",
@@ -314,7 +314,7 @@ fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     if rows.is_empty()
         && let Some(line) = args.select.nothing("dump", &there)
     {
-        writeln!(io::stderr(), "kbtriage: {line}")?;
+        writeln!(crate::cli::terminal::stderr(), "kbtriage: {line}")?;
     }
     let columns = [
         "bucket",

@@ -50,7 +50,7 @@ pub fn page(program: &Command, names: &[String], out: &mut dyn Write) -> io::Res
                 false => format!("; it has {}", known.join(", ")),
             };
             writeln!(
-                io::stderr(),
+                crate::cli::terminal::stderr(),
                 "kbtriage: {call} has no command {name:?}{known}"
             )?;
             return Ok(USAGE);

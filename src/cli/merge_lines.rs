@@ -56,6 +56,11 @@ struct Container {
 /// # Errors
 /// A line for a person.
 pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
+    let target = output.canonicalize().ok();
+    if target.is_some() && parts.iter().any(|part| part.canonicalize().ok() == target) {
+        let shown = visible(&output.to_string_lossy());
+        return Err(format!("{shown}: is one of the parts: name another place"));
+    }
     let mut places = Vec::new();
     let mut fleet = Fleet::default();
     let mut closings = Vec::new();

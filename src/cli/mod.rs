@@ -16,6 +16,7 @@ pub mod stack;
 #[cfg(feature = "store")]
 mod store;
 pub mod symbols;
+pub mod terminal;
 #[cfg(all(feature = "store", feature = "tickets"))]
 mod tickets;
 mod triage;
@@ -160,7 +161,7 @@ pub fn main() -> ExitCode {
     if let Some(meant) = manual::meant(&Cli::command(), &first.to_string_lossy()) {
         let first = crate::report::escape::visible(&first.to_string_lossy());
         let _ = writeln!(
-            io::stderr(),
+            crate::cli::terminal::stderr(),
             "kbtriage: there is no command and no file {first}: did you mean kbtriage {meant}?"
         );
         return ExitCode::from(USAGE);
@@ -169,15 +170,23 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are answers, not errors; a closed pipe is nobody's fault.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            // It repeats what was typed, or what a script made of a file's name.
+            let _ = write!(terminal::stderr(), "{}", error.render());
+            return ExitCode::from(USAGE);
         }
     };
     match run(cli.command) {
         Ok(status) => ExitCode::from(status),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "kbtriage: writing the output: {error}");
+            let _ = writeln!(
+                crate::cli::terminal::stderr(),
+                "kbtriage: writing the output: {error}"
+            );
             ExitCode::FAILURE
         }
     }
@@ -197,7 +206,7 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 fn run(command: Command) -> io::Result<u8> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = terminal::stdout();
     let status = match command {
         Command::Triage(args) => triage::run(&args, &mut out)?,
         Command::Explain(args) => explain::run(&args, &mut out)?,
@@ -207,11 +216,11 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Fleet(args) => fleet::run(&args, &mut out)?,
         #[cfg(feature = "store")]
         Command::Store(args) => store::run(&args, &mut out)?,
-        Command::Kb(args) => match kb::run(&args, &mut out, &mut io::stderr()) {
+        Command::Kb(args) => match kb::run(&args, &mut out, &mut crate::cli::terminal::stderr()) {
             Ok(status) => status,
             Err(kb::KbError::Output(error)) => return Err(error),
             Err(error) => {
-                writeln!(io::stderr(), "kbtriage: {error}")?;
+                writeln!(crate::cli::terminal::stderr(), "kbtriage: {error}")?;
                 USAGE
             }
         },

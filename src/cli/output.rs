@@ -43,6 +43,9 @@ impl Color {
                 !refused && !dumb && io::stdout().is_terminal() && platform::understands_escapes()
             }
         };
+        if color {
+            super::terminal::allow_styles();
+        }
         Palette {
             color,
             width: width(),

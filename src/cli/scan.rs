@@ -36,6 +36,9 @@ const INTERRUPTED: u8 = 130;
 /// Time for one dump where the user sets none: far more than any takes.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
+/// Longest mapping of paths to machines, in bytes.
+const MACHINE_MAP: usize = 32 << 20;
+
 /// A message for a person about a call that cannot be served.
 type Refusal = String;
 
@@ -64,6 +67,7 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     analysis.symbols.offline |= !analysis.symbols.online;
     analysis.symbols.quiet = true;
     let mut engine = analysis.engine()?;
+    let unpacking = engine.limits.time;
     engine.limits.time.get_or_insert(TIME_LIMIT);
     let shard = args.shard()?;
     let (discovery, roots) = discovery(args, shard)?;
@@ -78,6 +82,7 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     if let Some(db) = &args.store.db {
         refuse_inside(&walked, db, "--db")?;
     }
+    refuse_listed(args, &discovery)?;
     let remote = walked.iter().any(|root| scan::is_remote(&root.given));
     let mut options = Options::new(discovery);
     let given: Vec<&Path> = walked.iter().map(|root| root.given.as_path()).collect();
@@ -100,6 +105,9 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     options.offline_files = args.offline_files;
     options.unpack.enabled = !args.no_archives;
     options.unpack.bytes = args.limit_unpacked << 20;
+    if let Some(limit) = unpacking {
+        options.unpack.time = limit;
+    }
     #[cfg(feature = "store")]
     if args.store.watch {
         // The next look will find it complete.
@@ -136,6 +144,38 @@ fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal
     Ok(())
 }
 
+/// A file that is to be read is not written to.
+fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refusal> {
+    let Discovery::List(work) = discovery else {
+        return Ok(());
+    };
+    #[cfg(feature = "store")]
+    let db = args.store.db.as_deref();
+    #[cfg(not(feature = "store"))]
+    let db: Option<&Path> = None;
+    let given = [("--output", args.output.as_deref()), ("--db", db)];
+    for (option, path) in given {
+        let Some(target) = path.and_then(|path| path.canonicalize().ok()) else {
+            continue;
+        };
+        let named = |path: &Path| {
+            path.file_name() == target.file_name()
+                && path.canonicalize().is_ok_and(|real| real == target)
+        };
+        let listed = work.entries.iter().any(|entry| {
+            let root = entry.root.and_then(|index| work.roots.get(index));
+            named(&root.map_or_else(|| entry.relative.clone(), |root| root.join(&entry.relative)))
+        });
+        if listed || args.files_from.as_deref().is_some_and(named) {
+            return Err(format!(
+                "{option}: {} is one of the files that are read: name another place",
+                crate::report::escape::visible(&target.to_string_lossy())
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Where files come from, and the roots as the closing record names them.
 fn discovery(args: &ScanArgs, shard: Option<Shard>) -> Result<(Discovery, Vec<String>), Refusal> {
     let shown = |path: &Path| path.to_string_lossy().into_owned();
@@ -143,7 +183,7 @@ fn discovery(args: &ScanArgs, shard: Option<Shard>) -> Result<(Discovery, Vec<St
         let work = if path.as_os_str() == "-" {
             list::read(&mut io::stdin().lock(), shard)
         } else {
-            let file = std::fs::File::open(path).map_err(|e| format!("--files-from: {e}"))?;
+            let file = crate::source::open_list(path).map_err(|e| format!("--files-from: {e}"))?;
             list::read(&mut io::BufReader::new(file), shard)
         };
         let mut work = work.map_err(|e| format!("--files-from: {e}"))?;
@@ -169,7 +209,8 @@ fn discovery(args: &ScanArgs, shard: Option<Shard>) -> Result<(Discovery, Vec<St
 fn machines(args: &ScanArgs) -> Result<MachineNamer, Refusal> {
     let mapping = match &args.machine_map {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|e| format!("--machine-map: {e}"))?;
+            let (text, _) = super::kb::read_text(path, MACHINE_MAP)
+                .map_err(|e| format!("--machine-map: {e}"))?;
             MachineNamer::read_mapping(&text).map_err(|e| format!("--machine-map: {e}"))?
         }
         None => Default::default(),
@@ -206,7 +247,7 @@ impl Prepared {
             roots_missing = roots.iter().any(|root| !root.given.exists());
             for dropped in &roots.dropped {
                 writeln!(
-                    io::stderr(),
+                    crate::cli::terminal::stderr(),
                     "kbtriage: {} lies inside another directory that is scanned",
                     crate::report::escape::visible(&dropped.to_string_lossy())
                 )?;
@@ -241,6 +282,7 @@ impl Prepared {
         let mut sink = ScanSink::new(format, args, tool.clone(), keeper, &mut output)?
             .with(Arc::clone(&job.engine.inventory))
             .notifier(tell);
+        sink.begin(&self.roots, self.shard)?;
         let run = |sink: &mut ScanSink<'_>| match scan::run(&job, sink) {
             Err(error) if !is_broken_pipe(&error) => {
                 sink.say_stopped();
@@ -282,20 +324,26 @@ impl Prepared {
         finished.complete &= !roots_missing;
         // A person who reads the output has the summary there.
         let words = !args.quiet && !(format == ScanFormat::Text && args.output.is_none());
-        let mut stderr = io::stderr();
+        let mut stderr = crate::cli::terminal::stderr();
         let words = words.then_some(&mut stderr as &mut dyn Write);
         let tally = sink.finish(self.roots, self.shard, finished, words)?;
         args.analysis.say_silent_servers(&job.engine)?;
-        let untold = notifier.finish();
+        let untold = notifier.finish(&|| job.stop.load(Ordering::Relaxed));
         if untold > 0 {
             writeln!(
-                io::stderr(),
+                crate::cli::terminal::stderr(),
                 "kbtriage: --webhook: {untold} findings could not be delivered"
             )?;
         }
         // A part that is not whole keeps its temporary name.
         if finished.complete || self.shard.is_none() {
             output.keep()?;
+        } else if let Some(partial) = output.leave()? {
+            writeln!(
+                crate::cli::terminal::stderr(),
+                "kbtriage: --output: not whole, left as {}",
+                partial.display()
+            )?;
         }
         if interrupted {
             return Ok(INTERRUPTED);

@@ -71,7 +71,7 @@ pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
     let failed = error_line(&report);
     match args.format {
         Format::Text => match &failed {
-            Some(line) => writeln!(io::stderr(), "{line}")?,
+            Some(line) => writeln!(crate::cli::terminal::stderr(), "{line}")?,
             None => out.write_all(render(&report, args, args.color.palette()).as_bytes())?,
         },
         format => {

@@ -104,6 +104,10 @@ fn info(db: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<(), stor
 }
 
 fn stores(db: &std::path::Path, paths: &[PathBuf]) -> Result<(), String> {
+    if db.symlink_metadata().is_ok() {
+        let there = store::MergeError::Exists(db.to_string_lossy().into_owned());
+        return Err(visible(&there.to_string()));
+    }
     let mut parts = Vec::new();
     for path in paths {
         let shown = visible(&path.to_string_lossy());

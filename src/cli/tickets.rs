@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::fleet::Buckets;
-use crate::fleet::template::Template;
+use crate::fleet::template::{self, Template};
 use crate::fleet::ticket::{Target, Ticket, Wishes};
 use crate::knowledge::hotfix::KB943650;
 use crate::report::json;
@@ -174,9 +174,8 @@ fn form(to: &str) -> Result<Form, String> {
         "glpi" => Target::Glpi,
         file => {
             let path = PathBuf::from(file);
-            let text = std::fs::read_to_string(&path).map_err(|e| {
-                let file = crate::report::escape::visible(file);
-                format!("{file} is neither jira, servicenow, glpi, slack nor teams, nor a template file: {e}")
+            let (text, _) = super::kb::read_text(&path, template::LARGEST).map_err(|e| {
+                format!("neither jira, servicenow, glpi, slack nor teams, nor a template file: {e}")
             })?;
             let template = Template::new(file, text).map_err(|e| e.to_string())?;
             return Ok(Form::Template(Box::new(template)));

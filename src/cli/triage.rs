@@ -172,7 +172,7 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
             let mut table = Table::new(form, out, &rows::COLUMNS)?;
             for report in reports {
                 if let Some(line) = error_line(&report) {
-                    writeln!(io::stderr(), "{line}")?;
+                    writeln!(crate::cli::terminal::stderr(), "{line}")?;
                 }
                 table.row(&rows::row(&Summary::of(report, None)))?;
             }
@@ -182,7 +182,7 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
             let mut records = Records::new(out, args.format == TriageFormat::Json);
             for report in reports {
                 if let Some(line) = error_line(&report) {
-                    writeln!(io::stderr(), "{line}")?;
+                    writeln!(crate::cli::terminal::stderr(), "{line}")?;
                 }
                 records.write(&report)?;
             }
@@ -203,7 +203,7 @@ fn print_html(
     let mut counts = Counts::default();
     for report in reports {
         if let Some(line) = error_line(&report) {
-            writeln!(io::stderr(), "{line}")?;
+            writeln!(crate::cli::terminal::stderr(), "{line}")?;
         }
         if !several {
             return out.write_all(html::dump(&report)?.as_bytes());
@@ -234,7 +234,7 @@ fn print_text(
             failed += 1;
             // Keep the order a person sees: what was found before comes first.
             out.flush()?;
-            writeln!(io::stderr(), "{line}")?;
+            writeln!(crate::cli::terminal::stderr(), "{line}")?;
             continue;
         }
         if let Some(hotfix) = &report.hotfix {
@@ -269,6 +269,6 @@ fn totals(counts: &BTreeMap<Verdict, u64>, failed: u64) -> String {
 
 /// Says what is wrong with the call.
 pub(super) fn usage(message: &str) -> io::Result<u8> {
-    writeln!(io::stderr(), "kbtriage: {message}")?;
+    writeln!(crate::cli::terminal::stderr(), "kbtriage: {message}")?;
     Ok(USAGE)
 }

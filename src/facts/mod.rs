@@ -11,8 +11,10 @@ mod memory;
 pub mod modules;
 mod packed;
 mod source;
+pub(crate) mod texts;
 mod words;
 
+pub use crate::bytes::Limit;
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
 };
@@ -400,4 +402,7 @@ pub struct CrashFacts {
     /// meant: IA-64 only.
     #[serde(default)]
     pub remarks: Vec<String>,
+    /// Limits that were reached while these facts were gathered: something may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
 }

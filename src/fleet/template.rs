@@ -8,7 +8,12 @@ use super::ticket::Ticket;
 /// Instructions one rendering may take.
 const FUEL: u64 = 200_000;
 /// Largest template, in bytes.
-const LARGEST: usize = 256 * 1024;
+pub const LARGEST: usize = 64 * 1024;
+/// Most operators in one expression. The library descends into each of them when it reads a template.
+const OPERATORS: usize = 400;
+/// Stack that a template is read with, in bytes: enough for one that is nothing but operators, however they
+/// are hidden from the count of them.
+const STACK: usize = 512 * 1024 * 1024;
 /// Largest text of one ticket, in bytes.
 const LARGEST_TEXT: usize = 1024 * 1024;
 /// Name of the template, before the ending that decides the escaping.
@@ -26,6 +31,11 @@ pub enum TemplateError {
     /// Too large.
     #[error("the template or what it makes is larger than any ticket")]
     Size,
+    /// An expression goes deeper than any ticket needs.
+    #[error(
+        "an expression of the template has more than {OPERATORS} operators: no ticket needs that"
+    )]
+    Nested,
     /// It cannot be read, or fails.
     #[error("{0:#}")]
     Template(#[from] minijinja::Error),
@@ -41,6 +51,21 @@ impl Template {
         if text.len() > LARGEST {
             return Err(TemplateError::Size);
         }
+        if most_operators(&text) > OPERATORS {
+            return Err(TemplateError::Nested);
+        }
+        // A thread of its own: its stack is as large as the deepest template needs.
+        let file = file.to_owned();
+        std::thread::Builder::new()
+            .name("template".to_owned())
+            .stack_size(STACK)
+            .spawn(move || Template::compile(&file, text))
+            .map_err(|_| TemplateError::Size)?
+            .join()
+            .map_err(|_| TemplateError::Nested)?
+    }
+
+    fn compile(file: &str, text: String) -> Result<Template, TemplateError> {
         let ending = file.rsplit_once('.').map_or("txt", |(_, ending)| ending);
         let name = format!("{NAME}.{ending}");
         let mut environment = Environment::new();
@@ -62,6 +87,22 @@ impl Template {
             .render_captured_to(Value::from(Serde(ticket)), &mut out)?;
         String::from_utf8(out.0).map_err(|_| TemplateError::Size)
     }
+}
+
+/// The most operators between two pairs of braces.
+fn most_operators(text: &str) -> usize {
+    text.split("{{")
+        .flat_map(|part| part.split("{%"))
+        .filter_map(|part| part.split(['}']).next())
+        .map(|inside| {
+            inside
+                .bytes()
+                .filter(|byte| b".|[({+-*/~%=<>!".contains(byte))
+                .count()
+                .saturating_add(inside.matches(" not ").count())
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 /// Text that does not grow past the limit.

@@ -5,9 +5,10 @@
 //! refuses old times, and knows a repeated delivery by `Idempotency-Key`.
 
 use std::net::IpAddr;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -16,12 +17,21 @@ use super::redact;
 use crate::report::json;
 use crate::report::summary::Summary;
 
-/// Findings that wait to be told; more wait in the scan.
-const QUEUE: usize = 1024;
+/// Findings that wait to be told: what comes beyond is counted and not told. No scan waits for a receiver.
+const QUEUE: usize = 4096;
+/// Bytes of them.
+const QUEUED: usize = 32 << 20;
 /// Deliveries tried for one finding.
 const ATTEMPTS: u32 = 5;
+/// Findings in a row that could not be told before a receiver is given up for the run.
+const FAILURES: u32 = 3;
 /// Longest wait for an answer.
 const SILENCE: Duration = Duration::from_secs(20);
+/// Longest wait for the last deliveries once a run is over, and once it was interrupted.
+const LAST: Duration = Duration::from_secs(120);
+const INTERRUPTED: Duration = Duration::from_secs(2);
+/// Wait between two looks at whether they are done.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where findings go.
 #[derive(Clone, Debug)]
@@ -59,9 +69,7 @@ pub fn check(url: &str) -> Result<(), UrlError> {
     match uri.scheme_str() {
         Some("https") => Ok(()),
         Some("http") => {
-            let bare = host.trim_start_matches('[').trim_end_matches(']');
-            let loopback = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-            if loopback || bare.eq_ignore_ascii_case("localhost") {
+            if is_here(host) {
                 Ok(())
             } else {
                 Err(UrlError::Insecure)
@@ -71,11 +79,30 @@ pub fn check(url: &str) -> Result<(), UrlError> {
     }
 }
 
+/// True for this computer itself.
+fn is_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    loopback || bare.eq_ignore_ascii_case("localhost")
+}
+
 /// A thread that tells findings, so that no scan waits for a server.
 pub struct Webhook {
     target: Target,
     queue: SyncSender<Vec<u8>>,
-    thread: JoinHandle<u64>,
+    state: Arc<State>,
+}
+
+/// What the scan and the thread know of each other.
+#[derive(Default)]
+struct State {
+    /// Findings that are not told, and those that wait or are being told.
+    untold: AtomicU64,
+    waiting: AtomicU64,
+    /// Bytes that wait.
+    bytes: AtomicUsize,
+    /// Nothing more is tried.
+    given_up: AtomicBool,
 }
 
 impl Webhook {
@@ -85,34 +112,56 @@ impl Webhook {
     /// Whatever the system says about a new thread.
     pub fn start(target: Target) -> std::io::Result<Webhook> {
         let (queue, waiting) = sync_channel(QUEUE);
+        let state = Arc::new(State::default());
         let sender = Sender {
-            agent: agent(),
+            agent: agent(&target.url),
             target: target.clone(),
+            state: Arc::clone(&state),
         };
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("webhook".to_owned())
             .spawn(move || sender.run(&waiting))?;
         Ok(Webhook {
             target,
             queue,
-            thread,
+            state,
         })
     }
 
-    /// Tells about one dump. Waits when the receiver is far behind.
+    /// Tells about one dump, unless too many wait already.
     pub fn tell(&self, summary: &Summary) {
         let Some(body) = self.target.body(summary) else {
             return;
         };
-        if let Err(TrySendError::Full(body)) = self.queue.try_send(body) {
-            let _ = self.queue.send(body);
+        let len = body.len();
+        let room = self.state.bytes.load(Ordering::Relaxed).saturating_add(len) <= QUEUED;
+        self.state.bytes.fetch_add(len, Ordering::Relaxed);
+        self.state.waiting.fetch_add(1, Ordering::Relaxed);
+        if !room || self.queue.try_send(body).is_err() {
+            self.state.bytes.fetch_sub(len, Ordering::Relaxed);
+            self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.state.untold.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Tells what waits, and gives the number of findings that could not be told.
-    pub fn finish(self) -> u64 {
+    /// Tells what waits, for a while and no longer once the run was `interrupted`, and gives the number of
+    /// findings that could not be told. A delivery that hangs is left behind.
+    pub fn finish(self, interrupted: &dyn Fn() -> bool) -> u64 {
         drop(self.queue);
-        self.thread.join().unwrap_or(1)
+        let began = Instant::now();
+        let mut stopped: Option<Instant> = None;
+        while self.state.waiting.load(Ordering::Acquire) > 0 {
+            if stopped.is_none() && interrupted() {
+                stopped = Some(Instant::now());
+            }
+            if began.elapsed() > LAST || stopped.is_some_and(|at| at.elapsed() > INTERRUPTED) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        self.state.given_up.store(true, Ordering::Release);
+        let untold = self.state.untold.load(Ordering::Acquire);
+        untold.saturating_add(self.state.waiting.load(Ordering::Acquire))
     }
 }
 
@@ -132,12 +181,21 @@ impl Target {
     }
 }
 
-fn agent() -> ureq::Agent {
+fn agent(url: &str) -> ureq::Agent {
+    // No proxy leads back to this computer.
+    let here = url
+        .parse::<ureq::http::Uri>()
+        .is_ok_and(|uri| uri.host().is_some_and(is_here));
+    let proxy = match here {
+        true => None,
+        false => ureq::Proxy::try_from_env(),
+    };
     let tls = ureq::tls::TlsConfig::builder()
         .root_certs(ureq::tls::RootCerts::PlatformVerifier)
         .build();
     ureq::Agent::config_builder()
         .tls_config(tls)
+        .proxy(proxy)
         .user_agent(concat!("kbtriage/", env!("CARGO_PKG_VERSION")))
         .http_status_as_error(false)
         .max_redirects(0)
@@ -150,11 +208,25 @@ fn agent() -> ureq::Agent {
 struct Sender {
     agent: ureq::Agent,
     target: Target,
+    state: Arc<State>,
 }
 
 impl Sender {
-    fn run(&self, waiting: &Receiver<Vec<u8>>) -> u64 {
-        waiting.iter().filter(|body| !self.deliver(body)).count() as u64
+    fn run(&self, waiting: &Receiver<Vec<u8>>) {
+        let mut failures = 0;
+        for body in waiting {
+            let told = failures < FAILURES && !self.is_over() && self.deliver(&body);
+            failures = if told { 0 } else { failures + 1 };
+            if !told {
+                self.state.untold.fetch_add(1, Ordering::Release);
+            }
+            self.state.bytes.fetch_sub(body.len(), Ordering::Relaxed);
+            self.state.waiting.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.state.given_up.load(Ordering::Acquire)
     }
 
     /// True when the receiver took it.
@@ -164,6 +236,9 @@ impl Sender {
             if attempt > 0 {
                 std::thread::sleep(pause);
                 pause = pause.saturating_mul(2);
+            }
+            if self.is_over() {
+                return false;
             }
             match self.attempt(body) {
                 Some(200..=299) => return true,

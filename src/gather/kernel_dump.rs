@@ -125,6 +125,7 @@ pub fn gather_with(
         ),
     };
     CrashFacts {
+        limits: budget.reached(),
         dump: DumpFacts {
             damage,
             ..dump_facts(reader, &header, triage)

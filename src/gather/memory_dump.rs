@@ -115,7 +115,7 @@ fn kernel_state(
     if !kernel.kdbg_encoded {
         return Some(kernel);
     }
-    let decoded = keys(&kernel, space, library, header.machine)
+    let decoded = keys(&kernel, space, library, header.machine, budget)
         .and_then(|keys| state::read(space, header, Some(&keys), budget));
     Some(decoded.unwrap_or(kernel))
 }
@@ -167,6 +167,7 @@ impl FromMemory {
 
     /// What the kernel's variables say by themselves.
     fn kernel(&mut self, kernel: &KernelState, space: &Paged<'_>) {
+        let budget = space.physical().budget();
         if kernel.kdbg_encoded {
             self.note(
                 "the debugger data block is encoded, and without the kernel's symbols what it leads to \
@@ -174,7 +175,7 @@ impl FromMemory {
             );
         }
         match &kernel.drivers {
-            Some(list) => self.drivers(list, space),
+            Some(list) => self.drivers(list, space, budget),
             None => self.note("the dump does not say where its list of modules is"),
         }
         self.unloaded = kernel.unloaded.as_ref().map(|list| {
@@ -281,7 +282,7 @@ impl FromMemory {
     }
 
     /// Takes the list of drivers over, each completed from its image.
-    fn drivers(&mut self, list: &LoadedDrivers, memory: &dyn Memory) {
+    fn drivers(&mut self, list: &LoadedDrivers, memory: &dyn Memory, budget: &Budget) {
         match list.end {
             End::Whole => {}
             End::Cycle { at } => self.note(&format!("the list of modules is cyclic at {at:#x}")),
@@ -318,7 +319,7 @@ impl FromMemory {
                     checksum: Some(driver.check_sum),
                     ..Module::default()
                 };
-                module_image::complete(&mut module, memory);
+                module_image::complete(&mut module, memory, budget);
                 module
             })
             .collect();
@@ -417,6 +418,7 @@ fn keys(
     memory: &dyn Memory,
     library: Option<&SymbolLibrary>,
     machine: Option<Machine>,
+    budget: &Budget,
 ) -> Option<Keys> {
     let mut first = FromMemory::default();
     let list = kernel.drivers.as_ref()?;
@@ -424,7 +426,7 @@ fn keys(
         drivers: list.drivers.iter().take(1).cloned().collect(),
         ..list.clone()
     };
-    first.drivers(&only_kernel, memory);
+    first.drivers(&only_kernel, memory, budget);
     let session = Session::new(&first.modules, memory, library, machine?);
     let value = |name: &str| memory.read_u64(Gva(session.kernel_address(name)?)).ok();
     Some(Keys {

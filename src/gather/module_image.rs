@@ -3,19 +3,23 @@
 //! The image's own header must name the module the list names; what its pages do not hold stays
 //! unknown. A page of the resource section that is paged out makes the version unknown, not zero.
 
-use crate::bytes::Gva;
+use crate::bytes::{Budget, Gva};
 use crate::image::{CodeView, Image, VersionInfo};
 use crate::memory::Memory;
 
 use crate::facts::{Module, PdbIdentity, VersionClaim, VersionSource, file_name};
 
+/// Steps that a look at an image costs, its largest version resource included.
+const ASKED: u64 = 300;
 /// Bytes of a page.
 const PAGE: usize = 0x1000;
 
 /// Completes `module` from its image. False when no image of its identity is at its base.
-pub fn complete(module: &mut Module, memory: &dyn Memory) -> bool {
+pub fn complete(module: &mut Module, memory: &dyn Memory, budget: &Budget) -> bool {
     let (base, size) = (module.base, module.size);
     let mut fetch = |rva: u32| {
+        // Each page makes the question be asked once more.
+        budget.spend(ASKED).ok()?;
         let at = base.checked_add(u64::from(rva)).filter(|_| rva < size)?;
         let mut bytes = vec![0; PAGE];
         memory.read(Gva(at), &mut bytes).ok().map(|()| bytes)

@@ -25,6 +25,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     };
     let windows = system.filter(|s| s.platform == "windows");
     CrashFacts {
+        limits: Vec::new(),
         dump: DumpFacts {
             format: Format::UserMinidump,
             dump_type: None,

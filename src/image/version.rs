@@ -9,12 +9,14 @@ use crate::knowledge::versions::FileVersion;
 
 /// `RT_VERSION`.
 const RT_VERSION: u32 = 16;
-/// Rows of one resource directory looked at.
-const MAX_ROWS: u32 = 4096;
+/// Rows of one resource directory looked at: those of a driver are a handful of kinds.
+const MAX_ROWS: u32 = 512;
+/// Bytes of a row.
+const ROW: usize = 8;
 /// Bytes of a version resource that are read; Microsoft's are under 2 KB.
-const MAX_RESOURCE: u32 = 0x1_0000;
+const MAX_RESOURCE: u32 = 0x4000;
 /// Blocks of the tree that are visited.
-const MAX_BLOCKS: usize = 512;
+const MAX_BLOCKS: usize = 256;
 /// `VS_FIXEDFILEINFO.dwSignature`.
 const FIXED_SIGNATURE: u32 = 0xFEEF_04BD;
 /// What a version resource says.
@@ -186,13 +188,18 @@ impl Image {
         let at = base.checked_add(offset)?;
         let header = self.read_array::<16>(at)?;
         let rows = u32::from(View(&header).u16(12)?) + u32::from(View(&header).u16(14)?);
-        for row in 0..rows.min(MAX_ROWS) {
-            let entry = self.read_array::<8>(at.checked_add(16 + row * 8)?)?;
-            if id.is_none_or(|id| View(&entry).u32(0) == Some(id)) {
-                return View(&entry).u32(4);
-            }
-        }
-        None
+        let wanted = match id {
+            Some(_) => rows.min(MAX_ROWS),
+            None => rows.min(1),
+        };
+        let mut table = vec![0; wanted as usize * ROW];
+        let held = self.read_up_to(at.checked_add(16)?, &mut table);
+        table
+            .get(..held)?
+            .chunks_exact(ROW)
+            .map(View)
+            .find(|row| id.is_none_or(|id| row.u32(0) == Some(id)))?
+            .u32(4)
     }
 }
 

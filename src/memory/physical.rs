@@ -16,6 +16,12 @@ use super::rank::{Ranks, SetBits};
 const SETS: usize = 128;
 /// Pages that a search of the whole file reads at once.
 const PAGES_A_PIECE: usize = 256;
+/// Steps that a read from a page at hand costs; one step is about a tenth of a microsecond.
+const HIT: u64 = 1;
+/// Steps that a page of the file costs besides its bytes.
+const MISS: u64 = 16;
+/// Bytes of a page that cost a step.
+const BYTES_A_STEP: u64 = 256;
 /// Pages a set holds: 512 pages altogether, 2 MiB of 4 KiB pages.
 const WAYS: usize = 4;
 
@@ -188,8 +194,10 @@ impl<'a> Physical<'a> {
         }
     }
 
-    /// Fills `buf` from one page.
+    /// Fills `buf` from one page. Whoever asks pays, for a page of the file more than for one at hand:
+    /// so every loop over memory is bounded, whatever else it counts.
     fn read_in_page(&self, pfn: Pfn, within: usize, buf: &mut [u8]) -> Result<(), Absent> {
+        self.budget.spend(HIT).map_err(|_| Absent::NotInDump)?;
         let mut cache = self.cache.borrow_mut();
         let mut copy = |bytes: &[u8]| {
             let end = within.checked_add(buf.len())?;
@@ -199,6 +207,10 @@ impl<'a> Physical<'a> {
         if let Some(bytes) = cache.get(pfn.0) {
             return copy(bytes).ok_or(Absent::Truncated);
         }
+        let page = self.body.page_size / BYTES_A_STEP;
+        self.budget
+            .spend(MISS.saturating_add(page))
+            .map_err(|_| Absent::NotInDump)?;
         let offset = self.file_offset(pfn)?;
         let size = usize::try_from(self.body.page_size).map_err(|_| Absent::NotInDump)?;
         let mut bytes = vec![0; size];

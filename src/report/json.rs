@@ -23,8 +23,9 @@ impl<F: Formatter> Formatter for Escaping<F> {
         let mut start = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| is_dangerous(*c)) {
             writer.write_all(fragment.get(start..at).unwrap_or_default().as_bytes())?;
-            // Every dangerous character lies in the basic plane: one unit.
-            write!(writer, "\\u{:04x}", u32::from(c))?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
             start = at + c.len_utf8();
         }
         writer.write_all(fragment.get(start..).unwrap_or_default().as_bytes())

@@ -2,7 +2,7 @@
 //! that were given and not used.
 
 use super::model::{Note, Severity};
-use crate::facts::{CrashFacts, Format};
+use crate::facts::{CrashFacts, Format, Limit};
 
 /// What a reader should know about a kernel dump's report.
 pub fn notes(facts: &CrashFacts) -> Vec<Note> {
@@ -11,7 +11,7 @@ pub fn notes(facts: &CrashFacts) -> Vec<Note> {
         notes.push(Note {
             code: code.to_owned(),
             severity,
-            field: Some(field.to_owned()),
+            field: Some(field.to_owned()).filter(|field| !field.is_empty()),
             message: message.to_owned(),
         });
     };
@@ -23,6 +23,10 @@ pub fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/damage",
             "part of the dump could not be read; what is missing is listed there",
         );
+    }
+    for limit in &facts.limits {
+        let (code, message) = limit_note(*limit);
+        add(code, Severity::Warning, "", message);
     }
     match dump.format {
         Format::KernelTriage | Format::UserMinidump => {}
@@ -139,5 +143,29 @@ fn itanium(facts: &CrashFacts) -> Option<String> {
         _ => Some(format!(
             "Itanium stack: layouts from published headers, never met in a real dump{settled}"
         )),
+    }
+}
+
+/// What a reader has to know about a limit that was reached.
+fn limit_note(limit: Limit) -> (&'static str, &'static str) {
+    match limit {
+        Limit::Time => (
+            "limit.time",
+            "the time for one dump was up: what had not been looked at by then is missing here; \
+             --limit-time allows more",
+        ),
+        Limit::Steps => (
+            "limit.steps",
+            "the work for one dump was used up, more than any sane dump needs: what had not been \
+             looked at by then is missing here",
+        ),
+        Limit::Candidates => (
+            "limit.candidates",
+            "there was more of one kind than is looked at: the rest of it is missing here",
+        ),
+        Limit::Text => (
+            "limit.text",
+            "names in this dump are longer than any real ones: they were cut",
+        ),
     }
 }

@@ -82,14 +82,40 @@ impl<W: Write> Table<W> {
     }
 }
 
+/// What begins a formula, in either width.
+const FORMULA: [char; 8] = [
+    '=', '+', '-', '@', '\u{FF1D}', '\u{FF0B}', '\u{FF0D}', '\u{FF20}',
+];
+
 /// A cell that no spreadsheet takes for a formula: one that begins with a character that starts a
 /// formula (OWASP's list on CSV injection) gets an apostrophe in front. Controls are made visible.
 pub fn csv_cell(text: &str) -> String {
     let text = visible(text);
-    let formula = text.trim_start().starts_with([
-        '=', '+', '-', '@', '\u{FF1D}', '\u{FF0B}', '\u{FF0D}', '\u{FF20}',
-    ]);
-    if formula { format!("'{text}") } else { text }
+    let formula = text.trim_start().starts_with(FORMULA);
+    let text = if formula { format!("'{text}") } else { text };
+    behind_separators(&text)
+}
+
+/// A spreadsheet of another language splits at semicolons, whatever quotes are around the cell: what comes
+/// behind one may begin a formula as well.
+fn behind_separators(text: &str) -> String {
+    if !text.contains(';') {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for (n, part) in text.split(';').enumerate() {
+        if n > 0 {
+            out.push(';');
+            if part
+                .trim_start_matches([' ', '"', '\''])
+                .starts_with(FORMULA)
+            {
+                out.push('\'');
+            }
+        }
+        out.push_str(part);
+    }
+    out
 }
 
 /// Text that Markdown shows as it is: ASCII punctuation that can mean something is escaped, as
@@ -108,8 +134,23 @@ pub fn markdown_cell(text: &str) -> String {
             _ => out.push(c),
         }
     }
-    // A bare address becomes a link in GitHub's dialect.
-    out.replace("://", ":\u{200B}//").replace('@', "&#64;")
+    // A bare address becomes a link in GitHub's dialect (GFM 6.9).
+    let out = out.replace("://", "&#58;//").replace('@', "&#64;");
+    without_www(&out)
+}
+
+/// `www.` in any case with its stop as an entity.
+fn without_www(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.to_ascii_lowercase().find("www.") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        out.push_str("&#46;");
+        rest = after.get(1..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
@@ -131,6 +172,13 @@ mod tests {
         assert_eq!(text, "a,b\r\n'=cmd|' /C calc'!A0,\"a,\"\"b\"\"\"\r\n");
         assert_eq!(csv_cell("\t@SUM(1)"), "\\u{9}@SUM(1)");
         assert_eq!(csv_cell("  -1+1"), "'  -1+1");
+        assert_eq!(csv_cell("a;=1;b; \"@x"), "a;'=1;b;' \"@x");
+    }
+
+    #[test]
+    fn no_address_in_a_name_becomes_a_link() {
+        assert_eq!(markdown_cell("Www.a.example"), "Www&#46;a.example");
+        assert_eq!(markdown_cell("ftp://x"), "ftp&#58;//x");
     }
 
     #[test]
@@ -138,7 +186,7 @@ mod tests {
         let text = table(TableForm::Markdown, &["a|b\nc", "<b>[x](http://y)"]);
         assert_eq!(
             text,
-            "| a | b |\n|---|---|\n| a\\|b\\\\u\\{a\\}c | &lt;b&gt;\\[x\\]\\(http:\u{200B}//y\\) |\n"
+            "| a | b |\n|---|---|\n| a\\|b\\\\u\\{a\\}c | &lt;b&gt;\\[x\\]\\(http&#58;//y\\) |\n"
         );
     }
 }

@@ -40,6 +40,8 @@ pub struct Found {
     pub path: PathBuf,
     /// The path below its root.
     pub relative: PathBuf,
+    /// Its number on its file system, where the directory told it.
+    pub file: Option<u64>,
     /// What it is.
     pub what: What,
 }
@@ -183,6 +185,7 @@ impl Walk<'_> {
         Found {
             path: entry.path().to_owned(),
             relative,
+            file: super::platform::entry_number(entry),
             what,
         }
     }
@@ -218,6 +221,7 @@ impl Walk<'_> {
         Some(Found {
             path,
             relative,
+            file: None,
             what,
         })
     }

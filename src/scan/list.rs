@@ -288,6 +288,7 @@ pub(super) fn found(work: &WorkList, entry: &Entry) -> Found {
     Found {
         path,
         relative: entry.relative.clone(),
+        file: None,
         what: entry.what.clone(),
     }
 }
@@ -318,6 +319,7 @@ mod tests {
             list.add(Found {
                 path: PathBuf::from(format!("/share/h/{n}\n.dmp")),
                 relative: PathBuf::from(format!("h/{n}\n.dmp")),
+                file: None,
                 what: What::File,
             })
             .unwrap();

@@ -4,7 +4,7 @@
 //! Nothing is ever written below a scanned directory, and one bad file never stops a run. Knows no
 //! output format and no database: those are the sink's and the catalogue's business.
 
-mod archive;
+pub mod archive;
 mod discover;
 pub mod filter;
 pub mod list;
@@ -51,6 +51,8 @@ pub struct UnpackLimits {
     pub bytes: u64,
     /// Most members looked at in one file found, nested archives included.
     pub members: u64,
+    /// Longest time that unpacking one file found may take, without the analysis of what is in it.
+    pub time: Duration,
 }
 
 impl Default for UnpackLimits {
@@ -59,6 +61,7 @@ impl Default for UnpackLimits {
             enabled: true,
             bytes: 16 << 30,
             members: 10_000,
+            time: Duration::from_secs(20 * 60),
         }
     }
 }
@@ -152,6 +155,8 @@ pub struct Item {
     pub path: PathBuf,
     /// The path below its root.
     pub relative: PathBuf,
+    /// Its number on its file system when it was found.
+    pub file: Option<u64>,
     /// Tries made before this one.
     pub attempt: u32,
 }
@@ -176,7 +181,7 @@ impl Skip {
 }
 
 /// One dump's result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     /// What the record says.
     pub summary: Summary,
@@ -186,6 +191,15 @@ pub struct Record {
     pub is_full: bool,
     /// The facts for a store: compressed, see [`crate::facts`].
     pub facts: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// About as many bytes as it takes in memory.
+    pub fn weight(&self) -> usize {
+        let facts = self.facts.as_ref().map_or(0, Vec::len);
+        // The summary's own texts are the line's.
+        self.line.len().saturating_mul(3).saturating_add(facts)
+    }
 }
 
 /// What became of one entry.
@@ -199,6 +213,27 @@ pub enum Outcome {
     Unreadable(String),
     /// Try again later.
     Later,
+}
+
+/// Which of an entry's records are given: those of a large archive come in parts, so that none is held whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of them.
+    #[default]
+    Whole,
+    /// The first of several parts.
+    First,
+    /// One between.
+    Next,
+    /// The last one.
+    Last,
+}
+
+impl Part {
+    /// Nothing more comes of this entry.
+    pub fn ends(self) -> bool {
+        matches!(self, Part::Whole | Part::Last)
+    }
 }
 
 /// One entry and what became of it.
@@ -216,6 +251,19 @@ pub struct Done {
     pub outcome: Outcome,
     /// The store holds it so already.
     pub known: bool,
+    /// Which part of it this is.
+    pub part: Part,
+}
+
+impl Done {
+    /// About as many bytes as it takes in memory.
+    pub fn weight(&self) -> usize {
+        let paths = self.path.as_os_str().len() * 2 + 256;
+        match &self.outcome {
+            Outcome::Records(records) => records.iter().map(Record::weight).sum::<usize>() + paths,
+            Outcome::Skipped(_) | Outcome::Unreadable(_) | Outcome::Later => paths,
+        }
+    }
 }
 
 /// Takes results, one after the other.
@@ -237,6 +285,12 @@ pub trait Sink {
 
 /// Keeps results for later runs.
 pub trait Keeper {
+    /// Keeps that a run began, as a record that is not complete: what remains of one that is killed.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn begin(&mut self, scan: &ScanRecord) -> std::io::Result<()>;
+
     /// Keeps what became of one entry.
     ///
     /// # Errors

@@ -36,6 +36,18 @@ impl FileStat {
     }
 }
 
+/// The number that a directory gives for an entry, without a look at the file.
+#[cfg(unix)]
+pub fn entry_number(entry: &walkdir::DirEntry) -> Option<u64> {
+    Some(walkdir::DirEntryExt::ino(entry))
+}
+
+/// The number that a directory gives for an entry.
+#[cfg(not(unix))]
+pub fn entry_number(_: &walkdir::DirEntry) -> Option<u64> {
+    None
+}
+
 #[cfg(unix)]
 fn file_number(found: &Metadata) -> Option<u64> {
     Some(std::os::unix::fs::MetadataExt::ino(found))

@@ -3,10 +3,11 @@
 //!
 //! Threads are not scoped: a read in a dead mount cannot be ended, only left behind.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,12 +20,14 @@ use super::discover::{What, discover};
 use super::order::Order;
 use super::pulse::Pulse;
 use super::work::Worker;
-use super::{Done, Item, Job, Outcome, Record, Sink, Skip};
+use super::{Done, Item, Job, Outcome, Part, Record, Sink, Skip};
 use crate::report::summary::Summary;
 use crate::source::{ErrorKind, SourceError, SourceInfo};
 
 /// Files found but not yet taken by a worker.
 const QUEUE: usize = 256;
+/// Bytes of results that may wait.
+const QUEUED: usize = 16 << 20;
 /// How far discovery may run ahead of the oldest unfinished file.
 const WINDOW: usize = 4096;
 /// How often the state of the threads is looked at.
@@ -92,22 +95,56 @@ struct Threads {
     items: Receiver<Item>,
     again: Receiver<Item>,
     results: Sender<Message>,
+    queued: Arc<Queued>,
     slots: Vec<Arc<Slot>>,
+}
+
+/// Bytes of results that wait to be taken. Their number alone bounds nothing: those of hostile files are
+/// large.
+#[derive(Default)]
+struct Queued(AtomicUsize);
+
+impl Queued {
+    /// Sends a result once there is room for it; one is let through whatever its size. False when nobody
+    /// takes results any more.
+    fn send(&self, results: &Sender<Message>, message: Message) -> bool {
+        let weight = message.weight();
+        while self.0.load(Ordering::Relaxed) > QUEUED {
+            thread::sleep(GATHER);
+        }
+        self.0.fetch_add(weight, Ordering::Relaxed);
+        results.send(message).is_ok()
+    }
+
+    fn taken(&self, message: &Message) {
+        self.0.fetch_sub(message.weight(), Ordering::Relaxed);
+    }
+}
+
+impl Message {
+    /// About as many bytes as it takes, where workers made it.
+    fn weight(&self) -> usize {
+        match self {
+            Message::Done(_, done) => done.weight(),
+            Message::Found(_) | Message::Listed(_) => 0,
+        }
+    }
 }
 
 impl Threads {
     fn spawn(&mut self) -> io::Result<()> {
         let slot = Arc::new(Slot::default());
         self.slots.push(Arc::clone(&slot));
-        let (job, items, again, results) = (
+        let (job, items, again, results, queued) = (
             Arc::clone(&self.job),
             self.items.clone(),
             self.again.clone(),
             self.results.clone(),
+            Arc::clone(&self.queued),
         );
         thread::Builder::new()
             .name("scan-worker".to_owned())
-            .spawn(move || work(&job, &slot, items, &again, &results))?;
+            .spawn(move || work(&job, &slot, items, &again, &results, &queued))?;
         Ok(())
     }
 }
@@ -119,6 +156,7 @@ fn work(
     mut items: Receiver<Item>,
     again: &Receiver<Item>,
     results: &Sender<Message>,
+    queued: &Queued,
 ) {
     let mut worker = Worker::new(job, &slot.pulse);
     loop {
@@ -142,12 +180,17 @@ fn work(
             continue;
         }
         slot.set(Some(item.clone()));
-        let done = worker.handle(item);
+        let done = worker.handle(item, &mut |part| {
+            // Whoever left this worker behind takes nothing more of it.
+            if !slot.abandoned.load(Ordering::Acquire) {
+                queued.send(results, Message::Done(Arc::clone(slot), part));
+            }
+        });
         slot.set(None);
         if slot.abandoned.load(Ordering::Acquire) {
             return;
         }
-        if results.send(Message::Done(Arc::clone(slot), done)).is_err() {
+        if !queued.send(results, Message::Done(Arc::clone(slot), done)) {
             return;
         }
     }
@@ -175,6 +218,7 @@ pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
         items,
         again,
         results: results_tx,
+        queued: Arc::default(),
         slots: Vec::new(),
     };
     for _ in 0..job.options.jobs.max(1) {
@@ -187,6 +231,7 @@ pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
         again: again_tx,
         tokens,
         deferred: Vec::new(),
+        begun: BTreeSet::new(),
         sink,
         finished: Finished::default(),
         total: None,
@@ -233,6 +278,7 @@ fn find(
                     number,
                     path: found.path,
                     relative: found.relative,
+                    file: found.file,
                     attempt: 0,
                 },
             ),
@@ -244,6 +290,7 @@ fn find(
                     stat: None,
                     outcome,
                     known: false,
+                    part: Part::Whole,
                 }))
                 .is_ok(),
         };
@@ -275,6 +322,8 @@ struct Run<'a> {
     again: Sender<Item>,
     tokens: Receiver<()>,
     deferred: Vec<(Instant, Item)>,
+    /// Entries of which a part came, and not the last one.
+    begun: BTreeSet<u64>,
     sink: &'a mut dyn Sink,
     finished: Finished,
     total: Option<u64>,
@@ -315,8 +364,8 @@ impl Run<'_> {
             }
             thread::sleep(GATHER);
         }
-        for done in self.order.rest() {
-            self.sink.take(done)?;
+        for done in std::mem::replace(&mut self.order, Order::new(false)).rest() {
+            self.sink.take(done?)?;
         }
         self.sink.progress(&self.finished.progress)?;
         Ok(self.finished)
@@ -334,6 +383,7 @@ impl Run<'_> {
     }
 
     fn take(&mut self, message: Message) -> io::Result<()> {
+        self.threads.queued.taken(&message);
         match message {
             Message::Listed(total) => {
                 self.total = Some(total);
@@ -370,12 +420,19 @@ impl Run<'_> {
                 number: done.number,
                 path: done.path,
                 relative: done.relative,
+                // Whatever is there by then.
+                file: None,
                 attempt: attempt + 1,
             },
         ));
     }
 
     fn done(&mut self, mut done: Done) -> io::Result<()> {
+        if !done.part.ends() {
+            self.begun.insert(done.number);
+            return self.hand_over(done);
+        }
+        self.begun.remove(&done.number);
         self.deferred.retain(|(_, item)| item.number != done.number);
         let _ = self.tokens.try_recv();
         self.finished.progress.done += 1;
@@ -390,10 +447,12 @@ impl Run<'_> {
         if let Outcome::Later = done.outcome {
             done.outcome = Outcome::Skipped(Skip::new("growing", "it kept changing"));
         }
-        for done in self.order.add(done) {
-            self.sink.take(done)?;
-        }
-        Ok(())
+        self.hand_over(done)
+    }
+
+    fn hand_over(&mut self, done: Done) -> io::Result<()> {
+        let (order, sink) = (&mut self.order, &mut *self.sink);
+        order.add(done, &mut |done| sink.take(done))
     }
 
     fn tick(&mut self, walking: &Walking) -> io::Result<()> {
@@ -437,6 +496,7 @@ impl Run<'_> {
                     "listing the directory after this one does not come back".to_owned(),
                 ),
                 known: false,
+                part: Part::Whole,
             })?;
             self.finished.stuck += 1;
             self.total = Some(number);
@@ -473,6 +533,10 @@ impl Run<'_> {
                 stat: None,
                 outcome,
                 known: false,
+                part: match self.begun.contains(&item.number) {
+                    true => Part::Last,
+                    false => Part::Whole,
+                },
             })?;
         }
         Ok(())

@@ -64,26 +64,142 @@ impl Roots {
     }
 }
 
-/// True when writing to `path` would write inside a root, whatever links lead there.
+/// True when writing to `path` would write inside a root, whatever links or mounts lead there.
 pub fn inside(roots: &Roots, path: &Path) -> bool {
-    let mut existing = path;
-    let mut real = existing.canonicalize().ok();
-    // The file itself need not exist yet, nor its directory.
-    while real.is_none() {
-        existing = match existing.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        real = existing.canonicalize().ok();
-        if existing == Path::new(".") {
-            break;
-        }
-    }
-    let Some(real) = real else {
+    let Some(real) = real_place(path) else {
         return false;
     };
+    let mounts = Mounts::read();
+    let place = mounts.place(&real);
     roots
         .iter()
         .filter_map(|root| root.real.as_deref())
-        .any(|root| real.starts_with(root))
+        .any(|root| {
+            real.starts_with(root)
+                || place.as_ref().is_some_and(|(device, below)| {
+                    mounts
+                        .place(root)
+                        .is_some_and(|(other, top)| other == *device && below.starts_with(top))
+                })
+        })
+}
+
+/// Where `path` or the first folder above it that exists really lies, with what does not exist behind it.
+fn real_place(path: &Path) -> Option<PathBuf> {
+    // A link whose target is not there yet: what is written goes there.
+    let target = std::fs::read_link(path)
+        .ok()
+        .map(|target| match path.parent() {
+            Some(parent) => parent.join(target),
+            None => target,
+        });
+    let path = target.as_deref().unwrap_or(path);
+    let mut existing = path;
+    loop {
+        if let Ok(real) = existing.canonicalize() {
+            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            return Some(real.join(rest));
+        }
+        existing = match existing.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => {
+                let here = Path::new(".").canonicalize().ok()?;
+                return Some(here.join(path));
+            }
+        };
+    }
+}
+
+/// What is mounted where: one folder may have several names. Known on Linux only.
+#[derive(Default)]
+struct Mounts(Vec<Mount>);
+
+struct Mount {
+    /// Major and minor number.
+    device: String,
+    /// The folder of the file system that is shown.
+    root: PathBuf,
+    /// Where it is shown.
+    point: PathBuf,
+}
+
+impl Mounts {
+    /// Those of this process (proc(5), `/proc/pid/mountinfo`).
+    fn read() -> Mounts {
+        let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        Mounts::parse(&text)
+    }
+
+    fn parse(text: &str) -> Mounts {
+        let mount = |line: &str| {
+            let mut fields = line.split(' ').skip(2);
+            let device = fields.next()?.to_owned();
+            let root = PathBuf::from(unescaped(fields.next()?));
+            let point = PathBuf::from(unescaped(fields.next()?));
+            Some(Mount {
+                device,
+                root,
+                point,
+            })
+        };
+        Mounts(text.lines().filter_map(mount).collect())
+    }
+
+    /// The device that `real` lies on, and its path there.
+    fn place(&self, real: &Path) -> Option<(&str, PathBuf)> {
+        let mount = self
+            .0
+            .iter()
+            // Of several at one place the last is the one that is seen, and the one that this finds.
+            .filter(|mount| real.starts_with(&mount.point))
+            .max_by_key(|mount| mount.point.as_os_str().len())?;
+        let below = real.strip_prefix(&mount.point).ok()?;
+        Some((&mount.device, mount.root.join(below)))
+    }
+}
+
+/// A field of the table: blanks and the like are `\\` and three octal digits there.
+fn unescaped(field: &str) -> String {
+    let mut out = String::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = rest.find('\\') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let code = after.get(1..4).and_then(|c| u8::from_str_radix(c, 8).ok());
+        match code {
+            Some(byte) => {
+                out.push(char::from(byte));
+                rest = after.get(4..).unwrap_or_default();
+            }
+            None => {
+                out.push('\\');
+                rest = after.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_mounted_at_a_second_place_is_the_same_folder() {
+        let mounts = Mounts::parse(
+            "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+             40 22 8:2 / /srv rw - ext4 /dev/sda2 rw\n\
+             41 22 8:2 /dumps/host\\0401 /mnt/other rw - ext4 /dev/sda2 rw\n",
+        );
+        let (device, path) = mounts.place(Path::new("/mnt/other/out.jsonl")).unwrap();
+        assert_eq!(
+            (device, path.as_path()),
+            ("8:2", Path::new("/dumps/host 1/out.jsonl"))
+        );
+        let (device, root) = mounts.place(Path::new("/srv/dumps")).unwrap();
+        assert_eq!((device, root.as_path()), ("8:2", Path::new("/dumps")));
+        assert!(path.starts_with(root));
+        assert_eq!(mounts.place(Path::new("/home/x")).unwrap().0, "8:1");
+    }
 }

@@ -34,7 +34,7 @@ impl Tally {
     pub fn add(&mut self, done: &Done) {
         match &done.outcome {
             Outcome::Records(records) => {
-                self.entries += 1;
+                self.entries += u64::from(done.part.ends());
                 for record in records {
                     self.report(&record.summary);
                 }

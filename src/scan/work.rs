@@ -7,10 +7,13 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::archive::{self, Allowance, ArchiveKind};
+use super::archive::{self, ArchiveKind, Meter};
 use super::platform::{self, FileStat};
 use super::pulse::{Pulse, Watched};
-use super::{Done, Item, Job, Lookup, Outcome, Record, Skip, Stored, StoredOutcome, StoredRecord};
+use super::{
+    Discovery, Done, Item, Job, Lookup, Outcome, Part, Record, Skip, Stored, StoredOutcome,
+    StoredRecord,
+};
 use crate::bytes::{ReadAt, contained};
 use crate::report::json;
 use crate::report::model::{Detail, Status};
@@ -24,6 +27,20 @@ use crate::triage::Triaged;
 const LOOK: usize = 64 * 1024;
 /// Bytes that say that a file is a dump.
 const MAGIC: usize = 8;
+
+/// The coarsest clock of a file system, and some time for the clocks of two computers to differ.
+const JUST_NOW: Duration = Duration::from_secs(5);
+/// Records of one archive that are gathered before they are given on, and their size in bytes.
+const GATHERED: (usize, usize) = (256, 4 << 20);
+
+/// Whether parts of an entry were given on.
+#[derive(Default)]
+struct Parts {
+    given: bool,
+}
+
+/// Takes records of one archive that go ahead of the rest.
+type Give<'a> = &'a mut dyn FnMut(Vec<Record>);
 
 /// A worker: everything it needs for one file after the other.
 pub struct Worker<'a> {
@@ -44,11 +61,27 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Analyses one file. Whatever goes wrong is part of the result.
-    pub fn handle(&mut self, item: Item) -> Done {
+    /// Analyses one file. Whatever goes wrong is part of the result. The records of a large archive go to
+    /// `part` while it is read; what is returned is the rest.
+    pub fn handle(&mut self, item: Item, part: &mut dyn FnMut(Done)) -> Done {
         let found = self.pulse.during(|| fs::metadata(&item.path));
         let stat = found.as_ref().ok().map(FileStat::of);
-        let (outcome, known) = self.outcome(&item, &found, stat);
+        let mut parts = Parts::default();
+        let mut give = |records| {
+            part(Done {
+                number: item.number,
+                path: item.path.clone(),
+                relative: item.relative.clone(),
+                stat,
+                outcome: Outcome::Records(records),
+                known: false,
+                part: match std::mem::replace(&mut parts.given, true) {
+                    false => Part::First,
+                    true => Part::Next,
+                },
+            });
+        };
+        let (outcome, known) = self.outcome(&item, &found, stat, &mut give);
         Done {
             number: item.number,
             path: item.path,
@@ -56,6 +89,10 @@ impl<'a> Worker<'a> {
             stat,
             outcome,
             known,
+            part: match parts.given {
+                false => Part::Whole,
+                true => Part::Last,
+            },
         }
     }
 
@@ -65,7 +102,14 @@ impl<'a> Worker<'a> {
         item: &Item,
         found: &io::Result<Metadata>,
         stat: Option<FileStat>,
+        give: Give<'_>,
     ) -> (Outcome, bool) {
+        if let Some(stat) = stat
+            && !self.is_where_it_was_found(item, &stat)
+        {
+            let skip = Skip::new("link", "a link took its place after it was found");
+            return (Outcome::Skipped(skip), false);
+        }
         let outcome = match (found, stat) {
             (Ok(found), _) if platform::is_offline(found) && !self.job.options.offline_files => {
                 Outcome::Skipped(Skip::new(
@@ -83,13 +127,36 @@ impl<'a> Worker<'a> {
                 let same = stored.as_mut().filter(|stored| stored.stat == stat);
                 match same.and_then(|stored| self.unchanged(item, stored)) {
                     Some(answer) => return answer,
-                    None => self.read(item, Some(found), recent, stored.as_ref()),
+                    None => self.read(item, Some(found), recent, stored.as_ref(), give),
                 }
             }
             // Opening it gives the reason in the words that every command uses.
-            _ => self.read(item, None, false, None),
+            _ => self.read(item, None, false, None, give),
         };
         (outcome, false)
+    }
+
+    /// False when what is opened by the path lies outside what is scanned: a link was put in its way since.
+    fn is_where_it_was_found(&self, item: &Item, stat: &FileStat) -> bool {
+        let Discovery::Walk {
+            roots,
+            follow_links: false,
+            ..
+        } = &self.job.options.discovery
+        else {
+            return true;
+        };
+        if item.file.is_none() || item.file == stat.file {
+            return true;
+        }
+        // Another file than was found: it may have been replaced, which is its owner's right.
+        match self.pulse.during(|| item.path.canonicalize()) {
+            Ok(real) => roots
+                .iter()
+                .filter_map(|root| root.real.as_deref())
+                .any(|root| real.starts_with(root)),
+            Err(_) => true,
+        }
     }
 
     /// The stored outcome of a file that did not change, and whether the store holds it just so;
@@ -167,7 +234,9 @@ impl<'a> Worker<'a> {
         found: Option<&Metadata>,
         recent: bool,
         stored: Option<&Stored>,
+        give: Give<'_>,
     ) -> Outcome {
+        let mut given = false;
         let open = self.job.options.open;
         let open = || match found {
             Some(found) => open(&item.path, found),
@@ -220,19 +289,30 @@ impl<'a> Worker<'a> {
                 Outcome::Records(vec![record])
             }
             (_, Some(archive)) if self.job.options.unpack.enabled => {
-                self.archive(item, archive, &bytes, &source.info)
+                self.archive(item, archive, &bytes, &source.info, &mut |records| {
+                    given = true;
+                    give(records);
+                })
             }
             (FileKind::Empty | FileKind::Zeros, _) if recent && self.may_retry(item) => {
                 return Outcome::Later;
             }
-            (kind, _) => Outcome::Skipped(skip_of(kind)),
+            (kind, archive) => Outcome::Skipped(match archive {
+                Some(_) => Skip::new("compressed", "an archive: not looked into: --no-archives"),
+                None => skip_of(kind),
+            }),
         };
-        match self.pulse.during(|| source.check_unchanged()) {
+        let same = self.pulse.during(|| source.check_unchanged());
+        let same = same.and_then(|()| match read_just_now(&outcome, found) {
+            Some(fingerprint) => self.pulse.during(|| source.check_fingerprint(fingerprint)),
+            None => Ok(()),
+        });
+        match same {
             Ok(()) => outcome,
-            Err(_) if self.may_retry(item) => Outcome::Later,
+            Err(_) if self.may_retry(item) && !given => Outcome::Later,
             // What is no dump may change as it likes.
             Err(_) if matches!(outcome, Outcome::Skipped(_)) => outcome,
-            Err(_) if self.job.options.settle.leave => still_growing(),
+            Err(_) if self.job.options.settle.leave && !given => still_growing(),
             Err(error) => Outcome::Records(vec![self.unreadable(item, &source.info, &error)]),
         }
     }
@@ -278,10 +358,13 @@ impl<'a> Worker<'a> {
         kind: ArchiveKind,
         bytes: &dyn ReadAt,
         info: &SourceInfo,
+        give: Give<'_>,
     ) -> Outcome {
-        let mut records = Vec::new();
-        let mut allowance = Allowance::new(&self.job.options.unpack);
-        let result = archive::open(kind, bytes, &mut allowance, self.pulse, &mut |member| {
+        let mut records: Vec<Record> = Vec::new();
+        let mut size = 0;
+        let mut given = false;
+        let meter = Meter::new(&self.job.options.unpack);
+        let result = archive::open(kind, bytes, &meter, self.pulse, &mut |member| {
             let names = member.names.join("!");
             let mut info = SourceInfo {
                 path: format!("{}!{names}", info.path),
@@ -293,7 +376,7 @@ impl<'a> Worker<'a> {
                 modified: info.modified,
                 ..SourceInfo::default()
             };
-            records.push(match &member.content {
+            let record = match &member.content {
                 Ok(source) => {
                     info.size = source.info.size;
                     let bytes = Watched {
@@ -303,12 +386,18 @@ impl<'a> Worker<'a> {
                     self.analyse(item, &bytes, &info)
                 }
                 Err(error) => self.unreadable(item, &info, error),
-            });
+            };
+            size += record.weight();
+            records.push(record);
+            if records.len() >= GATHERED.0 || size >= GATHERED.1 {
+                (size, given) = (0, true);
+                give(std::mem::take(&mut records));
+            }
         });
         if let Err(error) = result {
             records.push(self.unreadable(item, info, &error));
         }
-        if records.is_empty() {
+        if records.is_empty() && !given {
             return Outcome::Skipped(Skip::new("no-dump-inside", "an archive that holds no dump"));
         }
         Outcome::Records(records)
@@ -335,7 +424,9 @@ fn record(job: &Job, item: &Item, mut triaged: Triaged) -> Record {
         .as_ref()
         .and_then(|system| system.machine.as_deref());
     let machine = job.options.machines.name(&item.relative, own);
-    let facts = match job.options.keep_facts {
+    // Facts that a limit cut short are not judged again: the file is read again when limits change.
+    let whole = triaged.facts.as_ref().is_some_and(|f| f.limits.is_empty());
+    let facts = match job.options.keep_facts && whole {
         true => triaged.facts.take().and_then(crate::facts::pack),
         false => None,
     };
@@ -409,6 +500,7 @@ pub fn rejudge(
         number: 0,
         path: std::path::PathBuf::new(),
         relative: relative.to_owned(),
+        file: None,
         attempt: 0,
     };
     let mut triaged = job
@@ -457,13 +549,30 @@ fn may_pass(kind: ErrorKind) -> bool {
     )
 }
 
+/// The fingerprint of a dump that changed so short a time ago that another change may bear the same time.
+fn read_just_now<'o>(outcome: &'o Outcome, found: Option<&Metadata>) -> Option<&'o str> {
+    let Outcome::Records(records) = outcome else {
+        return None;
+    };
+    match (records.as_slice(), found) {
+        ([record], Some(found)) if changed_within(found, JUST_NOW) => {
+            record.summary.source.fingerprint.as_deref()
+        }
+        _ => None,
+    }
+}
+
 fn is_recent(found: &fs::Metadata, job: &Job) -> bool {
+    changed_within(found, job.options.settle.recent)
+}
+
+fn changed_within(found: &fs::Metadata, limit: Duration) -> bool {
     let age = found
         .modified()
         .ok()
         .map(|time| SystemTime::now().duration_since(time));
     match age {
-        Some(Ok(age)) => age < job.options.settle.recent,
+        Some(Ok(age)) => age < limit,
         // A time in the future: the clocks differ a little.
         Some(Err(ahead)) => ahead.duration() < Duration::from_secs(60),
         None => false,
@@ -491,6 +600,13 @@ fn skip_of(kind: FileKind) -> Skip {
     let refusal = kind
         .refusal()
         .unwrap_or_else(|| SourceError::new(ErrorKind::NotADump, "not a dump"));
+    if let FileKind::Foreign(foreign) = kind
+        && foreign.may_hold_dumps()
+        && refusal.kind == ErrorKind::Compressed
+    {
+        let message = format!("{}: not looked into: {}", foreign.what, foreign.advice);
+        return Skip::new("compressed", message);
+    }
     let reason = match (kind, refusal.kind) {
         (FileKind::Empty, _) => "empty",
         (FileKind::Zeros, _) => "all-zeros",

@@ -21,6 +21,13 @@ pub struct Foreign {
     pub advice: &'static str,
 }
 
+impl Foreign {
+    /// A dump may lie in it all the same: that it was not looked into has to be said.
+    pub fn may_hold_dumps(&self) -> bool {
+        self.kind == Compressed || self.advice == FROM_DISK
+    }
+}
+
 const fn row(
     offset: usize,
     magic: &'static [u8],
@@ -62,16 +69,19 @@ pub(super) static FOREIGN: &[Foreign] = &[
     row(0, b"PK\x07\x08", Compressed, "zip archive", SCAN),
     row(0, b"MSCF\0\0\0\0", Compressed, "cabinet archive", SCAN),
     row(0, b"7z\xBC\xAF\x27\x1C", Compressed, "7-Zip archive", EXTRACT),
-    row(0, b"\xFD7zXZ\0", Compressed, "xz archive", DECOMPRESS),
-    row(0, b"\x28\xB5\x2F\xFD", Compressed, "zstd archive", DECOMPRESS),
+    row(0, b"\xFD7zXZ\0", Compressed, "xz archive", SCAN),
+    row(0, b"\x28\xB5\x2F\xFD", Compressed, "zstd archive", SCAN),
     row(0, b"\x04\x22\x4D\x18", Compressed, "lz4 archive", DECOMPRESS),
     row(0, b"LZIP\x01", Compressed, "lzip archive", DECOMPRESS),
-    row(0, b"BZh", Compressed, "bzip2 archive", DECOMPRESS),
+    row(0, b"BZh", Compressed, "bzip2 archive", SCAN),
     row(0, b"Rar!\x1A\x07", Compressed, "RAR archive", EXTRACT),
     row(0, b"SZDD\x88\xF0\x27\x33", Compressed, "file packed by COMPRESS.EXE", "unpack it with expand first"),
     row(0, b"KWAJ\x88\xF0\x27\xD1", Compressed, "file packed by COMPRESS.EXE", "unpack it with expand first"),
     row(0, b"MSWIM\0\0\0", Compressed, "Windows image (WIM)", EXTRACT),
-    row(257, b"ustar", Compressed, "tar archive", EXTRACT),
+    row(257, b"ustar", Compressed, "tar archive", SCAN),
+
+    row(0, b"ZDMP", Compressed, "packed dump of Comae's tools (ZDMP)", "expand it with Z2Dmp first"),
+    row(0, b"version https://git-lfs.github.com/spec/", NotADump, "git-LFS pointer", "the dump itself was never fetched: git lfs pull"),
 
     // Hibernation files: wake, RSTR and HIBR states in either case.
     row(0, b"hibr", Unsupported, "Windows hibernation file", CONVERT),

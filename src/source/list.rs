@@ -3,10 +3,17 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::platform;
 use super::{ErrorKind, SourceError};
 
+/// How long a pipe may have no writer at first.
+const NOBODY_WRITES: Duration = Duration::from_secs(3);
+/// How long the writer of a pipe may be silent: it may be looking through a large share.
+const SILENCE: Duration = Duration::from_secs(600);
+/// Wait between two looks at a pipe.
+const PAUSE: Duration = Duration::from_millis(5);
 /// Bytes a list may have.
 const LIST_BYTES: u64 = 64 * 1024 * 1024;
 /// Names a list may have.
@@ -39,10 +46,59 @@ pub fn files_from(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
             "is a directory: --files-from wants a file with one name a line",
         ));
     }
-    // Unlike a dump, a list may come from a pipe: <(find ...) names one.
-    let mut file = std::fs::File::open(path)
-        .map_err(|e| SourceError::from_io(&e, path, "opening the list"))?;
-    read_list(&mut file)
+    read_list(&mut open_list(path)?)
+}
+
+/// Opens a list. Unlike a dump, it may come from a pipe: `<(find ...)` names one. A pipe that nobody
+/// writes to is given up.
+///
+/// # Errors
+/// Those of opening a file.
+pub fn open_list(path: &Path) -> Result<ListFile, SourceError> {
+    let failed = |e: &std::io::Error| SourceError::from_io(e, path, "opening the list");
+    let file = platform::open(path).map_err(|e| failed(&e))?;
+    let found = file.metadata().map_err(|e| failed(&e))?;
+    Ok(ListFile {
+        file,
+        is_file: found.is_file(),
+        began: false,
+    })
+}
+
+/// A list that is being read.
+pub struct ListFile {
+    file: std::fs::File,
+    is_file: bool,
+    /// Something came.
+    began: bool,
+}
+
+impl Read for ListFile {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.is_file || buf.is_empty() {
+            return self.file.read(buf);
+        }
+        let since = Instant::now();
+        loop {
+            let limit = match self.file.read(buf) {
+                // Nobody has opened the other end yet.
+                Ok(0) if !self.began => NOBODY_WRITES,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => SILENCE,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => {
+                    self.began = true;
+                    return read;
+                }
+            };
+            if since.elapsed() >= limit {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    "nothing comes from this pipe",
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
 }
 
 /// Reads names that are separated by NUL bytes if there are any, by line ends otherwise. A byte order

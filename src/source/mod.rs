@@ -17,6 +17,7 @@ pub use error::{ErrorKind, SourceError};
 pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_read, sha256};
 pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
-pub use list::{expand, files_from, read_list};
+pub use list::{ListFile, expand, files_from, open_list, read_list};
 pub use open::{Source, open, open_found};
+pub use platform::open as open_without_waiting;
 pub use stdin::{STDIN_LIMIT, spool, stdin};

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::bytes::{FileReader, ReadAt};
 
-use super::platform;
+use super::platform::{self, State};
 use super::{ErrorKind, SourceError, SourceInfo};
 
 /// An open input: its bytes and where they came from.
@@ -14,7 +14,8 @@ pub struct Source {
     /// Where the bytes came from.
     pub info: SourceInfo,
     bytes: Box<dyn ReadAt>,
-    path: Option<PathBuf>,
+    /// The file it was read from, and how that looked when it was opened.
+    file: Option<(PathBuf, State)>,
 }
 
 impl Source {
@@ -23,7 +24,7 @@ impl Source {
         Source {
             info,
             bytes,
-            path: None,
+            file: None,
         }
     }
 
@@ -33,15 +34,18 @@ impl Source {
     }
 
     /// Asks whether the file is still the one that was opened: a dump that is being written or copied
-    /// changes its size or time.
+    /// changes its size or its times, one that is replaced is another file.
     ///
     /// # Errors
-    /// [`ErrorKind::Growing`] when size or modification time differ from those at opening.
+    /// [`ErrorKind::Growing`] when it is not.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
-        let Some(now) = self.path.as_ref().and_then(|path| fs::metadata(path).ok()) else {
+        let Some((path, opened)) = &self.file else {
             return Ok(());
         };
-        if Some(now.len()) == self.info.size && modified(&now) == self.info.modified {
+        let Ok(now) = fs::metadata(path) else {
+            return Ok(());
+        };
+        if State::of(&now) == *opened {
             return Ok(());
         }
         Err(SourceError::new(
@@ -52,6 +56,25 @@ impl Source {
                 now.len()
             ),
         ))
+    }
+
+    /// Reads what `fingerprint` was made of once more: within the resolution of a clock a file changes
+    /// without another time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Growing`] when it is something else now.
+    pub fn check_fingerprint(&self, fingerprint: &str) -> Result<(), SourceError> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        match super::fingerprint(self.bytes()) {
+            Ok(now) if now == fingerprint => Ok(()),
+            Ok(_) => Err(SourceError::new(
+                ErrorKind::Growing,
+                "the file changed while it was read: run again when it is complete",
+            )),
+            Err(error) => Err(SourceError::new(ErrorKind::Io, error.to_string())),
+        }
     }
 }
 
@@ -77,6 +100,13 @@ pub fn open_found(path: &Path, found: &Metadata) -> Result<Source, SourceError> 
         .metadata()
         .map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
     require_regular(&opened)?;
+    let state = State::of(&opened);
+    if !state.same_file(&State::of(found)) {
+        return Err(SourceError::new(
+            ErrorKind::Growing,
+            "another file took its place while it was looked at: run again",
+        ));
+    }
     let reader = FileReader::of_len(file, opened.len());
     Ok(Source {
         info: SourceInfo {
@@ -85,7 +115,7 @@ pub fn open_found(path: &Path, found: &Metadata) -> Result<Source, SourceError> 
             ..SourceInfo::of_path(path)
         },
         bytes: Box::new(reader),
-        path: Some(path.to_owned()),
+        file: Some((path.to_owned(), state)),
     })
 }
 

@@ -2,9 +2,50 @@
 //! bytes, wildcards.
 
 use std::ffi::OsString;
-use std::fs::{File, FileType, OpenOptions};
+use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// What tells one state of a file from another, as exactly as the system knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    size: u64,
+    modified: Option<SystemTime>,
+    /// Last change of anything about it: a program may set the other time back, not this one.
+    changed: Option<(i64, i64)>,
+    file: Option<(u64, u64)>,
+}
+
+impl State {
+    /// That of `found`.
+    #[cfg(unix)]
+    pub fn of(found: &Metadata) -> State {
+        use std::os::unix::fs::MetadataExt;
+        State {
+            size: found.len(),
+            modified: found.modified().ok(),
+            changed: Some((found.ctime(), found.ctime_nsec())),
+            file: Some((found.dev(), found.ino())),
+        }
+    }
+
+    /// That of `found`.
+    #[cfg(not(unix))]
+    pub fn of(found: &Metadata) -> State {
+        State {
+            size: found.len(),
+            modified: found.modified().ok(),
+            changed: None,
+            file: None,
+        }
+    }
+
+    /// True when both are of one file, whatever happened to it, as far as the system tells.
+    pub fn same_file(&self, other: &State) -> bool {
+        self.file == other.file
+    }
+}
 
 /// Opens `path` for reading. A FIFO that took the place of a file after it was looked at does not
 /// block, and a terminal does not become the controlling one.

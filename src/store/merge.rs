@@ -24,6 +24,9 @@ pub enum MergeError {
         /// Why.
         error: StoreError,
     },
+    /// There is something at the place of the result.
+    #[error("{0}: exists already: name a new file for the merged store")]
+    Exists(String),
     /// A part is not whole.
     #[error("{0}: its run did not end: run that shard again")]
     Incomplete(String),
@@ -82,23 +85,57 @@ pub fn check(parts: &[Part]) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// Copies the stores at `parts` into the store at `into`. A file that several know keeps what the
-/// last one says.
+/// Copies the stores at `parts` into a new store at `into`. A file that several know keeps what the
+/// last one says. It has its name only when it is whole.
 ///
 /// # Errors
-/// [`StoreError`], with the path it is about.
+/// [`MergeError::Exists`] where there is something already; [`StoreError`], with the path it is about.
 pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
     let at = |path: &Path| {
         let path = path.to_string_lossy().into_owned();
         move |error: StoreError| MergeError::Store { path, error }
     };
-    let store = Store::create(into).map_err(at(into))?;
+    // One of the parts, or what an earlier merge made: neither is written to.
+    if into.symlink_metadata().is_ok() {
+        return Err(MergeError::Exists(into.to_string_lossy().into_owned()));
+    }
+    let folder = match into.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let unfinished = tempfile::Builder::new()
+        .prefix(".kbtriage-merge-")
+        .tempdir_in(folder)
+        .map_err(|error| at(into)(error.into()))?;
+    let temporary = unfinished.path().join("store.db");
+    let store = Store::create(&temporary).map_err(at(into))?;
     for part in parts {
-        // Refuse what is no store before it is attached.
-        Store::open(part).map_err(at(part))?;
+        // Refuse what is no store, or a damaged one, before it is attached.
+        let open = Store::open(part).map_err(at(part))?;
+        open.check_whole().map_err(at(part))?;
+        drop(open);
         copy(&store, part).map_err(at(part))?;
     }
-    Ok(())
+    // One file, which nothing has to be added to.
+    store
+        .connection
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")
+        .map_err(|error| at(into)(error.into()))?;
+    drop(store);
+    // Never over what came there meanwhile.
+    std::fs::hard_link(&temporary, into)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Err(error),
+            // File systems without links.
+            _ if into.symlink_metadata().is_ok() => Err(std::io::ErrorKind::AlreadyExists.into()),
+            _ => std::fs::rename(&temporary, into),
+        })
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                MergeError::Exists(into.to_string_lossy().into_owned())
+            }
+            _ => at(into)(error.into()),
+        })
 }
 
 fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use merge::{MergeError, Part, check, merge};
@@ -34,6 +35,8 @@ const LOG_PAGES: u32 = 1024;
 /// A statement keeps its plan whatever is bound to it: with the statistics of a large store SQLite planned
 /// every look-up anew (sqlite.org/queryplanner-ng.html, section 3.1).
 const STABLE_PLANS: DbConfig = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+/// Longest value in a store, in bytes: a summary, or the facts of one dump.
+const LONGEST_VALUE: i32 = 64 << 20;
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -73,6 +76,9 @@ CREATE TABLE run (
 );
 ";
 
+/// The table of marks, as SQLite keeps its text: made when there is one.
+const MARK: &str = "CREATE TABLE mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
+
 /// What goes wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -90,6 +96,12 @@ pub enum StoreError {
         "the scan that made this store was cut off, and it is damaged ({0}): delete it and scan again"
     )]
     Damaged(String),
+    /// A file that says it is a store, and holds what no scan makes.
+    #[error("not as a scan makes it: it holds other tables, views or triggers, and is not used")]
+    Altered,
+    /// Its content is damaged.
+    #[error("the store is damaged ({0}): scan again")]
+    Broken(String),
     /// A store of another version of this program.
     #[error(
         "a result store of version {0}; this program knows version {VERSION}: scan into a new one"
@@ -117,9 +129,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn create(path: &Path) -> Result<Store, StoreError> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY)?;
-        connection.set_db_config(STABLE_PLANS, true)?;
+        // Without SQLITE_OPEN_URI: `file:...` is the name of a file like any other.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        guard(&connection)?;
         let empty: bool = connection.query_row(
             "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",
             [],
@@ -171,8 +186,7 @@ impl Store {
     fn open_as_it_is(path: &Path) -> Result<Store, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        connection.busy_timeout(BUSY)?;
-        connection.set_db_config(STABLE_PLANS, true)?;
+        guard(&connection)?;
         let store = Store {
             connection,
             path: path.to_owned(),
@@ -231,10 +245,78 @@ impl Store {
             return Err(StoreError::Foreign);
         }
         match self.pragma("user_version")? & !FILLING {
-            VERSION => Ok(()),
+            VERSION => self.check_schema(),
             other => Err(StoreError::Version(other)),
         }
     }
+
+    /// Only what a scan makes is in there: no view, no trigger, no table of another form. Whoever made a file
+    /// decides what its schema does when it is asked.
+    fn check_schema(&self) -> Result<(), StoreError> {
+        let expected = Connection::open_in_memory()?;
+        expected.execute_batch(SCHEMA)?;
+        let expected = schema_of(&expected)?;
+        let mut found = schema_of(&self.connection)?;
+        found.retain(|(_, name, sql)| match name.as_str() {
+            "mark" => sql != MARK,
+            "sqlite_autoindex_mark_1" => !sql.is_empty(),
+            _ => true,
+        });
+        match found == expected {
+            true => Ok(()),
+            false => Err(StoreError::Altered),
+        }
+    }
+
+    /// Looks through the whole file before a store of somebody else is used.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with the first thing that is wrong.
+    pub fn check_whole(&self) -> Result<(), StoreError> {
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(StoreError::Broken(found)),
+        }
+    }
+}
+
+/// Kind, name and text of everything in a schema, but for what SQLite keeps itself.
+fn schema_of(connection: &Connection) -> Result<Vec<(String, String, String)>, StoreError> {
+    let mut select = connection.prepare(
+        "SELECT type, name, coalesce(sql, '') FROM sqlite_schema
+         WHERE name NOT GLOB 'sqlite_stat[0-9]' ORDER BY type, name LIMIT 64",
+    )?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Takes from a connection what a hostile file could use ("Defense against the dark arts", sqlite.org): code in
+/// its schema, cells that lie about their size, values of any length.
+fn guard(connection: &Connection) -> Result<(), StoreError> {
+    connection.busy_timeout(BUSY)?;
+    for (option, on) in [
+        (STABLE_PLANS, true),
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        connection.set_db_config(option, on)?;
+    }
+    connection.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;")?;
+    for (limit, most) in [
+        (Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1 << 20),
+        (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 8),
+    ] {
+        connection.set_limit(limit, most)?;
+    }
+    Ok(())
 }
 
 /// True when a killed program left a transaction half written, which only a writer takes back.
@@ -248,7 +330,7 @@ fn is_cut_off(error: &rusqlite::Error) -> bool {
 fn roll_back(path: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
+    guard(&connection)?;
     // Any read does it.
     Ok(connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
 }

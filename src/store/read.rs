@@ -345,6 +345,7 @@ mod tests {
                 facts: Some(vec![b'F', 0, 0, 0, 0]),
             }]),
             known: false,
+            part: crate::scan::Part::Whole,
         }
     }
 

@@ -8,7 +8,7 @@ use super::initial_load::InitialLoad;
 use super::{Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::report::records::ScanRecord;
-use crate::scan::{Done, FileStat, Keeper, Outcome, Record, Skip};
+use crate::scan::{Done, FileStat, Keeper, Outcome, Part, Record, Skip};
 
 /// Entries in one transaction.
 const BATCH: u32 = 500;
@@ -23,6 +23,8 @@ pub struct StoreWriter {
     made_by: String,
     /// Records of files that no run before had seen; `None` in a store's first run, where all are.
     new_records: Option<u64>,
+    /// The file whose parts come now is a new one.
+    grows: bool,
     pending: u32,
     since: Instant,
 }
@@ -32,6 +34,7 @@ impl StoreWriter {
     pub fn new(store: Store, made_by: String) -> StoreWriter {
         StoreWriter {
             new_records: (!store.fresh).then_some(0),
+            grows: false,
             load: InitialLoad::start(&store),
             store,
             made_by,
@@ -57,7 +60,25 @@ impl StoreWriter {
             self.store.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.since = Instant::now();
         }
-        let (file, is_new) = self.file(done, &stat, skip)?;
+        // What is not whole yet must not be taken for it by a later run: it has another size till then.
+        let shown = match done.part {
+            Part::First => FileStat {
+                size: u64::MAX,
+                ..stat
+            },
+            Part::Whole | Part::Next | Part::Last => stat,
+        };
+        let (file, is_new, first) = match done.part {
+            Part::Whole | Part::First => {
+                let (file, is_new) = self.file(done, &shown, skip)?;
+                self.grows = is_new;
+                (file, is_new, 0i64)
+            }
+            Part::Next | Part::Last => {
+                let (file, first) = self.file_again(done)?;
+                (file, self.grows, first)
+            }
+        };
         if let Some(count) = self.new_records.as_mut().filter(|_| is_new) {
             *count += records.len() as u64;
         }
@@ -70,7 +91,7 @@ impl StoreWriter {
             .store
             .connection
             .prepare_cached("INSERT INTO facts (record, facts) VALUES (?1, ?2)")?;
-        for (record, position) in records.iter().zip(0i64..) {
+        for (record, position) in records.iter().zip(first..) {
             let summary = &record.summary;
             let whole;
             // With --detail full the line is another record.
@@ -96,6 +117,12 @@ impl StoreWriter {
             }
         }
         drop((insert, insert_facts));
+        if done.part == Part::Last {
+            self.store
+                .connection
+                .prepare_cached("UPDATE file SET size = ?2 WHERE id = ?1")?
+                .execute(params![file, stat.size.cast_signed()])?;
+        }
         self.pending += 1;
         if self.pending >= BATCH || self.since.elapsed() >= INTERVAL {
             self.commit()?;
@@ -148,6 +175,17 @@ impl StoreWriter {
         Ok((file, false))
     }
 
+    /// The row of a file of which a part was written, and the next record's position.
+    fn file_again(&self, done: &Done) -> Result<(i64, i64), StoreError> {
+        let select =
+            "SELECT id, (SELECT coalesce(max(position) + 1, 0) FROM record WHERE file = file.id)
+             FROM file WHERE path = ?1";
+        let mut select = self.store.connection.prepare_cached(select)?;
+        Ok(select.query_row([path_bytes(&done.path)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?)
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
         if self.pending > 0 {
             self.store.connection.execute_batch("COMMIT")?;
@@ -179,6 +217,16 @@ impl StoreWriter {
     /// [`StoreError`].
     pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
         self.settle()?;
+        self.run_record(scan)?;
+        // Readers should not need the log beside the file.
+        let _ = self
+            .store
+            .connection
+            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        Ok(())
+    }
+
+    fn run_record(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
         let text = serde_json::to_string(scan)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let part = serde_json::json!([scan.roots, scan.shard]).to_string();
@@ -206,16 +254,16 @@ impl StoreWriter {
             self.store
                 .set_mark(super::read::NEW_RECORDS, &new.to_string())?;
         }
-        // Readers should not need the log beside the file.
-        let _ = self
-            .store
-            .connection
-            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
         Ok(())
     }
 }
 
 impl Keeper for StoreWriter {
+    fn begin(&mut self, scan: &ScanRecord) -> std::io::Result<()> {
+        self.commit()?;
+        Ok(self.run_record(scan)?)
+    }
+
     fn keep(&mut self, done: &Done) -> std::io::Result<()> {
         Ok(self.add(done)?)
     }

@@ -93,7 +93,11 @@ impl Cache {
 
     /// The index of a PDB, if it is there, whole, of this format and of that identity.
     pub fn load(&self, pdb: &PdbIdentity) -> Option<PdbIndex> {
-        let bytes = files::read(&self.index_path(pdb), MAX_INDEX).ok()?;
+        let path = self.index_path(pdb);
+        if !files::is_own(&path) {
+            return None;
+        }
+        let bytes = files::read(&path, MAX_INDEX).ok()?;
         let index = PdbIndex::from_bytes(bytes).ok()?;
         (index.guid() == Some(pdb.guid)).then_some(index)
     }
@@ -118,11 +122,13 @@ impl Cache {
 
     /// True when a server said within a day that it has no such file.
     pub fn is_missing(&self, url: &str) -> bool {
-        let written = fs::metadata(self.missing_path(url)).and_then(|m| m.modified());
-        written.is_ok_and(|at| match SystemTime::now().duration_since(at) {
-            Ok(age) => age < MISSING_FOR,
-            Err(_) => false,
-        })
+        let path = self.missing_path(url);
+        let written = fs::symlink_metadata(&path).and_then(|m| m.modified());
+        files::is_own(&path)
+            && written.is_ok_and(|at| match SystemTime::now().duration_since(at) {
+                Ok(age) => age < MISSING_FOR,
+                Err(_) => false,
+            })
     }
 
     /// Remembers that a server has no such file.

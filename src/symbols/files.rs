@@ -2,10 +2,11 @@
 //!
 //! Writers put a file beside its place and rename it, so several processes may fill one store.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(unix)]
+use std::sync::OnceLock;
 
 /// Entries of one directory that are looked through for a name in other case.
 const MAX_ENTRIES: usize = 200_000;
@@ -15,14 +16,15 @@ const MAX_ENTRIES: usize = 200_000;
 /// # Errors
 /// What the system says, or `InvalidData` for a larger file or something that is no file.
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
+    let file = crate::source::open_without_waiting(path)?;
+    let opened = file.metadata()?;
+    if !opened.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "not a regular file",
         ));
     }
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
+    let len = opened.len();
     let too_large = || io::Error::new(io::ErrorKind::InvalidData, "larger than any such file");
     if len > limit {
         return Err(too_large());
@@ -35,28 +37,24 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Writes a file whole or not at all; creates the directories above it.
+/// Writes a file whole or not at all; creates the directories above it, for this user alone.
 ///
 /// # Errors
 /// What the system says; nothing is left behind.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!(".kbtriage-{}-{number}.tmp", std::process::id()));
+    create_private(folder)?;
     let write = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)?;
+        // A name that nobody can guess, made there and nowhere else.
+        let mut file = tempfile::Builder::new()
+            .prefix(".kbtriage-")
+            .suffix(".tmp")
+            .tempfile_in(folder)?;
         file.write_all(bytes)?;
-        file.sync_data()?;
-        drop(file);
-        fs::rename(&temporary, path)
+        file.as_file().sync_data()?;
+        file.persist(path).map(|_| ()).map_err(|error| error.error)
     };
     write().or_else(|error| {
-        let _ = fs::remove_file(&temporary);
         // On Windows a file that another process has just put there and reads cannot be replaced.
         let there = fs::metadata(path);
         match there.is_ok_and(|m| m.is_file() && m.len() == bytes.len() as u64) {
@@ -64,6 +62,43 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
             false => Err(error),
         }
     })
+}
+
+/// Creates a folder and those above it that are not there; whatever the umask, nobody else writes there.
+///
+/// # Errors
+/// What the system says.
+pub fn create_private(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// True when this user made the file: nobody else's is believed. Where files have no owner, always.
+#[cfg(unix)]
+pub fn is_own(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    static OWN: OnceLock<Option<u32>> = OnceLock::new();
+    // Who a new file belongs to is who this process runs as.
+    let own = OWN.get_or_init(|| Some(tempfile::tempfile().ok()?.metadata().ok()?.uid()));
+    let owner = fs::symlink_metadata(path).ok().map(|found| found.uid());
+    owner.is_some() && owner == *own
+}
+
+/// True when this user made the file.
+#[cfg(not(unix))]
+pub fn is_own(_: &Path) -> bool {
+    true
+}
+
+/// True when `path` really lies below `root`: no link on the way leads out of it.
+pub fn is_below(root: &Path, path: &Path) -> bool {
+    match (root.canonicalize(), path.canonicalize()) {
+        (Ok(root), Ok(path)) => path.starts_with(root),
+        _ => false,
+    }
 }
 
 /// The entry of `folder` with that name, or with that name in other case.

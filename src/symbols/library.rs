@@ -205,14 +205,12 @@ pub struct SymbolLibrary {
 impl SymbolLibrary {
     /// A library that looks where the options say. Reads nothing yet.
     pub fn new(options: SymbolOptions) -> SymbolLibrary {
+        let hosts = [&options.symbols, &options.images].map(|path| path.hosts());
+        let servers = Servers::new(options.servers, options.progress).naming(hosts.concat());
         SymbolLibrary {
             symbols: options.symbols,
             images: options.images,
-            finder: Finder::new(
-                options.network,
-                Servers::new(options.servers, options.progress),
-                options.cache,
-            ),
+            finder: Finder::new(options.network, servers, options.cache),
             limit: match options.limit {
                 0 => DEFAULT_LIMIT,
                 limit => limit,

@@ -87,6 +87,23 @@ impl SymbolPath {
         self.problems.extend(other.problems);
     }
 
+    /// The hosts of all servers in it, in lower case.
+    pub fn hosts(&self) -> Vec<String> {
+        let places = self.elements.iter().flat_map(|element| {
+            let chain = match &element.kind {
+                ElementKind::Chain(places) => places.as_slice(),
+                ElementKind::Directory(_) => &[],
+            };
+            chain.iter().chain(&element.copy_to)
+        });
+        places
+            .filter_map(|place| match place {
+                Place::Server { url, .. } => Some(super::server::host(url)),
+                Place::Folder(_) | Place::DefaultFolder => None,
+            })
+            .collect()
+    }
+
     /// True when a server is named anywhere in it.
     pub fn names_a_server(&self) -> bool {
         self.elements.iter().any(|element| match &element.kind {

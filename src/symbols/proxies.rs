@@ -57,6 +57,15 @@ impl Proxies {
     /// Text that names the variable that cannot be used.
     pub fn towards(&self, url: &str) -> Result<Option<Proxy>, String> {
         let (scheme, host, port) = parts(url);
+        // No proxy leads back to this computer, and none is told what is asked here.
+        let is_here = host == "localhost"
+            || host.ends_with(".localhost")
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback());
+        if is_here {
+            return Ok(None);
+        }
         if self.except.iter().any(|entry| fits(entry, &host, port)) {
             return Ok(None);
         }

@@ -9,10 +9,19 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 #[cfg(feature = "online")]
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 
 /// "Not found" answers remembered for the run.
 const MAX_ABSENT: usize = 100_000;
+
+/// The variable that names further hosts to which a redirect may lead; `*.` before one means those below it.
+const REDIRECT_HOSTS: &str = "KBTRIAGE_REDIRECT_HOSTS";
+/// Where Microsoft's public symbol server keeps its files, as its redirects have it.
+#[cfg_attr(not(feature = "online"), allow(dead_code))]
+const KNOWN_REDIRECTS: [(&str, &str); 2] = [
+    ("msdl.microsoft.com", "*.blob.core.windows.net"),
+    ("msdl.microsoft.com", "*.vsblob.vsassets.io"),
+];
 
 /// How a server is dealt with.
 #[derive(Clone, Debug)]
@@ -82,6 +91,9 @@ pub struct Servers {
     failed: Mutex<BTreeMap<String, u32>>,
     /// Servers that gave no answer, each with the first reason.
     silent: Mutex<BTreeMap<String, String>>,
+    /// Hosts that the user named: a redirect may lead to one of them.
+    #[cfg_attr(not(feature = "online"), allow(dead_code))]
+    named: Vec<String>,
     absent: Mutex<BTreeSet<String>>,
     #[cfg_attr(not(feature = "online"), allow(dead_code))]
     progress: Option<Box<OnProgress>>,
@@ -102,8 +114,14 @@ impl std::fmt::Debug for Servers {
 impl Servers {
     /// Opens nothing yet.
     pub fn new(limits: ServerLimits, progress: Option<Box<OnProgress>>) -> Servers {
+        let named = std::env::var(REDIRECT_HOSTS).unwrap_or_default();
         Servers {
             limits,
+            named: named
+                .split([',', ' ', ';'])
+                .filter(|host| !host.is_empty())
+                .map(str::to_ascii_lowercase)
+                .collect(),
             failed: Mutex::default(),
             silent: Mutex::default(),
             absent: Mutex::default(),
@@ -113,6 +131,12 @@ impl Servers {
             #[cfg(feature = "online")]
             proxies: std::sync::OnceLock::new(),
         }
+    }
+
+    /// Hosts that the user named in the symbol path, besides the variable's.
+    pub fn naming(mut self, hosts: impl IntoIterator<Item = String>) -> Servers {
+        self.named.extend(hosts);
+        self
     }
 
     /// Gets one file below `base`. `path` is made of checked components.
@@ -189,6 +213,21 @@ pub fn without_credentials(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
+/// The host of an address in lower case, without user and port.
+pub fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let end = match authority.starts_with('[') {
+        true => authority.find(']').map_or(authority.len(), |at| at + 1),
+        false => authority.find(':').unwrap_or(authority.len()),
+    };
+    authority
+        .get(..end)
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+}
+
 #[cfg(feature = "online")]
 mod online {
     use super::super::proxies::Proxies;
@@ -197,6 +236,8 @@ mod online {
 
     /// Redirects that are followed.
     const MAX_REDIRECTS: usize = 5;
+    /// Bytes of a body that stay in memory while it arrives.
+    const IN_MEMORY: usize = 4 << 20;
     /// Bytes read between two looks at the clock.
     const CHUNK: usize = 64 << 10;
 
@@ -272,7 +313,7 @@ mod online {
                     301 | 302 | 303 | 307 | 308 => {
                         let location = response.headers().get("location");
                         let location = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
-                        match redirected(&url, location) {
+                        match redirected(&url, location, &self.named) {
                             Ok(next) => url = next,
                             Err(why) => return done(why),
                         }
@@ -340,7 +381,8 @@ mod online {
             }
             progress.total = total;
             let mut reader = response.into_body().into_reader();
-            let mut bytes = Vec::new();
+            // What is large goes to a file first: a server that sends without end takes no memory.
+            let mut bytes = tempfile::SpooledTempFile::new(IN_MEMORY);
             let mut chunk = vec![0; CHUNK];
             loop {
                 let n = match reader.read(&mut chunk) {
@@ -349,8 +391,10 @@ mod online {
                     Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                     Err(error) => return again(error),
                 };
-                bytes.extend_from_slice(chunk.get(..n).unwrap_or_default());
-                progress.received = bytes.len() as u64;
+                if let Err(error) = bytes.write_all(chunk.get(..n).unwrap_or_default()) {
+                    return done(error);
+                }
+                progress.received = progress.received.saturating_add(n as u64);
                 if progress.received > limit {
                     return too_large();
                 }
@@ -363,9 +407,20 @@ mod online {
                 Some(total) if total != progress.received => {
                     again(format!("{} of {total} bytes arrived", progress.received))
                 }
-                _ => Attempt::Done(Answer::Body(bytes)),
+                _ => match whole(bytes, progress.received) {
+                    Ok(bytes) => Attempt::Done(Answer::Body(bytes)),
+                    Err(error) => done(error),
+                },
             }
         }
+    }
+
+    /// A body that arrived, read back once.
+    fn whole(mut spool: tempfile::SpooledTempFile, len: u64) -> std::io::Result<Vec<u8>> {
+        spool.rewind()?;
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+        spool.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn failed_call(error: ureq::Error) -> Attempt {
@@ -392,14 +447,33 @@ mod online {
     }
 
     /// Where a redirect leads, if it may be followed.
-    fn redirected(from: &str, location: &str) -> Result<String, &'static str> {
+    fn redirected(from: &str, location: &str, named: &[String]) -> Result<String, String> {
         let next = joined(from, location).ok_or("a redirect leads nowhere")?;
+        let (old, new) = (host(from), host(&next));
+        let known = KNOWN_REDIRECTS
+            .iter()
+            .any(|(server, files)| *server == old && is_host(files, &new));
+        if old != new && !known && !named.iter().any(|entry| is_host(entry, &new)) {
+            return Err(format!(
+                "a redirect to {new} was refused: {REDIRECT_HOSTS}={new} allows it"
+            ));
+        }
         let secure = from
             .get(..6)
             .is_some_and(|s| s.eq_ignore_ascii_case("https:"));
         match secure && !next.starts_with("https:") {
-            true => Err("a redirect from https to http was refused"),
+            true => Err("a redirect from https to http was refused".to_owned()),
             false => Ok(next),
+        }
+    }
+
+    /// True when `entry` means `host`: itself, or with `*.` what lies below.
+    fn is_host(entry: &str, host: &str) -> bool {
+        match entry.strip_prefix("*.") {
+            Some(domain) => host
+                .strip_suffix(domain)
+                .is_some_and(|below| below.ends_with('.') && below.len() > 1),
+            None => entry == host,
         }
     }
 
@@ -425,6 +499,34 @@ mod online {
         use super::*;
 
         #[test]
+        fn a_redirect_stays_with_the_host_or_those_that_were_named() {
+            let named = ["files.example".to_owned(), "*.cdn.example".to_owned()];
+            let to = |location: &str| redirected("https://a.example/x", location, &named).is_ok();
+            for good in [
+                "/y",
+                "https://A.example:444/y",
+                "https://files.example/",
+                "https://b.cdn.example/",
+            ] {
+                assert!(to(good), "{good}");
+            }
+            for bad in [
+                "https://b.example/",
+                "https://cdn.example/",
+                "https://evilcdn.example/",
+                "https://a.example.evil.example/",
+                "https://a.example@evil.example/",
+                "https://evil.example\\@a.example/",
+            ] {
+                assert!(!to(bad), "{bad}");
+            }
+            let microsoft =
+                |location: &str| redirected("https://msdl.microsoft.com/x", location, &[]).is_ok();
+            assert!(microsoft("https://x.blob.core.windows.net/y"));
+            assert!(!microsoft("https://blob.core.windows.net.evil.example/y"));
+        }
+
+        #[test]
         fn a_location_is_resolved_against_the_address_it_came_from() {
             let base = "https://a.example/x/y";
             let to = |location| joined(base, location);
@@ -439,18 +541,14 @@ mod online {
 
         #[test]
         fn no_redirect_leads_from_https_to_http() {
-            let refused = Err("a redirect from https to http was refused");
-            assert_eq!(redirected("https://a/x", "http://a/y"), refused);
-            assert_eq!(redirected("https://a/x", "HTTP://a/y"), refused);
-            assert_eq!(
-                redirected("https://a/x", "/y").as_deref(),
-                Ok("https://a/y")
-            );
-            assert_eq!(
-                redirected("http://a/x", "https://a/y").as_deref(),
-                Ok("https://a/y")
-            );
-            assert_eq!(redirected("HTTPS://a/x", "http://a/y"), refused);
+            let to = |from: &str, location: &str| redirected(from, location, &[]);
+            let refused = Err("a redirect from https to http was refused".to_owned());
+            assert_eq!(to("https://a/x", "http://a/y"), refused);
+            assert_eq!(to("https://a/x", "HTTP://a/y"), refused);
+            let there = Ok("https://a/y".to_owned());
+            assert_eq!(to("https://a/x", "/y"), there);
+            assert_eq!(to("http://a/x", "https://a/y"), there);
+            assert_eq!(to("HTTPS://a/x", "http://a/y"), refused);
         }
     }
 }

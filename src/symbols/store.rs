@@ -99,12 +99,14 @@ pub fn in_store(
     if let Some(len) = wanted.known_len
         && let Some(path) = files::child(&folder, wanted.name.as_str())
         && fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == len)
+        && files::is_below(root, &path)
     {
         return Some(FoundFile { path, bytes: None });
     }
     let candidates = [wanted.name.clone(), wanted.name.compressed()];
     for name in &candidates {
         if let Some(path) = files::child(&folder, name.as_str())
+            && stays(root, &path, trail)
             && let Some(found) = candidate(&path, wanted, verify, trail)
         {
             return Some(found);
@@ -190,13 +192,27 @@ pub fn in_directory(
             else {
                 continue;
             };
-            if let Some(found) = candidate(&path, wanted, verify, trail) {
+            if stays(root, &path, trail)
+                && let Some(found) = candidate(&path, wanted, verify, trail)
+            {
                 return Some(found);
             }
         }
     }
     trail.note(shown(root));
     None
+}
+
+/// False, and noted, for a file that a link in the store leads out of it for.
+fn stays(root: &Path, path: &Path, trail: &mut Trail) -> bool {
+    let stays = files::is_below(root, path);
+    if !stays {
+        trail.note(format!(
+            "{}: a link that leads out of the store",
+            shown(path)
+        ));
+    }
+    stays
 }
 
 fn subdirectories(root: &Path) -> Vec<PathBuf> {
@@ -297,7 +313,7 @@ pub fn unpacked(bytes: Vec<u8>, limit: u64) -> Result<Vec<u8>, String> {
 /// What the system says; the store is unchanged then.
 pub fn fill(root: &Path, name: &FileName, key: &str, bytes: &[u8]) -> std::io::Result<PathBuf> {
     if !root.exists() {
-        fs::create_dir_all(root)?;
+        files::create_private(root)?;
         // Marks a folder as a store for the debuggers.
         let _ = fs::File::create_new(root.join("pingme.txt"));
     }

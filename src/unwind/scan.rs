@@ -14,6 +14,10 @@ use super::frame::{Boundary, Stop, Trust};
 use super::walk::{MOST_CANDIDATES, Outward, State, Walker};
 use super::{traps_x86, walk_x64};
 
+/// Steps that a word of a stack costs.
+const SLOT: u64 = 2;
+/// Steps that a word costs besides that may be an address of code, whose bytes are looked at.
+const CODE: u64 = 8;
 /// Bytes of stack searched for the next candidate: larger frames are rare in the kernel.
 const WINDOW: u64 = 0x2000;
 /// Bytes of stack read at once.
@@ -166,7 +170,7 @@ pub(super) fn next(
     let (lowest, highest) = walker.code.bounds();
     let mut at = start;
     while at < end {
-        walker.budget.spend(1).map_err(|_| Stop::Budget)?;
+        walker.budget.spend(SLOT).map_err(|_| Stop::Budget)?;
         let Some(value) = words.pointer(at, machine) else {
             return match at == start {
                 true => Err(Stop::NoStack { at }),
@@ -176,9 +180,12 @@ pub(super) fn next(
         if let Some(outward) = trap_frame_at(walker, from, at, &mut words) {
             return Ok(Some(outward));
         }
-        if (lowest..=highest).contains(&value)
-            && let Some(confirmed) = looks_like_return(walker.code, machine, value, at)
-        {
+        if !(lowest..=highest).contains(&value) {
+            at = at.saturating_add(width);
+            continue;
+        }
+        walker.budget.spend(CODE).map_err(|_| Stop::Budget)?;
+        if let Some(confirmed) = looks_like_return(walker.code, machine, value, at) {
             state.unconfirmed += usize::from(confirmed == Confirmed::Place);
             let mut registers = Registers::new(machine);
             registers.set_ip(value);

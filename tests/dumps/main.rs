@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod corpus;
+mod faults;
 mod real_dumps;
 mod robustness;
 mod source;

@@ -3,8 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archives;
 mod fleet_machines;
+mod hostile;
 mod scan_share;
 mod scan_watch;
+mod seeds;
 mod store_scan;
 mod tickets;

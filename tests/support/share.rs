@@ -121,3 +121,75 @@ pub fn snapshot(root: &Path) -> Vec<(PathBuf, u64, std::time::SystemTime)> {
     all.sort();
     all
 }
+
+/// A tar archive (ustar).
+pub fn tarball(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, content) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, *content).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// A bzip2 file.
+pub fn bzip2(content: &[u8]) -> Vec<u8> {
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(content).unwrap();
+    bzip2.finish().unwrap()
+}
+
+/// A Zstandard file.
+pub fn zstd(content: &[u8]) -> Vec<u8> {
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    ruzstd::encoding::compress_to_vec(content, level)
+}
+
+/// An xz file whose one block is not compressed (xz file format 1.2.1; LZMA2 chunks of type 1 are copies).
+pub fn xz(content: &[u8]) -> Vec<u8> {
+    fn crc(bytes: &[u8]) -> [u8; 4] {
+        crc32fast::hash(bytes).to_le_bytes()
+    }
+    fn number(mut value: u64, out: &mut Vec<u8>) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+    // Check: CRC32.
+    let flags = [0, 1];
+    let mut out = b"\xFD7zXZ\0".to_vec();
+    out.extend(flags);
+    out.extend(crc(&flags));
+    // Block header: 12 bytes, one filter, LZMA2 with a dictionary of 1 MiB.
+    let mut block = vec![2, 0, 0x21, 1, 16, 0, 0, 0];
+    block.extend(crc(&block.clone()));
+    let mut data = Vec::new();
+    for (index, chunk) in content.chunks(0x1_0000).enumerate() {
+        data.push(if index == 0 { 1 } else { 2 });
+        data.extend(((chunk.len() - 1) as u16).to_be_bytes());
+        data.extend(chunk);
+    }
+    data.push(0);
+    let unpadded = block.len() + data.len() + 4;
+    block.extend(&data);
+    block.resize(block.len().next_multiple_of(4), 0);
+    block.extend(crc(content));
+    out.extend(&block);
+    let mut index = vec![0];
+    number(1, &mut index);
+    number(unpadded as u64, &mut index);
+    number(content.len() as u64, &mut index);
+    index.resize(index.len().next_multiple_of(4), 0);
+    index.extend(crc(&index.clone()));
+    out.extend(&index);
+    let mut footer = ((index.len() / 4 - 1) as u32).to_le_bytes().to_vec();
+    footer.extend(flags);
+    out.extend(crc(&footer));
+    out.extend(&footer);
+    out.extend(b"YZ");
+    out
+}

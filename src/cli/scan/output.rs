@@ -1,9 +1,14 @@
 //! Where records go: standard output, or a file that bears its name only when it is complete.
+//!
+//! Until then it has a name that nobody can guess, in the same folder, and was made there: no link is followed.
+//! A second program that writes to the same name is refused.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use tempfile::TempPath;
 
 use crate::scan::Writeback;
 
@@ -19,9 +24,11 @@ pub enum Output<'a> {
         /// The open file.
         file: BufWriter<Pushed>,
         /// Its name until it is complete.
-        temporary: PathBuf,
+        temporary: TempPath,
         /// Its name afterwards.
         path: PathBuf,
+        /// Held while it is written.
+        claim: Claim,
     },
 }
 
@@ -29,21 +36,18 @@ impl<'a> Output<'a> {
     /// The file at `path`, or `standard`.
     ///
     /// # Errors
-    /// Whatever the system says about the file.
+    /// Whatever the system says about the file; that another program writes it.
     pub fn new(path: Option<&Path>, standard: &'a mut dyn Write) -> io::Result<Output<'a>> {
         let Some(path) = path else {
             return Ok(Output::Standard(standard));
         };
-        let mut name = path
-            .file_name()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?
-            .to_owned();
-        name.push(".partial");
-        let temporary = path.with_file_name(name);
+        let claim = Claim::of(path)?;
+        let (file, temporary) = unfinished(path)?.into_parts();
         Ok(Output::File {
-            file: BufWriter::with_capacity(1 << 16, Pushed::new(File::create(&temporary)?)),
+            file: BufWriter::with_capacity(1 << 16, Pushed::new(file)),
             temporary,
             path: path.to_owned(),
+            claim,
         })
     }
 
@@ -57,14 +61,98 @@ impl<'a> Output<'a> {
             file,
             temporary,
             path,
+            claim,
         } = self
         {
             let mut file = file.into_inner().map_err(|e| e.into_error())?;
             file.writeback.finish()?;
             drop(file);
-            fs::rename(temporary, path)?;
+            temporary.persist(path).map_err(|error| error.error)?;
+            drop(claim);
         }
         Ok(())
+    }
+
+    /// Leaves the file under its temporary name: it is not whole. Gives that name.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn leave(mut self) -> io::Result<Option<PathBuf>> {
+        self.flush()?;
+        match self {
+            Output::Standard(_) => Ok(None),
+            Output::File { temporary, .. } => Ok(Some(temporary.keep().map_err(|e| e.error)?)),
+        }
+    }
+}
+
+/// A new file in the folder of `path`, with a name made from its own that nobody can guess.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn unfinished(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut prefix = name_of(path)?.to_owned();
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".partial");
+    // As other programs' files: the umask decides.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder_of(path))
+}
+
+/// The right to write to a name: a locked file beside it, which goes away with it.
+pub struct Claim {
+    file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    fn of(path: &Path) -> io::Result<Claim> {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(name_of(path)?);
+        name.push(".lock");
+        let lock = folder_of(path).join(name);
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::custom_flags(
+            &mut options,
+            libc::O_NOFOLLOW | libc::O_NONBLOCK,
+        );
+        let file = options.open(&lock)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another run writes to this file now",
+                ));
+            }
+            // Some file systems have no locks: the name that nobody can guess has to do.
+            Err(fs::TryLockError::Error(_)) => {}
+        }
+        Ok(Claim { file, path: lock })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // While it is held: who comes now makes a new one.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+fn name_of(path: &Path) -> io::Result<&std::ffi::OsStr> {
+    path.file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -134,6 +134,18 @@ impl<'a> ScanSink<'a> {
         self
     }
 
+    /// Keeps that the run began, where results are kept.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn begin(&mut self, roots: &[String], shard: Option<Shard>) -> io::Result<()> {
+        let Some(keeper) = &mut self.keeper else {
+            return Ok(());
+        };
+        let none = Tally::default();
+        keeper.begin(&none.record(self.tool.clone(), roots.to_vec(), shard, false, 0))
+    }
+
     /// Ends one of several runs: nothing is summed up yet. Gives what was seen.
     ///
     /// # Errors
@@ -215,7 +227,7 @@ impl<'a> ScanSink<'a> {
         };
         let done = words::grouped(self.tally.entries());
         let _ = writeln!(
-            io::stderr(),
+            crate::cli::terminal::stderr(),
             "kbtriage: stopped after {done} files: {again}"
         );
     }
@@ -316,7 +328,8 @@ impl Sink for ScanSink<'_> {
                     visible(&done.path.to_string_lossy()),
                     visible(&message)
                 );
-                self.bar.hide(|| writeln!(io::stderr(), "{line}"))?;
+                self.bar
+                    .hide(|| writeln!(crate::cli::terminal::stderr(), "{line}"))?;
             }
             _ => {}
         }

@@ -54,6 +54,8 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
     serde_json::json!([
         engine.tool(),
         engine.sha256,
+        engine.limits.steps,
+        engine.limits.time.map(|time| time.as_millis()),
         engine.knowledge.builds.len(),
         engine.inventory.fingerprint(),
         engine.knowledge.articles.names(),
@@ -113,6 +115,7 @@ pub fn refresh(args: &ScanArgs, job: &Job, sink: &mut dyn Sink) -> io::Result<Fi
             stat: Some(file.stat),
             outcome: Outcome::Records(records),
             known: false,
+            part: crate::scan::Part::Whole,
         })
         .map_err(RefreshError::Sink)?;
         progress.done += 1;

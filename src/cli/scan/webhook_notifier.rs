@@ -58,8 +58,8 @@ mod online {
         }
 
         /// Tells what waits, and gives the number of findings that could not be told.
-        pub fn finish(self) -> u64 {
-            self.0.map_or(0, Webhook::finish)
+        pub fn finish(self, interrupted: &dyn Fn() -> bool) -> u64 {
+            self.0.map_or(0, |webhook| webhook.finish(interrupted))
         }
     }
 }
@@ -86,7 +86,7 @@ mod offline {
         pub fn tell(&self, _: &Summary) {}
 
         /// Nothing was left untold.
-        pub fn finish(self) -> u64 {
+        pub fn finish(self, _: &dyn Fn() -> bool) -> u64 {
             0
         }
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::dumps::DumpModules;
 use super::{SymbolArgs, failure, own_store, report_problems};
 use crate::cli::output::Format;
+use crate::cli::scan::output::Output;
 use crate::report::SCHEMA_VERSION;
 use crate::report::escape::visible;
 use crate::report::json;
@@ -144,10 +145,21 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
     }
-    if let Some(file) = &args.manifest
-        && let Err(error) = std::fs::write(file, symbols::manifest(&all))
-    {
-        return failure(&format!("{}: {error}", file.display()));
+    if let Some(file) = &args.manifest {
+        let target = file.canonicalize().ok();
+        let is_dump = |dump: &PathBuf| target.is_some() && dump.canonicalize().ok() == target;
+        if args.dumps.iter().any(is_dump) {
+            let shown = file.to_string_lossy();
+            return failure(&format!("{shown}: is one of the dumps: name another place"));
+        }
+        let mut nowhere = io::sink();
+        let written = Output::new(Some(file), &mut nowhere).and_then(|mut output| {
+            output.write_all(symbols::manifest(&all).as_bytes())?;
+            output.keep()
+        });
+        if let Err(error) = written {
+            return failure(&format!("{}: {error}", file.display()));
+        }
     }
     Ok(u8::from(failed))
 }

@@ -181,14 +181,22 @@ fn cache(args: &CacheArgs, out: &mut dyn Write) -> io::Result<u8> {
 
 /// Says on standard error what went wrong; the status of a command that could not do its work.
 fn failure(message: &str) -> io::Result<u8> {
-    writeln!(io::stderr(), "kbtriage: {}", visible(message))?;
+    writeln!(
+        crate::cli::terminal::stderr(),
+        "kbtriage: {}",
+        visible(message)
+    )?;
     Ok(1)
 }
 
 /// Says which parts of the symbol path are of no use here.
 pub(super) fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
     for problem in library.problems() {
-        writeln!(io::stderr(), "kbtriage: symbol path: {}", visible(&problem))?;
+        writeln!(
+            crate::cli::terminal::stderr(),
+            "kbtriage: symbol path: {}",
+            visible(&problem)
+        )?;
     }
     Ok(())
 }
@@ -206,11 +214,11 @@ fn progress() -> Option<Box<crate::symbols::OnProgress>> {
             return;
         }
         *shown = Some(Instant::now());
-        let _ = write!(io::stderr(), "{}", line(progress));
+        let _ = crate::cli::terminal::line_over(&line(progress), progress.ended);
     }))
 }
 
-/// What the terminal shows of a download: over the line before, which `ESC [ K` clears.
+/// What the terminal shows of a download.
 fn line(progress: &Progress) -> String {
     let name = progress.url.rsplit('/').next().unwrap_or_default();
     let received = progress.received.div_ceil(1024);
@@ -218,8 +226,7 @@ fn line(progress: &Progress) -> String {
         .total
         .map(|total| format!(" of {}", total.div_ceil(1024)))
         .unwrap_or_default();
-    let end = if progress.ended { "\n" } else { "" };
-    format!("\r{}: {received}{of} KiB\x1b[K{end}", visible(name))
+    format!("{name}: {received}{of} KiB")
 }
 
 /// The store that fetched and imported files go to.

@@ -4,39 +4,47 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use super::meter::Meter;
 use crate::bytes::{FileReader, ReadAt, ReadError};
-
-use super::super::pulse::Pulse;
+use crate::scan::pulse::Pulse;
 
 /// Bytes kept in memory before a temporary file is used.
 const IN_MEMORY: usize = 4 * 1024 * 1024;
 /// Bytes of one read.
 const CHUNK: usize = 64 * 1024;
 
-/// A positional source as a stream.
+/// A positional source as a stream, and as what the zip library reads.
 pub struct Stream<'a> {
     source: &'a dyn ReadAt,
+    meter: &'a Meter,
     at: u64,
 }
 
 impl<'a> Stream<'a> {
     /// A stream from the beginning.
-    pub fn new(source: &'a dyn ReadAt) -> Stream<'a> {
-        Stream { source, at: 0 }
+    pub fn new(source: &'a dyn ReadAt, meter: &'a Meter) -> Stream<'a> {
+        Stream {
+            source,
+            meter,
+            at: 0,
+        }
+    }
+
+    fn read_from(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.meter.look()?;
+        self.source.read_at(at, buf).map_err(|error| match error {
+            ReadError::Io { source, .. } => {
+                self.meter.failed(&source);
+                source
+            }
+            past @ ReadError::PastEnd { .. } => io::Error::new(io::ErrorKind::UnexpectedEof, past),
+        })
     }
 }
 
 impl Read for Stream<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self
-            .source
-            .read_at(self.at, buf)
-            .map_err(|error| match error {
-                ReadError::Io { source, .. } => source,
-                past @ ReadError::PastEnd { .. } => {
-                    io::Error::new(io::ErrorKind::UnexpectedEof, past)
-                }
-            })?;
+        let read = self.read_from(self.at, buf)?;
         self.at = self.at.saturating_add(read as u64);
         Ok(read)
     }
@@ -54,16 +62,14 @@ impl Seek for Stream<'_> {
     }
 }
 
-/// What came of keeping a stream's bytes.
-pub enum Spooled {
-    /// All of them.
-    Bytes(Box<dyn ReadAt>),
-    /// There were more than are allowed.
-    OverLimit,
+impl rawzip::ReaderAt for Stream<'_> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_from(offset, buf)
+    }
 }
 
-/// Reads all of `input`, taking from the `left` bytes that are allowed.
-pub fn spool(input: &mut dyn Read, left: &mut u64, pulse: &Pulse) -> io::Result<Spooled> {
+/// Keeps all of `input`.
+pub fn spool(input: &mut dyn Read, pulse: &Pulse) -> io::Result<Box<dyn ReadAt>> {
     let mut memory = Vec::new();
     let mut file: Option<File> = None;
     let mut chunk = vec![0; CHUNK];
@@ -74,27 +80,32 @@ pub fn spool(input: &mut dyn Read, left: &mut u64, pulse: &Pulse) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        let Some(rest) = left.checked_sub(read as u64) else {
-            *left = 0;
-            return Ok(Spooled::OverLimit);
-        };
-        *left = rest;
         let part = chunk.get(..read).unwrap_or_default();
         match &mut file {
-            Some(file) => pulse.during(|| file.write_all(part))?,
+            Some(file) => pulse.during(|| file.write_all(part)).map_err(no_room)?,
             None if memory.len() + part.len() <= IN_MEMORY => memory.extend_from_slice(part),
             None => {
                 // Unnamed, in the system's place for temporary files.
-                let mut spill = tempfile::tempfile()?;
-                spill.write_all(&memory)?;
-                spill.write_all(part)?;
+                let mut spill = tempfile::tempfile().map_err(no_room)?;
+                pulse
+                    .during(|| {
+                        spill
+                            .write_all(&memory)
+                            .and_then(|()| spill.write_all(part))
+                    })
+                    .map_err(no_room)?;
                 memory = Vec::new();
                 file = Some(spill);
             }
         }
     }
-    Ok(Spooled::Bytes(match file {
+    Ok(match file {
         Some(file) => Box::new(FileReader::new(file)?),
         None => Box::new(memory),
-    }))
+    })
+}
+
+/// An error of the temporary file, not of the archive.
+fn no_room(error: io::Error) -> io::Error {
+    io::Error::other(format!("{error} in the folder for temporary files"))
 }
