@@ -261,8 +261,12 @@ fn leads(code: &dyn CodeInfo, memory: &dyn Memory, start: &Registers, bsp: u64) 
         let rules = frame
             .ip()
             .map(|ip| ia64::function_rules(code, ip, position));
-        let Some(Ok(function)) = rules else {
-            return ended(n, false);
+        let called = frame.get(r::RP).is_some_and(|rp| in_code(code, rp));
+        let function = match rules {
+            Some(Ok(function)) => function,
+            // Called through a bad pointer: the return address is in b0 still.
+            Some(Err(StepError::NoModule)) if n == 0 && called => ia64::leaf(),
+            _ => return ended(n, false),
         };
         if let Some((NT, _)) = function.found.abi {
             // The handler of a trap: its frame's own signature says that it is there.

@@ -487,6 +487,28 @@ fn a_system_threads_exception_has_its_records_in_the_parameters() {
 }
 
 #[test]
+fn a_call_through_a_bad_pointer_is_walked_from_where_it_was_made() {
+    for trap_bsp in [RsBsp::First, RsBsp::End] {
+        let plan = Plan {
+            wild: true,
+            slot: 0,
+            trap_bsp,
+            ..Plan::default()
+        };
+        let (scene, report) = scene_report(&format!("wild-{trap_bsp:?}"), &plan, 2);
+        assert_eq!(report["fault"]["access"], "execute");
+        let frames = report["stack"]["frames"].as_array().unwrap();
+        let ips: Vec<&Value> = frames
+            .iter()
+            .map(|frame| &frame["instruction_pointer"])
+            .collect();
+        let wanted: Vec<Value> = scene.frames.iter().map(|frame| hex(frame.ip)).collect();
+        assert_eq!(ips, wanted.iter().collect::<Vec<_>>());
+        assert_eq!(frames[1]["trust"], "unwind-info");
+    }
+}
+
+#[test]
 fn other_processors_and_unloaded_drivers_are_there_too() {
     let (_, report) = scene_report("others", &Plan::default(), 2);
     let others = report["other_processors"].as_array().unwrap();

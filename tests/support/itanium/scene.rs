@@ -63,6 +63,8 @@ pub struct Plan {
     pub slot: u64,
     /// The first frame of physical memory that is used.
     pub first: u64,
+    /// The code called through a bad pointer.
+    pub wild: bool,
 }
 
 impl Default for Plan {
@@ -78,6 +80,7 @@ impl Default for Plan {
             level: 0,
             slot: 1,
             first: 0x2400,
+            wild: false,
         }
     }
 }
@@ -111,6 +114,8 @@ pub struct Scene {
     pub lowest: u64,
     pub store_end: u64,
     pub address: u64,
+    /// b0 and ar.pfs, where the interrupted code has just been called.
+    called: Option<(u64, u64)>,
 }
 
 /// A stack that was really there: the driver it ran in, at the last of the drivers' places, and what
@@ -280,6 +285,7 @@ impl Scene {
             lowest: 0,
             store_end: 0,
             address: 0x10,
+            called: None,
         };
         let size = u64::from(image::BYTES + NT_DATA);
         scene.machine.pin(NT, plan.first << 13, size);
@@ -439,7 +445,20 @@ impl Scene {
         frames.last_mut().unwrap().ip = ip;
         frames.reverse();
         self.frames = frames;
-        self.crash(plan, faulting.marker());
+        if !plan.wild {
+            return self.crash(plan, faulting.marker());
+        }
+        let back = faulting.returns_to(&bases);
+        self.frames[0].ip = back;
+        self.called = Some((back, faulting.marker()));
+        self.address = 0x20;
+        let nowhere = Frame {
+            ip: 0x20,
+            sp,
+            bsp: register_behind(bsp, faulting.locals as i64),
+        };
+        self.frames.insert(0, nowhere);
+        self.crash(plan, super::marker(faulting.outputs, 0));
     }
 
     /// The trap at the innermost frame, whose marker this is, and the bug check inside of it.
@@ -449,6 +468,7 @@ impl Scene {
         self.header.parameters = match plan.code {
             0x1E => [0xFFFF_FFFF_C000_0005, ip, 0, self.address],
             0x7E => [0xFFFF_FFFF_C000_0005, ip, sp - 0x1800, sp - 0x1700],
+            _ if plan.wild => [self.address, 2, 8, ip],
             _ => [self.address, 2, 0, ip],
         };
         // The trap: all registers of the interrupted frame are covered.
@@ -502,16 +522,18 @@ impl Scene {
     }
 
     fn trap(&mut self, plan: &Plan, at: u64, (sp, ip): (u64, u64), covered: u64, bsp: u64) {
+        // b0 was written over since the function was called, unless it was only just called.
+        let called = self.called.unwrap_or((0xE000_0000_0000_0010, marker(3, 1)));
         let words = [
             (0xF0, 0xE000_0165_9870_0000), // gp
             (0x120, 0x8001),               // predicates
             (0x128, self.address),         // r8
             (0x148, sp),
-            (0x1F0, 0xE000_0000_0000_0010), // b0: overwritten since
+            (0x1F0, called.0),
             (0x208, 3),
             (0x210, bsp),
             (0x218, bsp),
-            (0x228, marker(3, 1)),
+            (0x228, called.1),
             // ic, it, the level, the slot.
             (
                 0x230,
