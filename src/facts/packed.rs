@@ -10,8 +10,9 @@ use flate2::write::DeflateEncoder;
 use super::CrashFacts;
 
 /// The first byte of facts that are not deflated. A deflated stream cannot begin with it: the type of
-/// block in its low bits is reserved (RFC 1951, 3.2.3).
-const PLAIN: u8 = b'F';
+/// block in its low bits is reserved (RFC 1951, 3.2.3). Another one, of which that holds, for another form:
+/// `F` had the modules in a table of its own.
+const PLAIN: u8 = b'G';
 
 /// Largest unpacked facts, in bytes.
 const LARGEST: u64 = 64 * 1024 * 1024;
