@@ -35,6 +35,9 @@ pub enum Target {
 
 /// What is carried along paths.
 pub trait State: Clone + PartialEq {
+    /// What one instruction takes from the budget.
+    const COST: u64 = 1;
+
     /// Both paths' knowledge, where they meet: at an instruction, or where the function ends ([`END`]).
     fn join(&mut self, other: &Self, at: u32);
     /// The effect of a call (or of a jump that leaves the function).
@@ -107,7 +110,8 @@ pub fn read<S: State>(
     let mut info = InstructionInfoFactory::new();
     while let Some(at) = work.pop() {
         steps += 1;
-        if steps > MOST_STEPS || places.len() > MOST_INSTRUCTIONS || budget.spend(1).is_err() {
+        if steps > MOST_STEPS || places.len() > MOST_INSTRUCTIONS || budget.spend(S::COST).is_err()
+        {
             return None;
         }
         let Some(mut path) = places.get(&at).cloned() else {

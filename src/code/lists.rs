@@ -11,7 +11,7 @@ use iced_x86::{Instruction, InstructionInfoFactory};
 
 use super::CodeSource;
 use super::flow::{self, State, Target};
-use super::values::{Origin, STACK, Value, Values};
+use super::values::{COST, Origin, STACK, Value, Values};
 use crate::bytes::Budget;
 
 /// Calls deep that a function is followed.
@@ -114,6 +114,8 @@ fn told(value: &Value) -> Passed {
 struct Caller(Values);
 
 impl State for Caller {
+    const COST: u64 = COST;
+
     fn join(&mut self, other: &Self, at: u32) {
         self.0.join(&other.0, at);
     }
@@ -240,6 +242,8 @@ impl Path<'_> {
 }
 
 impl State for Path<'_> {
+    const COST: u64 = COST;
+
     fn join(&mut self, other: &Self, at: u32) {
         self.values.join(&other.values, at);
         if !self.values.walked.is_empty() {

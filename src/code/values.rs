@@ -23,8 +23,12 @@ const VOLATILE_X64: [usize; 4] = [8, 9, 10, 11];
 const ARGUMENTS_X64: [usize; 4] = [1, 2, 8, 9];
 /// Loads through loads that are told apart.
 const DEEPEST: u8 = 12;
+/// Sums of sums that are told apart: each has two parts to compare.
+const DEEPEST_SUM: u8 = 5;
+/// What an instruction read with values takes from a budget, against one that is only decoded.
+pub(super) const COST: u64 = 64;
 /// Places in memory that are kept apart.
-const MOST_PLACES: usize = 512;
+const MOST_PLACES: usize = 192;
 
 /// What a value was made from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +105,7 @@ impl Value {
         if scale == 1 && pair.1 < pair.0 {
             pair = (pair.1, pair.0);
         }
-        (depth < DEEPEST).then(|| Value {
+        (depth < DEEPEST_SUM).then(|| Value {
             origin: Some(Origin::Sum(Rc::new(pair.0), Rc::new(pair.1), scale)),
             plus: self.plus.wrapping_add(by),
             depth: depth + 1,

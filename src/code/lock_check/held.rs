@@ -41,6 +41,9 @@ pub(super) enum Effect {
     Nothing,
 }
 
+/// Words in the names of functions that do something to locks.
+const DOUBTFUL: [&str; 4] = ["Lock", "Acquire", "Exclusive", "Shared"];
+
 /// What a name says.
 pub(super) fn effect(name: &str) -> Effect {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
@@ -66,7 +69,7 @@ pub(super) fn effect(name: &str) -> Effect {
         "KefReleaseSpinLock",
     ]) {
         Effect::Drops
-    } else if name.contains("Lock") && !name.ends_with("UnderLock") {
+    } else if DOUBTFUL.iter().any(|word| name.contains(word)) && !name.ends_with("UnderLock") {
         Effect::Unsure
     } else {
         Effect::Nothing

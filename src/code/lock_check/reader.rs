@@ -11,7 +11,7 @@ use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpKind};
 
 use super::super::CodeSource;
 use super::super::flow::{self, State, Target};
-use super::super::values::{Value, Values};
+use super::super::values::{COST, Value, Values};
 use super::held::{Effect, Locks, effect};
 use crate::bytes::Budget;
 use crate::knowledge::defect;
@@ -60,6 +60,7 @@ pub(super) struct Reader<'a> {
     restarts: RefCell<BTreeMap<u32, bool>>,
     named_read: RefCell<BTreeSet<Value>>,
     counted: RefCell<BTreeSet<Value>>,
+    counted_down: RefCell<BTreeSet<Value>>,
     calls: RefCell<BTreeMap<u32, Vec<Value>>>,
     sites: RefCell<BTreeMap<Vec<u32>, Site>>,
     inserted: RefCell<BTreeSet<Value>>,
@@ -82,6 +83,7 @@ impl<'a> Reader<'a> {
             restarts: RefCell::default(),
             named_read: RefCell::default(),
             counted: RefCell::default(),
+            counted_down: RefCell::default(),
             calls: RefCell::default(),
             sites: RefCell::default(),
             inserted: RefCell::default(),
@@ -114,10 +116,14 @@ impl<'a> Reader<'a> {
         sites.values().filter(again).cloned().collect()
     }
 
-    /// Locks taken for reading by name, and counts that were counted up.
+    /// Locks taken for reading by name, and counts that go up and down as a lock's readers do.
     pub fn read_locks(&self) -> (Vec<Value>, Vec<Value>) {
-        let of = |set: &RefCell<BTreeSet<Value>>| set.borrow().iter().cloned().collect();
-        (of(&self.named_read), of(&self.counted))
+        let counted = self.counted.borrow();
+        let both = counted
+            .intersection(&self.counted_down.borrow())
+            .cloned()
+            .collect();
+        (self.named_read.borrow().iter().cloned().collect(), both)
     }
 
     /// What the call at a place was given.
@@ -469,6 +475,8 @@ fn popped(name: &str) -> Option<i64> {
 }
 
 impl State for Path<'_> {
+    const COST: u64 = COST;
+
     fn join(&mut self, other: &Self, at: u32) {
         self.values.join(&other.values, at);
         self.locks.join(&other.locks);
@@ -535,7 +543,10 @@ impl Path<'_> {
                 self.reader.counted.borrow_mut().insert(place.clone());
                 self.locks.read(&place);
             }
-            (_, Some(_)) => self.locks.unread(&place, self.reach()),
+            (_, Some(_)) => {
+                self.reader.counted_down.borrow_mut().insert(place.clone());
+                self.locks.unread(&place, self.reach());
+            }
             (Mnemonic::Bts | Mnemonic::Xchg, _) => self.locks.own(&place, None, self.reach()),
             (Mnemonic::And | Mnemonic::Btr, _) => self.locks.disown(&[place]),
             _ if self.near_lock(&place) => self.locks.unsure(),
