@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bytes;
+pub mod cause;
 pub mod cli;
 pub mod code;
 pub mod dump;

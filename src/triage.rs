@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bytes::{Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
+use crate::cause::{self, Cause, Known};
 use crate::dump::{self, user::UserDumpError};
-use crate::evidence::look_alikes::look_alikes;
+use crate::evidence::look_alikes::{Named, look_alikes};
 use crate::evidence::{self, Context, Observation};
 use crate::facts::CrashFacts;
 use crate::gather;
@@ -16,13 +17,14 @@ use crate::gather::external::{self, ExternalState};
 use crate::knowledge::Knowledge;
 use crate::knowledge::articles::ArticleKind;
 use crate::knowledge::builds::BuildTable;
+use crate::knowledge::hotfix;
 use crate::knowledge::inventory::Inventory;
 use crate::report::model::{Detail, Tool, ToolOptions};
 use crate::report::notes;
 use crate::report::{self, Answer, AnswerOf, Input, Report};
 use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict::{self, MatchStatus, Step};
+use crate::verdict::{self, MatchStatus, Step, Verdict};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +197,15 @@ impl Engine {
         );
         let answers = (&judged.main, judged.others.as_slice());
         Triaged {
-            report: report::build(self.tool(), input, &facts, answers, notes, detail),
+            report: report::build(
+                self.tool(),
+                input,
+                &facts,
+                answers,
+                judged.cause.as_ref(),
+                notes,
+                detail,
+            ),
             steps: judged.steps,
             observations: judged.observations,
             facts: Some(facts),
@@ -272,6 +282,8 @@ pub struct Judged {
     pub main: AnswerOf,
     /// The answers about the other ones.
     pub others: Vec<AnswerOf>,
+    /// What the crash is, whichever article was asked for; `None` without a bug check.
+    pub cause: Option<Cause>,
     /// Every observer's question and outcome.
     pub observations: Vec<Observation>,
     /// Every rule of the match and whether it held; empty for a summary.
@@ -292,8 +304,10 @@ pub fn judge(facts: &CrashFacts, knowledge: &Knowledge, detail: Detail) -> Judge
             AnswerOf::Article(Box::new(verdict::article_answer(article, facts, builds)))
         }
     };
+    let main = answer(&knowledge.articles.main);
     Judged {
-        main: answer(&knowledge.articles.main),
+        cause: cause(facts, &main, detail),
+        main,
         others: knowledge.articles.others.iter().map(answer).collect(),
         steps: match detail {
             Detail::Full => {
@@ -380,4 +394,26 @@ fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
         dump::DumpError::NotKernelDump => ErrorKind::NotADump,
         dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
     }
+}
+
+/// What the crash is, whichever article was asked for.
+fn cause(facts: &CrashFacts, main: &AnswerOf, detail: Detail) -> Option<Cause> {
+    let (article, named): (_, &[Named]) = match main {
+        AnswerOf::Defect(answer) => {
+            let likely = answer.verdict != Verdict::DoesNotApply
+                && answer.decision.status >= MatchStatus::Possible;
+            (likely.then_some(hotfix::KB943650.kb), &answer.look_alikes)
+        }
+        AnswerOf::Article(_) => (None, &[]),
+    };
+    let look_alikes: Vec<(&str, &str)> = named
+        .iter()
+        .map(|other| (other.id.as_str(), other.why.as_str()))
+        .collect();
+    let known = Known {
+        article,
+        look_alikes: &look_alikes,
+        full: detail == Detail::Full,
+    };
+    cause::judge(facts, &known)
 }

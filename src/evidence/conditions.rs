@@ -4,17 +4,32 @@
 //! faults for its caller, the first certain frame outside it. Candidates found by scanning, and
 //! names that may be a neighbour's, never count. What the dump does not tell does not hold.
 
-use crate::facts::Module;
-use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, FrameFacts, NameFact, Trust};
-use crate::knowledge::article::is_in_box;
+use std::collections::BTreeMap;
+
+use crate::facts::{CrashFacts, FrameFacts, Module, NameFact, Product, Trust, is_kernel};
 use crate::knowledge::bugchecks;
 use crate::knowledge::conditions::{Conditions, Function, glob_lower_case};
+use crate::knowledge::windows;
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;
 /// Frames nearest the fault among which a foreign module counts as near.
 const NEAR: usize = 6;
+/// Modules of Windows that a driver which takes packets calls to put them back.
+const INJECTED_INTO: [&str; 4] = ["fwpkclnt.sys", "tcpip.sys", "netio.sys", "tdx.sys"];
+/// Modules of Windows that call filters, callouts and TDI clients.
+const CALLS_OUT: [&str; 6] = [
+    "netio.sys",
+    "tcpip.sys",
+    "fwpkclnt.sys",
+    "ndis.sys",
+    "tdx.sys",
+    "afd.sys",
+];
+/// Candidates looked at outward of the last certain frame.
+const CANDIDATES: usize = 3;
+/// How often one return address has to be there to be called repeating.
+const REPEATS: usize = 4;
 /// Drivers named in a reason.
 const NAMED: usize = 4;
 
@@ -31,6 +46,7 @@ pub(super) enum Holds {
 
 /// One place in code that certainly belongs to the fault.
 struct Place<'a> {
+    ip: u64,
     module: &'a Module,
     file: &'a str,
     name: Option<&'a NameFact>,
@@ -59,6 +75,7 @@ fn place<'a>(facts: &'a CrashFacts, ip: u64, name: Option<&'a NameFact>) -> Opti
     let (id, _) = facts.modules.locate(ip)?;
     let module = facts.modules.get(id)?;
     Some(Place {
+        ip,
         module,
         file: module.name()?,
         name: name.filter(|name| name.is_certain()),
@@ -173,6 +190,11 @@ fn system(when: &Conditions, facts: &CrashFacts) -> Holds {
             |own| plain(when.architectures.iter().any(|word| word == own)),
         ));
     }
+    if !when.products.is_empty() {
+        checks.push(of(facts.system.product, "workstation or server", |own| {
+            plain(when.products.iter().any(|word| word == product(own)))
+        }));
+    }
     if let Some(limit) = when.uptime_below {
         checks.push(of(facts.dump.uptime, "the time since start-up", |uptime| {
             let seconds = uptime / SECOND;
@@ -189,6 +211,14 @@ fn system(when: &Conditions, facts: &CrashFacts) -> Holds {
         }));
     }
     all(checks)
+}
+
+fn product(product: Product) -> &'static str {
+    match product {
+        Product::Workstation => "workstation",
+        Product::Server => "server",
+        Product::DomainController => "domain-controller",
+    }
 }
 
 fn stop(when: &Conditions, facts: &CrashFacts) -> Holds {
@@ -260,15 +290,40 @@ fn around(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds 
             None => Holds::Unknown("the names of the functions on the stack"),
         });
     }
+    let beyond = beyond(facts, places);
     if !when.stack_modules.is_empty() {
+        let certain = places.iter().map(|place| place.file);
+        // Candidates say nothing of a driver of their own, but in whose call a certain one was.
+        let candidates = beyond
+            .iter()
+            .copied()
+            .filter(|_| when.foreign == Some(true));
         checks.push(plain(
-            places
-                .iter()
-                .any(|place| file_is(place.file, &when.stack_modules)),
+            certain
+                .chain(candidates)
+                .any(|file| file_is(file, &when.stack_modules)),
         ));
     }
+    if !when.stack_repeats.is_empty() {
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for place in places {
+            *counts.entry(place.ip).or_default() += 1;
+        }
+        let found = places.iter().find(|place| {
+            file_is(place.file, &when.stack_repeats)
+                && counts.get(&place.ip).is_some_and(|count| *count >= REPEATS)
+        });
+        checks.push(match found {
+            Some(place) => Holds::Yes(vec![format!(
+                "{} is on the stack {} times",
+                place.text(),
+                counts.get(&place.ip).copied().unwrap_or_default()
+            )]),
+            None => Holds::No,
+        });
+    }
     if let Some(wanted) = when.foreign {
-        let foreign = foreign(places);
+        let foreign = foreign(places, &beyond);
         checks.push(match (facts.fault.ip.is_some(), foreign, wanted) {
             (false, ..) => Holds::Unknown("the module nearest the fault"),
             (true, Some(place), true) => {
@@ -280,20 +335,51 @@ fn around(when: &Conditions, facts: &CrashFacts, places: &[Place<'_>]) -> Holds 
     all(checks)
 }
 
-/// The driver near the fault that is not part of Windows: the faulting one, or one that Windows'
-/// own drivers called. The outermost of a receive path is the network adapter's, which is always
-/// there and says nothing.
-fn foreign<'p, 'a>(places: &'p [Place<'a>]) -> Option<&'p Place<'a>> {
-    let own = |place: &Place<'_>| is_in_box(place.file);
-    let caller = |place: &Place<'_>| own(place) && !is_kernel(place.file);
+/// The driver near the fault that is not part of Windows: the faulting one, one that Windows' own
+/// drivers called, or one that called the network stack (a callout that injects). The outermost of a
+/// receive path is the network adapter's, which calls NDIS, is always there and says nothing.
+///
+/// `beyond` is what the search met outward of the last certain place: without a driver's image its
+/// caller on x64 is never more than that.
+fn foreign<'p, 'a>(places: &'p [Place<'a>], beyond: &[&str]) -> Option<&'p Place<'a>> {
+    let own = |place: &Place<'_>| windows::part(place.file).is_some();
+    let caller = |file: &str| windows::part(file).is_some() && !is_kernel(file);
+    let named = |file: &str, list: &[&str]| list.iter().any(|f| file.eq_ignore_ascii_case(f));
     places
         .iter()
         .enumerate()
         .take(NEAR)
         .find_map(|(index, place)| {
-            let called = places.iter().skip(index + 1).any(caller);
-            (!own(place) && (index == 0 || called)).then_some(place)
+            if own(place) {
+                return None;
+            }
+            let outward = places.get(index + 1..).unwrap_or_default();
+            let inward = index.checked_sub(1).and_then(|inner| places.get(inner));
+            let injects = inward.is_some_and(|inner| named(inner.file, &INJECTED_INTO));
+            let called = outward.iter().any(|p| caller(p.file));
+            let last = outward.is_empty();
+            let indicates = inward.is_some_and(|inner| inner.file.eq_ignore_ascii_case("ndis.sys"));
+            let by_network =
+                last && !indicates && beyond.iter().any(|file| named(file, &CALLS_OUT));
+            (index == 0 || injects || called || by_network).then_some(place)
         })
+}
+
+/// File names of the first candidates outward of the last certain place, in the activity of the fault.
+fn beyond<'a>(facts: &'a CrashFacts, places: &[Place<'_>]) -> Vec<&'a str> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let frames = facts.stack.iter().flat_map(|stack| &stack.frames);
+    frames
+        .skip_while(|frame| frame.trust != Trust::Scan)
+        .take_while(|frame| frame.boundary.is_none())
+        .take(CANDIDATES)
+        .filter_map(|frame| {
+            let (id, _) = facts.modules.locate(frame.ip)?;
+            facts.modules.get(id)?.name()
+        })
+        .collect()
 }
 
 fn drivers(when: &Conditions, facts: &CrashFacts) -> Holds {

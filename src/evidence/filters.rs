@@ -7,7 +7,7 @@
 
 use crate::facts::{CrashFacts, Trust};
 use crate::knowledge::Basis;
-use crate::knowledge::article::is_in_box;
+use crate::knowledge::windows;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
@@ -54,7 +54,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .get(first..last)
         .unwrap_or_default()
         .iter()
-        .filter(|name| !is_in_box(name))
+        .filter(|name| windows::part(name).is_none())
         .map(|name| name.to_ascii_lowercase())
         .collect();
     foreign.sort();

@@ -1,7 +1,7 @@
 //! Which other known problems this crash looks like, each by its own rule and with the reason.
 
 use crate::facts::CrashFacts;
-use crate::knowledge::article;
+use crate::knowledge::article::{self, LookAlike};
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::versions::Applicability;
 
@@ -17,25 +17,31 @@ pub struct Named {
     pub why: String,
 }
 
-/// The look-alikes of this crash, nearest first. One whose fix the machine has is not named.
+/// The look-alikes of this crash, nearest first. One whose fix the machine has is not named, nor one that
+/// nothing tells apart where no other is named before it.
 pub fn look_alikes(facts: &CrashFacts, builds: &BuildTable) -> Vec<Named> {
-    article::look_alikes()
+    let mut named: Vec<Named> = Vec::new();
+    for other in article::look_alikes() {
+        if other.alone || !named.is_empty() {
+            named.extend(name(other, facts, builds));
+        }
+    }
+    named
+}
+
+fn name(other: &LookAlike, facts: &CrashFacts, builds: &BuildTable) -> Option<Named> {
+    let why = other
+        .rules
         .iter()
-        .filter_map(|other| {
-            let why = other
-                .rules
-                .iter()
-                .find_map(|rule| match holds(&rule.when, facts) {
-                    Holds::Yes(seen) if seen.is_empty() => Some(rule.why.to_string()),
-                    Holds::Yes(seen) => Some(format!("{} ({})", rule.why, seen.join("; "))),
-                    Holds::No | Holds::Unknown(_) => None,
-                })?;
-            (!has_fix(&other.id, facts, builds)).then(|| Named {
-                id: other.id.to_string(),
-                why,
-            })
-        })
-        .collect()
+        .find_map(|rule| match holds(&rule.when, facts) {
+            Holds::Yes(seen) if seen.is_empty() => Some(rule.why.to_string()),
+            Holds::Yes(seen) => Some(format!("{} ({})", rule.why, seen.join("; "))),
+            Holds::No | Holds::Unknown(_) => None,
+        })?;
+    (!has_fix(&other.id, facts, builds)).then(|| Named {
+        id: other.id.to_string(),
+        why,
+    })
 }
 
 /// True when an embedded article of that name says that the machine holds its fix.

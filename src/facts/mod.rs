@@ -4,6 +4,7 @@
 //! Evidence and verdict read nothing else, so stored facts can be judged again later. Addresses
 //! are numbers; times are FILETIMEs (100 ns since 1601-01-01 UTC).
 
+mod clues;
 mod code;
 mod damage;
 mod filetime;
@@ -15,6 +16,7 @@ pub(crate) mod texts;
 mod words;
 
 pub use crate::bytes::Limit;
+pub use clues::{ChangedCode, ClueFacts, FaultBlock, HardwareRecord, NamedDriver};
 pub use code::{
     CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
 };
@@ -405,4 +407,7 @@ pub struct CrashFacts {
     /// Limits that were reached while these facts were gathered: something may be missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<Limit>,
+    /// Signs of causes other than the article's.
+    #[serde(default)]
+    pub clues: ClueFacts,
 }

@@ -3,6 +3,7 @@
 
 use crate::bytes::Budget;
 use crate::kernel::processor::{ProcessorState, ThreadStack};
+use crate::knowledge::bugchecks::{self, Leads};
 use crate::machine::{Machine, x64::trap_frame};
 use crate::unwind::{Boundary, Frame, StackKind, StackRange, Trust, Walk, Walker, names};
 
@@ -241,6 +242,23 @@ fn unwound(crash: &Crash<'_>, frame: Frame) -> FaultContext {
     }
 }
 
+/// The functions that a bug check itself goes through.
+fn own_function(name: &str) -> bool {
+    name.starts_with("KeBugCheck") || name.starts_with("KiBugCheckDispatch")
+}
+
+/// The code that a parameter names, for codes that are no fault: who called the bug check is the same
+/// function of the kernel for all of them (0x4A: the end of every system call).
+fn named_place(crash: &Crash<'_>) -> Option<u64> {
+    if crash.check().kind != Kind::Check {
+        return None;
+    }
+    bugchecks::driver_parameters(crash.code, crash.parameters[0])
+        .filter(|row| row.leads == Leads::Code)
+        .filter_map(|row| crash.stated().value(usize::from(row.index)))
+        .find(|at| crash.code_info.module_at(*at).is_some())
+}
+
 /// The address that stands for the fault.
 fn place(
     crash: &Crash<'_>,
@@ -248,6 +266,9 @@ fn place(
     access: &FaultAccess,
     walk: &Walk,
 ) -> Option<u64> {
+    if let Some(named) = named_place(crash) {
+        return Some(named);
+    }
     let context = context?;
     let own = context.registers.ip();
     if crash.is_of_fault(context) {
@@ -268,8 +289,7 @@ fn place(
             let name = frame
                 .ip()
                 .and_then(|ip| names::kernel_function(crash.code_info, ip));
-            (frame.trust != Trust::Scan || direct)
-                && !name.is_some_and(|name| name.starts_with("KeBugCheck"))
+            (frame.trust != Trust::Scan || direct) && !name.is_some_and(|name| own_function(&name))
         })
         .and_then(Frame::ip)
 }

@@ -23,6 +23,9 @@ pub struct BucketRow {
     pub name: Option<String>,
     /// Crashes, by `crash_id`.
     pub crashes: u64,
+    /// Reports of a running system: no crashes.
+    #[serde(default)]
+    pub live_reports: u64,
     /// Machines that had them, where they are known.
     pub machines: u64,
     /// RFC 3339 UTC.
@@ -42,6 +45,7 @@ struct Bucket {
     name: Option<String>,
     machines: BTreeSet<String>,
     crashes: BTreeMap<String, (Option<String>, Option<Verdict>)>,
+    live: BTreeSet<String>,
     example: Option<String>,
 }
 
@@ -64,6 +68,13 @@ impl Buckets {
             bucket.machines.insert(machine.name.to_uppercase());
         }
         let crash = summary.crash_id.clone().unwrap_or_else(|| path.clone());
+        if bucket.example.as_ref().is_none_or(|example| path < example) {
+            bucket.example = Some(path.clone());
+        }
+        if summary.is_live() {
+            bucket.live.insert(crash);
+            return;
+        }
         let time = summary.dump.as_ref().and_then(|d| d.crash_time.clone());
         let entry = bucket
             .crashes
@@ -74,9 +85,6 @@ impl Buckets {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        if bucket.example.as_ref().is_none_or(|example| path < example) {
-            bucket.example = Some(path.clone());
-        }
     }
 
     /// A row for each bucket: most crashes first, then by key.
@@ -105,6 +113,7 @@ fn row((key, bucket): (&String, &Bucket)) -> BucketRow {
         key: key.clone(),
         name: bucket.name.clone(),
         crashes: bucket.crashes.len() as u64,
+        live_reports: bucket.live.len() as u64,
         machines: bucket.machines.len() as u64,
         first_seen: times().min(),
         last_seen: times().max(),

@@ -69,11 +69,11 @@ pub(super) fn known(members: &[&Member]) -> Known {
 }
 
 /// The crashes among a machine's dumps, in the order of their first dump. A program's dump is no
-/// crash of the machine.
+/// crash of the machine, nor is a report of a running system.
 pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a>> {
     let mut order: Vec<&str> = Vec::new();
     let mut groups: BTreeMap<&str, Vec<&'a Member>> = BTreeMap::new();
-    for member in members.iter().filter(|member| !member.user_mode) {
+    for member in members.iter().filter(|m| !m.user_mode && !m.live) {
         let group = groups.entry(&member.crash).or_insert_with(|| {
             order.push(&member.crash);
             Vec::new()

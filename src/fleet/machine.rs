@@ -208,6 +208,10 @@ impl RollUp<'_> {
             .max()
             .unwrap_or(MatchStatus::InsufficientData);
         let times = || members.iter().filter_map(|m| m.time.clone());
+        let crash_times = || {
+            let stopped = members.iter().filter(|member| !member.live);
+            stopped.filter_map(|member| member.time.clone())
+        };
         let mut versions = versions(&members);
         let last_build = members.iter().rev().find_map(|member| member.build);
         let listed = listed(inventory, self.name, times().max(), last_build, &versions);
@@ -230,9 +234,10 @@ impl RollUp<'_> {
             dumps: DumpCount {
                 count: members.len() as u64,
                 crashes: crashes.len() as u64,
+                live_reports: members.iter().filter(|member| member.live).count() as u64,
             },
-            first_crash: times().min(),
-            last_crash: times().max(),
+            first_crash: crash_times().min(),
+            last_crash: crash_times().max(),
             stop_codes: stop_codes(&crashes),
             versions,
             multicast_forwarding: members

@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub module: Option<String>,
     /// A program's dump: it tells versions and no crash.
     pub user_mode: bool,
+    /// A report of a running system: neither is it.
+    pub live: bool,
     /// The machine's name was read in the dump or given, not guessed from its place.
     pub named: bool,
     /// How the name was learnt, in the words of the report contract.
@@ -48,6 +50,7 @@ impl Member {
     /// The machine's name and what counts of the dump; `None` for one without a machine, or that was not
     /// analysed.
     pub fn of(summary: Summary) -> Option<(String, Member)> {
+        let live = summary.is_live();
         let machine = summary.machine?;
         // With --kb another article may be the main one.
         let mut answers = summary.hotfix.into_iter().chain(summary.other_articles);
@@ -85,6 +88,7 @@ impl Member {
                 .find(|known| *known == machine.source)
                 .unwrap_or("path"),
             format,
+            live,
             named: matches!(machine.source.as_str(), "dump" | "option"),
             forwarding,
         };

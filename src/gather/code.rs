@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clues;
 use super::code_layout;
 use super::fault::{Found, Naming};
 use super::session::Session;
@@ -34,6 +35,7 @@ pub(super) fn add(
     build: Option<u32>,
     budget: &Budget,
 ) {
+    found.clues.changed = clues::changed_code(session, found, build);
     if build.is_some_and(|build| !defect::BUILDS.contains(&build)) {
         return;
     }

@@ -4,7 +4,10 @@ use crate::facts::Modules;
 use crate::fault::{self, Crash, Investigation};
 use crate::unwind::{Frame, Walk};
 
-use crate::facts::{BucketFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts};
+use super::clues;
+use crate::facts::{
+    BucketFacts, ClueFacts, CodeFacts, FaultFacts, FrameFacts, NameFact, StackFacts,
+};
 
 /// What an investigation found.
 pub(super) struct Found {
@@ -15,6 +18,8 @@ pub(super) struct Found {
     pub code: CodeFacts,
     /// What had to be settled by what it leads to.
     pub remarks: Vec<String>,
+    /// Signs of other causes.
+    pub clues: ClueFacts,
 }
 
 /// Turns an investigation into facts. `code` names addresses; `processor` is the number of the
@@ -32,6 +37,7 @@ pub(super) fn found(
         bucket: bucket_facts(crash, investigation, modules, code),
         code: CodeFacts::default(),
         remarks: investigation.remarks.clone(),
+        clues: clues::clues(crash, investigation, modules),
     }
 }
 

@@ -16,8 +16,8 @@ use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::symbols::SymbolLibrary;
 
 use crate::facts::{
-    BugCheckFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format, HeaderFacts,
-    Product, SystemFacts, TaggedFact, WriterFact,
+    BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format,
+    HeaderFacts, Product, SystemFacts, TaggedFact, WriterFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -106,22 +106,24 @@ pub fn gather_with(
     });
     damage.extend(memory.damage);
     let mut remarks = memory.remarks;
-    let (fault, stack, bucket, code) = match found {
+    let (fault, stack, bucket, code, clues) = match found {
         Some(Found {
             fault,
             stack,
             bucket,
             code,
             remarks: settled,
+            clues,
         }) => {
             remarks.extend(settled);
-            (fault, stack, Some(bucket), code)
+            (fault, stack, Some(bucket), code, clues)
         }
         None => (
             fault_from_parameters(&header),
             None,
             None,
             CodeFacts::default(),
+            ClueFacts::default(),
         ),
     };
     CrashFacts {
@@ -166,6 +168,7 @@ pub fn gather_with(
         code,
         dpc_time,
         remarks,
+        clues,
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! [`CrashFacts`]: crate::facts::CrashFacts
 
+mod clues;
 mod code;
 mod code_layout;
 pub mod external;

@@ -104,6 +104,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         code: CodeFacts::default(),
         dpc_time: None,
         remarks: Vec::new(),
+        clues: crate::facts::ClueFacts::default(),
     }
 }
 

@@ -114,6 +114,8 @@ pub struct LookAlike {
     pub symptom: Text,
     /// How to tell it from KB943650.
     pub tell: Text,
+    /// It can be named alone: false for one that nothing tells apart, which is said beside others only.
+    pub alone: bool,
     /// When one dump is enough to name it; the first rule that holds gives the reason. Empty: one
     /// dump never is.
     pub rules: List<LookAlikeRule>,
@@ -136,12 +138,4 @@ pub fn look_alikes() -> &'static [LookAlike] {
 /// The look-alike with this id.
 pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
     look_alikes().iter().find(|row| row.id == id)
-}
-
-/// File names of drivers that are part of Windows and can lie near a network fault; `*` stands for
-/// any text.
-pub fn is_in_box(file: &str) -> bool {
-    super::tables::articles::IN_BOX
-        .iter()
-        .any(|pattern| super::conditions::glob_lower_case(pattern, file))
 }

@@ -15,6 +15,8 @@ pub type List<T> = Cow<'static, [T]>;
 pub struct Conditions {
     /// Windows build, ranges with both ends.
     pub builds: List<(u32, u32)>,
+    /// `workstation`, `server`, `domain-controller`.
+    pub products: List<Text>,
     /// Bug check code, without the M bit.
     pub codes: List<u32>,
     /// `x86`, `x64`, `ia64`, `arm64`.
@@ -30,10 +32,12 @@ pub struct Conditions {
     pub on_stack: List<Function>,
     /// File name of a module among those frames, the faulting one included.
     pub stack_modules: List<Text>,
+    /// File name of a module of which one return address repeats among those frames.
+    pub stack_repeats: List<Text>,
     /// The function nearest the fault has a name (true) or none (false).
     pub named: Option<bool>,
     /// The faulting module is not part of Windows, or one of the first certain frames is not and was
-    /// called by a driver of Windows (true); or there is none such (false).
+    /// called by a driver of Windows or called the network stack (true); or there is none such (false).
     pub foreign: Option<bool>,
     /// Loaded drivers by file name; `*` stands for any text.
     pub loaded: List<Text>,

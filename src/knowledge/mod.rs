@@ -15,10 +15,12 @@ pub mod hotfix;
 pub mod inventory;
 pub mod load;
 pub mod matching;
+pub mod pool_tags;
 pub mod releases;
 #[rustfmt::skip] // generated
 mod tables;
 pub mod versions;
+pub mod windows;
 
 use crate::vocabulary::closed_enum;
 

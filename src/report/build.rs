@@ -11,6 +11,7 @@ use super::answers;
 use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+use crate::cause::Cause;
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, NameFact, StackFacts};
@@ -96,6 +97,7 @@ fn empty(tool: m::Tool, input: Input<'_>) -> Report {
         modules: None,
         unloaded_modules: None,
         bucket: None,
+        cause: None,
         hotfix: None,
         other_articles: Vec::new(),
     }
@@ -108,6 +110,7 @@ pub fn build(
     input: Input<'_>,
     facts: &CrashFacts,
     (main, others): (&AnswerOf, &[AnswerOf]),
+    cause: Option<&Cause>,
     notes: Vec<m::Note>,
     detail: m::Detail,
 ) -> Report {
@@ -177,6 +180,7 @@ pub fn build(
             .as_ref()
             .map(|memory| super::memory::findings(memory, pointer)),
         bucket: bucket(facts),
+        cause: cause.map(super::cause::record),
         hotfix: Some(answers::hotfix_of(main)),
         other_articles: others.iter().map(answers::hotfix_of).collect(),
         ..empty(tool, input)

@@ -170,6 +170,7 @@ impl<'a> Counted<'a> {
             memory_findings: Vec::new(),
             modules: self.modules.into_iter().map(CountedModule::into).collect(),
             bucket: self.bucket.map(Cow::into_owned),
+            cause: None,
             hotfix: self.hotfix.map(Cow::into_owned),
             other_articles: self.other_articles.into_owned(),
         }

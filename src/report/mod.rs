@@ -4,6 +4,7 @@
 
 mod answers;
 mod build;
+mod cause;
 pub mod counted;
 pub mod escape;
 pub mod html;

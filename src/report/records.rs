@@ -55,6 +55,9 @@ pub struct DumpCount {
     pub count: u64,
     /// Distinct crashes, by `crash_id`.
     pub crashes: u64,
+    /// Reports of a running system among the dumps: no crashes.
+    #[serde(default)]
+    pub live_reports: u64,
 }
 
 /// One stop code of a machine.
@@ -158,6 +161,9 @@ pub struct ScanRecord {
     pub statuses: BTreeMap<String, u64>,
     /// Records by verdict.
     pub verdicts: BTreeMap<String, u64>,
+    /// Records about reports of a running system, which are no crashes.
+    #[serde(default)]
+    pub live_reports: u64,
     /// Records that failed, by kind of error.
     pub errors: BTreeMap<String, u64>,
     /// Machines that have a record.

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::model::{
     ApplicabilityRecord, Bucket, BugCheck, Detail, Dump, EffectiveAddress, ErrorRecord,
     EvidenceRecord, Exception, Location, MemoryFinding, Module, Note, RecordType, Report, Source,
-    Stack, Status, System, Tool,
+    Stack, Status, SuspectRecord, System, Tool,
 };
 use super::values::Hex;
+use crate::cause::Event;
+use crate::knowledge::bugchecks;
 use crate::knowledge::hotfix::KB943650;
 use crate::verdict::{MatchStatus, Verdict};
 
@@ -71,6 +73,9 @@ pub struct Summary {
     pub modules: Vec<Module>,
     /// A stable grouping of crashes.
     pub bucket: Option<Bucket>,
+    /// What the crash is, whichever article was asked for.
+    #[serde(default)]
+    pub cause: Option<SummaryCause>,
     /// The answer about the article asked for.
     pub hotfix: Option<SummaryHotfix>,
     /// The same for other articles.
@@ -113,6 +118,19 @@ pub struct SummaryFault {
     pub instruction_kind: Option<String>,
     /// The address the instruction computes.
     pub effective_address: Option<EffectiveAddress>,
+}
+
+/// What the crash is, without hints and advice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryCause {
+    /// What kind of event the dump records.
+    pub event: Event,
+    /// In one line, for a person.
+    pub headline: String,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The suspect; several that cannot be told apart; none.
+    pub suspects: Vec<SuspectRecord>,
 }
 
 /// The answer without the advice, which follows from it.
@@ -189,6 +207,12 @@ impl Summary {
             memory_findings: report.memory_findings.unwrap_or_default(),
             modules,
             bucket: report.bucket,
+            cause: report.cause.map(|cause| SummaryCause {
+                event: cause.event,
+                headline: cause.headline,
+                reason: cause.reason,
+                suspects: cause.suspects,
+            }),
             hotfix,
             other_articles: report
                 .other_articles
@@ -196,6 +220,12 @@ impl Summary {
                 .map(self::hotfix)
                 .collect(),
         }
+    }
+
+    /// A report of a running system, which is no crash.
+    pub fn is_live(&self) -> bool {
+        let code = self.bugcheck.as_ref().and_then(|b| b.code.number());
+        code.is_some_and(|code| bugchecks::find(code).is_live())
     }
 
     /// The word for a ticket; `None` when nothing could be said.

@@ -50,6 +50,11 @@ impl JsonSchema for Hex {
 pub struct Code(pub String);
 
 impl Code {
+    /// The number; `None` for text that is none, in a record of another program.
+    pub fn number(&self) -> Option<u32> {
+        u32::from_str_radix(self.0.strip_prefix("0x")?, 16).ok()
+    }
+
     /// The text of `value`.
     pub fn new(value: u32) -> Code {
         Code(format!("0x{value:08X}"))

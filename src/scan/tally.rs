@@ -23,6 +23,7 @@ pub struct Tally {
     reports: u64,
     statuses: BTreeMap<String, u64>,
     verdicts: BTreeMap<String, u64>,
+    live_reports: u64,
     errors: BTreeMap<String, u64>,
     skipped: BTreeMap<String, (u64, BTreeSet<String>)>,
     unreadable: u64,
@@ -56,6 +57,7 @@ impl Tally {
 
     fn report(&mut self, summary: &Summary) {
         self.reports += 1;
+        self.live_reports += u64::from(summary.is_live());
         count(&mut self.statuses, summary.status.as_str(), 1);
         if let Some(error) = &summary.error {
             count(&mut self.errors, error.kind.as_str(), 1);
@@ -86,6 +88,7 @@ impl Tally {
     pub fn merge(&mut self, part: &ScanRecord) {
         self.entries += part.entries;
         self.reports += part.reports;
+        self.live_reports += part.live_reports;
         for (from, to) in [
             (&part.verdicts, &mut self.verdicts),
             (&part.errors, &mut self.errors),
@@ -152,6 +155,7 @@ impl Tally {
             reports: self.reports,
             statuses: self.statuses.clone(),
             verdicts: self.verdicts.clone(),
+            live_reports: self.live_reports,
             errors: self.errors.clone(),
             machines,
             skipped: self

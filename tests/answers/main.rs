@@ -4,6 +4,7 @@
 mod support;
 
 mod actions;
+mod cause;
 mod code_check;
 mod fixtures;
 mod inventory;

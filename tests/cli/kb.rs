@@ -552,7 +552,7 @@ fn the_article_is_shown_as_json_complete() {
         article["packages"][2]["packages"].as_array().unwrap().len(),
         9
     );
-    assert_eq!(article["look_alikes"].as_array().unwrap().len(), 14);
+    assert_eq!(article["look_alikes"].as_array().unwrap().len(), 15);
     let (_, lines, _) = run(&["show", "--format", "jsonl"]);
     assert_eq!(
         serde_json::from_str::<Value>(lines.trim_end()).unwrap(),

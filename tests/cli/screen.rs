@@ -159,7 +159,7 @@ fn a_negative_says_why_in_its_second_line() {
             second.starts_with("  ") && second.contains(why),
             "{dump}: {second}"
         );
-        assert!(text.contains("Another problem."), "{text}");
+        assert!(text.contains("Another problem"), "{text}");
     }
 }
 

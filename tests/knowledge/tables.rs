@@ -156,10 +156,10 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "bugcheck*.tsv",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::bugchecks::{Access, BugCheck, CodeRole, Decoder, Kind, ParameterRow, RaisedAt, RaisedBy, Reports, RoleKind};\n\
+         use crate::knowledge::bugchecks::{Access, Blames, BugCheck, CodeRole, Decoder, DriverParameter, Kind, Leads, ParameterRow, RaisedAt, RaisedBy, Reports, RoleKind};\n\
          use crate::knowledge::hotfix::Architecture;\n",
     );
-    let mut codes = rows(files, "bugchecks.tsv", 7);
+    let mut codes = rows(files, "bugchecks.tsv", 8);
     codes.sort_by_key(|row| row.number(0));
     // The M bit is a mark that some dumps add: such rows are names and nothing else.
     let (m, codes): (Vec<_>, Vec<_>) = codes.into_iter().partition(|row| row.number(0) >> 28 == 1);
@@ -173,13 +173,14 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
                 word => format!("Some({})", variant("Access", word)),
             };
             format!(
-                "BugCheck {{ code: 0x{:X}, name: Some({}), reports: {}, kind: {}, irql: {}, access: {access}, raised_by: {} }}",
+                "BugCheck {{ code: 0x{:X}, name: Some({}), reports: {}, kind: {}, irql: {}, access: {access}, raised_by: {}, blames: {} }}",
                 row.number(0),
                 row.text(1),
                 row.variant(2, "Reports"),
                 row.variant(3, "Kind"),
                 row.variant(4, "RaisedAt"),
                 row.variant(6, "RaisedBy"),
+                row.variant(7, "Blames"),
             )
         }),
     );
@@ -194,6 +195,23 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
                 row.place
             );
             format!("(0x{:08X}, {})", row.number(0), row.text(1))
+        }),
+    );
+    table(
+        &mut out,
+        "DRIVERS",
+        "DriverParameter",
+        rows(files, "bugcheck-drivers.tsv", 4).iter().map(|row| {
+            let first = match row.columns[1] {
+                "-" => "None".to_owned(),
+                _ => format!("Some(0x{:X})", row.number(1)),
+            };
+            format!(
+                "DriverParameter {{ code: 0x{:X}, first: {first}, index: {}, leads: {} }}",
+                row.number(0),
+                row.number(2) - 1,
+                row.variant(3, "Leads"),
+            )
         }),
     );
     let mut parameters = rows(files, "bugcheck-parameters.tsv", 4);
@@ -616,8 +634,9 @@ fn conditions(c: &Conditions) -> String {
     };
     let texts = |list: &[Text]| cows(list, |text| cow(text));
     format!(
-        "Conditions {{ builds: {}, codes: {}, architectures: {}, parameters: {}, modules: {}, functions: {}, on_stack: {}, stack_modules: {}, named: {:?}, foreign: {:?}, loaded: {}, loaded_at_least: {}, access: {}, address_below: {:?}, irql: {:?}, uptime_below: {:?}, processors_at_least: {:?}, linked_since: {} }}",
+        "Conditions {{ builds: {}, products: {}, codes: {}, architectures: {}, parameters: {}, modules: {}, functions: {}, on_stack: {}, stack_modules: {}, stack_repeats: {}, named: {:?}, foreign: {:?}, loaded: {}, loaded_at_least: {}, access: {}, address_below: {:?}, irql: {:?}, uptime_below: {:?}, processors_at_least: {:?}, linked_since: {} }}",
         cows(&c.builds, |range| format!("{range:?}")),
+        texts(&c.products),
         cows(&c.codes, |code| format!("0x{code:X}")),
         texts(&c.architectures),
         cows(&c.parameters, |parameter| format!("{parameter:?}")),
@@ -625,6 +644,7 @@ fn conditions(c: &Conditions) -> String {
         functions(&c.functions),
         functions(&c.on_stack),
         texts(&c.stack_modules),
+        texts(&c.stack_repeats),
         c.named,
         c.foreign,
         texts(&c.loaded),
@@ -719,7 +739,7 @@ fn articles(files: &BTreeMap<String, String>) -> String {
         "Article",
         embedded(files).iter().map(article),
     );
-    let (look_alikes, in_box) = load::look_alikes(&files["look-alikes.toml"], "look-alikes.toml")
+    let look_alikes = load::look_alikes(&files["look-alikes.toml"], "look-alikes.toml")
         .unwrap_or_else(|error| panic!("{error}"));
     table(
         &mut out,
@@ -727,11 +747,12 @@ fn articles(files: &BTreeMap<String, String>) -> String {
         "LookAlike",
         look_alikes.iter().map(|row| {
             format!(
-                "LookAlike {{ id: {}, place: {}, symptom: {}, tell: {}, rules: {} }}",
+                "LookAlike {{ id: {}, place: {}, symptom: {}, tell: {}, alone: {}, rules: {} }}",
                 cow(&row.id),
                 cow(&row.place),
                 cow(&row.symptom),
                 cow(&row.tell),
+                row.alone,
                 cows(&row.rules, |rule| {
                     format!(
                         "\n        LookAlikeRule {{ why: {}, when: {} }}",
@@ -742,11 +763,25 @@ fn articles(files: &BTreeMap<String, String>) -> String {
             )
         }),
     );
+    out
+}
+
+fn windows(files: &BTreeMap<String, String>) -> String {
+    let mut out = header(
+        "windows-modules.tsv",
+        "use crate::knowledge::windows::Part;\n",
+    );
+    let rows = rows(files, "windows-modules.tsv", 2);
+    let (patterns, mut exact): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row.columns[0].contains('*'));
+    exact.sort_by_key(|row| row.columns[0]);
+    let row = |row: &&Row<'_>| format!("({}, {})", row.text(0), row.variant(1, "Part"));
+    table(&mut out, "FILES", "(&str, Part)", exact.iter().map(row));
     table(
         &mut out,
-        "IN_BOX",
-        "&str",
-        in_box.iter().map(|file| format!("{file:?}")),
+        "PATTERNS",
+        "(&str, Part)",
+        patterns.iter().map(row),
     );
     out
 }
@@ -845,6 +880,7 @@ fn index(files: &BTreeMap<String, String>) -> String {
         "articles",
         "matching",
         "rules",
+        "windows",
     ] {
         writeln!(out, "pub(super) mod {module};").unwrap();
     }
@@ -868,6 +904,7 @@ fn the_compiled_tables_are_what_the_data_generate() {
         ("articles.rs", articles(&files)),
         ("matching.rs", matching(&files)),
         ("rules.rs", rules(&files)),
+        ("windows.rs", windows(&files)),
         ("mod.rs", index(&files)),
     ] {
         let path = knowledge().join("tables").join(name);

@@ -54,9 +54,52 @@ fn one_crash_counts_once_however_many_dumps_it_left() {
         .iter()
         .find(|m| m["machine"]["name"] == "WEB01")
         .unwrap();
-    assert_eq!(web["dumps"], json!({ "count": 3, "crashes": 2 }));
+    assert_eq!(
+        web["dumps"],
+        json!({ "count": 3, "crashes": 2, "live_reports": 0 })
+    );
     assert_eq!(web["stop_codes"][0]["crashes"], 2);
     assert!(web["first_crash"].as_str() < web["last_crash"].as_str());
+}
+
+#[test]
+fn a_report_of_a_running_system_is_no_crash_of_its_machine() {
+    let lines = summaries(&[
+        ("WEB01", numbered(1)),
+        ("WEB01", with_code(numbered(2), 0x193)),
+        ("WEB01", with_code(numbered(3), 0xDEAD_DEAD)),
+    ]);
+    assert_eq!(lines[1]["cause"]["event"], "live-report");
+    assert_eq!(lines[2]["cause"]["event"], "forced");
+    let machines = machines(&lines);
+    assert_eq!(
+        machines[0]["dumps"],
+        json!({ "count": 3, "crashes": 2, "live_reports": 1 })
+    );
+    let codes = machines[0]["stop_codes"].as_array().unwrap();
+    assert!(codes.iter().all(|stop| stop["code"] != "0x00000193"));
+}
+
+#[test]
+fn a_scan_shows_live_reports_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("a.dmp"), &numbered(1));
+    put(&dir.path().join("b.dmp"), &with_code(numbered(2), 0x193));
+    let root = dir.path().to_str().unwrap();
+    let output = run(&["scan", root]);
+    let records = records(&output.stdout);
+    assert_eq!(of_type(&records, "scan")[0]["live_reports"], 1);
+    let text = run(&["scan", root, "--format", "text"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("live report"), "{text}");
+    assert!(text.contains("no crash"), "{text}");
+    let one = run(&["triage", dir.path().join("b.dmp").to_str().unwrap()]);
+    let one = String::from_utf8(one.stdout).unwrap();
+    assert!(
+        one.contains("no Stop") && one.contains("VIDEO_DXGKRNL_LIVEDUMP"),
+        "{one}"
+    );
+    assert!(!one.contains("Stop     "), "{one}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ const PATH: usize = 16;
 struct Row {
     /// `None` for one that could not be read.
     verdict: Option<Verdict>,
+    /// A report of a running system.
+    live: bool,
     time: String,
     machine: String,
     stop: String,
@@ -47,6 +49,7 @@ impl Row {
         let code = summary.bugcheck.as_ref().map(|b| b.code.0.as_str());
         Row {
             verdict: summary.verdict().filter(|_| summary.error.is_none()),
+            live: summary.is_live(),
             time: time
                 .map(|(day, minute)| format!("{day} {minute}"))
                 .unwrap_or_default(),
@@ -66,6 +69,7 @@ impl Row {
     /// What needs attention first: matches, then what could not be read.
     fn rank(&self) -> u8 {
         match self.verdict {
+            Some(Verdict::DoesNotApply | Verdict::Undetermined) if self.live => 7,
             Some(Verdict::Applies) => 0,
             Some(Verdict::AppliesAfterServicePack) => 1,
             Some(Verdict::ProbablyApplies) => 2,
@@ -89,6 +93,8 @@ impl Row {
 
     fn word(&self) -> &'static str {
         match self.verdict {
+            // It stopped nothing, so that no fix is asked for.
+            Some(Verdict::DoesNotApply | Verdict::Undetermined) if self.live => "live report",
             Some(Verdict::Applies) => "applies",
             Some(Verdict::AppliesAfterServicePack) => "after SP",
             Some(Verdict::ProbablyApplies) => "probably",
@@ -261,6 +267,14 @@ impl Closing<'_> {
             head.push_str(&format!(": {verdicts}"));
         }
         writeln!(out, "{head}")?;
+        if scan.live_reports > 0 {
+            let n = words::counted(scan.live_reports, "dump");
+            let (verb, what) = match scan.live_reports {
+                1 => ("is a report", "crash"),
+                _ => ("are reports", "crashes"),
+            };
+            writeln!(out, "  {n} {verb} of a running Windows, no {what}")?;
+        }
         let with_something = self.machines.iter().filter(|machine| {
             !matches!(
                 machine.hotfix.verdict,

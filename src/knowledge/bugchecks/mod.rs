@@ -14,7 +14,7 @@ pub(super) use parameters::{Decoder, ParameterRow};
 pub use role::{CodeRole, RoleKind, possible_on_6_0, role, roles};
 pub use text::{ParameterText, has_parameter_texts};
 
-use super::tables::bugchecks::{CODES, M_NAMES};
+use super::tables::bugchecks::{CODES, DRIVERS, M_NAMES};
 
 /// Does a code report a crash?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,64 @@ pub enum RaisedBy {
     Code,
 }
 
+/// Whom a code is laid to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blames {
+    /// Who faulted, or who called what failed the check.
+    Stack,
+    /// Whom a parameter names: the stack is that of a watchdog or of whoever noticed.
+    Parameter,
+    /// Whoever damaged the memory, who is rarely the one that came across the damage.
+    Damage,
+    /// The machine.
+    Hardware,
+    /// The machine's firmware.
+    Firmware,
+    /// A disk, its controller or its cable, or a damaged file system.
+    Storage,
+    /// A program that Windows cannot do without.
+    Process,
+    /// Nobody: the dump was asked for.
+    Nobody,
+}
+
+/// What a parameter is that leads to a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// An address inside the driver.
+    Code,
+    /// Address of a DEVICE_OBJECT.
+    Device,
+    /// Address of a DRIVER_OBJECT.
+    Driver,
+    /// Address of a request packet (IRP) that the driver holds.
+    Irp,
+    /// Address of a UNICODE_STRING with its name.
+    Name,
+}
+
+/// A parameter that leads to a driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DriverParameter {
+    /// Without the M bit.
+    pub code: u32,
+    /// The first parameter for which it holds; `None`: whatever that is.
+    pub first: Option<u64>,
+    /// From 0.
+    pub index: u8,
+    /// What it is.
+    pub leads: Leads,
+}
+
+/// The parameters of a bug check that lead to a driver, the surest first.
+pub fn driver_parameters(raw: u32, first: u64) -> impl Iterator<Item = DriverParameter> {
+    let code = base_code(raw);
+    DRIVERS
+        .iter()
+        .filter(move |row| row.code == code && row.first.is_none_or(|value| value == first))
+        .copied()
+}
+
 /// One bug check code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BugCheck {
@@ -88,6 +146,8 @@ pub struct BugCheck {
     pub access: Option<Access>,
     /// Who calls the bug check.
     pub raised_by: RaisedBy,
+    /// Whom it is laid to.
+    pub blames: Blames,
 }
 
 impl BugCheck {
@@ -124,6 +184,7 @@ pub fn find(raw: u32) -> BugCheck {
         irql: RaisedAt::Any,
         access: None,
         raised_by: RaisedBy::Code,
+        blames: Blames::Stack,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::knowledge::matching::{Effect, MatchStatus, Strength};
 use crate::knowledge::versions::{Applicability, FileVersion};
 
 const ARCHITECTURES: [&str; 5] = ["x86", "x64", "ia64", "arm64", "arm"];
+const PRODUCTS: [&str; 3] = ["workstation", "server", "domain-controller"];
 const ACCESSES: [&str; 3] = ["read", "write", "execute"];
 /// A word of more than this is no id.
 const MAX_ID: usize = 64;
@@ -62,17 +63,10 @@ pub fn article(text: &str, origin: &str) -> std::result::Result<Article, LoadErr
 ///
 /// # Errors
 /// The first thing that is wrong: file, line, what was expected.
-pub fn look_alikes(
-    text: &str,
-    origin: &str,
-) -> std::result::Result<(Vec<LookAlike>, Vec<String>), LoadError> {
+pub fn look_alikes(text: &str, origin: &str) -> std::result::Result<Vec<LookAlike>, LoadError> {
     let document = Document { origin, text };
     let root = document.parse()?;
     let mut table = Table::new(document, "the look-alikes", &root);
-    let in_box = texts(&mut table, "in_box")?
-        .into_iter()
-        .map(Cow::into_owned)
-        .collect();
     let found = rows(&mut table, "look_alike", |item| {
         let mut row = item.table("[[look_alike]]")?;
         let look_alike = LookAlike {
@@ -80,6 +74,11 @@ pub fn look_alikes(
             place: row.required("place")?.text()?.into(),
             symptom: row.required("symptom")?.text()?.into(),
             tell: row.required("tell")?.text()?.into(),
+            alone: row
+                .optional("alone")
+                .map(|i| i.truth())
+                .transpose()?
+                .unwrap_or(true),
             rules: rows(&mut row, "rule", |item| {
                 let mut rule = item.table("[[look_alike.rule]]")?;
                 let read = LookAlikeRule {
@@ -95,7 +94,7 @@ pub fn look_alikes(
         Ok(look_alike)
     })?;
     table.finish()?;
-    Ok((found, in_box))
+    Ok(found)
 }
 
 fn rows<'a, 'd, T>(
@@ -258,6 +257,14 @@ fn conditions(item: &Item<'_, '_>) -> Result<Conditions> {
         on_stack: rows(&mut table, "on_stack", function)?.into(),
         stack_modules: rows(&mut table, "stack_modules", |item| {
             Ok(file_name(item)?.into())
+        })?
+        .into(),
+        stack_repeats: rows(&mut table, "stack_repeats", |item| {
+            Ok(file_name(item)?.into())
+        })?
+        .into(),
+        products: rows(&mut table, "products", |item| {
+            Ok(item.word(&PRODUCTS, |word| word)?.into())
         })?
         .into(),
         loaded: rows(&mut table, "loaded", |item| Ok(file_name(item)?.into()))?.into(),

@@ -7,5 +7,6 @@ pub(super) mod defect;
 pub(super) mod articles;
 pub(super) mod matching;
 pub(super) mod rules;
+pub(super) mod windows;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:23f525cd";
+pub(super) const VERSION: &str = "2026-11-22+sha256:34e929a6";

@@ -11,12 +11,14 @@ use crate::facts::ErrorKind;
 use crate::vocabulary::closed_enum;
 
 mod answer;
+mod cause;
 mod crash;
 
 pub use answer::{
     Action, ApplicabilityRecord, DecidedFrom, EvidenceRecord, Hotfix, LookAlikeRecord, Match,
     MissingRecord,
 };
+pub use cause::{Cause, HintRecord, SuspectRecord};
 pub use crash::{
     Bucket, BugCheck, EffectiveAddress, Exception, Fault, Frame, HeaderContext, Location,
     MemoryFinding, Module, Parameter, Pdb, Stack, UnloadedModule,
@@ -109,6 +111,9 @@ pub struct Report {
     pub unloaded_modules: Option<Vec<UnloadedModule>>,
     /// A stable grouping of crashes.
     pub bucket: Option<Bucket>,
+    /// What the crash is, whichever article was asked for; kernel dumps only.
+    #[serde(default)]
+    pub cause: Option<Cause>,
     /// The answer about the article asked for.
     pub hotfix: Option<Hotfix>,
     /// The same for other articles.

@@ -3,14 +3,15 @@
 
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
-use crate::report::model::{Hotfix, Report};
-use crate::report::rows::nearest_driver;
+use crate::report::model::{Cause, Hotfix, Report};
 use crate::verdict::{Applicability, Verdict};
 
 use super::fit;
 use super::palette::Palette;
 use super::screen::is_forced;
 
+/// Steps about another cause that the screen has room for.
+const FIRST: usize = 2;
 /// Lines of advice where the report has much else to say, its heading included.
 pub const FEW: usize = 8;
 /// Makes the next dump a kernel memory dump (Microsoft's KB254649, "Overview of memory dump file options": the
@@ -201,11 +202,6 @@ fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
 
 /// The crash is another problem: where to look instead.
 fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> {
-    let mut text = "Another problem.".to_owned();
-    let location = report.fault.as_ref().and_then(|f| f.location.as_ref());
-    if let Some(driver) = nearest_driver(location, report.stack.as_ref()) {
-        text.push_str(&format!(" Driver nearest the fault: {}.", visible(driver)));
-    }
     let lacks = matches!(
         hotfix.applicability.status,
         Applicability::Applicable
@@ -214,7 +210,10 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
     );
     const INDENT: usize = 9;
     let room = palette.width - INDENT;
-    let mut own = fit::lines(&text, room, 2);
+    let mut own = match &report.cause {
+        Some(cause) => another(cause, room),
+        None => vec!["Another problem.".to_owned()],
+    };
     if report.bugcheck.is_some() {
         own.push(command("stack", report, room));
     }
@@ -236,4 +235,18 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
             _ => format!("{}{line}", " ".repeat(INDENT)),
         })
         .collect()
+}
+
+/// Whom the crash is laid to, why, and the first steps.
+fn another(cause: &Cause, room: usize) -> Vec<String> {
+    let headline = format!("Another problem: {}.", visible(&cause.headline));
+    let mut own = fit::lines(&headline, room, 2);
+    let reason = format!("Why: {}.", visible(&cause.reason));
+    own.extend(fit::lines(&reason, room, 2));
+    for step in cause.next.iter().take(FIRST) {
+        own.extend(fit::lines(&visible(&step.text), room, 1));
+        let command = step.command.iter();
+        own.extend(command.map(|text| fit::cut(&format!("  {}", visible(text)), room)));
+    }
+    own
 }

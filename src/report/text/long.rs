@@ -9,7 +9,7 @@ use super::super::model::{
 };
 use super::fit::whole_words;
 use super::palette::Palette;
-use super::{place, words};
+use super::{place, screen, words};
 
 /// Frames shown in the report; the stack command shows all.
 const SHOWN_FRAMES: usize = 6;
@@ -84,7 +84,13 @@ fn what(report: &Report, out: &mut Out) {
         ("System", system(report)),
         ("Dump", dump(report)),
         ("Crash", crash(report)),
-        ("Stop", stop(report)),
+        (
+            match screen::is_live(report) {
+                true => "Live report",
+                false => "Stop",
+            },
+            stop(report),
+        ),
     ] {
         if let Some(text) = text {
             out.labelled(label, &text);
@@ -113,6 +119,23 @@ fn what(report: &Report, out: &mut Out) {
     }
     if let Some(text) = report.stack.as_ref().and_then(stack) {
         out.labelled("Stack", &text);
+    }
+    if let Some(cause) = &report.cause {
+        let text = format!("{}: {}", visible(&cause.headline), visible(&cause.reason));
+        out.labelled("Cause", &text);
+        for hint in &cause.hints {
+            out.labelled("Hint", &visible(&hint.text));
+        }
+        for step in &cause.next {
+            let command = step
+                .command
+                .iter()
+                .map(|text| format!(" {}", visible(text)));
+            let text: String = std::iter::once(visible(&step.text))
+                .chain(command)
+                .collect();
+            out.labelled("Next", &text);
+        }
     }
     for note in &report.notes {
         out.labelled("Note", &visible(&note.message));

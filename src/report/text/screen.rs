@@ -4,7 +4,7 @@
 //! disagree; everything from the dump is made harmless by [`visible`].
 
 use crate::evidence::Strength;
-use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::knowledge::bugchecks;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{EvidenceRecord, Fault, Hotfix, Report, Severity, Stack};
@@ -159,7 +159,11 @@ impl Page<'_> {
                 });
             }
         };
-        row("Stop", stop(report, room), 0);
+        let label = match is_live(report) {
+            true => "Live",
+            false => "Stop",
+        };
+        row(label, stop(report, room), 0);
         row("System", fit::packed(&system(report), room, 1), 0);
         row("Fault", fit::lines(&fault(report), room, 2), 0);
         if let Some(bucket) = &report.bucket {
@@ -402,12 +406,14 @@ fn without_brackets(text: &str) -> String {
 
 /// True for a dump that a person or a monitor forced, as one does with a machine that hangs.
 pub(super) fn is_forced(report: &Report) -> bool {
-    let code = report.bugcheck.as_ref().and_then(|bugcheck| {
-        let digits = bugcheck.code.0.trim_start_matches("0x");
-        u32::from_str_radix(digits, 16).ok()
-    });
-    code.and_then(bugchecks::role)
-        .is_some_and(|role| role.kind == RoleKind::Forced)
+    let code = report.bugcheck.as_ref().and_then(|b| b.code.number());
+    code.is_some_and(|code| bugchecks::find(code).is_forced())
+}
+
+/// True for a report of a running Windows, which stopped nothing.
+pub(super) fn is_live(report: &Report) -> bool {
+    let code = report.bugcheck.as_ref().and_then(|b| b.code.number());
+    code.is_some_and(|code| bugchecks::find(code).is_live())
 }
 
 /// Code, name, time and uptime; of a program's dump, the exception.
@@ -418,8 +424,12 @@ fn stop(report: &Report, room: usize) -> Vec<String> {
             .name
             .as_deref()
             .map(|name| format!(" {}", visible(name)));
+        let live = match is_live(report) {
+            true => "report of a running Windows, no Stop: ",
+            false => "",
+        };
         parts.push(format!(
-            "{}{}",
+            "{live}{}{}",
             words::stop_code(&bugcheck.code.0),
             name.unwrap_or_default()
         ));

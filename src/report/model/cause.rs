@@ -1,0 +1,57 @@
+//! What a report says a crash is, apart from the article asked for: suspects, hints, what to do next.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::answer::Action;
+use crate::cause::{Event, Trust, What};
+use crate::report::values::Hex;
+
+/// What the crash is, whichever article was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// What kind of event the dump records.
+    pub event: Event,
+    /// In one line, for a person: the suspects, or that there is none.
+    pub headline: String,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The suspect; several that cannot be told apart; none.
+    pub suspects: Vec<SuspectRecord>,
+    /// What else was seen that points somewhere.
+    pub hints: Vec<HintRecord>,
+    /// What to do next, in order, at most five.
+    pub next: Vec<Action>,
+}
+
+/// Whom the crash is laid to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SuspectRecord {
+    /// What kind of thing it is.
+    pub what: What,
+    /// File name of a driver.
+    pub module: Option<String>,
+    /// Offset of the place in it.
+    pub offset: Option<Hex>,
+    /// Function of the place.
+    pub function: Option<String>,
+    /// How far it can be trusted.
+    pub trust: Trust,
+    /// Why.
+    pub reason: String,
+    /// When the driver was linked, RFC 3339 UTC, where its stamp can be a date.
+    pub linked: Option<String>,
+}
+
+/// Something that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HintRecord {
+    /// What it is.
+    #[schemars(extend("examples" = ["changed-code", "one-bit", "stack-exhausted", "recursion", "pool-block", "verifier", "driver-age", "on-stack"]))]
+    pub kind: String,
+    /// In words.
+    pub text: String,
+    /// Where it was seen.
+    #[serde(rename = "where")]
+    pub place: String,
+}

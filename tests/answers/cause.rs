@@ -1,0 +1,335 @@
+//! Whom a crash is laid to: each rule over facts written by hand, and the reports of made dumps.
+
+use crate::support::facts::Crash;
+use kbtriage::cause::{self, Cause, Event, Known, Trust, What};
+use serde_json::json;
+
+fn judged(crash: Crash) -> Cause {
+    let known = Known {
+        full: true,
+        ..Known::default()
+    };
+    cause::judge(&crash.facts(), &known).expect("a kernel dump")
+}
+
+/// Module and trust of each suspect.
+fn suspects(crash: Crash) -> Vec<(String, Trust)> {
+    judged(crash)
+        .suspects
+        .into_iter()
+        .map(|suspect| (suspect.module.unwrap_or_default(), suspect.trust))
+        .collect()
+}
+
+fn one(file: &str, trust: Trust) -> Vec<(String, Trust)> {
+    vec![(file.to_owned(), trust)]
+}
+
+#[test]
+fn the_driver_that_faulted_is_the_suspect() {
+    let crash = Crash::new().stack(&["acmefilter!Divert", "ndis", "tcpip"]);
+    assert_eq!(suspects(crash), one("acmefilter.sys", Trust::Strong));
+    let own = judged(Crash::new().stack(&["tcpip!TcpIndicateData", "netio"]));
+    assert_eq!(own.suspects[0].what, What::Windows);
+    assert_eq!(own.suspects[0].module.as_deref(), Some("tcpip.sys"));
+    let function = own.suspects[0].place.as_ref().unwrap().1.as_deref();
+    assert_eq!(function, Some("TcpIndicateData"));
+    // Several contexts fitted: which instruction it was is less sure.
+    let unsure = Crash::new()
+        .stack(&["acmefilter"])
+        .set("/fault/candidates", json!(3));
+    assert_eq!(suspects(unsure), one("acmefilter.sys", Trust::Weak));
+}
+
+#[test]
+fn the_kernel_and_frameworks_fault_for_their_nearest_caller() {
+    for inner in [
+        "nt!memcpy",
+        "ndis!NdisMSendComplete",
+        "fwpkclnt!FwpsAllocate",
+        "netio",
+    ] {
+        let crash = Crash::new().stack(&[inner, "nt", "acmefilter", "tcpip"]);
+        assert_eq!(
+            suspects(crash),
+            one("acmefilter.sys", Trust::Moderate),
+            "{inner}"
+        );
+    }
+    // No suspect that is of Windows while another vendor's driver is certain between.
+    let between = Crash::new().stack(&["nt", "acmefilter", "afd"]);
+    assert_eq!(suspects(between), one("acmefilter.sys", Trust::Moderate));
+    let windows = Crash::new().stack(&["nt", "afd", "acmefilter"]);
+    assert_eq!(suspects(windows)[0].0, "afd.sys");
+}
+
+#[test]
+fn a_frame_found_by_search_makes_no_suspect() {
+    let crash = || {
+        Crash::new()
+            .stack(&["nt", "acmefilter", "tcpip"])
+            .set("/stack/frames/1/trust", json!("scan"))
+            .set("/stack/frames/2/trust", json!("scan"))
+    };
+    let found = judged(crash());
+    assert_eq!(found.suspects, []);
+    assert!(found.reason.contains("--images"), "{}", found.reason);
+    let hint = found
+        .hints
+        .iter()
+        .find(|hint| hint.kind == "on-stack")
+        .expect("a hint");
+    assert!(hint.text.contains("acmefilter.sys") && hint.text.contains("not known"));
+}
+
+#[test]
+fn a_driver_of_windows_and_its_caller_of_another_vendor_are_a_tie() {
+    let found = judged(Crash::new().stack(&["tcpip", "fwpkclnt", "acmefilter", "netio"]));
+    let names: Vec<_> = found
+        .suspects
+        .iter()
+        .filter_map(|s| s.module.as_deref())
+        .collect();
+    assert_eq!(names, ["tcpip.sys", "acmefilter.sys"]);
+    assert!(
+        found.reason.contains("does not tell which"),
+        "{}",
+        found.reason
+    );
+    // The adapter's driver at the end of a receive path says nothing.
+    let receive = Crash::new().stack(&["tcpip", "netio", "ndis", "acmefilter"]);
+    assert_eq!(suspects(receive), one("tcpip.sys", Trust::Moderate));
+}
+
+#[test]
+fn a_call_of_an_unloaded_driver_names_it() {
+    let crash = Crash::new()
+        .stack(&["nt"])
+        .code(0xCE)
+        .set("/fault/ip", json!(0xFFFF_F880_0900_1234u64))
+        .set(
+            "/unloaded",
+            json!([{ "name": "acmegone.sys", "start": 0xFFFF_F880_0900_0000u64,
+                     "end": 0xFFFF_F880_0900_8000u64 }]),
+        );
+    let found = judged(crash);
+    assert_eq!(found.suspects[0].module.as_deref(), Some("acmegone.sys"));
+    assert_eq!(found.suspects[0].trust, Trust::Strong);
+}
+
+#[test]
+fn a_call_through_a_bad_pointer_is_the_caller_s() {
+    let crash = Crash::new()
+        .stack(&["nt", "acmefilter", "tcpip"])
+        .set("/fault/ip", json!(0))
+        .set("/stack/frames/0/ip", json!(0));
+    let found = judged(crash);
+    assert_eq!(found.suspects[0].module.as_deref(), Some("acmefilter.sys"));
+    assert!(
+        found.reason.contains("where no code is"),
+        "{}",
+        found.reason
+    );
+}
+
+#[test]
+fn a_code_that_names_its_driver_is_believed_before_the_stack() {
+    // 0x116: the second parameter is an address inside the display driver.
+    let display = 7 * 0x10_0000 + 0x1234;
+    let crash = Crash::new()
+        .stack(&["nt", "ndis"])
+        .code(0x116)
+        .set("/fault/ip", json!(null))
+        .set("/bugcheck/parameters", json!([1, display, 0, 4]));
+    assert_eq!(suspects(crash), one("acmefilter.sys", Trust::Strong));
+    // 0x9F (3): the request's driver, over objects in memory.
+    let power = || {
+        Crash::new()
+            .code(0x9F)
+            .set("/bugcheck/parameters", json!([3, 0x1000, 0x2000, 0x3000]))
+    };
+    let named = |name: &str| {
+        let mut crash = power();
+        crash.json["clues"] = json!({ "named": [{ "parameter": 3, "name": name, "over": "x" }],
+            "hardware": null, "stack": null, "block": null, "changed": null });
+        crash
+    };
+    assert_eq!(
+        suspects(named("acmefilter.sys")),
+        one("acmefilter.sys", Trust::Strong)
+    );
+    assert_eq!(suspects(named(r"\Driver\acmefilter"))[0].0, "acmefilter");
+    assert_eq!(suspects(power()), [], "nothing to follow in the dump");
+}
+
+#[test]
+fn damage_hardware_disks_and_programs_are_told_from_drivers() {
+    let what = |crash: Crash| judged(crash).suspects.first().map(|s| (s.what, s.trust));
+    let stack = || {
+        Crash::new()
+            .stack(&["nt", "tcpip"])
+            .set("/fault/ip", json!(null))
+    };
+    assert_eq!(
+        what(stack().code(0x19)),
+        None,
+        "who met the damage did not make it"
+    );
+    let met = Crash::new()
+        .stack(&["nt", "acmefilter"])
+        .code(0x19)
+        .set("/fault/ip", json!(null));
+    assert_eq!(what(met), Some((What::Driver, Trust::Weak)));
+    let flipped = stack()
+        .code(0x1A)
+        .set("/bugcheck/parameters", json!([0x403, 0, 0x25, 0x21]));
+    assert_eq!(
+        what(flipped),
+        Some((What::Hardware, Trust::Moderate)),
+        "one bit"
+    );
+    let torn = stack()
+        .code(0x1A)
+        .set("/bugcheck/parameters", json!([0x403, 0, 0x25, 0x52]));
+    assert_eq!(what(torn), None);
+    assert_eq!(
+        what(stack().code(0x124)),
+        Some((What::Hardware, Trust::Strong))
+    );
+    assert_eq!(
+        what(stack().code(0x7A)),
+        Some((What::Storage, Trust::Moderate))
+    );
+    assert_eq!(what(stack().code(0xEF)), Some((What::Process, Trust::Weak)));
+    assert_eq!(
+        what(stack().code(0xA5)),
+        Some((What::Firmware, Trust::Moderate))
+    );
+}
+
+#[test]
+fn forced_live_and_hanging_systems_are_no_plain_crashes() {
+    let stack = || Crash::new().stack(&["acmefilter", "ndis", "tcpip"]);
+    for code in [0xE2, 0x80, 0x9E, 0xDEAD_DEAD, 0x1C8] {
+        let found = judged(stack().code(code));
+        assert_eq!(
+            (found.event, found.suspects.len()),
+            (Event::Forced, 0),
+            "{code:#x}"
+        );
+    }
+    for code in [0x193, 0x15E, 0x1A8, 0x161] {
+        assert_eq!(
+            judged(stack().code(code)).event,
+            Event::LiveReport,
+            "{code:#x}"
+        );
+    }
+    let hang = judged(
+        stack()
+            .code(0x133)
+            .set("/bugcheck/parameters", json!([0, 1, 2, 3])),
+    );
+    assert_eq!(hang.event, Event::Hang);
+    assert_eq!(hang.suspects[0].module.as_deref(), Some("acmefilter.sys"));
+}
+
+#[test]
+fn hints_say_what_was_seen_and_where() {
+    let kinds = |crash: Crash| -> Vec<&'static str> {
+        judged(crash)
+            .hints
+            .into_iter()
+            .map(|hint| hint.kind)
+            .collect()
+    };
+    let clues = |crash: Crash, key: &str, value: serde_json::Value| {
+        let mut crash = crash;
+        crash.json["clues"] = json!({ "named": [], "hardware": null, "stack": null, "block": null,
+                                      "changed": null });
+        crash.json["clues"][key] = value;
+        crash
+    };
+    let stack = || Crash::new().stack(&["acmefilter", "tcpip"]);
+    // A pointer into the kernel's half whose bit 45 is gone is one bit from rbx's page.
+    let registers = json!([
+        ["rax", 0xFFFF_DA80_1234_5678u64],
+        ["rbx", 0xFFFF_FA80_1234_5010u64]
+    ]);
+    let flipped = stack()
+        .set("/fault/registers", registers)
+        .set("/fault/address", json!(0xFFFF_DA80_1234_5678u64));
+    assert!(kinds(flipped).contains(&"one-bit"));
+    let near = json!([
+        ["rax", 0xFFFF_FA80_1234_4678u64],
+        ["rbx", 0xFFFF_FA80_1234_5010u64]
+    ]);
+    let near = stack()
+        .set("/fault/registers", near)
+        .set("/fault/address", json!(0xFFFF_FA80_1234_4678u64));
+    assert!(
+        !kinds(near).contains(&"one-bit"),
+        "neighbours differ in a low bit"
+    );
+    let low = 0xFFFF_F880_0500_0000u64;
+    let full = stack().set("/fault/registers", json!([["rsp", low + 0x100]]));
+    assert!(kinds(clues(full, "stack", json!([low, low + 0x6000]))).contains(&"stack-exhausted"));
+    let half = stack().set("/fault/registers", json!([["rsp", low + 0x3000]]));
+    assert!(!kinds(clues(half, "stack", json!([low, low + 0x6000]))).contains(&"stack-exhausted"));
+    let block = json!({ "body": 0xFFFF_FA80_0000_1010u64, "size": 0x40, "tag": "Irp ", "allocated": false });
+    let freed = judged(clues(
+        stack().set("/fault/address", json!(0xFFFF_FA80_0000_1020u64)),
+        "block",
+        block,
+    ));
+    let hint = freed
+        .hints
+        .iter()
+        .find(|hint| hint.kind == "pool-block")
+        .expect("a hint");
+    assert!(
+        hint.text.contains("free") && hint.text.contains("request packets"),
+        "{}",
+        hint.text
+    );
+    let changed = json!({ "address": 0x700010u64, "bytes": 1, "bits": 1 });
+    assert!(kinds(clues(stack(), "changed", changed)).contains(&"changed-code"));
+    assert!(kinds(stack().code(0xC4)).contains(&"verifier"));
+}
+
+#[test]
+fn what_to_do_next_fits_the_suspect_and_is_at_most_five_steps() {
+    let steps = |crash: Crash| judged(crash).next;
+    let ids = |crash: Crash| -> Vec<&'static str> { steps(crash).iter().map(|s| s.id).collect() };
+    let sure = ids(Crash::new().stack(&["acmefilter", "ndis"]));
+    assert_eq!(sure, ["update-driver"]);
+    let probable = steps(Crash::new().stack(&["nt", "acmefilter"]));
+    let verifier = probable
+        .iter()
+        .find(|s| s.id == "driver-verifier")
+        .expect("Driver Verifier");
+    assert_eq!(
+        verifier.command.as_deref(),
+        Some("verifier /standard /driver acmefilter.sys")
+    );
+    assert!(verifier.text.contains("verifier /reset"), "its caution");
+    assert!(ids(Crash::new().stack(&["nt"]).code(0x1A)).contains(&"memory-test"));
+    assert!(ids(Crash::new().stack(&["nt"]).code(0x7A)).contains(&"check-disk"));
+    let evil = Crash::new()
+        .module("acmefilter.sys", "name", json!("a & del.sys"))
+        .stack(&["nt"]);
+    assert!(steps(evil).iter().all(|s| {
+        s.command
+            .as_deref()
+            .is_none_or(|c| !c.contains('&') || c.starts_with("wevtutil"))
+    }));
+    for code in [
+        0x0A, 0x19, 0x1A, 0x3B, 0x50, 0x7A, 0x7E, 0x9F, 0xD1, 0xEF, 0x101, 0x124, 0x133, 0x161,
+    ] {
+        let count = ids(Crash::new()
+            .stack(&["nt", "tcpip", "fwpkclnt", "acmefilter"])
+            .code(code))
+        .len();
+        assert!(count <= 5, "{code:#x}: {count}");
+    }
+}
