@@ -188,8 +188,8 @@ fn changed(triaged: Triaged, source: &Source, engine: &Engine) -> Triaged {
     let same = source
         .check_unchanged()
         .and_then(|()| match &triaged.report.source.fingerprint {
-            Some(fingerprint) => source.check_fingerprint(fingerprint),
-            None => Ok(()),
+            Some(fingerprint) if source.changed_just_now() => source.check_fingerprint(fingerprint),
+            _ => Ok(()),
         });
     match same {
         Ok(()) => triaged,

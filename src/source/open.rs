@@ -2,12 +2,15 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bytes::{FileReader, ReadAt};
 
 use super::platform::{self, State};
 use super::{ErrorKind, SourceError, SourceInfo};
+
+/// See [`Source::changed_just_now`].
+const JUST_NOW: Duration = Duration::from_secs(5);
 
 /// An open input: its bytes and where they came from.
 pub struct Source {
@@ -56,6 +59,22 @@ impl Source {
                 now.len()
             ),
         ))
+    }
+
+    /// True when it had changed so short a time before it was opened that another change may bear the same
+    /// time: within the coarsest clock of a file system, and what the clocks of two computers differ by.
+    pub fn changed_just_now(&self) -> bool {
+        let Some((_, opened)) = &self.file else {
+            return false;
+        };
+        match opened
+            .modified()
+            .map(|at| SystemTime::now().duration_since(at))
+        {
+            Some(Ok(age)) => age < JUST_NOW,
+            Some(Err(ahead)) => ahead.duration() < JUST_NOW,
+            None => false,
+        }
     }
 
     /// Reads what `fingerprint` was made of once more: within the resolution of a clock a file changes

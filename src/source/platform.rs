@@ -41,6 +41,11 @@ impl State {
         }
     }
 
+    /// Last modification.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
     /// True when both are of one file, whatever happened to it, as far as the system tells.
     pub fn same_file(&self, other: &State) -> bool {
         self.file == other.file

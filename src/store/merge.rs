@@ -139,6 +139,7 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
 }
 
 fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
+    let part = super::plain(part);
     let path = part.to_str().ok_or(StoreError::Foreign)?;
     store
         .connection

@@ -129,11 +129,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn create(path: &Path) -> Result<Store, StoreError> {
-        // Without SQLITE_OPEN_URI: `file:...` is the name of a file like any other.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(plain(path), flags)?;
         guard(&connection)?;
         let empty: bool = connection.query_row(
             "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",
@@ -185,7 +184,7 @@ impl Store {
 
     fn open_as_it_is(path: &Path) -> Result<Store, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = Connection::open_with_flags(plain(path), flags)?;
         guard(&connection)?;
         let store = Store {
             connection,
@@ -329,10 +328,19 @@ fn is_cut_off(error: &rusqlite::Error) -> bool {
 /// Takes back the transaction that a killed program left half written.
 fn roll_back(path: &Path) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(plain(path), flags)?;
     guard(&connection)?;
     // Any read does it.
     Ok(connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
+}
+
+/// A path that the library takes for nothing else: it is built to read `file:...` as an address with options,
+/// whatever the flags.
+fn plain(path: &Path) -> std::borrow::Cow<'_, Path> {
+    match path_bytes(path).starts_with(b"file:") {
+        true => Path::new(".").join(path).into(),
+        false => path.into(),
+    }
 }
 
 /// The bytes of a path, as they are kept.

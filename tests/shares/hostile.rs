@@ -252,7 +252,9 @@ fn no_template_overflows_the_stack() {
         fs::write(&file, &template).unwrap();
         let output = run(&["fleet", "tickets", "--db", text(&db), "--to", text(&file)]);
         let start = &template[..24.min(template.len())];
-        assert_eq!(output.status.code(), Some(2), "{start}: {output:?}");
+        // Refused, or read and found to need nothing: never a crash.
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 2)), "{start}: {output:?}");
     }
 }
 
