@@ -11,5 +11,6 @@ mod html;
 mod kb;
 mod manners;
 mod readme;
+mod recipes;
 mod screen;
 mod start_up;
