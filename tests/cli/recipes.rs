@@ -20,12 +20,21 @@ fn every_jq_recipe_runs_and_those_about_what_is_there_print_something() {
     let output = command()
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["scan", "--quiet", "--detail", "full", "--machine", "HOST"])
-        .args(["--include", "server2008-x64-d1*", "--format", "jsonl", "fixtures/dumps"])
+        .args([
+            "--include",
+            "server2008-x64-d1*",
+            "--format",
+            "jsonl",
+            "fixtures/dumps",
+        ])
         .output()
         .unwrap();
     std::fs::write(folder.path().join("r.jsonl"), output.stdout).unwrap();
     let page = read("docs/recipes.md");
-    let recipes: Vec<&str> = page.lines().filter(|line| line.starts_with("jq ")).collect();
+    let recipes: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("jq "))
+        .collect();
     assert_eq!(recipes.len(), 10);
     for (number, recipe) in (1..).zip(recipes) {
         let run = Command::new("sh")
@@ -45,7 +54,10 @@ fn every_jq_recipe_runs_and_those_about_what_is_there_print_something() {
 fn the_readme_is_short_and_in_the_order_in_which_people_ask() {
     let readme = read("README.md");
     assert!(readme.lines().count() <= 150);
-    let headings: Vec<&str> = readme.lines().filter(|line| line.starts_with("## ")).collect();
+    let headings: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("## "))
+        .collect();
     let order = [
         "## The screen",
         "## Install",
@@ -80,7 +92,10 @@ fn the_script_writes_the_files_that_a_folder_is_read_by() {
         for (at, _) in line.match_indices('>') {
             let before = line[..at].chars().next_back();
             let handle = line[at..].starts_with(">nul") || line[at..].starts_with(">&1");
-            assert!(handle || !before.is_some_and(|c| c.is_ascii_digit()), "{line}");
+            assert!(
+                handle || !before.is_some_and(|c| c.is_ascii_digit()),
+                "{line}"
+            );
         }
     }
     assert!(script.is_ascii(), "cmd.exe reads the console's code page");

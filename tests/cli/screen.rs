@@ -146,7 +146,7 @@ fn a_negative_says_why_in_its_second_line() {
         ("dumps/server2008-sp2-x64-d1.dmp", "Service Pack 2"),
         ("dumps/server2008-x64-d1-nic.dmp", "acmenic.sys"),
         (
-            "dumps/published-windows7-x86-send.dmp",
+            "dumps/windows11-arm64-d1.dmp",
             "is newer than any Windows this article covers",
         ),
         ("user/server-2008-x64-gdr.dmp", "A program crashed"),
