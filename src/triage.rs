@@ -14,6 +14,7 @@ use crate::evidence::{self, Context, Observation};
 use crate::facts::CrashFacts;
 use crate::gather;
 use crate::gather::external::{self, ExternalState};
+use crate::gather::wer;
 use crate::knowledge::Knowledge;
 use crate::knowledge::articles::ArticleKind;
 use crate::knowledge::builds::BuildTable;
@@ -166,7 +167,10 @@ impl Engine {
             sha256,
         };
         match facts {
-            Ok(facts) => {
+            Ok(mut facts) => {
+                if let Some(beside) = &info.beside {
+                    wer::apply(&mut facts, beside);
+                }
                 let machine = machine(facts.system.machine.as_deref());
                 self.judge_for(facts, input, detail, machine.as_deref())
             }

@@ -10,6 +10,7 @@ mod contain;
 mod paged;
 mod read_at;
 mod sticky;
+pub mod text;
 mod view;
 
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};

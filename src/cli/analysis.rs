@@ -1,5 +1,6 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
+use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +10,20 @@ use clap::Args;
 
 use crate::bytes::{Budget, PagedReader, contained};
 use crate::gather::external::{self, ExternalState};
+use crate::kernel::registry::netsh;
 use crate::knowledge::articles::Articles;
 use crate::knowledge::load::Loaded;
 use crate::report::Report;
 use crate::report::escape::visible;
-use crate::source::{self, Source, SourceError, SourceInfo};
+use crate::source::{self, Beside, Source, SourceError, SourceInfo, look_beside};
 use crate::triage::{Engine, Limits, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
+use crate::knowledge::wer_report as wer;
 use crate::report::model::{Detail, ToolOptions};
-use crate::symbols::SymbolLibrary;
+use crate::symbols::{Element, ElementKind, SymbolLibrary, SymbolPath};
 
 /// Options of the analysis.
 #[derive(Clone, Debug, Args)]
@@ -74,6 +77,15 @@ impl AnalysisArgs {
     /// # Errors
     /// A line for a person when a file named by an option cannot be used.
     pub fn engine(&self) -> Result<Engine, String> {
+        self.engine_for(&[])
+    }
+
+    /// The same, with the folders of `dumps` searched for images and symbol files behind all that was named:
+    /// what has another identity is not used, as ever.
+    ///
+    /// # Errors
+    /// As [`AnalysisArgs::engine`].
+    pub fn engine_for(&self, dumps: &[PathBuf]) -> Result<Engine, String> {
         let mut engine = Engine {
             limits: Limits {
                 time: self.limit_time.map(Duration::from_secs),
@@ -83,7 +95,18 @@ impl AnalysisArgs {
             deep: self.deep,
             ..Engine::default()
         };
-        let options = self.symbols.options(false);
+        let mut options = self.symbols.options(false);
+        for folder in image_folders(dumps) {
+            let folder = SymbolPath {
+                elements: vec![Element {
+                    kind: ElementKind::Directory(folder),
+                    copy_to: None,
+                }],
+                ..SymbolPath::default()
+            };
+            options.images.append(folder.clone());
+            options.symbols.append(folder);
+        }
         engine.options = ToolOptions {
             offline: !self.symbols.may_ask_a_server(),
             symbols: self.symbols.is_given(),
@@ -122,7 +145,10 @@ impl AnalysisArgs {
     /// Analyses the input at `path`; `-` is standard input.
     pub fn analyse(&self, engine: &Engine, path: &Path) -> Triaged {
         match self.open(path) {
-            Ok(source) => {
+            Ok(mut source) => {
+                if path.as_os_str() != "-" {
+                    source.info.beside = Some(beside(path));
+                }
                 // One bad dump never takes the others with it.
                 let triaged = contained(|| {
                     let machine =
@@ -166,21 +192,68 @@ impl AnalysisArgs {
     }
 }
 
+thread_local! {
+    /// The folder looked into last: what is asked of it before and with a dump is asked once.
+    static FOLDER: RefCell<Option<(PathBuf, Arc<Beside>)>> = const { RefCell::new(None) };
+}
+
+/// What lies in the folder of a dump.
+fn beside(dump: &Path) -> Arc<Beside> {
+    let folder = dump.parent().unwrap_or(Path::new(""));
+    FOLDER.with_borrow_mut(|last| match last {
+        Some((known, found)) if known == folder => Arc::clone(found),
+        _ => {
+            let found = Arc::new(look_beside(dump, wer::is_part));
+            *last = Some((folder.to_owned(), Arc::clone(&found)));
+            found
+        }
+    })
+}
+
+/// Folders of dumps in which images or symbol files lie too.
+fn image_folders(dumps: &[PathBuf]) -> Vec<PathBuf> {
+    /// A command line names few folders.
+    const MOST: usize = 16;
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for dump in dumps.iter().filter(|dump| dump.as_os_str() != "-") {
+        let folder = match dump.parent() {
+            Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+            Some(folder) => folder.to_owned(),
+            None => continue,
+        };
+        if folders.len() < MOST && !folders.contains(&folder) && beside(dump).has_images {
+            folders.push(folder);
+        }
+    }
+    folders
+}
+
 /// What a file of machine state says.
 pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
     let shown = || visible(&path.to_string_lossy());
     let source = source::open(path).map_err(|error| format!("{}: {error}", shown()))?;
     let reader =
         PagedReader::open(source.bytes()).map_err(|error| format!("{}: {error}", shown()))?;
-    contained(|| external::read(&reader, source.info.modified, &Budget::default()))
+    let state = contained(|| external::read(&reader, source.info.modified, &Budget::default()))
         .ok()
         .flatten()
         .ok_or_else(|| {
             format!(
-                "{}: neither a registry hive, nor a .reg export, nor output of netsh",
-                shown()
+                "{}: neither a registry hive, nor a .reg export, nor output of netsh (which is read in \
+                 {})",
+                shown(),
+                netsh::LANGUAGES
             )
-        })
+        })?;
+    if state.source == "netsh-output" && state.ipv4.is_none() && state.ipv6.is_none() {
+        return Err(format!(
+            "{}: this output of netsh does not say whether multicast forwarding is on, in words that \
+             are read. It has to be that of `netsh interface ipv4 show global`, in {}",
+            shown(),
+            netsh::LANGUAGES
+        ));
+    }
+    Ok(state)
 }
 
 /// A report on bytes that changed while they were read would be about no file that ever was.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::report::escape::visible;
-use crate::report::model::{Fault, Frame, Report, Stack};
+use crate::report::model::{Exception, Fault, Frame, Report, Stack};
 use crate::report::text::{self, Palette};
 
 use super::analysis::{AnalysisArgs, error_line};
@@ -63,7 +63,7 @@ pub struct StackArgs {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let engine = match args.analysis.engine() {
+    let engine = match args.analysis.engine_for(std::slice::from_ref(&args.dump)) {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };
@@ -88,9 +88,10 @@ pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
 fn render(report: &Report, args: &StackArgs, palette: Palette) -> String {
     let mut out = String::new();
     let has_fault = report.fault.as_ref().filter(|f| f.source.is_some());
-    match has_fault {
-        Some(fault) => write_fault(fault, palette, &mut out),
-        None => {
+    match (has_fault, &report.exception) {
+        (Some(fault), _) => write_fault(fault, palette, &mut out),
+        (None, Some(exception)) => write_exception(exception, report, palette, &mut out),
+        (None, None) => {
             let _ = writeln!(
                 out,
                 "{}  none: this bug check reports no faulting instruction, or what the dump holds \
@@ -117,6 +118,38 @@ fn render(report: &Report, args: &StackArgs, palette: Palette) -> String {
     out
 }
 
+/// A program's exception, the thread that raised it and the place.
+fn write_exception(exception: &Exception, report: &Report, palette: Palette, out: &mut String) {
+    let _ = writeln!(
+        out,
+        "{}  {} {}",
+        palette.heading("Exception"),
+        exception.code.0,
+        visible(exception.name.as_deref().unwrap_or_default())
+    );
+    let mut line = |label: &str, value: String| {
+        let _ = writeln!(out, "  {label:12} {}", visible(&value));
+    };
+    if let Some(thread) = exception.thread {
+        line("thread", format!("{thread} ({thread:#x})"));
+    }
+    if let Some(address) = &exception.address {
+        let place = report
+            .header_context
+            .as_ref()
+            .filter(|context| context.instruction_pointer.as_ref() == Some(address))
+            .and_then(|context| context.location.as_ref().map(text::place))
+            .or_else(|| exception.module.clone());
+        line(
+            "at",
+            match place {
+                Some(place) => format!("{} {place}", address.0),
+                None => format!("{} in no module", address.0),
+            },
+        );
+    }
+}
+
 fn write_fault(fault: &Fault, palette: Palette, out: &mut String) {
     let place = fault.location.as_ref().map(text::place);
     let address = fault.instruction_pointer.as_ref().map(|ip| ip.0.clone());
@@ -130,6 +163,19 @@ fn write_fault(fault: &Fault, palette: Palette, out: &mut String) {
     let mut line = |label: &str, value: String| {
         let _ = writeln!(out, "  {label:12} {}", visible(&value));
     };
+    if let Some(caller) = &fault.caller {
+        let place = caller.location.as_ref().map(text::place);
+        line(
+            "called from",
+            match caller.trust == "scan" {
+                true => format!(
+                    "{} (the return address on top of the stack)",
+                    place.unwrap_or_default()
+                ),
+                false => place.unwrap_or_default(),
+            },
+        );
+    }
     if let Some(source) = &fault.source {
         let found = match fault.candidates {
             0 | 1 => source.clone(),

@@ -6,9 +6,14 @@
 use crate::bytes::{PagedReader, View};
 use crate::machine::{Machine, Registers};
 
+use super::Writer;
 use super::filler::{written32, written64};
 use super::layout::{BITS32, BITS64, HeaderLayout};
+use super::writer::{self, Placeholders};
 use super::{Damages, DumpError};
+
+/// Bytes of the Comment field.
+const COMMENT: usize = 128;
 
 /// The DumpType field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,15 +65,6 @@ impl DumpType {
     }
 }
 
-/// Which program wrote the file: they differ in what they fill in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writer {
-    /// The kernel itself, at the crash.
-    Kernel,
-    /// A debugger or error reporting, from a larger dump.
-    Debugger,
-}
-
 /// A run of physical pages: first page frame number and count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -88,7 +84,7 @@ pub struct PhysicalMemory {
 }
 
 /// The header of a kernel crash dump.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Header {
     /// Pointer width in bytes: 4 or 8.
     pub pointer: usize,
@@ -112,10 +108,10 @@ pub struct Header {
     pub kd_debugger_data_block: Option<u64>,
     /// Number of processors.
     pub processors: Option<u32>,
-    /// Bug check code as stored, M-variants included.
-    pub bug_check_code: u32,
-    /// Bug check parameters, zero-extended in 32-bit dumps.
-    pub bug_check_parameters: [u64; 4],
+    /// Bug check code as stored, M-variants included; `None` when it was never written.
+    pub bug_check_code: Option<u32>,
+    /// Bug check parameters, zero-extended in 32-bit dumps; those never written are `None`.
+    pub bug_check_parameters: [Option<u64>; 4],
     /// x86: page tables with Physical Address Extension.
     pub pae: Option<bool>,
     /// The machine's memory, where the writer filled it in.
@@ -138,7 +134,14 @@ pub struct Header {
     pub system_up_time: Option<u64>,
     /// Time of the crash as a FILETIME: 100 ns since 1601-01-01 UTC.
     pub system_time: Option<u64>,
+    /// What the writer says about the file.
+    pub comment: Option<String>,
+    /// The program that made the file, where the header tells it.
+    pub writer: Option<Writer>,
 }
+
+/// A bug check: the code as stored, and its parameters where they are known.
+pub type BugCheck = (u32, [Option<u64>; 4]);
 
 impl Header {
     pub(super) fn layout(&self) -> &'static HeaderLayout {
@@ -148,6 +151,16 @@ impl Header {
     /// Size of the header in bytes: 0x1000 or 0x2000.
     pub fn size(&self) -> u64 {
         self.layout().size as u64
+    }
+
+    /// Fields that say nothing about the machine: their writer puts the same into every file.
+    pub fn placeholders(&self) -> Placeholders {
+        writer::placeholders(self)
+    }
+
+    /// The bug check as stored, placeholders included; `None` when it was never written.
+    pub fn bug_check(&self) -> Option<BugCheck> {
+        Some((self.bug_check_code?, self.bug_check_parameters))
     }
 
     /// An address as this dump's machine sees it: 32-bit dumps drop a sign extension.
@@ -185,9 +198,14 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         present: prefix.len() as u64,
     };
     let word = |at: usize| view.pointer(at, layout.pointer);
-    let mut bug_check_parameters = [0; 4];
+    let painted = |value: u64| match layout.pointer {
+        4 => written32(value as u32).map(u64::from),
+        _ => written64(value),
+    };
+    let mut bug_check_parameters = [None; 4];
     for (index, parameter) in bug_check_parameters.iter_mut().enumerate() {
-        *parameter = word(layout.bug_check_parameters + index * layout.pointer).ok_or_else(cut)?;
+        let value = word(layout.bug_check_parameters + index * layout.pointer).ok_or_else(cut)?;
+        *parameter = painted(value);
     }
     if view.0.len() < layout.size {
         damage.note(
@@ -200,12 +218,8 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         );
     }
     let written = |at: usize| view.u32(at).and_then(written32);
-    let address = |at: usize| {
-        word(at).and_then(|value| match layout.pointer {
-            4 => written32(value as u32).map(u64::from),
-            _ => written64(value),
-        })
-    };
+    // None of these lies at zero.
+    let address = |at: usize| word(at).and_then(painted).filter(|at| *at != 0);
     let machine_image_type = view.u32(layout.machine_image_type).ok_or_else(cut)?;
     let machine = Machine::from_image_type(machine_image_type)
         .filter(|machine| machine.pointer_width() == layout.pointer);
@@ -216,7 +230,7 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         );
     }
     let dump_type = DumpType::from_field(written(layout.dump_type));
-    Ok(Header {
+    let mut header = Header {
         pointer: layout.pointer,
         machine,
         machine_image_type,
@@ -232,7 +246,7 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         ps_active_process_head: address(layout.ps_active_process_head),
         kd_debugger_data_block: address(layout.kd_debugger_data_block),
         processors: written(layout.number_processors).filter(|n| (1..=4096).contains(n)),
-        bug_check_code: view.u32(layout.bug_check_code).ok_or_else(cut)?,
+        bug_check_code: written32(view.u32(layout.bug_check_code).ok_or_else(cut)?),
         bug_check_parameters,
         pae: layout.pae_enabled.and_then(|at| match view.u8(at) {
             Some(0) => Some(false),
@@ -243,7 +257,8 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         context: machine.and_then(|machine| {
             let at = layout.context_record;
             let room = view.bytes(at, layout.context_room.min(view.0.len().saturating_sub(at)))?;
-            machine.read_context(room)
+            // Flags alone, over zeros or filler, are no context.
+            machine.read_context(room).filter(has_place)
         }),
         dump_type,
         mini_dump_fields: written(layout.mini_dump_fields),
@@ -256,7 +271,28 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
             .u64(layout.system_time)
             .and_then(written64)
             .filter(|time| *time != 0),
-    })
+        comment: comment(view, layout),
+        writer: None,
+    };
+    header.writer = writer::by_header(&header);
+    Ok(header)
+}
+
+/// True for registers that say where the processor was: a writer that had none leaves zeros or the
+/// filler. A wild instruction pointer has a stack pointer beside it.
+fn has_place(registers: &Registers) -> bool {
+    const FILLER: [u64; 2] = [0x4547_4150, 0x4547_4150_4547_4150];
+    let said = |value: Option<u64>| value.is_some_and(|v| v != 0 && !FILLER.contains(&v));
+    said(registers.sp()) || said(registers.ip())
+}
+
+/// The writer's comment: text up to a NUL, unless it was never written.
+fn comment(view: View<'_>, layout: &HeaderLayout) -> Option<String> {
+    let bytes = view.bytes(layout.comment, COMMENT)?;
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let printable = !text.is_empty() && text.iter().all(|b| (0x20..0x7F).contains(b));
+    (printable && !text.starts_with(b"PAGEPAGE"))
+        .then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// The physical memory descriptor: absent when painted, damage when it contradicts itself.

@@ -30,6 +30,7 @@ pub struct HeaderLayout {
     pub writer_status: usize,
     pub required_dump_space: usize,
     pub system_up_time: usize,
+    pub comment: usize,
     pub system_time: usize,
     pub triage: TriageLayout,
 }
@@ -102,6 +103,7 @@ pub static BITS32: HeaderLayout = HeaderLayout {
     writer_status: 0xF9C,
     required_dump_space: 0xFA0,
     system_up_time: 0xFB8,
+    comment: 0x820,
     system_time: 0xFC0,
     triage: TriageLayout {
         size: 0x68,
@@ -160,6 +162,7 @@ pub static BITS64: HeaderLayout = HeaderLayout {
     writer_status: 0x1048,
     required_dump_space: 0x0FA0,
     system_up_time: 0x1030,
+    comment: 0x0FB0,
     system_time: 0x0FA8,
     triage: TriageLayout {
         size: 0x80,

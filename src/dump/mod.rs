@@ -15,11 +15,14 @@ mod summary;
 pub mod tagged;
 pub mod triage;
 pub mod user;
+pub mod writer;
 
+pub use crate::facts::Writer;
 pub use damage::{Damage, Damages};
-pub use header::{DumpType, Header, Writer};
+pub use header::{BugCheck, DumpType, Header};
 pub use physical::PhysicalBody;
 pub use triage::TriageDump;
+pub use writer::Placeholders;
 
 use crate::bytes::{Budget, PagedReader};
 

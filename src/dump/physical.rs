@@ -90,7 +90,10 @@ pub fn read(
 ) -> Option<PhysicalBody> {
     let start = header.size();
     if reader.len() <= start {
-        damage.note("header intact, body missing", Some(start));
+        // A header that is cut off itself was noted.
+        if reader.len() == start {
+            damage.note("header intact, body missing", Some(start));
+        }
         return None;
     }
     let page_size = header.machine?.page_size();
@@ -108,7 +111,11 @@ pub fn read(
     let body = PhysicalBody { page_size, map };
     match body.end() {
         Some(end) if end > reader.len() => damage.note(
-            format!("the file is truncated: {} of {end} bytes", reader.len()),
+            format!(
+                "the file is truncated: {} of {end} bytes, {} are missing",
+                reader.len(),
+                end - reader.len()
+            ),
             Some(reader.len()),
         ),
         Some(_) => {}

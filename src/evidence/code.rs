@@ -88,7 +88,12 @@ pub(super) fn irql(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
         None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => match bugchecks::base_code(bugcheck.raw_code) {
-            0x0A | 0xD1 => judge_irql(bugcheck.parameters[1]),
+            0x0A | 0xD1 => match bugcheck.parameter(1) {
+                Some(irql) => judge_irql(irql),
+                None => Outcome::NotObservable(
+                    "the bug check's parameters were never written".to_owned(),
+                ),
+            },
             code => Outcome::Neutral(format!("0x{code:X} is no code whose IRQL counts")),
         },
     };

@@ -3,7 +3,7 @@
 //! Without names a module is all there is: it makes the defect possible, never more.
 
 use crate::facts::is_kernel;
-use crate::facts::{Boundary, CrashFacts, StackFacts, Trust};
+use crate::facts::{Boundary, CrashFacts, FrameFacts, StackFacts, Trust};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::is_stack_module;
 
@@ -41,6 +41,9 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
     };
     if facts.modules.is_empty() {
         return Outcome::NotObservable("the dump holds no module list".to_owned());
+    }
+    if let Some(caller) = &facts.fault.caller {
+        return judge_call(facts, caller, ip);
     }
     let at = location(facts, ip);
     let forced = frames::is_forced(facts);
@@ -90,6 +93,45 @@ fn in_module(facts: &CrashFacts, module: &str) -> String {
         Some(name) => format!("the fault is in {module}, in {}", name.symbol),
         None => format!("the fault is in {module}; without names it may be anything in it"),
     }
+}
+
+/// A call through a null or trashed pointer is its caller's fault: the timer queue's code calls its
+/// callbacks, and one of them trashed is a shape of the defect (`docs/kb943650.md`, what it looks like).
+fn judge_call(facts: &CrashFacts, caller: &FrameFacts, ip: u64) -> Outcome {
+    let at = location(facts, caller.ip);
+    let Some(name) = module_name(facts, caller.ip) else {
+        return Outcome::Neutral(format!(
+            "{ip:#x}, which holds no code, was called from nowhere"
+        ));
+    };
+    let lower = name.to_ascii_lowercase();
+    if is_stack_module(name) {
+        return Outcome::Found(vec![
+            Evidence::pro(
+                "fault.queue-module",
+                Strength::Moderate,
+                Basis::Inference,
+                format!(
+                    "{lower} called {ip:#x}, which holds no code: the timer queue's callbacks are \
+                     called like that, and so are others of it"
+                ),
+            )
+            .at(at),
+        ]);
+    }
+    // What is on top of the stack may have been left there by a jump.
+    if is_kernel(name) || caller.trust == Trust::Scan {
+        return Outcome::Neutral(format!("{at} called {ip:#x}, which holds no code"));
+    }
+    Outcome::Found(vec![
+        Evidence::contra(
+            "fault.other-module",
+            Strength::Strong,
+            Basis::Inference,
+            format!("{lower} called {ip:#x}, which holds no code, and has no timer-queue code"),
+        )
+        .at(at),
+    ])
 }
 
 /// For a forced dump: a processor that hangs in the code that works on the timer queue.

@@ -27,7 +27,10 @@ pub(super) fn pattern(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         Some(bugcheck) => {
             let code = bugchecks::base_code(bugcheck.raw_code);
             let pointer = facts.dump.pointer as u64;
-            match list_state(code, &bugcheck.parameters, pointer) {
+            match bugcheck
+                .written()
+                .and_then(|parameters| list_state(code, parameters, pointer))
+            {
                 Some(state) => Outcome::Found(vec![
                     Evidence::pro(
                         "parameters.list-pattern",

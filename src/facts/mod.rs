@@ -14,6 +14,7 @@ mod packed;
 mod source;
 pub(crate) mod texts;
 mod words;
+mod writer;
 
 pub use crate::bytes::Limit;
 pub use clues::{ChangedCode, ClueFacts, FaultBlock, HardwareRecord, NamedDriver};
@@ -31,8 +32,9 @@ pub use modules::{
     VersionSource, WrongFile, file_name, is_kernel,
 };
 pub use packed::{pack, unpack};
-pub use source::{Container, ErrorKind, SourceError, SourceInfo};
+pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};
 pub use words::{Boundary, InstructionKind, SymbolKind, Trust};
+pub use writer::Writer;
 
 use std::borrow::Cow;
 
@@ -59,16 +61,6 @@ open_enum! {
         KernelUnknown = "kernel-unknown",
         /// MDMP.
         UserMinidump = "user-minidump",
-    }
-}
-
-open_enum! {
-    /// Which program wrote a triage dump.
-    WriterFact {
-        /// The kernel at the crash.
-        Kernel = "kernel",
-        /// A debugger or error reporting, from a larger dump.
-        Debugger = "debugger",
     }
 }
 
@@ -108,12 +100,15 @@ pub struct DumpFacts {
     pub pae: Option<bool>,
     /// Processors of the machine.
     pub processors: Option<u32>,
-    /// Who wrote a triage dump.
-    pub writer: Option<WriterFact>,
+    /// The program that made the file.
+    pub writer: Option<Writer>,
     /// What the header says otherwise than memory, and the numbers that its writer puts into every
     /// file: neither is believed.
     #[serde(default)]
     pub header: HeaderFacts,
+    /// Memory says that no bug check was raised: the system was running.
+    #[serde(default)]
+    pub running: bool,
     /// FILETIME of the crash.
     pub crash_time: Option<u64>,
     /// Time since start-up in units of 100 ns.
@@ -162,6 +157,19 @@ pub enum ReadFrom {
     Header,
     /// The kernel's variables in memory.
     Memory,
+    /// The error report beside the dump.
+    WerReport,
+}
+
+impl ReadFrom {
+    /// The word the report uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReadFrom::Header => "header",
+            ReadFrom::Memory => "memory",
+            ReadFrom::WerReport => "wer-report",
+        }
+    }
 }
 
 /// Whether multicast forwarding was on.
@@ -193,6 +201,13 @@ impl ForwardingFacts {
 /// The Windows that crashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemFacts {
+    /// `windows`, `linux`, `macos`, `android` ...: a program's dump can be of any; `None` where it does not
+    /// say, and for kernel dumps, which are of Windows.
+    #[serde(default)]
+    pub platform: Option<String>,
+    /// Version of a system that is not Windows, as its dump has it.
+    #[serde(default)]
+    pub os_version: Option<String>,
     /// Build number.
     pub build: Option<u32>,
     /// Where the build was read; `None` for a dump of a program and where it is not known.
@@ -218,8 +233,33 @@ pub struct SystemFacts {
 pub struct BugCheckFacts {
     /// The code as stored, M-variants included.
     pub raw_code: u32,
-    /// Parameters, zero-extended in 32-bit dumps.
+    /// Parameters, zero-extended in 32-bit dumps. One that was never written is 0 here: ask
+    /// [`BugCheckFacts::parameter`].
     pub parameters: [u64; 4],
+    /// Parameters that were never written.
+    #[serde(default)]
+    pub unwritten: [bool; 4],
+    /// Where it was read.
+    #[serde(default)]
+    pub source: ReadFrom,
+}
+
+impl BugCheckFacts {
+    /// The parameter counted from 0; `None` for one that was never written.
+    pub fn parameter(&self, index: usize) -> Option<u64> {
+        let value = self.parameters.get(index).copied()?;
+        (self.unwritten.get(index) == Some(&false)).then_some(value)
+    }
+
+    /// The parameters as far as they are written.
+    pub fn known(&self) -> [Option<u64>; 4] {
+        [0, 1, 2, 3].map(|index| self.parameter(index))
+    }
+
+    /// All four, when all are written.
+    pub fn written(&self) -> Option<&[u64; 4]> {
+        (self.unwritten == [false; 4]).then_some(&self.parameters)
+    }
 }
 
 /// A user-mode exception.
@@ -233,6 +273,9 @@ pub struct ExceptionFacts {
     pub address: Option<u64>,
     /// Module at the address.
     pub module: Option<String>,
+    /// Id of the thread that raised it.
+    #[serde(default)]
+    pub thread: Option<u32>,
 }
 
 /// A processor context: its instruction and stack pointers and every register recovered.
@@ -300,6 +343,10 @@ pub struct FaultFacts {
     pub effective_address: Option<(u64, bool)>,
     /// Registers really recovered, by name.
     pub registers: Vec<(Cow<'static, str>, u64)>,
+    /// Who called the faulting address, when that holds no code (a null or trashed pointer): the frame of
+    /// the return address that the call had just pushed.
+    #[serde(default)]
+    pub caller: Option<FrameFacts>,
 }
 
 impl FaultFacts {
@@ -410,4 +457,7 @@ pub struct CrashFacts {
     /// Signs of causes other than the article's.
     #[serde(default)]
     pub clues: ClueFacts,
+    /// What to know about the error report beside the dump.
+    #[serde(default)]
+    pub report_remarks: Vec<String>,
 }

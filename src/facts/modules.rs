@@ -20,6 +20,8 @@ open_enum! {
         Table = "table",
         /// A version inventory of the same machine.
         Inventory = "inventory",
+        /// The error report that Windows made of the crash.
+        WerReport = "wer-report",
     }
 }
 

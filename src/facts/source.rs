@@ -2,6 +2,7 @@
 //! and one line for a person.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::vocabulary::open_enum;
 
@@ -19,6 +20,19 @@ pub struct SourceInfo {
     pub modified: Option<i64>,
     /// The archive that holds it.
     pub container: Option<Container>,
+    /// What lies beside it, where that was looked for.
+    pub beside: Option<Arc<Beside>>,
+}
+
+/// What lies beside a dump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Files of an error report: name and content.
+    pub parts: Vec<(String, Vec<u8>)>,
+    /// Dumps in the folder, this one included.
+    pub dumps: usize,
+    /// An image or a symbol file is there.
+    pub has_images: bool,
 }
 
 /// The archive an input is a member of.

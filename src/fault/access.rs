@@ -7,6 +7,8 @@ use crate::knowledge::bugchecks::Violation;
 
 /// Highest IRQL at which threads and deferred procedure calls run: above it are interrupts.
 const DISPATCH_LEVEL: u8 = 2;
+/// STATUS_ACCESS_VIOLATION.
+const ACCESS_VIOLATION: u32 = 0xC000_0005;
 /// Largest kernel stack, for threads whose lower limit is not known.
 const LARGEST_STACK: u64 = 0x18000;
 
@@ -65,6 +67,18 @@ pub fn fault_access(crash: &Crash<'_>, context: Option<&FaultContext>) -> FaultA
     if crash.check().kind == Kind::Fault && address.is_some() && address == ip {
         access = Some(Access::Execute);
     }
+    // Where no record says what failed at an address that holds no code: its own instruction.
+    let fetched = ip.filter(|ip| {
+        access.is_none()
+            && crash.exception_code() == Some(ACCESS_VIOLATION)
+            && context.is_some_and(|c| crash.is_of_fault(c) && c.registers.ip() == Some(*ip))
+            && crash.is_no_code(*ip)
+            && violation.is_none()
+    });
+    if fetched.is_some() {
+        access = Some(Access::Execute);
+    }
+    let address = address.or(fetched);
     let stated_irql = stated.irql();
     FaultAccess {
         address,
@@ -77,7 +91,6 @@ pub fn fault_access(crash: &Crash<'_>, context: Option<&FaultContext>) -> FaultA
 
 /// The access violation whose record was found, for exceptions whose parameters do not hold it.
 fn recorded(crash: &Crash<'_>, context: Option<&FaultContext>) -> Option<Violation> {
-    const ACCESS_VIOLATION: u32 = 0xC000_0005;
     let context = context?;
     let status = crash.exception_code();
     let information = context

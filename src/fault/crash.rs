@@ -37,7 +37,7 @@ impl<'a> Crash<'a> {
         Some(Crash {
             machine,
             build: header.build,
-            code: header.bug_check_code,
+            code: header.bug_check_code.unwrap_or(0),
             parameters: header.bug_check_parameters,
             context: triage.context.clone().or_else(|| header.context.clone()),
             stack,

@@ -38,6 +38,8 @@ pub struct Investigation {
     pub place: Option<u64>,
     /// What had to be settled by what it leads to, in words: IA-64 only.
     pub remarks: Vec<String>,
+    /// Position in the walk of the frame that called an address that holds no code.
+    pub caller: Option<usize>,
 }
 
 /// Finds everything about the fault that the dump and the loaded code allow.
@@ -90,7 +92,11 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
             remarks: Vec::new(),
         },
     };
-    let place = place(crash, context.as_ref(), &access, &walk);
+    let caller = caller(crash, context.as_ref(), &access, &walk);
+    let place = match caller.and_then(|n| walk.frames.get(n)) {
+        Some(caller) => caller.ip(),
+        None => place(crash, context.as_ref(), &walk),
+    };
     for remark in &walk.remarks {
         if !remarks.iter().any(|known| known == remark) {
             remarks.push((*remark).to_owned());
@@ -103,7 +109,27 @@ pub fn investigate(crash: &Crash<'_>, budget: &Budget) -> Investigation {
         walk,
         place,
         remarks,
+        caller,
     }
+}
+
+/// The frame that called the faulting address, when that holds no code: its return address is what the call
+/// has just pushed.
+fn caller(
+    crash: &Crash<'_>,
+    context: Option<&FaultContext>,
+    access: &FaultAccess,
+    walk: &Walk,
+) -> Option<usize> {
+    let context = context.filter(|context| crash.is_of_fault(context))?;
+    let ip = context.registers.ip()?;
+    let wild = crash.is_wild(ip) || access.access == Some(Access::Execute);
+    let frame = walk.frames.get(1).filter(|_| wild)?;
+    let width = crash.machine.pointer_width() as u64;
+    let pushed = frame.trap.is_none()
+        && frame.module.is_some()
+        && frame.sp() == context.registers.sp()?.checked_add(width);
+    pushed.then_some(1)
 }
 
 /// The stacks whose limits are known.
@@ -253,28 +279,31 @@ fn named_place(crash: &Crash<'_>) -> Option<u64> {
     if crash.check().kind != Kind::Check {
         return None;
     }
-    bugchecks::driver_parameters(crash.code, crash.parameters[0])
+    bugchecks::driver_parameters(crash.code, crash.parameters[0].unwrap_or(0))
         .filter(|row| row.leads == Leads::Code)
         .filter_map(|row| crash.stated().value(usize::from(row.index)))
         .find(|at| crash.code_info.module_at(*at).is_some())
 }
 
 /// The address that stands for the fault.
-fn place(
-    crash: &Crash<'_>,
-    context: Option<&FaultContext>,
-    access: &FaultAccess,
-    walk: &Walk,
-) -> Option<u64> {
+fn place(crash: &Crash<'_>, context: Option<&FaultContext>, walk: &Walk) -> Option<u64> {
     if let Some(named) = named_place(crash) {
         return Some(named);
     }
     let context = context?;
-    let own = context.registers.ip();
     if crash.is_of_fault(context) {
-        return match access.access {
-            Some(Access::Execute) => walk.frames.get(1).and_then(Frame::ip),
-            _ => own,
+        let own = context.registers.ip();
+        // An address that holds no code is nobody's place: the nearest certain frame is.
+        let certain = |frame: &&Frame| frame.trust != Trust::Scan && frame.module.is_some();
+        return match own {
+            Some(ip) if crash.is_wild(ip) => walk
+                .frames
+                .iter()
+                .skip(1)
+                .find(certain)
+                .and_then(Frame::ip)
+                .or(own),
+            own => own,
         };
     }
     // The bug check's own functions are nobody's fault: the first caller that is none of them.

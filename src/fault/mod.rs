@@ -11,6 +11,7 @@ mod bucket;
 mod context;
 mod crash;
 mod crash_memory;
+mod crashed;
 mod ia64;
 mod instruction;
 mod investigate;
@@ -22,12 +23,14 @@ mod x86;
 pub use access::{Activity, FaultAccess, fault_access};
 pub use bucket::{Bucket, Place, bucket};
 pub use context::{FaultContext, Source, find_context};
+pub use crashed::crashed_processor;
 pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
 pub(crate) use investigate::known_stacks;
 pub use investigate::{Investigation, investigate};
 pub use snapshot::Snapshot;
 pub use spin::{Spin, spin};
 
+use crate::bytes::Gva;
 use crate::kernel::processor::{ProcessorState, ThreadStack};
 use crate::knowledge::bugchecks::{self, BugCheck, Parameters, Platform};
 pub use crate::knowledge::bugchecks::{Access, Kind, Slot};
@@ -41,10 +44,10 @@ pub struct Crash<'a> {
     pub machine: Machine,
     /// Windows build.
     pub build: Option<u32>,
-    /// Bug check code as stored, M variants included.
+    /// Bug check code as stored, M variants included; 0 when it is not known.
     pub code: u32,
-    /// Its parameters, zero-extended.
-    pub parameters: [u64; 4],
+    /// Its parameters, zero-extended, as far as they are known.
+    pub parameters: [Option<u64>; 4],
     /// The dump's context: usually the state in `KeBugCheckEx`.
     pub context: Option<Registers>,
     /// Addresses of the stack the bug check ran on, low and past the high end, as far as the dump
@@ -75,16 +78,33 @@ impl Crash<'_> {
             arm: matches!(self.machine, Machine::Arm | Machine::Arm64),
             build: self.build,
         };
-        Parameters::new(self.code, self.parameters, platform)
+        Parameters::written(self.code, self.parameters, platform)
     }
 
-    /// The faulting instruction that the parameters name; zero names none.
+    /// The faulting instruction that the parameters name. Zero is one like any other where a call of
+    /// address zero is what faulted.
     pub fn named_ip(&self) -> Option<u64> {
-        let ip = self.stated().instruction().filter(|ip| *ip != 0)?;
+        let ip = self.stated().instruction()?;
         match self.machine {
-            Machine::Ia64 => Some(ia64::bundle(ip)),
+            Machine::Ia64 => Some(ia64::bundle(ip)).filter(|ip| *ip != 0),
             _ => Some(ip),
         }
+    }
+
+    /// True for an address in no loaded module and of no bytes in the dump: where a call through a trashed
+    /// pointer leads. Code of a driver that hides itself has bytes.
+    pub(crate) fn is_wild(&self, address: u64) -> bool {
+        self.code_info.module_at(address).is_none()
+            && self.memory.read(Gva(address), &mut [0]).is_err()
+    }
+
+    /// True for a wild address that no kernel code ever has.
+    pub(crate) fn is_no_code(&self, address: u64) -> bool {
+        let kernel = match self.machine.pointer_width() {
+            4 => address >= 0x8000_0000,
+            _ => address >> 47 == 0x1_FFFF,
+        };
+        !kernel && self.is_wild(address)
     }
 
     /// The NTSTATUS of the exception, cut to 32 bits: x64 stores it sign-extended in some codes.

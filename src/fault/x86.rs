@@ -107,7 +107,9 @@ fn exception_record(stack: &Snapshot<'_>, target: &Target, at: u64) -> Option<Ca
 
 /// The state a double fault found: the task state segment that the second parameter of 0x7F names.
 pub(super) fn double_fault(crash: &Crash<'_>) -> Option<Registers> {
-    let [trap, segment, ..] = crash.parameters;
+    let [Some(trap), Some(segment), ..] = crash.parameters else {
+        return None;
+    };
     if crash.machine != Machine::X86
         || crash.check().code != 0x7F
         || trap != DOUBLE_FAULT

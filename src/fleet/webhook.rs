@@ -86,10 +86,16 @@ fn is_here(host: &str) -> bool {
     loopback || bare.eq_ignore_ascii_case("localhost")
 }
 
+/// A body, and what a receiver knows a repeated delivery by: dumps of one crash share it.
+struct Finding {
+    body: Vec<u8>,
+    key: String,
+}
+
 /// A thread that tells findings, so that no scan waits for a server.
 pub struct Webhook {
     target: Target,
-    queue: SyncSender<Vec<u8>>,
+    queue: SyncSender<Finding>,
     state: Arc<State>,
 }
 
@@ -133,11 +139,17 @@ impl Webhook {
         let Some(body) = self.target.body(summary) else {
             return;
         };
+        let verdict = summary.verdict().map(|verdict| verdict.as_str());
+        let key = match &summary.crash_id {
+            Some(crash) => Sha256::digest(format!("{crash} {}", verdict.unwrap_or_default())),
+            None => Sha256::digest(&body),
+        };
+        let key = format!("{key:x}");
         let len = body.len();
         let room = self.state.bytes.load(Ordering::Relaxed).saturating_add(len) <= QUEUED;
         self.state.bytes.fetch_add(len, Ordering::Relaxed);
         self.state.waiting.fetch_add(1, Ordering::Relaxed);
-        if !room || self.queue.try_send(body).is_err() {
+        if !room || self.queue.try_send(Finding { body, key }).is_err() {
             self.state.bytes.fetch_sub(len, Ordering::Relaxed);
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
             self.state.untold.fetch_add(1, Ordering::Relaxed);
@@ -212,15 +224,17 @@ struct Sender {
 }
 
 impl Sender {
-    fn run(&self, waiting: &Receiver<Vec<u8>>) {
+    fn run(&self, waiting: &Receiver<Finding>) {
         let mut failures = 0;
-        for body in waiting {
-            let told = failures < FAILURES && !self.is_over() && self.deliver(&body);
+        for finding in waiting {
+            let told = failures < FAILURES && !self.is_over() && self.deliver(&finding);
             failures = if told { 0 } else { failures + 1 };
             if !told {
                 self.state.untold.fetch_add(1, Ordering::Release);
             }
-            self.state.bytes.fetch_sub(body.len(), Ordering::Relaxed);
+            self.state
+                .bytes
+                .fetch_sub(finding.body.len(), Ordering::Relaxed);
             self.state.waiting.fetch_sub(1, Ordering::Release);
         }
     }
@@ -230,7 +244,7 @@ impl Sender {
     }
 
     /// True when the receiver took it.
-    fn deliver(&self, body: &[u8]) -> bool {
+    fn deliver(&self, finding: &Finding) -> bool {
         let mut pause = self.target.pause;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -240,7 +254,7 @@ impl Sender {
             if self.is_over() {
                 return false;
             }
-            match self.attempt(body) {
+            match self.attempt(finding) {
                 Some(200..=299) => return true,
                 // Asked to come back, failing, or not there.
                 Some(408 | 425 | 429 | 500..=599) | None => {}
@@ -252,7 +266,7 @@ impl Sender {
     }
 
     /// The status of the answer.
-    fn attempt(&self, body: &[u8]) -> Option<u16> {
+    fn attempt(&self, Finding { body, key }: &Finding) -> Option<u16> {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
@@ -265,7 +279,7 @@ impl Sender {
                 "X-Kbtriage-Signature",
                 signature(&self.target.secret, time, body),
             )
-            .header("Idempotency-Key", format!("{:x}", Sha256::digest(body)))
+            .header("Idempotency-Key", key)
             .send(body);
         answer.ok().map(|answer| answer.status().as_u16())
     }

@@ -77,11 +77,11 @@ pub(super) fn clues(crash: &Crash<'_>, found: &Investigation, modules: &Modules)
         machine: crash.machine,
     };
     ClueFacts {
-        named: bugchecks::driver_parameters(crash.code, crash.parameters[0])
-            .filter_map(|row| reading.named(row, crash.parameters))
+        named: bugchecks::driver_parameters(crash.code, crash.parameters[0].unwrap_or(0))
+            .filter_map(|row| reading.named(row, crash.parameters.map(Option::unwrap_or_default)))
             .collect(),
         hardware: match bugchecks::base_code(crash.code) {
-            0x124 => reading.hardware(crash.parameters[1]),
+            0x124 => reading.hardware(crash.parameters[1].unwrap_or(0)),
             _ => None,
         },
         stack: stack(crash, found),

@@ -65,6 +65,10 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
         context: access.activity.map(|a| a.name().to_owned()),
         instruction: instruction.and_then(|i| i.text.clone()),
         instruction_kind: instruction.and_then(|i| i.kind),
+        caller: found
+            .caller
+            .and_then(|n| found.walk.frames.get(n))
+            .and_then(|frame| frame_facts(frame, code)),
         effective_address: instruction
             .and_then(|i| i.effective_address)
             .and_then(|e| Some((e.value, e.agrees?))),
@@ -120,7 +124,8 @@ fn bucket_facts(
     modules: &Modules,
     code: &dyn Naming,
 ) -> BucketFacts {
-    let name = found.place.and_then(|ip| code.full_name(ip, false));
+    let called = found.caller.is_some();
+    let name = found.place.and_then(|ip| code.full_name(ip, called));
     let place = found.place.and_then(|ip| {
         let (id, rva) = modules.locate(ip)?;
         let module = modules.get(id)?;

@@ -6,10 +6,11 @@ use super::memory_dump;
 use super::session::{self, Session};
 use crate::bytes::{Budget, Gva, PagedReader, View};
 use crate::dump::triage::{Copied, Driver};
-use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump, Writer};
+use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump};
 use crate::facts::{Module, Modules, UnloadedModule, file_name};
 use crate::fault::{self, Crash};
-use crate::kernel::{DebuggerData, process, structures as layouts};
+use crate::kernel::believed::{self, Believed, Disbelieved};
+use crate::kernel::{DebuggerData, process, state, structures as layouts};
 use crate::knowledge::bugchecks::{Parameters, Platform};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
@@ -17,7 +18,7 @@ use crate::symbols::SymbolLibrary;
 
 use crate::facts::{
     BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format,
-    HeaderFacts, Product, SystemFacts, TaggedFact, WriterFact,
+    HeaderFacts, Product, ReadFrom, SystemFacts, TaggedFact,
 };
 
 /// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
@@ -33,6 +34,8 @@ struct Structures {
     process: Option<String>,
     thread: Option<u64>,
     dpc_time: Option<(u32, u32)>,
+    /// The bug check as the kernel stored it.
+    bugcheck: Option<(u32, [u64; 4])>,
 }
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
@@ -78,6 +81,13 @@ pub fn gather_with(
         .zip(space.as_ref())
         .map(|(triage, space)| structures(reader, &header, triage, space))
         .unwrap_or_default();
+    let by_pieces = triage.map(|_| {
+        believed::of_triage(
+            &header,
+            structures.build_lab.as_deref(),
+            structures.bugcheck,
+        )
+    });
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
@@ -90,7 +100,7 @@ pub fn gather_with(
         None => triage.zip(space.as_ref()).and_then(|(triage, space)| {
             investigate(
                 reader,
-                &header,
+                &by_pieces.as_ref()?.header,
                 (triage, space),
                 &mut modules,
                 library,
@@ -98,6 +108,11 @@ pub fn gather_with(
             )
         }),
     };
+    let believed = match &mut memory {
+        Some(memory) => memory.believed.take(),
+        None => by_pieces,
+    };
+    let believed = believed.unwrap_or_else(|| believed::by_header(&header));
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
     let dpc_time = structures.dpc_time.or_else(|| {
@@ -119,7 +134,7 @@ pub fn gather_with(
             (fault, stack, Some(bucket), code, clues)
         }
         None => (
-            fault_from_parameters(&header),
+            fault_from_parameters(&believed.header),
             None,
             None,
             CodeFacts::default(),
@@ -130,16 +145,18 @@ pub fn gather_with(
         limits: budget.reached(),
         dump: DumpFacts {
             damage,
-            ..dump_facts(reader, &header, triage)
+            ..dump_facts(reader, &believed, triage)
         },
         system: SystemFacts {
-            build: header.build,
-            build_source: None,
+            platform: None,
+            os_version: None,
+            build: believed.header.build,
+            build_source: believed.build.map(read_from),
             service_pack: triage
                 .and_then(|t| t.service_pack)
                 .or(structures.service_pack)
                 .or(memory.service_pack),
-            product: header.product_type.and_then(product),
+            product: believed.header.product_type.and_then(product),
             checked_build: header.checked_build,
             build_lab: structures.build_lab.or(memory.build_lab),
             machine: memory.machine,
@@ -147,16 +164,7 @@ pub fn gather_with(
         },
         process: structures.process.or(memory.process),
         thread: structures.thread.or(memory.thread),
-        bugcheck: Some(match memory.bugcheck {
-            Some((raw_code, parameters)) => BugCheckFacts {
-                raw_code,
-                parameters,
-            },
-            None => BugCheckFacts {
-                raw_code: header.bug_check_code,
-                parameters: header.bug_check_parameters,
-            },
-        }),
+        bugcheck: bugcheck(&believed),
         exception: None,
         header_context: context.map(context_facts),
         fault,
@@ -169,6 +177,7 @@ pub fn gather_with(
         dpc_time,
         remarks,
         clues,
+        report_remarks: Vec::new(),
     }
 }
 
@@ -200,9 +209,12 @@ fn fault_from_parameters(header: &Header) -> FaultFacts {
         header.machine.map(|machine| machine.name()),
         header.build,
     );
-    let stated = Parameters::new(header.bug_check_code, header.bug_check_parameters, platform);
+    let Some((code, parameters)) = header.bug_check() else {
+        return FaultFacts::default();
+    };
+    let stated = Parameters::written(code, parameters, platform);
     let violation = stated.violation();
-    let ip = stated.instruction().filter(|ip| *ip != 0);
+    let ip = stated.instruction();
     FaultFacts {
         ip,
         source: ip.map(|_| "bugcheck-parameters".to_owned()),
@@ -216,19 +228,51 @@ fn fault_from_parameters(header: &Header) -> FaultFacts {
     }
 }
 
-fn dump_facts(reader: &PagedReader<'_>, header: &Header, triage: Option<&TriageDump>) -> DumpFacts {
+/// The bug check that is believed.
+fn bugcheck(believed: &Believed) -> Option<BugCheckFacts> {
+    let (raw_code, parameters) = believed.header.bug_check()?;
+    Some(BugCheckFacts {
+        raw_code,
+        parameters: parameters.map(Option::unwrap_or_default),
+        unwritten: parameters.map(|parameter| parameter.is_none()),
+        source: believed.bug_check.map(read_from).unwrap_or_default(),
+    })
+}
+
+fn read_from(from: believed::From) -> ReadFrom {
+    match from {
+        believed::From::Header => ReadFrom::Header,
+        believed::From::Memory => ReadFrom::Memory,
+    }
+}
+
+fn header_facts(disbelieved: &Disbelieved) -> HeaderFacts {
+    HeaderFacts {
+        bugcheck_code: disbelieved.bug_check.map(|(code, _)| code),
+        bugcheck_parameters: disbelieved.bug_check.map(|(_, parameters)| parameters),
+        build: disbelieved.build,
+        processors: disbelieved.processors,
+        crash_time: disbelieved.time,
+        uptime: disbelieved.uptime,
+    }
+}
+
+fn dump_facts(
+    reader: &PagedReader<'_>,
+    believed: &Believed,
+    triage: Option<&TriageDump>,
+) -> DumpFacts {
+    let header = &believed.header;
     DumpFacts {
+        header: header_facts(&believed.disbelieved),
+        running: believed.running,
         format: format(header.dump_type),
         dump_type: header.dump_type.number(),
         architecture: header.machine.map(|m| m.name().to_owned()),
         pointer: header.pointer,
         pae: header.pae,
         processors: header.processors,
-        header: HeaderFacts::default(),
-        writer: triage.and_then(|t| t.writer).map(|writer| match writer {
-            Writer::Kernel => WriterFact::Kernel,
-            Writer::Debugger => WriterFact::Debugger,
-        }),
+        writer: header.writer.or_else(|| triage?.writer),
         crash_time: header.system_time,
         uptime: header.system_up_time,
         triage_options: triage.and_then(|t| t.options),
@@ -359,6 +403,10 @@ fn structures(
         }),
         thread,
         dpc_time: dpc_time(reader, header, triage),
+        bugcheck: kdbg
+            .as_ref()
+            .and_then(DebuggerData::bugcheck_data)
+            .and_then(|at| state::bugcheck(space, header.truncate(at), header.machine?)),
     }
 }
 

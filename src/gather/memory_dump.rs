@@ -1,10 +1,11 @@
 //! Gathers the facts of a memory dump: modules with their versions, the fault, every processor.
 
 use crate::bytes::{Budget, Gva, PagedReader};
-use crate::dump::{Damage, Header, PhysicalBody};
+use crate::dump::{Damage, Header, PhysicalBody, Writer};
 use crate::facts::{Module, Modules, UnloadedModule, file_name};
 use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
+use crate::kernel::believed::{self, Believed};
 use crate::kernel::debugger_data::Keys;
 use crate::kernel::ia64;
 use crate::kernel::lists::End;
@@ -43,8 +44,8 @@ pub(super) struct FromMemory {
     pub process: Option<String>,
     pub thread: Option<u64>,
     pub found: Option<Found>,
-    /// The bug check as the kernel keeps it, where the header does not say.
-    pub bugcheck: Option<(u32, [u64; 4])>,
+    /// The header with memory's values; `None` where memory says nothing.
+    pub believed: Option<Believed>,
     /// `None` when no virtual memory could be read.
     pub facts: Option<MemoryFacts>,
     pub damage: Vec<Damage>,
@@ -83,10 +84,18 @@ pub(super) fn read(
     };
     let paged_pool = state::paged_pool_start(&space, header);
     let space = space.with_paged_pool(paged_pool);
-    let Some(kernel) = kernel_state(&space, header, library, budget) else {
+    let Some((mut kernel, believed)) = kernel_state(&space, header, library, budget) else {
         return result;
     };
+    let header = &believed.header;
     result.kernel(&kernel, &space);
+    let own = header.context.is_some() && !header.writer.is_some_and(Writer::converts);
+    if !own {
+        let session = Session::new(&result.modules, &space, library, machine);
+        let found = fault::crashed_processor(header, &kernel, &space, &session, budget);
+        kernel.crashed = found.or(kernel.crashed);
+    }
+    result.crashed(&kernel);
     let reading = Reading {
         header,
         kernel: &kernel,
@@ -98,26 +107,28 @@ pub(super) fn read(
     if let Some(cells) = hive(reading, &physical, hives, deep) {
         result.registry(cells, header, budget);
     }
+    result.believed = Some(believed.clone());
     if physical.bitmap_contradicts_count() {
         result.note("the number of pages the dump states is not that of its bitmap");
     }
     result
 }
 
-/// The kernel's variables, with an encoded debugger data block decoded where symbols allow it.
+/// The kernel's variables and the header that agrees with them, with an encoded debugger data block
+/// decoded where symbols allow it.
 fn kernel_state(
     space: &Paged<'_>,
     header: &Header,
     library: Option<&SymbolLibrary>,
     budget: &Budget,
-) -> Option<KernelState> {
-    let kernel = state::read(space, header, None, budget)?;
+) -> Option<(KernelState, Believed)> {
+    let (kernel, believed) = believed::read(space, header, None, budget)?;
     if !kernel.kdbg_encoded {
-        return Some(kernel);
+        return Some((kernel, believed));
     }
     let decoded = keys(&kernel, space, library, header.machine, budget)
-        .and_then(|keys| state::read(space, header, Some(&keys), budget));
-    Some(decoded.unwrap_or(kernel))
+        .and_then(|keys| believed::read(space, header, Some(&keys), budget));
+    Some(decoded.unwrap_or((kernel, believed)))
 }
 
 /// The SYSTEM hive: by the System process's handles, by the list of hives at `listed`, or by a search of
@@ -192,6 +203,10 @@ impl FromMemory {
             .filter(|csd| *csd <= 0xFFFF)
             .map(|csd| csd >> 8);
         self.build_lab = kernel.build_lab.clone();
+    }
+
+    /// What the processor that crashed was running.
+    fn crashed(&mut self, kernel: &KernelState) {
         let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
         self.process = crashed.and_then(|p| p.process.clone());
         self.thread = crashed.and_then(|p| p.state.current_thread);
@@ -209,11 +224,7 @@ impl FromMemory {
         } = reading;
         let session = Session::new(&self.modules, space, library, machine);
         let mut fault_registers = None;
-        self.bugcheck = stored_bugcheck(header, kernel);
-        self.found = Crash::from_memory(header, kernel, space, &session).map(|mut crash| {
-            if let Some((code, parameters)) = self.bugcheck {
-                (crash.code, crash.parameters) = (code, parameters);
-            }
+        self.found = Crash::from_memory(header, kernel, space, &session).map(|crash| {
             let investigation = fault::investigate(&crash, budget);
             let crashed = kernel.crashed.and_then(|i| kernel.processors.get(i));
             let number = crashed.map(|p| p.number);
@@ -394,7 +405,7 @@ fn memory_facts(
 
 /// True for a dump that somebody forced: nothing faulted, and any processor may be the one that hangs.
 fn is_forced(header: &Header) -> bool {
-    bugchecks::find(header.bug_check_code).is_forced()
+    bugchecks::find(header.bug_check_code.unwrap_or(0)).is_forced()
 }
 
 /// The one offset of the timer link in an entry that the image's own code uses.
@@ -402,14 +413,6 @@ fn timer_link(code: &CodeFacts) -> Option<u64> {
     let mut links = code.timer_links.iter().map(|link| link.displacement);
     let first = links.next()?;
     links.all(|other| other == first).then_some(first)
-}
-
-/// The bug check of KiBugCheckData, when the header's was never written: what dumps that were not made by
-/// the crashing kernel itself can look like.
-fn stored_bugcheck(header: &Header, kernel: &KernelState) -> Option<(u32, [u64; 4])> {
-    const FILLER: u32 = u32::from_le_bytes(*b"PAGE");
-    let unwritten = matches!(header.bug_check_code, 0 | FILLER);
-    kernel.bugcheck.filter(|(code, _)| unwritten && *code != 0)
 }
 
 /// What an encoded debugger data block is decoded with, where the kernel's symbols name it.

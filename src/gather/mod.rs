@@ -19,6 +19,7 @@ mod processors;
 mod session;
 mod user;
 mod versions;
+pub mod wer;
 
 pub use kernel_dump::{address_space, gather, gather_with};
 pub(crate) use session::codeview;

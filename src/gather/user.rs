@@ -27,13 +27,14 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     CrashFacts {
         limits: Vec::new(),
         dump: DumpFacts {
+            header: HeaderFacts::default(),
+            running: false,
             format: Format::UserMinidump,
             dump_type: None,
             architecture,
             pointer,
             pae: None,
             processors: system.and_then(|s| s.processors).map(u32::from),
-            header: HeaderFacts::default(),
             writer: None,
             crash_time: dump
                 .time
@@ -49,6 +50,10 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
             damage: dump.damage,
         },
         system: SystemFacts {
+            platform: system.map(|s| platform(&s.platform).to_owned()),
+            os_version: system
+                .filter(|s| s.platform != "windows")
+                .and_then(os_version),
             build: windows.map(|s| s.build).filter(|build| *build != 0),
             service_pack: windows.and_then(|s| s.service_pack),
             product: windows.and_then(product),
@@ -59,9 +64,10 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         bugcheck: None,
         exception: dump.exception.as_ref().map(|e| ExceptionFacts {
             code: e.code,
-            name: e.name.clone(),
+            name: e.name.clone().or_else(|| signal(system?, &e.reason)),
             address: Some(e.address),
             module: e.location.as_ref().map(|l| l.module.clone()),
+            thread: Some(e.thread),
         }),
         header_context: dump.instruction_pointer.map(|ip| ContextFacts {
             ip: Some(ip),
@@ -105,7 +111,38 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         dpc_time: None,
         remarks: Vec::new(),
         clues: crate::facts::ClueFacts::default(),
+        report_remarks: Vec::new(),
     }
+}
+
+/// The report's word for a platform that the dump format has a number for.
+fn platform(word: &str) -> &str {
+    match word {
+        "mac" => "macos",
+        word => word,
+    }
+}
+
+/// The version of a system that is not Windows: its numbers, and what its kernel calls itself.
+fn os_version(system: &UserSystem) -> Option<String> {
+    let numbers = [system.major, system.minor, system.build];
+    let numbers = numbers
+        .iter()
+        .any(|n| *n != 0)
+        .then(|| numbers.map(|n| n.to_string()).join("."));
+    let text = system.csd_version.clone().filter(|text| !text.is_empty());
+    match (numbers, text) {
+        (Some(numbers), Some(text)) => Some(format!("{numbers} ({text})")),
+        (numbers, text) => numbers.or(text),
+    }
+}
+
+/// The name of a signal or Mach exception: writers other than Windows put it where an NTSTATUS belongs.
+fn signal(system: &UserSystem, reason: &str) -> Option<String> {
+    (system.platform != "windows"
+        && reason.contains(|c: char| c.is_ascii_alphabetic())
+        && !reason.starts_with("0x"))
+    .then(|| reason.to_owned())
 }
 
 fn trust(trust: UserTrust) -> Trust {

@@ -15,7 +15,9 @@ pub fn identify_builds(facts: &mut CrashFacts, builds: &BuildTable) {
             let source = module.version.as_ref().map(|claim| claim.source);
             if !matches!(
                 source,
-                None | Some(VersionSource::Table | VersionSource::Inventory)
+                None | Some(
+                    VersionSource::Table | VersionSource::Inventory | VersionSource::WerReport
+                )
             ) {
                 return;
             }
@@ -30,6 +32,8 @@ pub fn identify_builds(facts: &mut CrashFacts, builds: &BuildTable) {
                 Some(Identified::Known(build)) => {
                     Some(claimed(build.version, VersionSource::Table))
                 }
+                // Known by name alone: the table knows the file itself, where it does.
+                _ if source == Some(VersionSource::WerReport) => return,
                 Some(Identified::Contradicted(..) | Identified::Unknown) | None => None,
             };
         });

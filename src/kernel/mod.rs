@@ -2,7 +2,9 @@
 //!
 //! Knows kernel structures, chosen by build; finds nothing on its own and judges nothing.
 
+pub mod believed;
 pub mod debugger_data;
+mod find;
 pub mod ia64;
 pub mod layouts;
 pub mod lists;
@@ -12,6 +14,7 @@ pub mod process;
 pub mod processor;
 pub mod processors;
 pub mod registry;
+pub mod shared_data;
 pub mod state;
 pub mod structures;
 pub mod unloaded;

@@ -13,6 +13,10 @@ use super::{DebuggerData, ia64, process};
 
 /// Processors looked at; Windows of that time ran on 64.
 const MOST: u32 = 256;
+/// Entries of KiProcessorBlock in Windows 6.0 on x64.
+const MOST_COUNTED: u32 = 64;
+/// IpiFrozen of a processor that the freeze of a bug check stopped: the low four bits.
+const TARGET_FROZEN: u32 = 2;
 /// Bytes of a KPRCB that are read at most.
 const LARGEST_PRCB: usize = 0x8000;
 /// Bytes of KTHREAD and of EPROCESS in which the fields needed lie.
@@ -40,6 +44,8 @@ pub struct Processor {
     /// KPCR.Irql of x86, which has no CR8. `None` when the KPCR does not lead to itself and to this
     /// KPRCB.
     pub pcr_irql: Option<u8>,
+    /// The freeze of a bug check stopped it; `None` where that is not known.
+    pub frozen: Option<bool>,
     /// Clock ticks the current DPC has taken, and the limit.
     pub dpc_time: Option<(u32, u32)>,
 }
@@ -57,6 +63,31 @@ pub struct Source<'a> {
     pub kdbg: Option<&'a DebuggerData>,
     /// The dump's budget.
     pub budget: &'a Budget,
+}
+
+/// How many processors KiProcessorBlock names: entries from the front that are blocks numbered like
+/// themselves, up to the first that is empty. `None` when something else ends them.
+pub fn count(source: Source<'_>) -> Option<u32> {
+    let kdbg = source.kdbg?;
+    let width = source.machine.pointer_width();
+    let array = source.machine.truncate(kdbg.processor_block()?);
+    let number_at = u64::from(kdbg.prcb_number()?);
+    for number in 0..=MOST_COUNTED {
+        source.budget.spend(1).ok()?;
+        let at = array.checked_add(u64::from(number) * width as u64)?;
+        let prcb = source.memory.read_pointer(Gva(at), width).ok()?;
+        if prcb == 0 {
+            return (number > 0).then_some(number);
+        }
+        let own = source
+            .memory
+            .read_u8(Gva(prcb.checked_add(number_at)?))
+            .ok()?;
+        if u32::from(own) != number {
+            return None;
+        }
+    }
+    None
 }
 
 /// The processors behind KiProcessorBlock; at most `count` of them.
@@ -140,6 +171,7 @@ fn processor(source: Source<'_>, number: u32, prcb: u64) -> Processor {
                 .and_then(|l| l.pcr)
                 .and_then(|pcr| pcr_irql(source, pcr, prcb)),
         },
+        frozen: u32_at(layout.map(|l| l.prcb_ipi_frozen)).map(|state| state & 0xF == TARGET_FROZEN),
         dpc_time: u32_at(layout.map(|l| l.prcb_dpc_time_count))
             .zip(u32_at(layout.map(|l| l.prcb_dpc_time_limit))),
     }

@@ -31,6 +31,8 @@ pub struct KernelState {
     pub unloaded: Option<Vec<UnloadedDriver>>,
     /// Every processor that could be found.
     pub processors: Vec<Processor>,
+    /// How many processors the kernel's own array names; `None` where its end is not in the dump.
+    pub processor_count: Option<u32>,
     /// Position in `processors` of the one that crashed.
     pub crashed: Option<usize>,
     /// CSDVersion in the kernel: service pack in the high byte.
@@ -72,7 +74,8 @@ pub fn read(
         kdbg: kdbg.as_ref(),
         budget,
     };
-    let processors = processors::read(source, header.processors);
+    let processor_count = processors::count(source);
+    let processors = processors::read(source, processor_count.or(header.processors));
     let crashed = crashed(&processors, header);
     Some(KernelState {
         kdbg_encoded: kdbg.is_none() && raw.iter().any(|byte| *byte != 0),
@@ -86,6 +89,7 @@ pub fn read(
             )
         }),
         crashed,
+        processor_count,
         processors,
         csd_version: field(DebuggerData::csd_version).and_then(|at| memory.read_u32(Gva(at)).ok()),
         build_lab: field(DebuggerData::nt_build_lab).and_then(|at| build_lab(memory, at)),
@@ -108,8 +112,14 @@ fn block(memory: &dyn Memory, at: Gva) -> Vec<u8> {
 /// The processor that crashed: the one whose saved registers are the header's, or on whose
 /// stacks the header's stack pointer lies.
 fn crashed(processors: &[Processor], header: &Header) -> Option<usize> {
-    let context = header.context.as_ref()?;
-    let (ip, sp) = (context.ip()?, context.sp()?);
+    let one = || (processors.len() == 1).then_some(0);
+    let Some((context, ip, sp)) = header
+        .context
+        .as_ref()
+        .and_then(|context| Some((context, context.ip()?, context.sp()?)))
+    else {
+        return one().or_else(|| not_frozen(processors));
+    };
     let same = |p: &Processor| {
         p.registers
             .as_ref()
@@ -121,9 +131,18 @@ fn crashed(processors: &[Processor], header: &Header) -> Option<usize> {
         let first = found.next()?.0;
         found.next().is_none().then_some(first)
     };
-    only(&same)
-        .or_else(|| only(&on_stack))
-        .or((processors.len() == 1).then_some(0))
+    only(&same).or_else(|| only(&on_stack)).or_else(one)
+}
+
+/// The only processor that the freeze of a bug check left running: the one that raised it.
+fn not_frozen(processors: &[Processor]) -> Option<usize> {
+    let mut running = processors
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.frozen == Some(false));
+    let first = running.next()?.0;
+    let others = processors.iter().all(|p| p.frozen.is_some());
+    (others && running.next().is_none() && processors.len() > 1).then_some(first)
 }
 
 /// Which of a processor's stacks holds `sp`: lowest address and address past the top.
@@ -145,7 +164,7 @@ pub fn stack_of(processor: &Processor, sp: u64, machine: Machine) -> Option<(u64
 }
 
 /// KiBugcheckData: five pointers.
-fn bugcheck(memory: &dyn Memory, at: u64, machine: Machine) -> Option<(u32, [u64; 4])> {
+pub fn bugcheck(memory: &dyn Memory, at: u64, machine: Machine) -> Option<(u32, [u64; 4])> {
     let width = machine.pointer_width() as u64;
     let word = |index: u64| {
         let at = at.checked_add(index * width)?;

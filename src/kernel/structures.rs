@@ -19,6 +19,8 @@ pub struct Structures {
     pub prcb_dpc_time_count: u64,
     /// KPRCB.DpcTimeLimit.
     pub prcb_dpc_time_limit: u64,
+    /// KPRCB.IpiFrozen.
+    pub prcb_ipi_frozen: u64,
     /// KPRCB.ProcessorState.
     pub prcb_processor_state: u64,
     /// KPROCESSOR_STATE.ContextFrame.
@@ -92,6 +94,7 @@ const X86: Structures = Structures {
     machine: Machine::X86,
     prcb_dpc_time_count: 0x5B4,
     prcb_dpc_time_limit: 0x5DC,
+    prcb_ipi_frozen: 0x1974,
     prcb_processor_state: 0x1C,
     state_context: 0,
     state_special: 0x2CC,
@@ -133,6 +136,7 @@ const X64: Structures = Structures {
     machine: Machine::X64,
     prcb_dpc_time_count: 0x37A0,
     prcb_dpc_time_limit: 0x37A4,
+    prcb_ipi_frozen: 0x2308,
     prcb_processor_state: 0x40,
     state_context: 0xE0,
     state_special: 0,
@@ -170,12 +174,14 @@ pub static STRUCTURES: &[Structures] = &[
         build: 6000,
         prcb_dpc_time_count: 0x534,
         prcb_dpc_time_limit: 0x55C,
+        prcb_ipi_frozen: 0x18F4,
         ..X86
     },
     Structures {
         build: 6000,
         prcb_dpc_time_count: 0x36A0,
         prcb_dpc_time_limit: 0x36A4,
+        prcb_ipi_frozen: 0x2208,
         ..X64
     },
     X86,
@@ -221,6 +227,7 @@ mod tests {
                 machine: layout.machine,
                 prcb_dpc_time_count: at("KPRCB", "DpcTimeCount"),
                 prcb_dpc_time_limit: at("KPRCB", "DpcTimeLimit"),
+                prcb_ipi_frozen: at("KPRCB", "IpiFrozen"),
                 prcb_processor_state: at("KPRCB", "ProcessorState"),
                 state_context: at("KPROCESSOR_STATE", "ContextFrame"),
                 state_special: at("KPROCESSOR_STATE", "SpecialRegisters"),

@@ -20,6 +20,7 @@ pub mod releases;
 #[rustfmt::skip] // generated
 mod tables;
 pub mod versions;
+pub mod wer_report;
 pub mod windows;
 
 use crate::vocabulary::closed_enum;

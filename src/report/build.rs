@@ -14,7 +14,7 @@ use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::cause::Cause;
 use crate::evidence::look_alikes::Named;
 use crate::evidence::{Evidence, Servicing};
-use crate::facts::{ContextFacts, CrashFacts, NameFact, StackFacts};
+use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, NameFact, StackFacts};
 use crate::facts::{SourceError, SourceInfo};
 use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
@@ -116,7 +116,8 @@ pub fn build(
 ) -> Report {
     let pointer = facts.dump.pointer;
     let full = detail == m::Detail::Full;
-    let fault = facts.bugcheck.map(|_| fault(facts, full));
+    let kernel = facts.dump.format != Format::UserMinidump;
+    let fault = kernel.then(|| fault(facts, full));
     let place = fault
         .as_ref()
         .and_then(|fault| fault.location.as_ref()?.module.as_deref());
@@ -142,6 +143,7 @@ pub fn build(
             name: e.name.clone(),
             address: e.address.map(|address| Hex::address(address, pointer)),
             module: e.module.clone(),
+            thread: e.thread,
         }),
         header_context: facts
             .header_context
@@ -232,7 +234,8 @@ fn dump(facts: &CrashFacts) -> m::Dump {
         architecture: dump.architecture.clone(),
         pae: dump.pae,
         processors: dump.processors,
-        writer: dump.writer.map(|writer| writer.as_str().to_owned()),
+        writer: dump.writer.map(|writer| writer.name().to_owned()),
+        header: header_values(&dump.header, dump.pointer),
         crash_time: dump.crash_time.and_then(rfc3339_from_filetime),
         uptime_seconds: dump.uptime.map(|uptime| uptime / SECOND),
         triage: dump.call_stack_size.map(|call_stack_size| m::Triage {
@@ -263,11 +266,37 @@ fn dump(facts: &CrashFacts) -> m::Dump {
     }
 }
 
+/// Values of the header that are not believed; `None` when there are none.
+fn header_values(header: &HeaderFacts, pointer: usize) -> Option<m::HeaderValues> {
+    (*header != HeaderFacts::default()).then(|| m::HeaderValues {
+        bugcheck_code: header.bugcheck_code.map(Code::new),
+        bugcheck_parameters: header.bugcheck_parameters.map(|list| {
+            list.map(|value| value.map(|v| Hex::address(v, pointer)))
+                .to_vec()
+        }),
+        build: header.build,
+        processors: header.processors,
+        crash_time: header.crash_time.and_then(rfc3339_from_filetime),
+        uptime_seconds: header.uptime.map(|uptime| uptime / SECOND),
+    })
+}
+
 fn system(facts: &CrashFacts) -> m::System {
     let build = facts.system.build;
     m::System {
-        version: build.and_then(windows_version).map(str::to_owned),
+        platform: match facts.dump.format {
+            Format::UserMinidump => facts.system.platform.clone(),
+            _ => Some("windows".to_owned()),
+        },
+        version: build
+            .and_then(windows_version)
+            .map(str::to_owned)
+            .or_else(|| facts.system.os_version.clone()),
         build,
+        build_source: facts
+            .system
+            .build_source
+            .map(|from| from.as_str().to_owned()),
         service_pack: facts.system.service_pack,
         product: facts
             .system
@@ -275,7 +304,8 @@ fn system(facts: &CrashFacts) -> m::System {
             .map(|product| product.as_str().to_owned()),
         name: build
             .and_then(|build| system_name(build, facts.dump.architecture.as_deref()))
-            .map(str::to_owned),
+            .map(str::to_owned)
+            .or_else(|| platform_name(facts.system.platform.as_deref()?).map(str::to_owned)),
         build_lab: facts.system.build_lab.clone(),
         machine: facts.system.machine.clone(),
         multicast_forwarding: {
@@ -289,6 +319,22 @@ fn system(facts: &CrashFacts) -> m::System {
             }
         },
     }
+}
+
+/// What people call a system that is not Windows; `None` for Windows and for one that is not known.
+fn platform_name(platform: &str) -> Option<&'static str> {
+    Some(match platform {
+        "linux" => "Linux",
+        "macos" => "macOS",
+        "ios" => "iOS",
+        "android" => "Android",
+        "fuchsia" => "Fuchsia",
+        "solaris" => "Solaris",
+        "ps3" => "PlayStation 3",
+        "nacl" => "Native Client",
+        "windows" => return None,
+        _ => "a system that is not known",
+    })
 }
 
 /// Major and minor version by build number: public release history.
@@ -313,17 +359,18 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
         facts.dump.architecture.as_deref(),
         facts.system.build,
     );
-    let stated = Parameters::new(bugcheck.raw_code, bugcheck.parameters, platform);
+    let stated = Parameters::written(bugcheck.raw_code, bugcheck.known(), platform);
     let parameters = bugcheck
         .parameters
         .iter()
         .enumerate()
         .map(|(index, value)| {
             let text = stated.text(index);
+            let written = bugcheck.parameter(index).is_some();
             m::Parameter {
-                value: Hex::address(*value, facts.dump.pointer),
+                value: written.then(|| Hex::address(*value, facts.dump.pointer)),
                 meaning: text.meaning.map(str::to_owned),
-                decoded: text.decoded,
+                decoded: text.decoded.filter(|_| written),
             }
         })
         .collect();
@@ -331,6 +378,7 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
         code: Code::new(stated.check.code),
         raw_code: Code::new(bugcheck.raw_code),
         name: stated.check.name.map(str::to_owned),
+        source: Some(bugcheck.source.as_str().to_owned()),
         parameters,
     })
 }
@@ -390,6 +438,11 @@ fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
         context: fault.context.clone(),
         instruction: fault.instruction.clone(),
         instruction_kind: fault.instruction_kind.map(|kind| kind.as_str().to_owned()),
+        caller: fault.caller.as_ref().map(|caller| m::Caller {
+            instruction_pointer: Hex::address(caller.ip, pointer),
+            location: location(facts, caller.ip, caller.name.as_ref()),
+            trust: caller.trust.as_str().to_owned(),
+        }),
         effective_address: fault
             .effective_address
             .map(|(value, agrees)| m::EffectiveAddress {

@@ -172,6 +172,7 @@ impl<'a> Counted<'a> {
             bucket: self.bucket.map(Cow::into_owned),
             cause: None,
             hotfix: self.hotfix.map(Cow::into_owned),
+            seen: None,
             other_articles: self.other_articles.into_owned(),
         }
     }

@@ -3,6 +3,7 @@
 //! Facts and decisions come in, records go out. Renderings escape whatever text came from a dump.
 
 mod answers;
+pub(crate) mod believed;
 mod build;
 mod cause;
 pub mod counted;

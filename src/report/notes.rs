@@ -28,6 +28,9 @@ pub fn notes(facts: &CrashFacts) -> Vec<Note> {
         let (code, message) = limit_note(*limit);
         add(code, Severity::Warning, "", message);
     }
+    for (code, field, text) in super::believed::remarks(facts) {
+        add(code, Severity::Info, field, &text);
+    }
     match dump.format {
         Format::KernelTriage | Format::UserMinidump => {}
         Format::KernelHeaderOnly => add(
@@ -57,6 +60,9 @@ pub fn notes(facts: &CrashFacts) -> Vec<Note> {
             "/dump/architecture",
             &message,
         );
+    }
+    for remark in &facts.report_remarks {
+        add("modules.wer-report", Severity::Info, "/modules", remark);
     }
     for remark in &facts.system.multicast_forwarding.remarks {
         add(

@@ -46,7 +46,11 @@ pub fn row(summary: &Summary) -> [String; COLUMNS.len()] {
         let parameters = bugcheck
             .map(|b| b.parameters.as_slice())
             .unwrap_or_default();
-        text(parameters.get(index).map(|p| p.value.0.as_str()))
+        text(
+            parameters
+                .get(index)
+                .and_then(|p| Some(p.value.as_ref()?.0.as_str())),
+        )
     };
     let location = summary.fault.as_ref().and_then(|f| f.location.as_ref());
     let tcpip = summary.modules.iter().find(|module| {

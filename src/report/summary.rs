@@ -81,6 +81,20 @@ pub struct Summary {
     /// The same for other articles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_articles: Vec<SummaryHotfix>,
+    /// When scans saw the dump; only in what a store gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
+}
+
+/// When scans saw a dump.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seen {
+    /// RFC 3339 UTC.
+    pub first: String,
+    /// RFC 3339 UTC, to the day.
+    pub last: String,
+    /// False for a dump whose place another one took since: MEMORY.DMP is written anew at every crash.
+    pub there: bool,
 }
 
 /// The machine a dump is counted for.
@@ -214,6 +228,7 @@ impl Summary {
                 suspects: cause.suspects,
             }),
             hotfix,
+            seen: None,
             other_articles: report
                 .other_articles
                 .into_iter()

@@ -253,6 +253,10 @@ pub struct Done {
     pub known: bool,
     /// Which part of it this is.
     pub part: Part,
+    /// It is known, and the store's date of it is of another day.
+    pub date: bool,
+    /// What is judged again is no longer what lies at the path: the crash whose dump lay there before.
+    pub earlier: Option<String>,
 }
 
 impl Done {
@@ -297,6 +301,19 @@ pub trait Keeper {
     /// An error ends the run.
     fn keep(&mut self, done: &Done) -> std::io::Result<()>;
 
+    /// Dates one entry that is known and as it was.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn seen(&mut self, _done: &Done) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// True when a dump of the crash that something is to be done about is kept already.
+    fn knows(&mut self, _crash: &str) -> bool {
+        false
+    }
+
     /// Called now and then: what was kept becomes safe.
     ///
     /// # Errors
@@ -336,6 +353,8 @@ pub struct Stored {
     pub outcome: StoredOutcome,
     /// It was made by this program with this knowledge and these options.
     pub current: bool,
+    /// No scan of today met it.
+    pub dated_before_today: bool,
 }
 
 /// What a store holds of a file.

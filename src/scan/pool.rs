@@ -291,6 +291,8 @@ fn find(
                     outcome,
                     known: false,
                     part: Part::Whole,
+                    date: false,
+                    earlier: None,
                 }))
                 .is_ok(),
         };
@@ -497,6 +499,8 @@ impl Run<'_> {
                 ),
                 known: false,
                 part: Part::Whole,
+                date: false,
+                earlier: None,
             })?;
             self.finished.stuck += 1;
             self.total = Some(number);
@@ -537,6 +541,8 @@ impl Run<'_> {
                     true => Part::Last,
                     false => Part::Whole,
                 },
+                date: false,
+                earlier: None,
             })?;
         }
         Ok(())

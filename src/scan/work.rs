@@ -2,6 +2,8 @@
 
 use std::fs::{self, Metadata};
 use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -15,11 +17,13 @@ use super::{
     StoredRecord,
 };
 use crate::bytes::{ReadAt, contained};
+use crate::facts::CrashFacts;
+use crate::gather::wer;
 use crate::report::json;
 use crate::report::model::{Detail, Status};
 use crate::report::summary::{MachineName, Summary};
 use crate::report::{Input, Report};
-use crate::source::{self};
+use crate::source::{self, Beside, add_beside, look_beside};
 use crate::source::{Container, ErrorKind, FileKind, SourceError, SourceInfo, identify};
 use crate::triage::Triaged;
 
@@ -48,6 +52,8 @@ pub struct Worker<'a> {
     pulse: &'a Pulse,
     lookup: Option<Box<dyn Lookup>>,
     look: Vec<u8>,
+    /// The folder looked into last.
+    folder: Option<(PathBuf, Arc<Beside>)>,
 }
 
 impl<'a> Worker<'a> {
@@ -58,6 +64,7 @@ impl<'a> Worker<'a> {
             pulse,
             lookup: job.catalogue.as_ref().and_then(|c| c.lookup()),
             look: Vec::new(),
+            folder: None,
         }
     }
 
@@ -75,13 +82,15 @@ impl<'a> Worker<'a> {
                 stat,
                 outcome: Outcome::Records(records),
                 known: false,
+                date: false,
+                earlier: None,
                 part: match std::mem::replace(&mut parts.given, true) {
                     false => Part::First,
                     true => Part::Next,
                 },
             });
         };
-        let (outcome, known) = self.outcome(&item, &found, stat, &mut give);
+        let (outcome, known, date) = self.outcome(&item, &found, stat, &mut give);
         Done {
             number: item.number,
             path: item.path,
@@ -93,22 +102,24 @@ impl<'a> Worker<'a> {
                 false => Part::Whole,
                 true => Part::Last,
             },
+            date,
+            earlier: None,
         }
     }
 
-    /// What becomes of one file, and whether the store holds it just so.
+    /// What becomes of one file, whether the store holds it just so, and whether that is to be dated.
     fn outcome(
         &mut self,
         item: &Item,
         found: &io::Result<Metadata>,
         stat: Option<FileStat>,
         give: Give<'_>,
-    ) -> (Outcome, bool) {
+    ) -> (Outcome, bool, bool) {
         if let Some(stat) = stat
             && !self.is_where_it_was_found(item, &stat)
         {
             let skip = Skip::new("link", "a link took its place after it was found");
-            return (Outcome::Skipped(skip), false);
+            return (Outcome::Skipped(skip), false, false);
         }
         let outcome = match (found, stat) {
             (Ok(found), _) if platform::is_offline(found) && !self.job.options.offline_files => {
@@ -124,16 +135,17 @@ impl<'a> Worker<'a> {
                     .as_mut()
                     .filter(|_| !self.job.options.verify)
                     .and_then(|lookup| lookup.find(&item.path));
+                let date = stored.as_ref().is_some_and(|s| s.dated_before_today);
                 let same = stored.as_mut().filter(|stored| stored.stat == stat);
                 match same.and_then(|stored| self.unchanged(item, stored)) {
-                    Some(answer) => return answer,
+                    Some((outcome, known)) => return (outcome, known, known && date),
                     None => self.read(item, Some(found), recent, stored.as_ref(), give),
                 }
             }
             // Opening it gives the reason in the words that every command uses.
             _ => self.read(item, None, false, None, give),
         };
-        (outcome, false)
+        (outcome, false, false)
     }
 
     /// False when what is opened by the path lies outside what is scanned: a link was put in its way since.
@@ -276,7 +288,11 @@ impl<'a> Worker<'a> {
                     .and_then(|stored| self.same_content(item, &bytes, &source.info, stored));
                 let record = match same {
                     Some(record) => record,
-                    None => self.analyse(item, &bytes, &source.info),
+                    None => {
+                        let mut info = source.info.clone();
+                        info.beside = Some(self.beside(&item.path));
+                        self.analyse(item, &bytes, &info)
+                    }
                 };
                 if recent && is_incomplete(&record.summary) {
                     if self.may_retry(item) {
@@ -317,6 +333,20 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// What lies in the folder of a dump; a folder's dumps come one after the other.
+    fn beside(&mut self, path: &Path) -> Arc<Beside> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if let Some((known, beside)) = &self.folder
+            && known == folder
+        {
+            return Arc::clone(beside);
+        }
+        let look = || look_beside(path, crate::knowledge::wer_report::is_part);
+        let found = Arc::new(self.pulse.during(look));
+        self.folder = Some((folder.to_owned(), Arc::clone(&found)));
+        found
+    }
+
     fn may_retry(&self, item: &Item) -> bool {
         item.attempt < self.job.options.settle.tries
     }
@@ -337,6 +367,53 @@ impl<'a> Worker<'a> {
         let read = bytes.read_up_to(0, &mut self.look).map_err(failed)?;
         self.look.truncate(read);
         Ok(identify(&self.look, bytes.len()))
+    }
+
+    /// The record of a dump by what was seen in it and the error report it lies with.
+    fn with_report(
+        &self,
+        item: &Item,
+        record: &Record,
+        info: SourceInfo,
+        mut facts: CrashFacts,
+        beside: Beside,
+    ) -> Record {
+        wer::apply(&mut facts, &beside);
+        let source = &record.summary.source;
+        let input = Input {
+            info: &info,
+            fingerprint: source.fingerprint.clone(),
+            sha256: source.sha256.clone(),
+        };
+        let machine = self
+            .job
+            .machine(&item.relative, facts.system.machine.as_deref());
+        let detail = self.job.options.detail;
+        let triaged = self
+            .job
+            .engine
+            .judge_for(facts, input, detail, machine.as_deref());
+        self.record(item, triaged)
+    }
+
+    /// A record, and what was seen in the dump.
+    fn analyse_with_facts(
+        &self,
+        item: &Item,
+        bytes: &dyn ReadAt,
+        info: &SourceInfo,
+    ) -> (Record, Option<CrashFacts>) {
+        match contained(|| {
+            let detail = self.job.options.detail;
+            let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
+            self.job.engine.explain_for(bytes, info, detail, &machine)
+        }) {
+            Ok(triaged) => {
+                let facts = triaged.facts.clone();
+                (self.record(item, triaged), facts)
+            }
+            Err(_) => (self.unreadable(item, info, &defect()), None),
+        }
     }
 
     fn analyse(&self, item: &Item, bytes: &dyn ReadAt, info: &SourceInfo) -> Record {
@@ -361,11 +438,18 @@ impl<'a> Worker<'a> {
         give: Give<'_>,
     ) -> Outcome {
         let mut records: Vec<Record> = Vec::new();
+        // The files of an error report in it, and the last dump with what was seen in it.
+        let mut beside = Beside::default();
+        let mut dump: Option<(SourceInfo, CrashFacts)> = None;
         let mut size = 0;
         let mut given = false;
         let meter = Meter::new(&self.job.options.unpack);
         let result = archive::open(kind, bytes, &meter, self.pulse, &mut |member| {
             let names = member.names.join("!");
+            if member.is_part {
+                add_beside(&mut beside, &names, member.content);
+                return;
+            }
             let mut info = SourceInfo {
                 path: format!("{}!{names}", info.path),
                 container: Some(Container {
@@ -383,7 +467,10 @@ impl<'a> Worker<'a> {
                         inner: source.bytes(),
                         pulse: self.pulse,
                     };
-                    self.analyse(item, &bytes, &info)
+                    let (record, facts) = self.analyse_with_facts(item, &bytes, &info);
+                    beside.dumps += 1;
+                    dump = facts.map(|facts| (info, facts));
+                    record
                 }
                 Err(error) => self.unreadable(item, &info, error),
             };
@@ -394,6 +481,11 @@ impl<'a> Worker<'a> {
                 give(std::mem::take(&mut records));
             }
         });
+        if let ([record], Some((info, facts)), false) =
+            (records.as_mut_slice(), dump, beside.parts.is_empty())
+        {
+            *record = self.with_report(item, record, info, facts, beside);
+        }
         if let Err(error) = result {
             records.push(self.unreadable(item, info, &error));
         }
@@ -476,6 +568,7 @@ pub fn rejudge(
     let machine = job.machine(relative, facts.system.machine.as_deref());
     let source = &summary.source;
     let info = SourceInfo {
+        beside: None,
         path: source.path.clone(),
         path_exact: source
             .path_exact

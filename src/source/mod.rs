@@ -3,6 +3,7 @@
 //! Opens, identifies and fingerprints. Knows the signatures of dumps and of what is mistaken for
 //! one, but reads no field of a dump. Never writes next to a dump.
 
+mod beside;
 mod error;
 mod fingerprint;
 mod foreign;
@@ -12,7 +13,8 @@ mod open;
 pub mod platform;
 mod stdin;
 
-pub use crate::facts::{Container, SourceInfo};
+pub use crate::facts::{Beside, Container, SourceInfo};
+pub use beside::{LARGEST_PART, add as add_beside, look as look_beside};
 pub use error::{ErrorKind, SourceError};
 pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_read, sha256};
 pub use foreign::Foreign;

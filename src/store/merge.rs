@@ -146,20 +146,49 @@ fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
         .execute("ATTACH DATABASE ?1 AS part", [path])?;
     let copied = store.connection.execute_batch(
         "BEGIN IMMEDIATE;
-         DELETE FROM main.file WHERE path IN (SELECT path FROM part.file);
-         INSERT INTO main.file (path, relative, size, modified, number, made_by, skipped, message)
-             SELECT path, relative, size, modified, number, made_by, skipped, message
+         -- Crashes of files that the other store knows with another content are kept as earlier ones.
+         CREATE TEMP TABLE aside AS
+             SELECT record.id AS record, file.id AS file, record.crash_id AS crash
+             FROM main.record JOIN main.file ON file.id = record.file
+             WHERE file.earlier = '' AND record.crash_id <> ''
+             AND file.path IN (SELECT path FROM part.file WHERE earlier = '')
+             AND NOT EXISTS (SELECT 1 FROM part.record AS theirs
+                 JOIN part.file AS their_file ON their_file.id = theirs.file
+                 WHERE their_file.path = file.path AND theirs.crash_id = record.crash_id);
+         INSERT OR IGNORE INTO main.file
+             (path, relative, size, modified, number, made_by, earlier, first_seen, last_seen)
+             SELECT path, relative, size, modified, number, made_by, crash, first_seen, last_seen
+             FROM temp.aside JOIN main.file ON file.id = aside.file;
+         UPDATE OR IGNORE main.record SET position = 0, file = (
+                 SELECT kept.id FROM temp.aside JOIN main.file AS own ON own.id = aside.file
+                 JOIN main.file AS kept ON kept.path = own.path AND kept.earlier = aside.crash
+                 WHERE aside.record = record.id)
+             WHERE id IN (SELECT record FROM temp.aside);
+         DROP TABLE temp.aside;
+         DELETE FROM main.file WHERE (path, earlier) IN (SELECT path, earlier FROM part.file);
+         DELETE FROM main.file WHERE earlier <> '' AND EXISTS (
+             SELECT 1 FROM part.record AS theirs
+             JOIN part.file AS their_file ON their_file.id = theirs.file
+             WHERE their_file.path = file.path AND their_file.earlier = ''
+             AND theirs.crash_id = file.earlier);
+         INSERT INTO main.file
+             (path, relative, size, modified, number, made_by, skipped, message, earlier, first_seen,
+              last_seen)
+             SELECT path, relative, size, modified, number, made_by, skipped, message, earlier,
+                 first_seen, last_seen
              FROM part.file;
          INSERT INTO main.record
              (file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
              SELECT mine.id, position, machine, crash_id, crash_time, verdict, bucket, outline, summary
              FROM part.record JOIN part.file AS theirs ON theirs.id = part.record.file
-             JOIN main.file AS mine ON mine.path = theirs.path;
+             JOIN main.file AS mine
+                 ON mine.path = theirs.path AND mine.earlier = theirs.earlier;
          INSERT INTO main.facts (record, facts)
              SELECT mine.id, facts
              FROM part.facts JOIN part.record AS their_record ON their_record.id = part.facts.record
              JOIN part.file AS theirs ON theirs.id = their_record.file
-             JOIN main.file ON main.file.path = theirs.path
+             JOIN main.file
+                 ON main.file.path = theirs.path AND main.file.earlier = theirs.earlier
              JOIN main.record AS mine
                  ON mine.file = main.file.id AND mine.position = their_record.position;
          INSERT INTO main.run (scan) SELECT scan FROM part.run ORDER BY id;

@@ -19,10 +19,13 @@ pub use merge::{MergeError, Part, check, merge};
 pub use read::{StoreCatalogue, StoredFile};
 pub use write::StoreWriter;
 
+/// The time of a scan, as SQLite tells it.
+const NOW: &str = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')";
+
 /// `PRAGMA application_id`: "KBTR".
 const APPLICATION: i32 = 0x4B42_5452;
 /// `PRAGMA user_version`: raised when a table changes.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Bit of `user_version`: the first fill has not ended, and what was written may not be on the disk.
 const FILLING: i32 = 1 << 16;
 /// Bytes of a page: it holds the facts of five small dumps, or twelve summaries. With smaller ones a quarter of the
@@ -43,14 +46,20 @@ const BUSY: Duration = Duration::from_secs(30);
 const SCHEMA: &str = "
 CREATE TABLE file (
     id       INTEGER PRIMARY KEY,
-    path     BLOB NOT NULL UNIQUE,  -- bytes of the path
+    path     BLOB NOT NULL,         -- bytes of the path
     relative BLOB NOT NULL,         -- bytes of the path below its root
     size     INTEGER NOT NULL,      -- bytes
     modified INTEGER,               -- nanoseconds since 1970-01-01 UTC
     number   INTEGER,               -- inode
     made_by  TEXT NOT NULL,         -- program, knowledge and options
     skipped  TEXT,                  -- reason, when it is no dump
-    message  TEXT                   -- the reason for a person
+    message  TEXT,                  -- the reason for a person
+    -- The crash whose dump lay at the path before another one took its place (MEMORY.DMP is written anew
+    -- at every crash); empty for what lies there now.
+    earlier    TEXT NOT NULL DEFAULT '',
+    first_seen TEXT NOT NULL,       -- RFC 3339 UTC, of the scan that met it first
+    last_seen  TEXT NOT NULL,       -- of the last one that met it, to the day
+    UNIQUE (path, earlier)
 );
 CREATE TABLE record (
     id         INTEGER PRIMARY KEY,
@@ -65,6 +74,9 @@ CREATE TABLE record (
     summary    TEXT NOT NULL,       -- the summary record, JSON
     UNIQUE (file, position)
 );
+-- Findings by crash: two files of one crash are told once.
+CREATE INDEX finding ON record (crash_id)
+    WHERE verdict NOT IN ('does-not-apply', 'undetermined');
 -- Apart from the records, which every rescan and every question about the fleet reads.
 CREATE TABLE facts (
     record INTEGER PRIMARY KEY REFERENCES record(id) ON DELETE CASCADE,

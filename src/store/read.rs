@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::{Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::report::records::ScanRecord;
-use crate::report::summary::Summary;
+use crate::report::summary::{Seen, Summary};
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
 
 impl Store {
@@ -93,9 +93,10 @@ impl Catalogue for StoreCatalogue {
 
 /// A file and its records in one question, which a rescan asks for every file.
 const LOOK: &str =
-    "SELECT file.id, size, modified, number, made_by = ?2, skipped, message, outline, summary
+    "SELECT file.id, size, modified, number, made_by = ?2, skipped, message, outline, summary,
+            last_seen < date('now')
      FROM file LEFT JOIN record ON record.file = file.id
-     WHERE path = ?1 ORDER BY position";
+     WHERE path = ?1 AND earlier = '' ORDER BY position";
 
 struct StoreLookup {
     store: Store,
@@ -132,6 +133,7 @@ fn file(row: &Row<'_>) -> rusqlite::Result<Stored> {
             file: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
         },
         current: row.get(4)?,
+        dated_before_today: row.get(9)?,
         outcome: match skip {
             Some(reason) => StoredOutcome::Skipped(Skip::new(reason, message.unwrap_or_default())),
             None => StoredOutcome::Records(Vec::new()),
@@ -176,6 +178,8 @@ pub struct StoredFile {
     pub path: PathBuf,
     /// The path below its root.
     pub relative: PathBuf,
+    /// The crash whose dump lay there before another one took its place.
+    pub earlier: Option<String>,
     /// When it was stored, it looked so.
     pub stat: FileStat,
     /// Summaries and facts, in the order of an archive's members.
@@ -197,15 +201,23 @@ impl Store {
         let mut select = self
             .connection
             .prepare(
-                "SELECT summary FROM record JOIN file ON file.id = record.file
-                 ORDER BY path, position",
+                "SELECT summary, first_seen, last_seen, earlier = '' FROM record
+                 JOIN file ON file.id = record.file
+                 ORDER BY path, earlier, position",
             )
             .map_err(sql)?;
         let mut rows = select.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
             let text: String = row.get(0).map_err(sql)?;
-            match serde_json::from_str(&text) {
-                Ok(summary) => take(summary)?,
+            match serde_json::from_str::<Summary>(&text) {
+                Ok(mut summary) => {
+                    summary.seen = Some(Seen {
+                        first: row.get(1).map_err(sql)?,
+                        last: row.get(2).map_err(sql)?,
+                        there: row.get(3).map_err(sql)?,
+                    });
+                    take(summary)?;
+                }
                 Err(_) => unreadable += 1,
             }
         }
@@ -224,8 +236,8 @@ impl Store {
         let mut files = self
             .connection
             .prepare(
-                "SELECT id, path, relative, size, modified, number FROM file
-                 WHERE skipped IS NULL ORDER BY path",
+                "SELECT id, path, relative, size, modified, number, earlier FROM file
+                 WHERE skipped IS NULL ORDER BY path, earlier",
             )
             .map_err(sql)?;
         let mut records = self
@@ -260,6 +272,8 @@ impl Store {
             let file = StoredFile {
                 path: path(1)?,
                 relative: path(2)?,
+                earlier: Some(row.get::<_, String>(6).map_err(sql)?)
+                    .filter(|crash| !crash.is_empty()),
                 stat,
                 records: found
                     .into_iter()
@@ -346,6 +360,8 @@ mod tests {
             }]),
             known: false,
             part: crate::scan::Part::Whole,
+            date: false,
+            earlier: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{OptionalExtension, params};
 
 use super::initial_load::InitialLoad;
-use super::{Store, StoreError, path_bytes};
+use super::{NOW, Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::report::records::ScanRecord;
 use crate::scan::{Done, FileStat, Keeper, Outcome, Part, Record, Skip};
@@ -70,7 +70,7 @@ impl StoreWriter {
         };
         let (file, is_new, first) = match done.part {
             Part::Whole | Part::First => {
-                let (file, is_new) = self.file(done, &shown, skip)?;
+                let (file, is_new) = self.file(done, &shown, skip, records)?;
                 self.grows = is_new;
                 (file, is_new, 0i64)
             }
@@ -136,7 +136,9 @@ impl StoreWriter {
         done: &Done,
         stat: &FileStat,
         skip: Option<&Skip>,
+        records: &[Record],
     ) -> Result<(i64, bool), StoreError> {
+        let earlier = done.earlier.as_deref().unwrap_or_default();
         let connection = &self.store.connection;
         let values = params![
             path_bytes(&done.path),
@@ -147,28 +149,53 @@ impl StoreWriter {
             self.made_by,
             skip.map(|skip| skip.reason.as_ref()),
             skip.map(|skip| &skip.message),
+            earlier,
         ];
         // A new file first: a statement that may change several rows keeps a copy of every page.
         let new = connection
-            .prepare_cached(
+            .prepare_cached(&format!(
                 "INSERT OR IGNORE INTO file
-                 (path, relative, size, modified, number, made_by, skipped, message)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
+                 (path, relative, size, modified, number, made_by, skipped, message, earlier,
+                  first_seen, last_seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {NOW}, {NOW})"
+            ))?
             .execute(values)?;
         if new == 1 {
             return Ok((connection.last_insert_rowid(), true));
         }
+        let file = connection
+            .prepare_cached("SELECT id FROM file WHERE path = ?1 AND earlier = ?2")?
+            .query_row(params![path_bytes(&done.path), earlier], |row| row.get(0))?;
+        // Another version of the program may count the crash of the same file otherwise.
+        let changed = connection
+            .prepare_cached(
+                "SELECT (size, modified, number) IS NOT (?2, ?3, ?4) FROM file WHERE id = ?1",
+            )?
+            .query_row(
+                params![
+                    file,
+                    stat.size.cast_signed(),
+                    stat.modified,
+                    stat.file.map(u64::cast_signed)
+                ],
+                |row| row.get(0),
+            )?;
+        // Of an archive that is read in parts no more is known than the first.
+        let whole = done.part == Part::Whole && done.earlier.is_none();
+        let another = whole && changed && self.set_aside(file, records)?;
         connection
             .prepare_cached(
                 "UPDATE file SET relative = ?2, size = ?3, modified = ?4, number = ?5,
                      made_by = ?6, skipped = ?7, message = ?8
-                 WHERE path = ?1",
+                 WHERE path = ?1 AND earlier = ?9",
             )?
             .execute(values)?;
-        let file = connection
-            .prepare_cached("SELECT id FROM file WHERE path = ?1")?
-            .query_row([path_bytes(&done.path)], |row| row.get(0))?;
+        connection
+            .prepare_cached(&format!(
+                "UPDATE file SET last_seen = {NOW}, first_seen = iif(?2, {NOW}, first_seen)
+                 WHERE id = ?1 AND earlier = ''"
+            ))?
+            .execute(params![file, another])?;
         connection
             .prepare_cached("DELETE FROM record WHERE file = ?1")?
             .execute([file])?;
@@ -179,11 +206,77 @@ impl StoreWriter {
     fn file_again(&self, done: &Done) -> Result<(i64, i64), StoreError> {
         let select =
             "SELECT id, (SELECT coalesce(max(position) + 1, 0) FROM record WHERE file = file.id)
-             FROM file WHERE path = ?1";
+             FROM file WHERE path = ?1 AND earlier = ''";
         let mut select = self.store.connection.prepare_cached(select)?;
         Ok(select.query_row([path_bytes(&done.path)], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?)
+    }
+
+    /// Keeps the crashes of a file that no longer are what it holds: each gets a file row of its own. True when
+    /// there were any. What is back at its path is no earlier crash any more.
+    fn set_aside(&self, file: i64, records: &[Record]) -> Result<bool, StoreError> {
+        let connection = &self.store.connection;
+        let now: Vec<&str> = records
+            .iter()
+            .filter_map(|record| record.summary.crash_id.as_deref())
+            .collect();
+        let before = connection
+            .prepare_cached("SELECT id, crash_id FROM record WHERE file = ?1 AND crash_id <> ''")?
+            .query_map([file], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<(i64, String)>, _>>()?;
+        let mut any = false;
+        for (record, crash) in before.iter().filter(|(_, id)| !now.contains(&id.as_str())) {
+            any = true;
+            connection
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO file
+                     (path, relative, size, modified, number, made_by, earlier, first_seen, last_seen)
+                     SELECT path, relative, size, modified, number, made_by, ?2, first_seen, last_seen
+                     FROM file WHERE id = ?1",
+                )?
+                .execute(params![file, crash])?;
+            let aside: i64 = connection
+                .prepare_cached(
+                    "SELECT id FROM file WHERE earlier = ?2
+                     AND path = (SELECT path FROM file WHERE id = ?1)",
+                )?
+                .query_row(params![file, crash], |row| row.get(0))?;
+            connection
+                .prepare_cached("DELETE FROM record WHERE file = ?1")?
+                .execute([aside])?;
+            connection
+                .prepare_cached("UPDATE record SET file = ?2, position = 0 WHERE id = ?1")?
+                .execute(params![record, aside])?;
+        }
+        for crash in now {
+            connection
+                .prepare_cached(
+                    "DELETE FROM file WHERE earlier = ?2
+                     AND path = (SELECT path FROM file WHERE id = ?1)",
+                )?
+                .execute(params![file, crash])?;
+        }
+        Ok(any)
+    }
+
+    /// Dates a file that is as it was.
+    fn date(&mut self, done: &Done) -> Result<(), StoreError> {
+        if self.pending == 0 {
+            self.store.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.since = Instant::now();
+        }
+        self.store
+            .connection
+            .prepare_cached(&format!(
+                "UPDATE file SET last_seen = {NOW} WHERE path = ?1 AND earlier = ''"
+            ))?
+            .execute([path_bytes(&done.path)])?;
+        self.pending += 1;
+        if self.pending >= BATCH {
+            self.commit()?;
+        }
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -266,6 +359,20 @@ impl Keeper for StoreWriter {
 
     fn keep(&mut self, done: &Done) -> std::io::Result<()> {
         Ok(self.add(done)?)
+    }
+
+    fn seen(&mut self, done: &Done) -> std::io::Result<()> {
+        Ok(self.date(done)?)
+    }
+
+    fn knows(&mut self, crash: &str) -> bool {
+        let select = "SELECT EXISTS (SELECT 1 FROM record WHERE crash_id = ?1
+             AND verdict NOT IN ('does-not-apply', 'undetermined'))";
+        let connection = &self.store.connection;
+        connection
+            .prepare_cached(select)
+            .and_then(|mut select| select.query_row([crash], |row| row.get(0)))
+            .unwrap_or(false)
     }
 
     fn tick(&mut self) -> std::io::Result<()> {

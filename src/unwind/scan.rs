@@ -185,7 +185,10 @@ pub(super) fn next(
             continue;
         }
         walker.budget.spend(CODE).map_err(|_| Stop::Budget)?;
-        if let Some(confirmed) = looks_like_return(walker.code, machine, value, at) {
+        if let Some(confirmed) = looks_like_return(walker.code, machine, value, at)
+            && SavedState::around_slot(walker, from, at, &mut words)?
+                .is_none_or(|saved| saved.admits(walker, value, at, confirmed))
+        {
             state.unconfirmed += usize::from(confirmed == Confirmed::Place);
             let mut registers = Registers::new(machine);
             registers.set_ip(value);
@@ -195,6 +198,91 @@ pub(super) fn next(
         at = at.saturating_add(width);
     }
     Ok(None)
+}
+
+/// The stretch of stack in which the kernel saved what a recognised trap stopped: words there are registers
+/// and what earlier calls left, whatever they look like.
+#[derive(Clone, Copy, Debug)]
+struct SavedState {
+    /// First address of the exception frame, or of the words below the trap frame.
+    start: u64,
+    /// First address of the trap frame.
+    trap: u64,
+    /// Past the machine frame, or the trap frame of x86.
+    end: u64,
+}
+
+/// Bytes below a trap frame in which nothing but the handler's own return address is believed unless a
+/// call instruction confirms it: the exception frame and record of x64 (0x1E0), and the handler's arguments
+/// on x86.
+const BELOW_X64: u64 = 0x1E0;
+const BELOW_X86: u64 = 0x20;
+
+impl SavedState {
+    /// What the slot at `at` lies in, if a trap frame is recognised so near above it.
+    fn around_slot(
+        walker: &Walker<'_>,
+        from: &Registers,
+        at: u64,
+        words: &mut Words<'_>,
+    ) -> Result<Option<SavedState>, Stop> {
+        let machine = from.machine();
+        let (width, reach) = match machine {
+            Machine::X64 => (8, x64::trap_frame::MACHINE_FRAME + BELOW_X64),
+            _ => (4, BELOW_X86),
+        };
+        let last = at.saturating_add(reach);
+        let mut above = at.saturating_add(width);
+        while above <= last {
+            walker.budget.spend(1).map_err(|_| Stop::Budget)?;
+            if words.pointer(above, machine).is_none() {
+                break;
+            }
+            if trap_frame_at(walker, from, above, words).is_some() {
+                return Ok(Some(SavedState::around(machine, above)));
+            }
+            above = above.saturating_add(width);
+        }
+        Ok(None)
+    }
+
+    /// `at` is where [`trap_frame_at`] recognised one.
+    fn around(machine: Machine, at: u64) -> SavedState {
+        let (trap, below, end) = match machine {
+            Machine::X64 => {
+                let trap = at.saturating_sub(x64::trap_frame::MACHINE_FRAME);
+                (trap, BELOW_X64, at.saturating_add(0x28))
+            }
+            _ => (
+                at,
+                BELOW_X86,
+                at.saturating_add(x86::trap_frame::KERNEL_SIZE as u64),
+            ),
+        };
+        SavedState {
+            start: trap.saturating_sub(below),
+            trap,
+            end,
+        }
+    }
+
+    /// True when the word at `at` can be a return address for all that is known of the trap.
+    fn admits(&self, walker: &Walker<'_>, value: u64, at: u64, confirmed: Confirmed) -> bool {
+        if at < self.start || at >= self.end {
+            return true;
+        }
+        if at >= self.trap {
+            return false;
+        }
+        // The word right below is where the handler called from, and the handler is the kernel's.
+        let handler = self.trap - at <= 8
+            && walker
+                .code
+                .module_at(value)
+                .and_then(|module| walker.code.module_name(module))
+                .is_some_and(|file| super::names::is_kernel(&file));
+        handler || confirmed == Confirmed::Call
+    }
 }
 
 /// A trap frame that can be recognised without symbols, its instruction pointer at `at` (x64) or

@@ -79,7 +79,7 @@ fn search_of_a_stack() {
         machine: Machine::X64,
         build: Some(6001),
         code: 0xD1,
-        parameters: [8, 2, 1, ip],
+        parameters: [8, 2, 1, ip].map(Some),
         context: None,
         stack: Some((base, base + 0x6000)),
         memory: &memory,

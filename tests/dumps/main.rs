@@ -4,7 +4,9 @@
 mod support;
 
 mod corpus;
+mod cut_off;
 mod faults;
+mod platforms;
 mod real_dumps;
 mod robustness;
 mod source;

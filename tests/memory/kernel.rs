@@ -408,3 +408,93 @@ fn a_hive_that_names_one_list_of_subkeys_over_and_over_is_left() {
     let spent = before - budget.steps_left();
     assert!(spent < 100_000, "{spent} steps");
 }
+
+/// The text of saved `netsh interface ipv4 show global` in a language: name of the row and of its value.
+fn netsh(name: &str, on: &str) -> String {
+    format!(
+        "\r\n???\r\n---------------------------------------------\r\nA : 128 hops\r\nB : 256\r\n\
+         C : {on}\r\nD : dontforward\r\nE : {on}\r\nF : all\r\nG : version3\r\n{name} : {on}\r\n"
+    )
+}
+
+#[test]
+fn netsh_output_is_read_in_the_languages_of_windows() {
+    for (name, on, off) in [
+        ("Multicast Forwarding", "enabled", "disabled"),
+        ("Multicastweiterleitung", "aktiviert", "deaktiviert"),
+        ("Transfert multidiffusion", "activé", "désactivé"),
+        ("Reenvío de multidifusión", "habilitado", "deshabilitado"),
+        ("Inoltro multicast", "abilitato", "disabilitato"),
+        ("Encaminhamento de multicast", "habilitado", "desabilitado"),
+        ("Doorsturen van multicast", "ingeschakeld", "uitgeschakeld"),
+        ("Многоадресная пересылка", "включен", "отключен"),
+        ("マルチキャスト転送", "有効", "無効"),
+        ("멀티캐스트 전달", "사용", "사용 안 함"),
+        ("多播转发", "启用", "禁用"),
+        ("多點傳送轉送", "啟用", "停用"),
+        ("Przekazywanie multiemisji", "włączone", "wyłączone"),
+        ("Předávání vícesměrového vysílání", "povoleno", "zakázáno"),
+        // A word for multicast that nobody listed: the order of rows tells.
+        ("Ryhmäjuttu", "käytössä", "ei käytössä"),
+        ("Bir şey", "etkin", "devre dışı"),
+    ] {
+        for (word, expected) in [(on, true), (off, false)] {
+            let text = netsh(name, word);
+            let mut wide = vec![0xFF, 0xFE];
+            wide.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+            for bytes in [text.clone().into_bytes(), wide] {
+                let state = read_external(&bytes).unwrap();
+                assert_eq!(state.source, "netsh-output");
+                assert_eq!(state.ipv4, Some(expected), "{name}: {word}");
+            }
+        }
+    }
+}
+
+#[test]
+fn netsh_output_in_the_code_page_of_a_console_is_read() {
+    // désactivé in 850, отключено in 866, 無効 in 932.
+    for (bytes, expected) in [
+        (
+            &b"Transfert multidiffusion : d\x82sactiv\x82\r\n"[..],
+            false,
+        ),
+        (b"Transfert multidiffusion : activ\x82\r\n", true),
+        (
+            b"x\r\n-----\r\nG : version2\r\n\x8C : \xAE\xE2\xAA\xAB\xEE\xE7\xA5\xAD\xAE\r\n",
+            false,
+        ),
+        (
+            b"x\r\n-----\r\nG : version2\r\n\x83} : \x96\xB3\x8C\xF8\r\n",
+            false,
+        ),
+    ] {
+        let state = read_external(bytes).unwrap();
+        assert_eq!(state.ipv4, Some(expected), "{bytes:?}");
+    }
+}
+
+fn read_external(bytes: &[u8]) -> Option<external::ExternalState> {
+    let bytes = bytes.to_vec();
+    let reader = PagedReader::open(&bytes).unwrap();
+    external::read(&reader, None, &Budget::default())
+}
+
+#[test]
+fn output_of_netsh_that_is_not_read_says_which_languages_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("netsh.txt");
+    std::fs::write(&path, "X\n---------\nFoo : barbaz\n").unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_kbtriage"))
+        .args(["triage", "--registry"])
+        .arg(&path)
+        .arg("none.dmp")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("German") && text.contains("Japanese"),
+        "{text}"
+    );
+}

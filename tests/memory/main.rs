@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod converted;
 mod emulated;
 mod entries;
 mod itanium;
@@ -39,6 +40,7 @@ fn header(machine: &Machine, dump_type: u32) -> Header {
         },
         context: Vec::new(),
         runs: vec![(1, machine.end() - 1)],
+        patches: Vec::new(),
     }
 }
 

@@ -4,6 +4,8 @@
 mod support;
 
 mod archives;
+mod crashes;
+mod error_reports;
 mod fleet_machines;
 mod hostile;
 mod scan_share;

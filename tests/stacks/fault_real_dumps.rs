@@ -148,11 +148,11 @@ fn the_registers_below_a_trap_frame_are_those_of_the_exceptions_own_context() {
                 context: None,
                 ..*crash
             };
-            withheld.parameters[2] = 0;
-            withheld.parameters[3] = 0;
+            withheld.parameters[2] = Some(0);
+            withheld.parameters[3] = Some(0);
             // The record of the CONTEXT on the stack is hidden by asking for its trap frame only.
             let (from, to) = crash.stack.unwrap();
-            let context_at = crash.parameters[3];
+            let context_at = crash.parameters[3].unwrap();
             let after = context_at + 0x4D0;
             assert!(from < after && after < to);
             let found = find_context(&withheld, &Snapshot::take(crash.memory, after, to)).unwrap();
@@ -188,9 +188,9 @@ fn the_x86_trap_frame_and_the_header_hold_the_same_registers() {
             context: None,
             ..*crash
         };
-        withheld.parameters[2] = 0;
+        withheld.parameters[2] = Some(0);
         let (_, to) = crash.stack.unwrap();
-        let start = crash.parameters[2];
+        let start = crash.parameters[2].unwrap();
         let searched = find_context(&withheld, &Snapshot::take(crash.memory, start, to));
         match searched.unwrap().source {
             // The frame lies just below the stack that the dump holds.

@@ -73,7 +73,7 @@ fn crash<'a>(fake: &'a Fake, code: u32, parameters: [u64; 4]) -> Crash<'a> {
         machine: fake.machine,
         build: Some(6001),
         code,
-        parameters,
+        parameters: parameters.map(Some),
         context: Some(header),
         stack: Some((low, high)),
         memory: fake,

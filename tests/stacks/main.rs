@@ -7,6 +7,7 @@ mod fault_real_dumps;
 mod fault_rules;
 mod ia64;
 mod lab_stacks;
+mod null_calls;
 mod unwind_chain;
 mod unwind_hostile;
 mod unwind_walk_x64;

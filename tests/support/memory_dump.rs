@@ -29,6 +29,8 @@ pub struct Header {
     pub context: Vec<u8>,
     /// Runs of physical memory: first page, pages.
     pub runs: Vec<(u64, u64)>,
+    /// Fields written over after all others, by their offset in the header: what a converter does.
+    pub patches: Vec<(usize, Vec<u8>)>,
 }
 
 /// Which pages a bitmap or range dump holds.
@@ -196,6 +198,9 @@ fn header(machine: &Machine, h: &Header) -> Vec<u8> {
         put(&mut image, 0xFB8, &36_000_000_000u64.to_le_bytes());
         put(&mut image, 0xFC0, &128_606_796_000_000_000u64.to_le_bytes());
         word(&mut image, 0xF94, 3);
+    }
+    for (at, data) in &h.patches {
+        put(&mut image, *at, data);
     }
     image
 }

@@ -260,8 +260,17 @@ impl State {
         1.min(self.contexts.len() - 1)
     }
 
-    /// Brings the runs of memory up to date with the pages in use.
+    /// Brings the runs of memory up to date with the pages in use, and the kernel's copy of the bug check
+    /// with the header's.
     pub fn refresh(&mut self) {
+        let mode = self.machine.mode;
+        let at = variable(mode, 2) + 0x100;
+        let words = [u64::from(self.header.code)]
+            .into_iter()
+            .chain(self.header.parameters);
+        for (i, value) in (0u64..).zip(words) {
+            self.machine.put_ptr(at + i * mode.pointer() as u64, value);
+        }
         self.header.runs = vec![(1, self.machine.end() - 1)];
     }
 
@@ -283,6 +292,10 @@ impl State {
         m.put(prcb + o.context, &context(mode, ip, sp, 0x1111 * (n + 1)));
         m.put_ptr(prcb + o.current_thread, thread);
         m.put_ptr(prcb + o.idle_thread, idle);
+        m.put(
+            prcb + if mode.is_32_bit() { 0x10 } else { 0x04 },
+            &[number as u8],
+        );
         m.put_ptr(prcb + o.dpc_stack, pool(mode, 0x50_0000 + n * 0x10_000));
         let cr3 = m.cr3;
         m.put_ptr(prcb + o.cr3, cr3);
@@ -405,6 +418,7 @@ fn header(m: &Machine, processors: u32) -> Header {
         },
         context: Vec::new(),
         runs: Vec::new(),
+        patches: Vec::new(),
     }
 }
 

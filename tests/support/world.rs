@@ -205,7 +205,7 @@ pub fn check(data: &[u8]) -> usize {
         machine: world.machine,
         build: Some(if fixed[6] & 1 == 0 { 6001 } else { 19041 }),
         code: CODES[usize::from(fixed[7]) % CODES.len()],
-        parameters: [5, 6, 7, 8].map(|n| address(word(n))),
+        parameters: [5, 6, 7, 8].map(|n| Some(address(word(n)))),
         context: Some(context),
         stack: Some((
             stack_base,

@@ -1,6 +1,7 @@
 //! Takes results and writes them in the form that was asked for; counts for the closing record.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct ScanSink<'a> {
     all_files: bool,
     keeper: Option<Box<dyn Keeper>>,
     tell: Option<Tell<'a>>,
+    /// Crashes told by this run.
+    told: HashSet<String>,
     only_new: bool,
     filter: FilterArgs,
     /// Symbols or images were given.
@@ -104,6 +107,7 @@ impl<'a> ScanSink<'a> {
             filter: args.filter.clone(),
             tool,
             tell: None,
+            told: HashSet::new(),
             only_new: false,
         })
     }
@@ -166,12 +170,37 @@ impl<'a> ScanSink<'a> {
         Ok(self.machines)
     }
 
-    /// One record of a file, which the store knew already or not: written, told, and counted.
-    fn one_of(&mut self, record: Record, known: bool) -> io::Result<()> {
+    /// Whether each record's crash was told before, by this run or by one whose results the store keeps: two
+    /// files of one crash are one finding.
+    fn told_before(&mut self, done: &Done) -> Vec<bool> {
+        let Outcome::Records(records) = &done.outcome else {
+            return Vec::new();
+        };
+        let tells = self.tell.is_some() && !done.known;
+        records
+            .iter()
+            .map(|record| {
+                let summary = &record.summary;
+                let finding = summary.verdict().is_some_and(calls_for_action);
+                let Some(crash) = summary.crash_id.as_ref().filter(|_| tells && finding) else {
+                    return false;
+                };
+                !self.told.insert(crash.clone())
+                    || self
+                        .keeper
+                        .as_mut()
+                        .is_some_and(|keeper| keeper.knows(crash))
+            })
+            .collect()
+    }
+
+    /// One record of a file, which the store knew already or not: written, told unless its crash was `told`,
+    /// and counted.
+    fn one_of(&mut self, record: Record, known: bool, told: bool) -> io::Result<()> {
         if !(known && self.only_new) && self.filter.wants_dump(&record.summary) {
             self.record(&record)?;
         }
-        if let Some(tell) = self.tell.filter(|_| !known)
+        if let Some(tell) = self.tell.filter(|_| !known && !told)
             && record.summary.verdict().is_some_and(calls_for_action)
         {
             tell(&record.summary);
@@ -310,15 +339,18 @@ impl<'a> ScanSink<'a> {
 impl Sink for ScanSink<'_> {
     fn take(&mut self, done: Done) -> io::Result<()> {
         self.tally.add(&done);
-        if let Some(keeper) = &mut self.keeper
-            && !done.known
-        {
-            keeper.keep(&done)?;
+        let told = self.told_before(&done);
+        if let Some(keeper) = &mut self.keeper {
+            match (done.known, done.date) {
+                (false, _) => keeper.keep(&done)?,
+                (true, true) => keeper.seen(&done)?,
+                (true, false) => {}
+            }
         }
         match done.outcome {
             Outcome::Records(records) => {
-                for record in records {
-                    self.one_of(record, done.known)?;
+                for (record, told) in records.into_iter().zip(told) {
+                    self.one_of(record, done.known, told)?;
                 }
             }
             Outcome::Skipped(skip) if self.all_files => self.skipped(&done.path, &skip)?,

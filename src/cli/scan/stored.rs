@@ -116,6 +116,8 @@ pub fn refresh(args: &ScanArgs, job: &Job, sink: &mut dyn Sink) -> io::Result<Fi
             outcome: Outcome::Records(records),
             known: false,
             part: crate::scan::Part::Whole,
+            date: false,
+            earlier: file.earlier,
         })
         .map_err(RefreshError::Sink)?;
         progress.done += 1;

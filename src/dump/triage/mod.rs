@@ -7,6 +7,7 @@
 mod blocks;
 mod drivers;
 mod unloaded;
+mod whole;
 
 pub use drivers::Driver;
 pub use unloaded::UnloadedDriver;
@@ -35,11 +36,10 @@ mod field {
     pub const DRIVER_LIST_OFFSET: usize = 0x30;
     pub const DRIVER_COUNT: usize = 0x34;
     pub const STRING_POOL_OFFSET: usize = 0x38;
+    pub const STRING_POOL_SIZE: usize = 0x3C;
     pub const TRIAGE_OPTIONS: usize = 0x44;
 }
 
-/// The four bytes that close the triage part of an undamaged file.
-const VALID_MARK: &[u8] = b"TRGD";
 /// TriageOptions of files that a debugger derived: no options at all.
 const OPTIONS_OF_DEBUGGER: u32 = 0xFFFF_FFFF;
 /// TriageOptions: the writer had to leave something out.
@@ -140,7 +140,7 @@ pub fn read(
 ) -> Option<TriageDump> {
     let layout = &header.layout().triage;
     let Ok(bytes) = reader.bytes(header.size(), layout.size as u64) else {
-        damage.note("header intact, triage data missing", Some(header.size()));
+        whole::without_body(reader, header, damage);
         return None;
     };
     let fields = Fields {
@@ -153,15 +153,17 @@ pub fn read(
         .view
         .u32(field::SERVICE_PACK_BUILD)
         .and_then(written32);
-    check_end(reader, &fields, damage);
     let drivers = drivers::read(reader, header, &fields, budget, damage);
     let context = context(reader, header, &fields, damage);
     let stack = stack(reader, header, &fields, context.as_ref(), damage);
     let blocks = blocks::read(reader, header, &fields, stack, budget, damage);
+    let writer = writer(header, raw_options, &drivers);
+    let extent = whole::extent(&fields, &blocks);
+    whole::check(reader, header, &fields, (writer, extent), damage);
     let starts = piece_starts(&fields, reader.len());
     let copied = |at: usize| copied(&fields, &starts, at);
     Some(TriageDump {
-        writer: writer(header, raw_options, &drivers),
+        writer,
         service_pack: service_pack
             .filter(|csd| *csd <= 0xFFFF)
             .map(|csd| csd >> 8),
@@ -185,23 +187,6 @@ pub fn read(
             .unwrap_or_default(),
         drivers,
     })
-}
-
-/// Notes a missing end mark: the file is cut off or was overwritten.
-fn check_end(reader: &PagedReader<'_>, fields: &Fields<'_>, damage: &mut Damages) {
-    let Some(at) = fields.written(field::VALID_OFFSET).map(u64::from) else {
-        damage.note("the triage data names no end mark", None);
-        return;
-    };
-    let mut mark = [0; 4];
-    match reader.read_exact_at(at, &mut mark) {
-        Ok(()) if mark == VALID_MARK => {}
-        Ok(()) => damage.note("damaged tail: the end mark is missing", Some(at)),
-        Err(_) => damage.note(
-            "the file is truncated: it ends before its end mark",
-            Some(at),
-        ),
-    }
 }
 
 /// The marks that tell the two writers apart must not contradict each other.

@@ -31,6 +31,9 @@ const CODE: u64 = 64;
 /// Frames kept.
 const MOST_FRAMES: usize = 256;
 
+/// A platform that Breakpad has a number for and the `minidump` crate none.
+const FUCHSIA: u32 = 0x8206;
+
 type Dump<'a> = Minidump<'a, &'a [u8]>;
 
 /// Reads everything out of the copy.
@@ -88,7 +91,10 @@ fn user_system(info: &MinidumpSystemInfo) -> UserSystem {
     let csd_version = info
         .csd_version()
         .map(|text| text.trim_matches(['\0', ' ']).to_owned());
-    let platform = info.os.to_string();
+    let platform = match info.raw.platform_id {
+        FUCHSIA => "fuchsia".to_owned(),
+        _ => info.os.to_string(),
+    };
     UserSystem {
         service_pack: csd_version
             .as_deref()

@@ -5,6 +5,7 @@
 
 mod hive;
 mod memory;
+pub mod netsh;
 mod search;
 mod text;
 

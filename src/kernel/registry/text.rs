@@ -1,9 +1,9 @@
 //! Text that says whether multicast forwarding is on: `.reg` exports and saved `netsh` output.
 //!
-//! Only the lines that answer are looked for; a localised `netsh` output is not understood and
-//! says nothing.
+//! Only the lines that answer are looked for; `netsh` output is read in the languages of [`super::netsh`].
 
-use super::FORWARDING;
+use super::{FORWARDING, netsh};
+use crate::bytes::text::decode;
 
 /// What kind of text it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,27 +33,7 @@ pub fn read_text(bytes: &[u8]) -> Option<Text> {
     if first.starts_with("Windows Registry Editor") || first == "REGEDIT4" {
         return Some(reg_export(&text));
     }
-    netsh(&text)
-}
-
-fn decode(bytes: &[u8]) -> String {
-    let units = |swap: bool| -> String {
-        let pairs = bytes.get(2..).unwrap_or_default().as_chunks::<2>().0;
-        let units = pairs.iter().map(|pair| match swap {
-            true => u16::from_be_bytes(*pair),
-            false => u16::from_le_bytes(*pair),
-        });
-        char::decode_utf16(units)
-            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect()
-    };
-    match bytes {
-        [0xFF, 0xFE, ..] => units(false),
-        [0xFE, 0xFF, ..] => units(true),
-        _ => String::from_utf8_lossy(bytes)
-            .trim_start_matches('\u{FEFF}')
-            .to_owned(),
-    }
+    netsh_output(bytes, &text)
 }
 
 fn reg_export(text: &str) -> Text {
@@ -94,24 +74,12 @@ fn dword(line: &str) -> Option<u32> {
         .flatten()
 }
 
-fn netsh(text: &str) -> Option<Text> {
-    let on = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        if !name.trim().eq_ignore_ascii_case("Multicast Forwarding") {
-            return None;
-        }
-        match value.trim().to_ascii_lowercase().as_str() {
-            "enabled" => Some(true),
-            "disabled" => Some(false),
-            _ => None,
-        }
-    })?;
-    // The output names no family; a transcript with the command does.
-    let ipv6 = text.to_ascii_lowercase().contains("ipv6 show global");
+fn netsh_output(bytes: &[u8], text: &str) -> Option<Text> {
+    let table = netsh::read(bytes, text)?;
     Some(Text {
         kind: TextKind::Netsh,
-        ipv4: (!ipv6).then_some(on),
-        ipv6: ipv6.then_some(on),
+        ipv4: table.forwarding.filter(|_| !table.ipv6),
+        ipv6: table.forwarding.filter(|_| table.ipv6),
     })
 }
 
@@ -144,5 +112,11 @@ mod tests {
         let found = read_text(text.as_bytes()).unwrap();
         assert_eq!((found.kind, found.ipv4), (TextKind::Netsh, Some(false)));
         assert_eq!(read_text(b"Mehrfachweiterleitung : aktiviert"), None);
+        let unread = "Yleiset\n-------\nJotain : kielletty\n";
+        let found = read_text(unread.as_bytes()).unwrap();
+        assert_eq!(
+            (found.kind, found.ipv4, found.ipv6),
+            (TextKind::Netsh, None, None)
+        );
     }
 }

@@ -228,14 +228,19 @@ impl Violation {
 pub struct Parameters {
     /// The row of the code.
     pub check: BugCheck,
-    /// As stored.
-    values: [u64; 4],
+    /// As stored; `None` for those that were never written.
+    values: [Option<u64>; 4],
     platform: Platform,
 }
 
 impl Parameters {
     /// The parameters of a code, which may carry the M bit.
     pub fn new(raw: u32, values: [u64; 4], platform: Platform) -> Parameters {
+        Parameters::written(raw, values.map(Some), platform)
+    }
+
+    /// The same, of a dump in which some may never have been written.
+    pub fn written(raw: u32, values: [Option<u64>; 4], platform: Platform) -> Parameters {
         Parameters {
             check: find(raw),
             values,
@@ -243,9 +248,9 @@ impl Parameters {
         }
     }
 
-    /// A parameter (from 0) at pointer width; `None` past the fourth.
+    /// A parameter (from 0) at pointer width; `None` past the fourth and for one that was never written.
     pub fn value(&self, index: usize) -> Option<u64> {
-        Some(self.platform.truncate(*self.values.get(index)?))
+        Some(self.platform.truncate((*self.values.get(index)?)?))
     }
 
     /// The value of a part, where the code has it.
@@ -265,7 +270,7 @@ impl Parameters {
 
     /// Some parameter is set: a header whose parameters were never filled in says nothing.
     fn any(&self) -> bool {
-        self.values.iter().any(|value| *value != 0)
+        self.values.iter().flatten().any(|value| *value != 0)
     }
 
     /// The exception's NTSTATUS, masked to 32 bits.

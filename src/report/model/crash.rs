@@ -14,6 +14,10 @@ pub struct BugCheck {
     pub raw_code: Code,
     /// Name from Microsoft's reference.
     pub name: Option<String>,
+    /// Where it was read: in the kernel's variables, or in the header alone.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["header", "memory"]))]
+    pub source: Option<String>,
     /// The four parameters.
     pub parameters: Vec<Parameter>,
 }
@@ -21,8 +25,8 @@ pub struct BugCheck {
 /// One bug check parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Parameter {
-    /// As stored, at pointer width.
-    pub value: Hex,
+    /// As stored, at pointer width; `null` when it was never written.
+    pub value: Option<Hex>,
     /// What the parameter is.
     pub meaning: Option<String>,
     /// What this value says.
@@ -40,6 +44,9 @@ pub struct Exception {
     pub address: Option<Hex>,
     /// Module at the address.
     pub module: Option<String>,
+    /// Id of the thread that raised it.
+    #[serde(default)]
+    pub thread: Option<u32>,
 }
 
 /// The header's context.
@@ -103,10 +110,25 @@ pub struct Fault {
     pub instruction: Option<String>,
     /// What kind of instruction.
     pub instruction_kind: Option<String>,
+    /// Who called the faulting address, when that holds no code (a null or trashed pointer).
+    #[serde(default)]
+    pub caller: Option<Caller>,
     /// The address the instruction computes from the registers.
     pub effective_address: Option<EffectiveAddress>,
     /// Only the registers really recovered.
     pub registers: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The place of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Caller {
+    /// The return address.
+    pub instruction_pointer: Hex,
+    /// Where it lies.
+    pub location: Option<Location>,
+    /// How the frame was found, as in a stack.
+    #[schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"]))]
+    pub trust: String,
 }
 
 /// An address recomputed from recovered registers.

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::values::Hex;
+use super::values::{Code, Hex};
 use crate::facts::ErrorKind;
 use crate::vocabulary::closed_enum;
 
@@ -20,7 +20,7 @@ pub use answer::{
 };
 pub use cause::{Cause, HintRecord, SuspectRecord};
 pub use crash::{
-    Bucket, BugCheck, EffectiveAddress, Exception, Fault, Frame, HeaderContext, Location,
+    Bucket, BugCheck, Caller, EffectiveAddress, Exception, Fault, Frame, HeaderContext, Location,
     MemoryFinding, Module, Parameter, Pdb, Stack, UnloadedModule,
 };
 
@@ -219,9 +219,13 @@ pub struct Dump {
     pub pae: Option<bool>,
     /// Processors of the machine.
     pub processors: Option<u32>,
-    /// Who wrote a triage dump.
-    #[schemars(extend("examples" = ["kernel", "debugger"]))]
+    /// The program that made the file, where its marks tell.
+    #[schemars(extend("examples" = ["kernel", "debugger", "livekd", "qemu", "elf2dmp", "rekall", "volatility", "bin2dmp", "converter"]))]
     pub writer: Option<String>,
+    /// Values of the header that are not believed: memory says otherwise, or the writer puts them into
+    /// every file. `null` when there are none.
+    #[serde(default)]
+    pub header: Option<HeaderValues>,
     /// RFC 3339 UTC.
     pub crash_time: Option<String>,
     /// Whole seconds since start-up.
@@ -238,6 +242,24 @@ pub struct Dump {
     pub physical_memory: Option<u64>,
     /// What is wrong with the file.
     pub damage: Vec<DamageRecord>,
+}
+
+/// What a header says and memory contradicts, or what its writer puts into every file: not believed,
+/// and `null` where the header agrees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeaderValues {
+    /// Bug check code as stored.
+    pub bugcheck_code: Option<Code>,
+    /// Its parameters; `null` for those that were never written.
+    pub bugcheck_parameters: Option<Vec<Option<Hex>>>,
+    /// Build number.
+    pub build: Option<u32>,
+    /// Number of processors.
+    pub processors: Option<u32>,
+    /// Time of the crash, RFC 3339 UTC.
+    pub crash_time: Option<String>,
+    /// Time since start-up.
+    pub uptime_seconds: Option<u64>,
 }
 
 /// Fields of a triage dump.
@@ -272,10 +294,18 @@ pub struct DamageRecord {
 /// The Windows that crashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct System {
-    /// Major and minor version.
+    /// The kind of system: a program's dump can be of others than Windows.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["windows", "linux", "macos", "ios", "android", "fuchsia", "solaris", "ps3", "nacl", "unknown"]))]
+    pub platform: Option<String>,
+    /// Major and minor version of Windows; of another system as its dump has it.
     pub version: Option<String>,
     /// Build number.
     pub build: Option<u32>,
+    /// Where the build was read: in the kernel's variables, or in the header alone.
+    #[serde(default)]
+    #[schemars(extend("examples" = ["header", "memory"]))]
+    pub build_source: Option<String>,
     /// Service pack, 0 for none.
     pub service_pack: Option<u32>,
     /// Product type.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::believed;
 use super::super::escape::visible;
 use super::super::model::{
     Action, EvidenceRecord, Fault, Frame, Hotfix, Match, Report, Stack, Status,
@@ -162,7 +163,10 @@ fn parameter_lines(report: &Report, out: &mut Out) {
         .flat_map(|bugcheck| &bugcheck.parameters)
         .enumerate()
     {
-        let mut text = format!("P{} {}", index + 1, parameter.value.0);
+        let Some(value) = &parameter.value else {
+            continue;
+        };
+        let mut text = format!("P{} {}", index + 1, value.0);
         if let Some(meaning) = &parameter.meaning {
             let _ = write!(text, "  {}", visible(meaning));
         }
@@ -176,6 +180,16 @@ fn parameter_lines(report: &Report, out: &mut Out) {
 fn system(report: &Report) -> Option<String> {
     let system = report.system.as_ref()?;
     let mut parts = vec![system.name.clone().unwrap_or_else(|| "Windows".to_owned())];
+    if system.platform.as_deref().is_some_and(|p| p != "windows") {
+        let version = system.version.as_deref().map(visible);
+        parts = vec![
+            parts
+                .into_iter()
+                .chain(version)
+                .collect::<Vec<_>>()
+                .join(" "),
+        ];
+    }
     if let Some(build) = system.build {
         let pack = match system.service_pack {
             Some(0) | None => String::new(),
@@ -199,11 +213,8 @@ fn dump(report: &Report) -> Option<String> {
     let writer = dump
         .writer
         .as_deref()
-        .map(|w| format!(", written by a {w}"));
-    let writer = match dump.writer.as_deref() {
-        Some("kernel") => ", written by the kernel".to_owned(),
-        _ => writer.unwrap_or_default(),
-    };
+        .map(|writer| format!(", written by {}", believed::writer_in_words(writer)))
+        .unwrap_or_default();
     Some(format!(
         "{}, {} bytes{writer}",
         dump.format, dump.bytes_present
@@ -238,7 +249,10 @@ fn stop(report: &Report) -> Option<String> {
     let parameters: Vec<String> = bugcheck
         .parameters
         .iter()
-        .map(|p| words::short_hex(&p.value.0))
+        .map(|p| match &p.value {
+            Some(value) => words::short_hex(&value.0),
+            None => "?".to_owned(),
+        })
         .collect();
     Some(format!(
         "{} {name}{stored} ({})",
@@ -253,6 +267,13 @@ fn fault(fault: &Fault) -> Option<String> {
         Some(location) => place(location),
         None => format!("{} (in no loaded module)", ip.0),
     };
+    if let Some(called) = fault
+        .caller
+        .as_ref()
+        .and_then(|caller| caller.location.as_ref())
+    {
+        let _ = write!(text, ", called from {}", place(called));
+    }
     if let Some(access) = &fault.access {
         let verb = match access.as_str() {
             "read" => "reading",

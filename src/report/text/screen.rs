@@ -441,7 +441,7 @@ fn stop(report: &Report, room: usize) -> Vec<String> {
             visible(name)
         ));
     } else {
-        parts.push("none".to_owned());
+        parts.push("not known".to_owned());
     }
     if let Some(dump) = &report.dump {
         parts.extend(dump.crash_time.as_deref().map(words::minute));
@@ -498,6 +498,13 @@ fn place(fault: &Fault) -> Option<String> {
         Some(location) => super::place(location),
         None => format!("{} in no loaded module", words::short_hex(&ip.0)),
     };
+    if let Some(called) = fault
+        .caller
+        .as_ref()
+        .and_then(|caller| caller.location.as_ref())
+    {
+        return Some(format!("{text}, called from {}", super::place(called)));
+    }
     let verb = match fault.access.as_deref() {
         Some("read") => " reading",
         Some("write") => " writing",

@@ -174,6 +174,12 @@ pub fn windows(report: &Report) -> String {
     let Some(system) = &report.system else {
         return "Windows".to_owned();
     };
+    let other = system.platform.as_deref().is_some_and(|p| p != "windows");
+    if other {
+        let parts = [system.name.as_deref(), system.version.as_deref()];
+        let parts: Vec<String> = parts.into_iter().flatten().map(visible).collect();
+        return parts.join(" ");
+    }
     let name = edition(system);
     match system.build {
         Some(build) => format!("{name} ({build})"),

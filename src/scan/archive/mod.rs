@@ -12,7 +12,8 @@ mod zipped;
 use std::io::{self, Read};
 
 use crate::bytes::{ReadAt, contained};
-use crate::source::{ErrorKind, FileKind, Source, SourceError, SourceInfo, identify};
+use crate::knowledge::wer_report as wer;
+use crate::source::{ErrorKind, FileKind, LARGEST_PART, Source, SourceError, SourceInfo, identify};
 
 use super::pulse::Pulse;
 pub use meter::Meter;
@@ -91,6 +92,8 @@ pub struct Member {
     pub names: Vec<String>,
     /// The dump.
     pub content: Result<Source, SourceError>,
+    /// It is no dump but a file of the error report about one.
+    pub is_part: bool,
 }
 
 /// Gives every dump in the archive to `take`, and every member that could not be read. Members that
@@ -219,7 +222,10 @@ impl Unpack<'_> {
                 self.give(names, Err(error));
                 return Ok(true);
             }
-            None if !wanted => return Ok(true),
+            None if !wanted => {
+                self.part(names, &mut whole);
+                return Ok(true);
+            }
             _ => {}
         }
         let spooled = match spool(&mut whole, self.pulse) {
@@ -258,8 +264,35 @@ impl Unpack<'_> {
     }
 
     fn give(&mut self, names: Vec<String>, content: Result<Source, SourceError>) {
-        self.meter
-            .outside(|| (self.take)(Member { names, content }));
+        self.meter.outside(|| {
+            (self.take)(Member {
+                names,
+                content,
+                is_part: false,
+            })
+        });
+    }
+
+    /// Gives a member that is a file of an error report, as much of it as is read of one.
+    fn part(&mut self, names: Vec<String>, content: &mut dyn Read) {
+        let last = names.last().map(String::as_str).unwrap_or_default();
+        let file = last.rsplit(['\\', '/']).next().unwrap_or(last);
+        if !wer::is_part(file) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        // One that breaks off is read as far as it goes.
+        let _ = content.take(LARGEST_PART).read_to_end(&mut bytes);
+        let info = SourceInfo {
+            size: Some(bytes.len() as u64),
+            ..SourceInfo::default()
+        };
+        let member = Member {
+            names,
+            content: Ok(Source::new(info, Box::new(bytes))),
+            is_part: true,
+        };
+        self.meter.outside(|| (self.take)(member));
     }
 
     fn unreadable(&mut self, name: String, outer: &[String], error: SourceError) {

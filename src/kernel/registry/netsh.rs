@@ -1,0 +1,376 @@
+//! Saved output of `netsh interface ipv4 show global` in the languages Windows 6.0 shipped in.
+//!
+//! The output is a table of names and values below a line of dashes. Names and the words for on and off are
+//! translated; some values are the command's own words and are not: the row behind the one that says
+//! `version1` to `version3` is multicast forwarding in every language. The words are those of Windows'
+//! own translations.
+
+use encoding_rs::{
+    BIG5, EUC_KR, Encoding, GBK, IBM866, SHIFT_JIS, WINDOWS_874, WINDOWS_1250, WINDOWS_1251,
+    WINDOWS_1252, WINDOWS_1253, WINDOWS_1254, WINDOWS_1255, WINDOWS_1256, WINDOWS_1257,
+};
+
+/// The languages whose words are known, for people.
+pub const LANGUAGES: &str = "Arabic, Bulgarian, Chinese, Croatian, Czech, Danish, Dutch, English, \
+    Estonian, Finnish, French, German, Greek, Hebrew, Hungarian, Italian, Japanese, Korean, Latvian, \
+    Lithuanian, Norwegian, Polish, Portuguese, Romanian, Russian, Serbian, Slovak, Slovenian, Spanish, \
+    Swedish, Thai, Turkish, Ukrainian";
+
+/// Words for a setting that is on, in lower case.
+const ENABLED: &[&str] = &[
+    "enabled",
+    "aktiviert",
+    "activé",
+    "activée",
+    "habilitado",
+    "habilitada",
+    "activado",
+    "activada",
+    "ativado",
+    "ativada",
+    "abilitato",
+    "abilitata",
+    "abilitati",
+    "attivato",
+    "attivata",
+    "ingeschakeld",
+    "aktiverad",
+    "aktiverat",
+    "aktiveret",
+    "aktivert",
+    "käytössä",
+    "otettu käyttöön",
+    "włączone",
+    "włączony",
+    "włączona",
+    "povoleno",
+    "povolené",
+    "povolený",
+    "zapnuto",
+    "zapnuté",
+    "engedélyezve",
+    "engedélyezett",
+    "bekapcsolva",
+    "включено",
+    "включен",
+    "включена",
+    "разрешено",
+    "разрешен",
+    "увімкнуто",
+    "увімкнено",
+    "дозволено",
+    "активирано",
+    "omogućeno",
+    "omogućen",
+    "uključeno",
+    "omogočeno",
+    "omogočen",
+    "lubatud",
+    "iespējots",
+    "iespējota",
+    "įgalinta",
+    "įgalintas",
+    "įjungta",
+    "activat",
+    "activată",
+    "etkin",
+    "etkinleştirildi",
+    "ενεργοποιημένο",
+    "ενεργοποιημένη",
+    "ενεργό",
+    "מופעל",
+    "מופעלת",
+    "זמין",
+    "ممكن",
+    "ممكّن",
+    "تمكين",
+    "有効",
+    "사용",
+    "사용함",
+    "启用",
+    "已启用",
+    "啟用",
+    "已啟用",
+    "เปิดใช้งาน",
+    "เปิดการใช้งาน",
+    "เปิดใช้งานแล้ว",
+];
+/// Words for one that is off.
+const DISABLED: &[&str] = &[
+    "disabled",
+    "deaktiviert",
+    "désactivé",
+    "désactivée",
+    "deshabilitado",
+    "deshabilitada",
+    "desactivado",
+    "desactivada",
+    "desabilitado",
+    "desabilitada",
+    "desativado",
+    "desativada",
+    "disabilitato",
+    "disabilitata",
+    "disabilitati",
+    "disattivato",
+    "disattivata",
+    "uitgeschakeld",
+    "inaktiverad",
+    "inaktiverat",
+    "deaktiveret",
+    "deaktivert",
+    "ei käytössä",
+    "poissa käytöstä",
+    "poistettu käytöstä",
+    "wyłączone",
+    "wyłączony",
+    "wyłączona",
+    "zakázáno",
+    "zakázané",
+    "zakázaný",
+    "zakázaný",
+    "vypnuto",
+    "vypnuté",
+    "letiltva",
+    "letiltott",
+    "kikapcsolva",
+    "отключено",
+    "отключен",
+    "отключена",
+    "выключено",
+    "запрещено",
+    "запрещен",
+    "вимкнуто",
+    "вимкнено",
+    "заборонено",
+    "забранено",
+    "забранен",
+    "деактивирано",
+    "изключено",
+    "onemogućeno",
+    "onemogućen",
+    "isključeno",
+    "onemogočeno",
+    "onemogočen",
+    "keelatud",
+    "atspējots",
+    "atspējota",
+    "išjungta",
+    "išjungtas",
+    "dezactivat",
+    "dezactivată",
+    "devre dışı",
+    "devre dışı bırakıldı",
+    "απενεργοποιημένο",
+    "απενεργοποιημένη",
+    "ανενεργό",
+    "מושבת",
+    "לא זמין",
+    "לא פעיל",
+    "معطل",
+    "معطّل",
+    "تعطيل",
+    "無効",
+    "사용 안 함",
+    "사용 안함",
+    "사용안함",
+    "禁用",
+    "已禁用",
+    "停用",
+    "已停用",
+    "已關閉",
+    "ปิดใช้งาน",
+    "ปิดการใช้งาน",
+    "ปิดใช้งานแล้ว",
+];
+/// What names multicast in a row's name, in lower case.
+const MULTICAST: &[&str] = &[
+    "multicast",
+    "multidiff",
+    "multidifus",
+    "difusão seletiva",
+    "multikast",
+    "multiemis",
+    "multiedast",
+    "multiraid",
+    "vícesměr",
+    "viacsmer",
+    "višesmjer",
+    "višesmer",
+    "večvrst",
+    "ryhmälähet",
+    "monilähet",
+    "csoportos küldés",
+    "csoportcím",
+    "многоадрес",
+    "багатоадрес",
+    "мултикаст",
+    "マルチキャスト",
+    "멀티캐스트",
+    "多播",
+    "多路广播",
+    "多点播送",
+    "組播",
+    "组播",
+    "多點傳",
+    "群播",
+    "çok noktaya",
+    "çoklu yayın",
+    "πολλαπλή",
+    "πολυεκπομπ",
+    "πολυδιανομ",
+    "לקבוצ",
+    "רב-שידור",
+    "רב שידור",
+    "المتعدد",
+    "มัลติคาสต",
+    "หลายผู้รับ",
+    "daugiaadres",
+];
+
+/// Code pages of Windows and of consoles that the file can be in, where it is no UTF.
+static CODE_PAGES: [&Encoding; 14] = [
+    IBM866,
+    WINDOWS_1251,
+    SHIFT_JIS,
+    GBK,
+    BIG5,
+    EUC_KR,
+    WINDOWS_1252,
+    WINDOWS_1250,
+    WINDOWS_1253,
+    WINDOWS_1254,
+    WINDOWS_1255,
+    WINDOWS_1256,
+    WINDOWS_1257,
+    WINDOWS_874,
+];
+
+/// A table of netsh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Whether multicast forwarding is on; `None` where neither words nor the order of rows tell.
+    pub forwarding: Option<bool>,
+    /// It is of IPv6.
+    pub ipv6: bool,
+}
+
+/// Reads a text of any encoding; `None` when it is no such table. `text` is what its bytes say as UTF.
+pub fn read(bytes: &[u8], text: &str) -> Option<Table> {
+    let mut table = of_text(text);
+    if table.is_some_and(|table| table.forwarding.is_some()) || std::str::from_utf8(bytes).is_ok() {
+        return table;
+    }
+    for page in CODE_PAGES {
+        let (decoded, _) = page.decode_without_bom_handling(bytes);
+        let found = of_text(&decoded);
+        if found.is_some_and(|table| table.forwarding.is_some()) {
+            return found;
+        }
+        table = table.or(found);
+    }
+    table
+}
+
+fn of_text(text: &str) -> Option<Table> {
+    let rows: Vec<(String, String)> = rows(text);
+    let dashed = text.lines().any(|line| {
+        let line = line.trim();
+        line.len() >= 5 && line.chars().all(|c| c == '-')
+    });
+    let lower = text.to_lowercase();
+    let named = rows
+        .iter()
+        .find(|(name, value)| names_multicast(name) && switch(value).is_some());
+    // Languages whose word for multicast is not known: the row behind the version of MLD or IGMP.
+    let by_order = || {
+        let version = rows.iter().position(|(_, value)| is_version(value))?;
+        rows.get(version + 1)
+    };
+    let forwarding = named.or_else(by_order).and_then(|(_, value)| switch(value));
+    let is_table = forwarding.is_some() || (dashed && !rows.is_empty());
+    is_table.then(|| Table {
+        forwarding,
+        // The output names no family; a transcript with the command does.
+        ipv6: lower.contains("ipv6 show global"),
+    })
+}
+
+/// Names and values of the table, in lower case.
+fn rows(text: &str) -> Vec<(String, String)> {
+    const COLONS: [char; 2] = [':', '：'];
+    let row = |line: &str| {
+        let (name, value) = line.split_once(COLONS)?;
+        let (name, value) = (name.trim().to_lowercase(), value.trim().to_lowercase());
+        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+    };
+    text.lines().filter_map(row).collect()
+}
+
+fn names_multicast(name: &str) -> bool {
+    MULTICAST.iter().any(|stem| contains_legibly(name, stem))
+}
+
+fn is_version(value: &str) -> bool {
+    matches!(value, "version1" | "version2" | "version3")
+}
+
+/// What a value says.
+fn switch(value: &str) -> Option<bool> {
+    let value = value.trim_end_matches(['.', '\0']);
+    let says = |words: &[&str]| words.iter().any(|word| same_legibly(value, word));
+    match (says(ENABLED), says(DISABLED)) {
+        (true, false) => Some(true),
+        (false, true) => Some(false),
+        _ => None,
+    }
+}
+
+/// True for the same words; a letter of another code page, which no Unicode text has, stands for one that is
+/// no ASCII letter. At least half of the word has to be legible.
+fn same_legibly(text: &str, word: &str) -> bool {
+    if text == word {
+        return true;
+    }
+    let legible = word.bytes().filter(u8::is_ascii).count();
+    text.contains(char::REPLACEMENT_CHARACTER)
+        && 2 * legible >= word.chars().count()
+        && text.chars().count() == word.chars().count()
+        && text
+            .chars()
+            .zip(word.chars())
+            .all(|(a, b)| a == b || (a == char::REPLACEMENT_CHARACTER && !b.is_ascii()))
+}
+
+fn contains_legibly(text: &str, stem: &str) -> bool {
+    if text.contains(stem) {
+        return true;
+    }
+    let length = stem.chars().count();
+    let letters: Vec<char> = text.chars().collect();
+    letters
+        .windows(length.max(1))
+        .any(|window| same_legibly(&window.iter().collect::<String>(), stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_word_means_both() {
+        for word in ENABLED {
+            assert_eq!(switch(word), Some(true), "{word}");
+        }
+        for word in DISABLED {
+            assert_eq!(switch(word), Some(false), "{word}");
+        }
+    }
+
+    #[test]
+    fn words_are_in_lower_case() {
+        for word in ENABLED.iter().chain(DISABLED).chain(MULTICAST) {
+            assert_eq!(*word, word.to_lowercase());
+        }
+    }
+}
