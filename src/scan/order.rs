@@ -164,6 +164,8 @@ mod tests {
                 facts: Some(vec![1, 2, 3]),
             }]),
             known: false,
+            date: false,
+            earlier: None,
             part,
         }
     }
