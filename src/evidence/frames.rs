@@ -234,6 +234,19 @@ pub(super) fn expired(facts: &CrashFacts) -> bool {
         .is_some_and(|frame| frame.family.is_some_and(|f| f.id == "mfe-expiry"))
 }
 
+/// A removal, a registration or the expiry was at work on a forwarding entry, by its name, and no restart: an
+/// entry that it meets off its list may be its own work.
+pub(super) fn without_restart(facts: &CrashFacts) -> bool {
+    let frames = frames(facts);
+    let named = |name: &str| frames.iter().any(|frame| frame.symbol == Some(name));
+    let entries = |frame: &Seen<'_>| {
+        frame
+            .family
+            .is_some_and(|f| matches!(f.id, "mfe" | "mfe-expiry"))
+    };
+    frames.iter().any(entries) && !named("IppRestartMfeTimer") && !named(FORWARDING)
+}
+
 /// Multicast forwarding anywhere on the faulting part of the stack.
 pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let frames = frames(facts);

@@ -85,7 +85,9 @@ fn outcome(facts: &CrashFacts) -> Outcome {
             ..piece("memory.overwritten-entry", Strength::Strong, finding)
         });
     }
-    if let Some(finding) = of("unlinked-entry").filter(|_| list) {
+    // A removal that stops a timer a second time meets what it left itself: no second processor is needed.
+    let another = list && !frames::without_restart(facts);
+    if let Some(finding) = of("unlinked-entry").filter(|_| another) {
         found.push(piece("memory.unlinked-entry", Strength::Decisive, finding));
     }
     if let Some(finding) = of("changed-entry").filter(|_| list) {

@@ -521,6 +521,24 @@ fn a_forced_dump_never_says_that_something_faulted() {
 }
 
 #[test]
+fn an_unlinked_entry_is_proof_where_the_restart_met_it_and_not_where_a_removal_did() {
+    let proves = |stack: &[&str]| {
+        let crash = in_memory(&["forwarding-entry", "unlinked-entry"], 7).stack(stack);
+        seen(crash)
+            .iter()
+            .any(|piece| piece.id == "memory.unlinked-entry")
+    };
+    let restart = [
+        "tcpip!TtStopTimer",
+        "tcpip!IppRestartMfeTimer",
+        "tcpip!IppForwardMulticastPackets",
+    ];
+    assert!(proves(&restart));
+    let registration = ["tcpip!TtStopTimer", "tcpip!IppCommitSetAllMfeParameters"];
+    assert!(!proves(&registration));
+}
+
+#[test]
 fn every_effect_is_reached_by_an_observer() {
     let decisive = ["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"];
     let crashes = [
