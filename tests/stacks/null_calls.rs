@@ -15,11 +15,21 @@ fn report(s: &CrashState) -> Value {
     reports(&[path])[0].clone()
 }
 
-/// Puts the return address that a call has just pushed at the stack pointer of the fault.
+/// Puts the return address that a call has just pushed at the stack pointer of the fault. On x64 the stack is
+/// aligned to 16 before a call pushes: a trap frame right below `sp` has it in its second word from there on.
 fn push(s: &mut CrashState, sp: u64, caller: u64) {
-    let at = (sp - s.stack.low) as usize;
-    let width = if s.is_32_bit() { 4 } else { 8 };
-    s.stack.bytes[at..at + width].copy_from_slice(&caller.to_le_bytes()[..width]);
+    let put = |s: &mut CrashState, address: u64, value: u64| {
+        let at = (address - s.stack.low) as usize;
+        let width = if s.is_32_bit() { 4 } else { 8 };
+        s.stack.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+    };
+    let trapped = !s.is_32_bit() && sp % 16 == 0;
+    if trapped && s.registers.sp != sp {
+        put(s, sp - 0x10, sp + 8);
+        put(s, sp + 8, caller);
+    } else {
+        put(s, sp, caller);
+    }
 }
 
 fn check(s: &CrashState, ip: u64, driver: &str, offset: &str, name: &str) {
@@ -83,8 +93,11 @@ fn a_call_of_no_code_is_its_callers_on_x64() {
             let mut s = scenes::machine(Machine::X64, 6001);
             let thread = fault(&s);
             scenes::system_thread_x64(&mut s, 0xC000_0005, &thread);
+            s.registers.sp += 8;
             let (sp, caller) = (s.registers.sp, s.driver(driver).at(rva));
             push(&mut s, sp, caller);
+            let record = (s.parameters[3] - s.stack.low) as usize + 0x98;
+            s.stack.bytes[record..record + 8].copy_from_slice(&sp.to_le_bytes());
             // The record says that an instruction was fetched.
             let at = (s.parameters[2] - s.stack.low) as usize + 0x20;
             s.stack.bytes[at] = 8;

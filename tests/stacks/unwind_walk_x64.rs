@@ -270,9 +270,13 @@ fn where_no_code_is_at_hand_a_few_candidates_are_shown_and_no_more() {
 fn a_trap_frame_found_among_candidates_is_one_itself() {
     // An interrupt long finished leaves such a frame behind: without unwind data nothing tells it
     // from one that still counts.
-    let at = STACK + 0x40 + TRAP;
+    let at = STACK + 0x240 + TRAP;
     let mut fake = Fake::new(Machine::X64, vec![Module::new("ntoskrnl.exe", NT)]);
-    fake = fake.words(STACK + 8, &[NT + 0x2000]);
+    // One where a call pushes it; one in what the kernel saved below the trap frame, and one inside it.
+    fake = fake
+        .words(STACK + 8, &[NT + 0x2000])
+        .words(STACK + 0x208, &[NT + 0x2100])
+        .words(STACK + 0x288, &[NT + 0x2200]);
     fake = trapped(fake, at, NT + 0x3000, 0).zeros(STACK, at);
     let walk = fake.walk(&fake.registers(NT + 0x1010, STACK));
     let trust: Vec<_> = walk.frames.iter().map(|f| f.trust.as_str()).collect();
