@@ -60,6 +60,8 @@ pub(super) struct Finder {
     busy: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     /// Servers by address: two tiers or one.
     tiers: Mutex<BTreeMap<String, bool>>,
+    /// The program's own store was there when it was first looked at.
+    has_downstream: OnceLock<bool>,
     /// A store for what no downstream store took, gone with the process.
     spare: OnceLock<Option<TempDir>>,
 }
@@ -73,6 +75,7 @@ impl Finder {
             cache,
             busy: Mutex::default(),
             tiers: Mutex::default(),
+            has_downstream: OnceLock::new(),
             spare: OnceLock::new(),
         }
     }
@@ -176,7 +179,14 @@ impl Finder {
     fn folder(&self, place: &Place) -> Option<PathBuf> {
         match place {
             Place::Folder(folder) => Some(folder.clone()),
-            Place::DefaultFolder => self.cache.as_ref().map(Cache::downstream),
+            Place::DefaultFolder => {
+                let folder = self.cache.as_ref().map(Cache::downstream)?;
+                // Only a download makes the program's own store: where nothing may be asked for and it is
+                // not there, it is looked at once and not for each file.
+                let absent = self.network == Network::Offline
+                    && !*self.has_downstream.get_or_init(|| folder.is_dir());
+                (!absent).then_some(folder)
+            }
             Place::Server { .. } => None,
         }
     }

@@ -273,7 +273,10 @@ fn a_pair_of_dumps_of_one_crash_makes_no_confirmed_machine() {
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .find(|record| record["type"] == "machine")
         .unwrap_or_else(|| panic!("no machine record: {text}"));
-    assert_eq!(machine["dumps"], json!({ "count": 2, "crashes": 1 }));
+    assert_eq!(
+        machine["dumps"],
+        json!({ "count": 2, "crashes": 1, "live_reports": 0 })
+    );
     assert_eq!(
         machine["hotfix"]["match"]["status"], "unlikely",
         "{machine}"

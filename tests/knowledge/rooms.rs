@@ -73,15 +73,17 @@ fn imports_only(room: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_judges_facts_imports_facts_and_knowledge_alone() {
-    // `hex` and `vocabulary` are words and numbers as text.
-    let plan: [(&str, &[&str]); 6] = [
-        ("knowledge", &["hex", "vocabulary"]),
+    // `bytes`, `hex` and `vocabulary` are text, words and numbers; `cause` judges as `verdict` does.
+    let plan: [(&str, &[&str]); 7] = [
+        ("knowledge", &["bytes", "hex", "vocabulary"]),
         ("facts", &["bytes", "knowledge", "machine", "vocabulary"]),
         ("evidence", &["facts", "knowledge", "vocabulary"]),
+        ("cause", &["facts", "knowledge", "vocabulary"]),
         ("verdict", &["evidence", "facts", "knowledge", "vocabulary"]),
         (
             "report",
             &[
+                "cause",
                 "evidence",
                 "facts",
                 "hex",
@@ -93,6 +95,7 @@ fn what_judges_facts_imports_facts_and_knowledge_alone() {
         (
             "fleet",
             &[
+                "cause",
                 "evidence",
                 "facts",
                 "hex",

@@ -239,7 +239,10 @@ fn the_richest_dump_of_a_crash_decides_and_is_named() {
         }
         let machine = machines(&lines).remove(0);
         assert_eq!(status(&machine), "unlikely");
-        assert_eq!(machine["dumps"], json!({ "count": 2, "crashes": 1 }));
+        assert_eq!(
+            machine["dumps"],
+            json!({ "count": 2, "crashes": 1, "live_reports": 0 })
+        );
         assert_eq!(machine["hotfix"]["match"]["decided_by"], "a/MEMORY.DMP");
     }
     // What the poorer one says beside does not add to it, either.
@@ -267,7 +270,10 @@ fn a_programs_dump_tells_versions_and_is_no_crash() {
     .unwrap();
     let mut lines = summaries(&[("A", matching()), ("A", user.clone())]);
     let machine = machines(&lines).remove(0);
-    assert_eq!(machine["dumps"], json!({ "count": 2, "crashes": 1 }));
+    assert_eq!(
+        machine["dumps"],
+        json!({ "count": 2, "crashes": 1, "live_reports": 0 })
+    );
     assert_eq!(status(&machine), "possible");
     let files: Vec<&str> = machine["versions"]
         .as_array()
@@ -317,7 +323,10 @@ fn a_place_whose_crash_another_dump_names_is_that_machine() {
     let joined = machines(&lines);
     assert_eq!(joined.len(), 1);
     assert_eq!(joined[0]["machine"]["name"], "WEB01");
-    assert_eq!(joined[0]["dumps"], json!({ "count": 3, "crashes": 2 }));
+    assert_eq!(
+        joined[0]["dumps"],
+        json!({ "count": 3, "crashes": 2, "live_reports": 0 })
+    );
     // Two machines that both know their names stay two.
     for line in &mut lines {
         line["machine"]["source"] = json!("dump");

@@ -175,7 +175,7 @@ mod tests {
         let short = middle(path, 30);
         assert!(display_width(&short) <= 30, "{short}");
         assert!(
-            short.starts_with("/mnt/dump") && short.ends_with("Mini122209-01.dmp"),
+            short.starts_with("/mnt/du") && short.ends_with("Mini122209-01.dmp"),
             "{short}"
         );
         assert_eq!(middle(path, 60), path);
