@@ -168,7 +168,8 @@ pub fn gather_with(
         exception: None,
         header_context: context.map(context_facts),
         fault,
-        bucket,
+        // Without a code there is nothing to group by.
+        bucket: bucket.filter(|_| believed.header.bug_check_code.is_some()),
         stack,
         modules,
         unloaded: triage.and_then(unloaded).or(memory.unloaded),
