@@ -75,7 +75,7 @@ fn changed_code(facts: &CrashFacts) -> Option<Hint> {
 fn one_bit(facts: &CrashFacts) -> Option<Hint> {
     let wide = facts.dump.pointer == 8;
     let kernel = if wide { KERNEL_X64 } else { KERNEL_X86 };
-    let canonical = |value: u64| !wide || value >= KERNEL_X64 || value < 0x8000_0000_0000;
+    let canonical = |value: u64| !wide || !(0x8000_0000_0000..KERNEL_X64).contains(&value);
     let registers = &facts.fault.registers;
     let good: Vec<(&str, u64)> = registers
         .iter()

@@ -323,7 +323,7 @@ impl Prepared {
         // A directory that is not there has not been looked through.
         finished.complete &= !roots_missing;
         // A person who reads the output has the summary there.
-        let words = !args.quiet && !(format == ScanFormat::Text && args.output.is_none());
+        let words = !args.quiet && (format != ScanFormat::Text || args.output.is_some());
         let mut stderr = crate::cli::terminal::stderr();
         let words = words.then_some(&mut stderr as &mut dyn Write);
         let tally = sink.finish(self.roots, self.shard, finished, words)?;

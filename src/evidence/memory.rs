@@ -45,7 +45,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         .ip
         .and_then(|ip| facts.modules.locate(ip))
         .and_then(|(id, _)| facts.modules.get(id)?.name())
-        .is_some_and(|name| is_stack_module(name));
+        .is_some_and(is_stack_module);
     if !own {
         return Outcome::Neutral(
             "the fault is not in the network stack: the pool allocator keeps its own lists \

@@ -58,6 +58,7 @@ pub struct WrongFile {
 
 open_enum! {
     /// What became of a module's symbols.
+    #[derive(Default)]
     SymbolState {
         /// Names come from its PDB.
         Loaded = "loaded",
@@ -66,13 +67,8 @@ open_enum! {
         /// A file of that name has another identity and was not used.
         Mismatched = "mismatched",
         /// Nothing in the report needed it.
+        #[default]
         NotNeeded = "not-needed",
-    }
-}
-
-impl Default for SymbolState {
-    fn default() -> SymbolState {
-        SymbolState::NotNeeded
     }
 }
 

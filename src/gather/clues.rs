@@ -301,7 +301,7 @@ fn compare(session: &Session<'_>, at: u64) -> Option<ChangedCode> {
         .read(Gva(base.checked_add(start)?), &mut held)
         .ok()?;
     let differ = |(own, file): (&u8, &u8)| own != file;
-    let first = held.iter().zip(&wanted).position(|pair| differ(pair))?;
+    let first = held.iter().zip(&wanted).position(&differ)?;
     let bytes = held
         .iter()
         .zip(&wanted)

@@ -26,21 +26,12 @@ pub mod windows;
 use crate::vocabulary::closed_enum;
 
 /// What facts are judged by: the embedded tables and what the user added to them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Knowledge {
     /// Known builds of files.
     pub builds: builds::BuildTable,
     /// The articles that are answered about.
     pub articles: articles::Articles,
-}
-
-impl Default for Knowledge {
-    fn default() -> Knowledge {
-        Knowledge {
-            builds: builds::BuildTable::embedded(),
-            articles: articles::Articles::default(),
-        }
-    }
 }
 
 /// Edition of the embedded knowledge: its date and the start of a SHA-256 over all data files,

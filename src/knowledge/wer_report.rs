@@ -15,6 +15,9 @@ const MOST_DRIVERS: usize = 8192;
 /// Longest file name or version, in bytes.
 const LONGEST: usize = 256;
 
+/// Driver files in lower case and their versions.
+type Drivers = Vec<(String, FileVersion)>;
+
 /// What the files of a report say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WerReport {
@@ -117,7 +120,7 @@ fn signature(text: &str) -> Option<u32> {
 }
 
 /// Windows build and drivers of a `sysdata.xml`; `None` for one without any driver in the form that is known.
-fn drivers(text: &str) -> Option<(Option<u32>, Vec<(String, FileVersion)>)> {
+fn drivers(text: &str) -> Option<(Option<u32>, Drivers)> {
     let mut reader = Reader::from_str(text);
     let (mut build, mut drivers) = (None, Vec::new());
     let (mut element, mut driver) = (String::new(), (None::<String>, None::<FileVersion>));

@@ -259,7 +259,7 @@ fn a_hostile_name_neither_widens_the_screen_nor_steers_the_terminal() {
         &path,
     )
     .unwrap();
-    assert_eq!(too_long(&[path.clone()], &[]), [""; 0]);
+    assert_eq!(too_long(std::slice::from_ref(&path), &[]), [""; 0]);
     let output = command().arg(&path).output().unwrap();
     assert!(!output.stdout.contains(&0x1b));
 }

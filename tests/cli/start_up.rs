@@ -6,7 +6,7 @@ use std::process::Command;
 /// System calls that one small dump without symbols may take, once the loader has handed over. The
 /// loader's own depend on how the program was linked: a static one has none. Six are for a look into the
 /// dump's folder: an error report or images may lie there.
-const MOST: usize = 68;
+const MOST: usize = 60;
 
 #[test]
 fn a_small_dump_takes_few_system_calls() {

@@ -68,16 +68,15 @@ fn a_cut_off_small_dump_says_how_much_of_it_is_missing() {
 
 #[test]
 fn a_debuggers_small_dump_is_cut_off_where_its_pieces_reach_past_the_end() {
-    for name in ["vista-sp1-x86-d1-debugger.dmp"] {
-        let whole = fixture(name);
-        assert_eq!(damage(&whole), [""; 0]);
-        let kept = whole.len() / 2;
-        let found = damage(&whole[..kept]);
-        assert!(
-            found.iter().any(|what| what.contains("at least")),
-            "{found:?}"
-        );
-    }
+    let name = "vista-sp1-x86-d1-debugger.dmp";
+    let whole = fixture(name);
+    assert_eq!(damage(&whole), [""; 0]);
+    let kept = whole.len() / 2;
+    let found = damage(&whole[..kept]);
+    assert!(
+        found.iter().any(|what| what.contains("at least")),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn push(s: &mut CrashState, sp: u64, caller: u64) {
         let width = if s.is_32_bit() { 4 } else { 8 };
         s.stack.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
     };
-    let trapped = !s.is_32_bit() && sp % 16 == 0;
+    let trapped = !s.is_32_bit() && sp.is_multiple_of(16);
     if trapped && s.registers.sp != sp {
         put(s, sp - 0x10, sp + 8);
         put(s, sp + 8, caller);

@@ -141,7 +141,7 @@ pub fn is_kernel(address: u64, machine: Machine) -> bool {
 }
 
 /// Offsets of the set in the fixed x64 build of Windows 10.
-mod set {
+mod layout {
     pub const COUNT: u64 = 0;
     pub const SPIN_LOCK: u64 = 0x10;
     pub const READERS: u64 = 0x18;
@@ -187,17 +187,18 @@ pub fn set_in(
 ) -> Option<ForwardingSet> {
     let at = block.body;
     let room = block.size.checked_sub(at.checked_sub(block.header)?)?;
-    if machine != Machine::X64 || block.tag != FORWARDING || !block.allocated || room < set::SIZE {
+    if machine != Machine::X64 || block.tag != FORWARDING || !block.allocated || room < layout::SIZE
+    {
         return None;
     }
-    let mut bytes = [0; set::SIZE as usize];
+    let mut bytes = [0; layout::SIZE as usize];
     memory.read(Gva(at), &mut bytes).ok()?;
     let view = View(&bytes);
-    let entries = view.u32(set::COUNT as usize)?;
-    let held_by = view.u64(set::SPIN_LOCK as usize)?;
-    let readers = view.u32(set::READERS as usize)?;
-    let table = view.u64(set::TABLE as usize)?;
-    let spin_lock = at.checked_add(set::SPIN_LOCK)?;
+    let entries = view.u32(layout::COUNT as usize)?;
+    let held_by = view.u64(layout::SPIN_LOCK as usize)?;
+    let readers = view.u32(layout::READERS as usize)?;
+    let table = view.u64(layout::TABLE as usize)?;
+    let spin_lock = at.checked_add(layout::SPIN_LOCK)?;
     if entries > MOST_MFES || readers > MOST_READERS || !is_kernel(table, machine) {
         return None;
     }
@@ -219,7 +220,7 @@ pub fn set_in(
         entries,
         spin_lock,
         held_by,
-        readers_at: at.checked_add(set::READERS)?,
+        readers_at: at.checked_add(layout::READERS)?,
         readers,
         table,
         table_has,

@@ -185,7 +185,10 @@ fn walk(image: &Image, memory: &Held, start: &Registers) -> (Vec<[u64; 3]>, Stri
     }
 }
 
-fn snapshots() -> Option<(Image, Vec<(Registers, Held)>, Vec<Vec<[u64; 3]>>)> {
+/// The image, each snapshot of the machine, and the frames of each: instruction, stack, backing store.
+type Snapshots = (Image, Vec<(Registers, Held)>, Vec<Vec<[u64; 3]>>);
+
+fn snapshots() -> Option<Snapshots> {
     let image = std::fs::read(shared("data/ia64/lab-b/image.bin")?).unwrap();
     let out = std::fs::read(shared("data/ia64/lab-b/outb.bin")?).unwrap();
     let truth = std::fs::read(shared("data/ia64/lab-b/truth.json")?).unwrap();

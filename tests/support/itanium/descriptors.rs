@@ -111,7 +111,7 @@ impl Descriptors {
 
     /// The record as an image has it: version 3, no handler, padded to words.
     pub fn record(mut self) -> Vec<u8> {
-        while self.0.len() % 8 != 0 {
+        while !self.0.len().is_multiple_of(8) {
             self.0.push(0);
         }
         let words = (self.0.len() / 8) as u32;
