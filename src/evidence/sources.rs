@@ -71,11 +71,13 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     }
     // Without a version the link date speaks, against a header alone.
     let stamp = tcpip.time_date_stamp;
-    if from_memory || !DATED.contains(&believed) {
-        return others;
-    }
     let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
     let release = releases::of_stamp(stamp, architecture).map(|release| release.build);
+    // Files of newer systems carry hashes for dates; those of older ones were all linked before 6.0.
+    let dated = DATED.contains(&believed) || (believed < *DATED.start() && release.is_some());
+    if from_memory || !dated {
+        return others;
+    }
     let older = believed > 6001
         && defect::judge_stamp(stamp).is_some_and(|w| w.finding == DateFinding::ProbablyNotFixed);
     if release.is_some_and(|build| !same_system(build, believed)) || older {
@@ -85,8 +87,9 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
                 day(stamp)
             ),
             build: release,
-            // A stamp says less than a header that names a Windows of another generation.
-            weighs: is_6_0(believed),
+            // The hours in which a release was linked name it; a date alone says less than a header that
+            // names a Windows of another generation.
+            weighs: is_6_0(believed) || release.is_some(),
         });
     }
     others

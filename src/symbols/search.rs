@@ -2,7 +2,7 @@
 //! and the downstream stores filled on the way back.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tempfile::TempDir;
@@ -145,9 +145,14 @@ impl Finder {
                 Some(self.copied(found, &above, &wanted, trail))
             }
             ElementKind::Chain(places) => {
+                let asks = places.iter().any(|p| matches!(p, Place::Server { .. }));
                 for place in places {
                     let wanted = without_short_cut(wanted, !above.is_empty());
                     let found = match (self.folder(place), place) {
+                        (Some(root), _) if !asks && self.is_own_and_absent(&root) => {
+                            trail.note(store::shown(&root));
+                            None
+                        }
                         (Some(root), _) => {
                             let found = store::in_store(&root, &wanted, verify, trail);
                             if found.is_none() {
@@ -176,17 +181,19 @@ impl Finder {
         }
     }
 
+    /// True for the program's own store where it was not there when it was first looked at. Only a download
+    /// makes it, so a chain without a server need not look again for each file.
+    fn is_own_and_absent(&self, root: &Path) -> bool {
+        self.cache
+            .as_ref()
+            .is_some_and(|own| own.downstream() == root)
+            && !*self.has_downstream.get_or_init(|| root.is_dir())
+    }
+
     fn folder(&self, place: &Place) -> Option<PathBuf> {
         match place {
             Place::Folder(folder) => Some(folder.clone()),
-            Place::DefaultFolder => {
-                let folder = self.cache.as_ref().map(Cache::downstream)?;
-                // Only a download makes the program's own store: where nothing may be asked for and it is
-                // not there, it is looked at once and not for each file.
-                let absent = self.network == Network::Offline
-                    && !*self.has_downstream.get_or_init(|| folder.is_dir());
-                (!absent).then_some(folder)
-            }
+            Place::DefaultFolder => self.cache.as_ref().map(Cache::downstream),
             Place::Server { .. } => None,
         }
     }

@@ -74,6 +74,8 @@ impl Crash {
             6000 => 0x4549_B6C6u32,
             6001 => SERVICE_PACK_1,
             6002 | 6003 => 0x49E0_237F,
+            // Service Pack 2 of Server 2003, February 2007.
+            ..6000 => 0x45D6_9AB4,
             7600..=9600 => 0x4A5B_C270,
             _ => return self,
         };

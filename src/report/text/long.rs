@@ -87,7 +87,7 @@ fn what(report: &Report, out: &mut Out) {
         ("Crash", crash(report)),
         (
             match screen::is_live(report) {
-                true => "Live report",
+                true => "Report",
                 false => "Stop",
             },
             stop(report),
