@@ -90,6 +90,34 @@ pub fn special(_: FileType) -> &'static str {
     "not a regular file"
 }
 
+/// Whether what is written to `path` goes somewhere as it comes (a character device, a pipe, a socket, an open
+/// descriptor's name) and there is no file that could take its place.
+#[cfg(unix)]
+pub fn is_stream(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    // `/dev/stdout` leads to `/proc/self/fd/1`, which may be a plain file.
+    let is_descriptor = folder.is_some_and(|folder| {
+        folder == Path::new("/dev") || folder.starts_with("/proc") || folder == Path::new("/dev/fd")
+    });
+    match path.metadata().map(|found| found.file_type()) {
+        Ok(kind) if kind.is_file() => is_descriptor,
+        Ok(kind) => kind.is_char_device() || kind.is_fifo() || kind.is_socket(),
+        Err(_) => false,
+    }
+}
+
+/// Whether `path` is one of the names that mean a device in every directory: a file of that name cannot be made.
+#[cfg(not(unix))]
+pub fn is_stream(path: &Path) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.is_some_and(|stem| {
+        ["nul", "con", "conout$"]
+            .iter()
+            .any(|device| stem.trim_end().eq_ignore_ascii_case(device))
+    })
+}
+
 /// The path that `bytes` name. Unix paths are bytes.
 #[cfg(unix)]
 pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
@@ -161,5 +189,21 @@ pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
     }
     if into.len() == before {
         into.push(path);
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::is_stream;
+    use std::path::Path;
+
+    #[test]
+    fn a_device_and_an_open_descriptor_are_streams_and_files_are_not() {
+        assert!(is_stream(Path::new("/dev/null")));
+        assert!(is_stream(Path::new("/dev/stdout")));
+        assert!(!is_stream(Path::new("/dev")));
+        assert!(!is_stream(Path::new("/no/such/file")));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(!is_stream(file.path()));
     }
 }

@@ -108,6 +108,43 @@ fn an_output_is_never_written_through_a_link_or_into_what_is_read() {
 }
 
 #[cfg(unix)]
+#[test]
+fn an_output_that_is_no_file_is_written_to_and_left_in_place() {
+    use std::os::unix::fs::FileTypeExt;
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    put(&share.join("a.dmp"), &matching());
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::read_to_string(pipe).unwrap())
+    };
+    let output = run(&["scan", text(&share), "--output", text(&pipe)]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    let written = reader.join().unwrap();
+    assert!(
+        written.contains("a.dmp") && written.ends_with('\n'),
+        "{written}"
+    );
+    // The name of an open file: what was there stays the same file.
+    let plain = dir.path().join("plain.jsonl");
+    let out = program()
+        .args(["scan", text(&share), "--output", "/dev/stdout"])
+        .stdout(fs::File::create(&plain).unwrap())
+        .status()
+        .unwrap();
+    assert!(out.success());
+    assert!(fs::read_to_string(&plain).unwrap().contains("a.dmp"));
+    assert_eq!(fs::read_dir(&share).unwrap().count(), 1);
+}
+
+#[cfg(unix)]
 fn paused(share: &Path, out: &Path) -> Child {
     // A dump that is still being written keeps the scan waiting.
     let mut cut = matching();

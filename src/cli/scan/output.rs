@@ -1,7 +1,8 @@
 //! Where records go: standard output, or a file that bears its name only when it is complete.
 //!
 //! Until then it has a name that nobody can guess, in the same folder, and was made there: no link is followed.
-//! A second program that writes to the same name is refused.
+//! A second program that writes to the same name is refused. A device or a pipe (`/dev/null`, `/dev/stdout`, a FIFO)
+//! is written to as it is: giving its name to a file would take it away from everybody else.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tempfile::TempPath;
 
 use crate::scan::Writeback;
+use crate::source::platform;
 
 /// Bytes after which what was written is moved to the disk.
 const PIECE: usize = 8 << 20;
@@ -19,6 +21,8 @@ const PIECE: usize = 8 << 20;
 pub enum Output<'a> {
     /// Standard output.
     Standard(&'a mut dyn Write),
+    /// A device or a pipe: what is written is there at once.
+    Device(BufWriter<File>),
     /// A file, under a temporary name beside it.
     File {
         /// The open file.
@@ -41,6 +45,10 @@ impl<'a> Output<'a> {
         let Some(path) = path else {
             return Ok(Output::Standard(standard));
         };
+        if platform::is_stream(path) {
+            let device = File::options().write(true).open(path)?;
+            return Ok(Output::Device(BufWriter::new(device)));
+        }
         let claim = Claim::of(path)?;
         let (file, temporary) = unfinished(path)?.into_parts();
         Ok(Output::File {
@@ -80,7 +88,7 @@ impl<'a> Output<'a> {
     pub fn leave(mut self) -> io::Result<Option<PathBuf>> {
         self.flush()?;
         match self {
-            Output::Standard(_) => Ok(None),
+            Output::Standard(_) | Output::Device(_) => Ok(None),
             Output::File { temporary, .. } => Ok(Some(temporary.keep().map_err(|e| e.error)?)),
         }
     }
@@ -195,6 +203,7 @@ impl Write for Output<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Output::Standard(out) => out.write(buf),
+            Output::Device(device) => device.write(buf),
             Output::File { file, .. } => file.write(buf),
         }
     }
@@ -202,6 +211,7 @@ impl Write for Output<'_> {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Output::Standard(out) => out.flush(),
+            Output::Device(device) => device.flush(),
             Output::File { file, .. } => file.flush(),
         }
     }
