@@ -15,6 +15,7 @@ mod physical;
 mod reports;
 mod seeds;
 mod translate;
+mod worst;
 
 use crate::support::memory_dump::{Header, SparseFile};
 use crate::support::memory_machine::{Machine, Mode};

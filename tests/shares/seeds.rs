@@ -1,10 +1,12 @@
-//! Seeds for the fuzz targets of archives, scans and templates: small ones of every kind, whole, cut and at the edge
+//! Seeds for the fuzz targets of archives, scans, templates, side files and stores: small ones of every kind, whole, cut and at the edge
 //! of what their formats allow. `KBTRIAGE_SEEDS` names the folder they are written to.
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::support::share::{bzip2, cabinet, gzip, matching, tarball, xz, zip, zstd};
+#[cfg(feature = "store")]
+use crate::support::share::{numbered, put, run};
 
 /// Every kind of archive with little in it, and what makes each of them fail.
 fn archives() -> Vec<(&'static str, Vec<u8>)> {
@@ -62,6 +64,71 @@ fn templates() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
+/// Files beside a dump or named on the command line, each behind the byte that tells the target which it is.
+fn side_files() -> Vec<(&'static str, Vec<u8>)> {
+    let sysdata = "<?xml version=\"1.0\" encoding=\"UTF-16\"?><SYSTEMINFO><SYSTEM><OSINFO>\
+        <OSVER>6.0.6001 1.0</OSVER></OSINFO></SYSTEM><DRIVERS><DRIVER><FILENAME>tcpip.sys</FILENAME>\
+        <VERSION>6.0.6001.18000</VERSION></DRIVER></DRIVERS></SYSTEMINFO>";
+    let wide: Vec<u8> = [0xFF, 0xFE]
+        .into_iter()
+        .chain(sysdata.encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    let of = |which: u8, bytes: &[u8]| [&[which], bytes].concat();
+    vec![
+        ("sysdata", of(0, sysdata.as_bytes())),
+        ("sysdata-wide", of(0, &wide)),
+        (
+            "version",
+            of(1, b"Windows NT Version 6.0 Build: 6001 SP 1\r\nBuildString: 6001.18000.x86fre.a\r\n"),
+        ),
+        (
+            "report",
+            of(2, b"Sig[0].Name=BCCode\r\nSig[0].Value=d1\r\n"),
+        ),
+        (
+            "inventory-csv",
+            of(3, b"machine,file,version,as_of\nA,tcpip.sys,6.0.6001.18000,2009-01-02\n"),
+        ),
+        (
+            "inventory-json",
+            of(3, b"{\"machine\":\"A\",\"file\":\"tcpip.sys\",\"version\":\"6.0.6001.18000\"}\n"),
+        ),
+        (
+            "list",
+            of(
+                4,
+                b"{\"type\":\"list-head\",\"roots\":[{\"path\":\"r\"}]}\n\
+                {\"type\":\"file\",\"root\":0,\"path\":\"a.dmp\"}\n{\"type\":\"list-tail\",\"entries\":1}\n",
+            ),
+        ),
+        ("names", of(5, b"dumps/a\tSERVER-A\ndumps/b\tSERVER-B\n")),
+    ]
+}
+
+/// A store of two dumps, one of them gone since, and the same cut in the middle of a page.
+#[cfg(feature = "store")]
+fn stores() -> Vec<(&'static str, Vec<u8>)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (share, db) = (dir.path().join("share"), dir.path().join("a.db"));
+    for n in 0..2 {
+        put(&share.join(format!("{n}.dmp")), &numbered(n));
+    }
+    for gone in ["none", "1.dmp"] {
+        let _ = fs::remove_file(share.join(gone));
+        let [share, db] = [&share, &db].map(|path| path.to_str().unwrap());
+        let output = run(&["scan", share, "--db", db, "--quiet"]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let whole = fs::read(&db).unwrap();
+    let cut = whole[..whole.len() / 2 + 100].to_vec();
+    vec![("whole", whole), ("cut", cut)]
+}
+
+#[cfg(not(feature = "store"))]
+fn stores() -> Vec<(&'static str, Vec<u8>)> {
+    Vec::new()
+}
+
 #[test]
 fn seeds() {
     let Some(folder) = std::env::var_os("KBTRIAGE_SEEDS").map(PathBuf::from) else {
@@ -71,6 +138,8 @@ fn seeds() {
     let sets = [
         ("archive", archives()),
         ("scan", archives()),
+        ("side", side_files()),
+        ("store", stores()),
         ("template", templates()),
     ];
     for (target, seeds) in sets {
