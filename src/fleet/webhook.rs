@@ -27,8 +27,9 @@ const ATTEMPTS: u32 = 5;
 const FAILURES: u32 = 3;
 /// Longest wait for an answer.
 const SILENCE: Duration = Duration::from_secs(20);
-/// Longest wait for the last deliveries once a run is over, and once it was interrupted.
-const LAST: Duration = Duration::from_secs(120);
+/// Longest wait for one more delivery once a run is over, and for all of them; and once it was interrupted.
+const NEXT: Duration = Duration::from_secs(30);
+const LAST: Duration = Duration::from_secs(600);
 const INTERRUPTED: Duration = Duration::from_secs(2);
 /// Wait between two looks at whether they are done.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -162,11 +163,20 @@ impl Webhook {
         drop(self.queue);
         let began = Instant::now();
         let mut stopped: Option<Instant> = None;
-        while self.state.waiting.load(Ordering::Acquire) > 0 {
+        let (mut left, mut since) = (u64::MAX, began);
+        loop {
+            let now = self.state.waiting.load(Ordering::Acquire);
+            if now == 0 {
+                break;
+            }
+            if now < left {
+                (left, since) = (now, Instant::now());
+            }
             if stopped.is_none() && interrupted() {
                 stopped = Some(Instant::now());
             }
-            if began.elapsed() > LAST || stopped.is_some_and(|at| at.elapsed() > INTERRUPTED) {
+            let silent = since.elapsed() > NEXT || began.elapsed() > LAST;
+            if silent || stopped.is_some_and(|at| at.elapsed() > INTERRUPTED) {
                 break;
             }
             std::thread::sleep(PAUSE);

@@ -6,6 +6,8 @@ mod support;
 mod archives;
 mod crashes;
 mod error_reports;
+#[cfg(unix)]
+mod failing;
 mod fleet_machines;
 mod hostile;
 mod scan_share;

@@ -372,6 +372,10 @@ impl Sink for ScanSink<'_> {
         if let Some(keeper) = &mut self.keeper {
             keeper.tick()?;
         }
+        // Whoever reads the lines need not wait for a full buffer while a dump takes long.
+        if let Writer::Lines(out) = &mut self.writer {
+            out.flush()?;
+        }
         self.bar.show(progress, &self.tally);
         Ok(())
     }
