@@ -14,7 +14,8 @@ use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::records::ScanRecord;
 use crate::report::summary::Summary;
-use crate::scan::{Tally, path_from_bytes, path_key};
+use crate::scan::{Tally, path_key};
+use crate::source::path_from_bytes;
 use crate::store::{self, Part};
 
 use super::scan::output::Output;
@@ -128,7 +129,7 @@ fn key(source: Source) -> Vec<u8> {
     let exact = source
         .path_exact
         .and_then(|text| BASE64.decode(text).ok())
-        .and_then(path_from_bytes);
+        .and_then(|bytes| path_from_bytes(&bytes));
     let path = exact.unwrap_or_else(|| {
         let found = source.container.map(|container| container.path);
         PathBuf::from(found.unwrap_or(source.path))

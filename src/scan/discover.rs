@@ -15,6 +15,7 @@ use super::list::WorkList;
 use super::pulse::Pulse;
 use super::roots::Roots;
 use super::{Skip, list};
+use crate::source::platform::{exact_folder, is_plain};
 
 /// Where files come from.
 #[derive(Clone, Debug)]
@@ -82,6 +83,7 @@ pub fn discover(
             for root in roots.iter() {
                 let walk = Walk {
                     root: &root.given,
+                    exact: exact_folder(&root.given),
                     filter,
                     follow_links: *follow_links,
                     sorted: *sorted || *follow_links,
@@ -95,6 +97,8 @@ pub fn discover(
 
 struct Walk<'a> {
     root: &'a Path,
+    /// The root by the name under which all entries can be reached.
+    exact: PathBuf,
     filter: &'a Filter,
     follow_links: bool,
     sorted: bool,
@@ -129,7 +133,7 @@ impl Walk<'_> {
         pulse: &Pulse,
         emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let mut walk = WalkDir::new(self.root).follow_links(self.follow_links);
+        let mut walk = WalkDir::new(&self.exact).follow_links(self.follow_links);
         if self.sorted {
             walk = walk.sort_by_file_name();
         }
@@ -183,24 +187,36 @@ impl Walk<'_> {
 
     fn found(&self, entry: &DirEntry, relative: PathBuf, what: What) -> Found {
         Found {
-            path: entry.path().to_owned(),
+            path: self.path(entry.path(), &relative),
             relative,
             file: super::platform::entry_number(entry),
             what,
         }
     }
 
+    /// What to open, below the root as it was given where that leads there.
+    fn path(&self, found: &Path, relative: &Path) -> PathBuf {
+        if found == self.exact {
+            self.root.to_owned()
+        } else if is_plain(relative) {
+            self.root.join(relative)
+        } else {
+            found.to_owned()
+        }
+    }
+
     /// The path below the root; that of a root which is a file is its name.
     fn relative(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(self.root) {
+        match path.strip_prefix(&self.exact) {
             Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
             _ => path.file_name().map(PathBuf::from).unwrap_or_default(),
         }
     }
 
     fn failed(&self, error: &walkdir::Error) -> Option<Found> {
-        let path = error.path().unwrap_or(self.root).to_owned();
-        let relative = self.relative(&path);
+        let path = error.path().unwrap_or(&self.exact);
+        let relative = self.relative(path);
+        let path = self.path(path, &relative);
         if self.filter.excludes(&relative) && error.depth() > 0 {
             return None;
         }

@@ -16,6 +16,7 @@ use super::discover::{Found, What};
 use super::order::path_key;
 use crate::report::json;
 use crate::report::records::Shard;
+use crate::source::path_from_bytes;
 
 /// A list, or one worker's part of it.
 #[derive(Clone, Debug, Default)]
@@ -102,25 +103,25 @@ impl Name {
         }
     }
 
+    /// A path below a root, with the separator that every system takes: another one may work on the list.
+    #[cfg(windows)]
+    fn below(path: &Path) -> Name {
+        let parts: Vec<_> = path.iter().collect();
+        Name::of(Path::new(&parts.join(std::ffi::OsStr::new("/"))))
+    }
+
+    /// A path below a root.
+    #[cfg(not(windows))]
+    fn below(path: &Path) -> Name {
+        Name::of(path)
+    }
+
     fn path(self) -> Option<PathBuf> {
         match self.path_exact {
             None => Some(PathBuf::from(self.path)),
-            Some(exact) => from_bytes(BASE64.decode(exact).ok()?),
+            Some(exact) => path_from_bytes(&BASE64.decode(exact).ok()?),
         }
     }
-}
-
-#[cfg(unix)]
-/// The path that `bytes` name; `None` where they name none.
-pub fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStringExt;
-    Some(PathBuf::from(std::ffi::OsString::from_vec(bytes)))
-}
-
-#[cfg(not(unix))]
-/// The path that `bytes` name; `None` where they name none.
-pub fn from_bytes(bytes: Vec<u8>) -> Option<PathBuf> {
-    String::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
 /// The reasons a list can name.
@@ -160,7 +161,7 @@ impl<W: Write> ListWriter<W> {
             .iter()
             .position(|root| found.path.starts_with(root))
             .unwrap_or_default();
-        let name = Name::of(&found.relative);
+        let name = Name::below(&found.relative);
         let is_file = found.what == What::File;
         let entry = match found.what {
             What::File => Line::File { root, name },
@@ -258,6 +259,9 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
         };
         count += 1;
         let relative = name.path().ok_or_else(bad)?;
+        // With the separators of this system.
+        #[cfg(windows)]
+        let relative: PathBuf = relative.components().collect();
         if root >= work.roots.len() {
             return Err(bad());
         }

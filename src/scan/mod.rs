@@ -26,7 +26,7 @@ use std::time::Duration;
 
 pub use discover::{Discovery, Found, What, discover};
 pub use filter::Filter;
-pub use list::{Entry, WorkList, from_bytes as path_from_bytes};
+pub use list::{Entry, WorkList};
 pub use machine_name::MachineNamer;
 pub use order::path_key;
 pub use platform::{FileStat, is_remote};

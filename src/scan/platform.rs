@@ -81,7 +81,7 @@ pub fn is_offline(_: &Metadata) -> bool {
 }
 
 /// True when `path` lies on a file system that another computer serves: more workers than
-/// processors pay off there. Linux only; elsewhere the answer is no.
+/// processors pay off there.
 #[cfg(target_os = "linux")]
 pub fn is_remote(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else {
@@ -108,8 +108,28 @@ pub fn is_remote(path: &Path) -> bool {
         .is_some_and(|(_, kind)| remote(&kind))
 }
 
-/// True when `path` lies on a file system that another computer serves.
-#[cfg(not(target_os = "linux"))]
+/// True when `path` lies on a file system that another computer serves: the real name of what is on a drive
+/// letter that stands for a share begins with the share's as well.
+#[cfg(windows)]
+pub fn is_remote(path: &Path) -> bool {
+    use std::path::{Component, Prefix};
+    let served = |path: &Path| match path.components().next() {
+        Some(Component::Prefix(prefix)) => {
+            matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
+        }
+        _ => false,
+    };
+    served(path) || path.canonicalize().is_ok_and(|real| served(&real))
+}
+
+/// True when `path` lies on a file system that another computer serves, as the system marks it.
+#[cfg(target_os = "macos")]
+pub fn is_remote(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| found.f_flags & libc::MNT_LOCAL as u32 == 0)
+}
+
+/// True when `path` lies on a file system that another computer serves. Not told here.
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub fn is_remote(_: &Path) -> bool {
     false
 }

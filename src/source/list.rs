@@ -145,21 +145,32 @@ fn decoded(bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {
     if let Some(text) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
         return Ok(text.to_vec());
     }
-    if bytes.starts_with(b"\xFE\xFF") {
-        return Err(not_text());
-    }
-    let Some(text) = bytes.strip_prefix(b"\xFF\xFE") else {
-        return Ok(bytes);
+    let (text, unit): (_, fn([u8; 2]) -> u16) = match bytes.as_slice() {
+        [0xFF, 0xFE, text @ ..] => (text, u16::from_le_bytes),
+        [0xFE, 0xFF, text @ ..] => (text, u16::from_be_bytes),
+        _ => return Ok(bytes),
     };
     let (units, rest) = text.as_chunks::<2>();
-    let units = units.iter().map(|pair| u16::from_le_bytes(*pair));
     if !rest.is_empty() {
         return Err(not_text());
     }
-    char::decode_utf16(units)
-        .collect::<Result<String, _>>()
-        .map(String::into_bytes)
-        .map_err(|_| not_text())
+    let mut decoded = Vec::with_capacity(text.len());
+    for c in char::decode_utf16(units.iter().map(|pair| unit(*pair))) {
+        match c {
+            Ok(c) => decoded.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            // Part of a name on Windows: written as UTF-8 would write its number, which is how
+            // the paths of Rust hold it.
+            Err(alone) => {
+                let [high, low] = alone.unpaired_surrogate().to_be_bytes();
+                decoded.extend_from_slice(&[
+                    0xED,
+                    0x80 | (high & 0x0F) << 2 | low >> 6,
+                    0x80 | low & 0x3F,
+                ]);
+            }
+        }
+    }
+    Ok(decoded)
 }
 
 fn not_text() -> SourceError {

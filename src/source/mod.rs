@@ -21,5 +21,5 @@ pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
 pub use list::{ListFile, expand, files_from, open_list, read_list};
 pub use open::{Source, open, open_found};
-pub use platform::open as open_without_waiting;
+pub use platform::{open as open_without_waiting, path_from_bytes};
 pub use stdin::{STDIN_LIMIT, spool, stdin};

@@ -107,15 +107,121 @@ pub fn is_stream(path: &Path) -> bool {
     }
 }
 
-/// Whether `path` is one of the names that mean a device in every directory: a file of that name cannot be made.
+/// Whether what is written to `path` goes to the console or nowhere: these names mean that in every directory.
 #[cfg(not(unix))]
 pub fn is_stream(path: &Path) -> bool {
-    let stem = path.file_stem().and_then(|stem| stem.to_str());
-    stem.is_some_and(|stem| {
-        ["nul", "con", "conout$"]
-            .iter()
-            .any(|device| stem.trim_end().eq_ignore_ascii_case(device))
+    let text = path.to_string_lossy();
+    let text = text.strip_prefix(r"\\.\").unwrap_or(&text);
+    device(text.rsplit(['/', '\\']).next().unwrap_or_default())
+        .is_some_and(|name| ["nul", "con", "conout$"].contains(&name.as_str()))
+}
+
+/// Whether no file can have the name of `path`, which means a device in every directory.
+#[cfg(not(windows))]
+pub fn is_reserved(_: &Path) -> bool {
+    false
+}
+
+/// Whether no file can have the name of `path`, which means a device in every directory.
+#[cfg(windows)]
+pub fn is_reserved(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    !is_verbatim(path) && name.is_some_and(|name| device(&name).is_some())
+}
+
+/// The device that a file name means to Windows, whatever follows its first dot or colon ("Naming Files, Paths,
+/// and Namespaces" in Microsoft's documentation).
+#[cfg(any(not(unix), test))]
+fn device(name: &str) -> Option<String> {
+    let stem = name.split(['.', ':']).next().unwrap_or_default();
+    let stem = stem.trim_end().to_ascii_lowercase();
+    let numbered = |port: &str| {
+        stem.strip_prefix(port).is_some_and(|number| {
+            let mut digits = number.chars();
+            matches!(digits.next(), Some('0'..='9' | '¹' | '²' | '³')) && digits.next().is_none()
+        })
+    };
+    let known = ["con", "prn", "aux", "nul", "conin$", "conout$"].contains(&stem.as_str());
+    (known || numbered("com") || numbered("lpt")).then_some(stem)
+}
+
+/// True for a path that Windows takes as it is, without rules for names.
+#[cfg(windows)]
+fn is_verbatim(path: &Path) -> bool {
+    use std::path::Component;
+    matches!(path.components().next(), Some(Component::Prefix(prefix)) if prefix.kind().is_verbatim())
+}
+
+/// The folder under the name below which every entry can be reached, however it is called.
+#[cfg(not(windows))]
+pub fn exact_folder(folder: &Path) -> PathBuf {
+    folder.to_owned()
+}
+
+/// The folder under the name below which every entry can be reached, however it is called: only a verbatim
+/// path leads to a file called `NUL` or `x.`, which other systems put on a share.
+#[cfg(windows)]
+pub fn exact_folder(folder: &Path) -> PathBuf {
+    folder
+        .canonicalize()
+        .ok()
+        .filter(|real| is_verbatim(real))
+        .unwrap_or_else(|| folder.to_owned())
+}
+
+/// True when the names of `relative` are taken as they are in any path.
+#[cfg(not(windows))]
+pub fn is_plain(_: &Path) -> bool {
+    true
+}
+
+/// True when the names of `relative` are taken as they are in any path: Windows drops dots and blanks at the
+/// end and takes some names for devices.
+#[cfg(windows)]
+pub fn is_plain(relative: &Path) -> bool {
+    relative.iter().all(|name| {
+        let name = name.to_string_lossy();
+        !name.ends_with(['.', ' ']) && device(&name).is_none()
     })
+}
+
+/// Whether a new file can take the place of what is at `path`; a program that holds it open forbids that on
+/// Windows, and only there.
+///
+/// # Errors
+/// Why it cannot.
+#[cfg(not(windows))]
+pub fn can_be_replaced(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether a new file can take the place of what is at `path`: a program that holds it open may forbid that.
+///
+/// # Errors
+/// Why it cannot.
+#[cfg(windows)]
+pub fn can_be_replaced(path: &Path) -> io::Result<()> {
+    use std::os::windows::fs::OpenOptionsExt;
+    /// The right that a rename over a file needs (`DELETE` of winnt.h).
+    const DELETE: u32 = 0x0001_0000;
+    match OpenOptions::new().access_mode(DELETE).open(path) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if is_held(&error) => {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "another program holds this file open (a spreadsheet?): close it there, or name another",
+            ));
+        }
+        Err(error) => return Err(error),
+    }
+    if path.metadata()?.permissions().readonly() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "this file is marked read-only: name another, or take the mark away",
+        ));
+    }
+    Ok(())
 }
 
 /// The path that `bytes` name. Unix paths are bytes.
@@ -125,10 +231,43 @@ pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsString::from_vec(bytes.to_vec())))
 }
 
+/// The path that `bytes` name, `None` when they are not text. Names there are units of UTF-16, of which a
+/// surrogate may stand alone.
+#[cfg(windows)]
+pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
+    use std::os::windows::ffi::OsStringExt;
+    wide(bytes).map(|units| PathBuf::from(OsString::from_wide(&units)))
+}
+
 /// The path that `bytes` name, `None` when they are not UTF-8.
-#[cfg(not(unix))]
+#[cfg(not(any(unix, windows)))]
 pub fn path_from_bytes(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+/// UTF-16 of UTF-8 in which a surrogate that stands alone has three bytes as well (WTF-8), as
+/// [`std::ffi::OsStr::as_encoded_bytes`] gives it on Windows.
+#[cfg(any(windows, test))]
+fn wide(bytes: &[u8]) -> Option<Vec<u16>> {
+    let mut units = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let good = match std::str::from_utf8(rest) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let (text, after) = rest.split_at(good);
+        units.extend(std::str::from_utf8(text).ok()?.encode_utf16());
+        rest = match after {
+            [] => after,
+            [0xED, high @ 0xA0..=0xBF, low @ 0x80..=0xBF, after @ ..] => {
+                units.push(0xD000 | u16::from(high & 0x3F) << 6 | u16::from(low & 0x3F));
+                after
+            }
+            _ => return None,
+        };
+    }
+    Some(units)
 }
 
 /// True when the terminal draws colours by escape sequences. Unix terminals do.
@@ -164,6 +303,11 @@ pub fn is_held(_: &io::Error) -> bool {
     false
 }
 
+/// True for the error of a rename that another program is in the way of: the system says "access denied" then.
+pub fn is_in_the_way(error: &io::Error) -> bool {
+    is_held(error) || (cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 /// The shell has expanded wildcards already.
 #[cfg(not(windows))]
 pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
@@ -192,11 +336,41 @@ pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
-    use super::is_stream;
-    use std::path::Path;
+    use super::*;
 
+    #[test]
+    fn a_surrogate_that_stands_alone_stays_what_it_is() {
+        // U+D800 alone, then a pair for U+1F4A5, then U+DFFF alone.
+        let bytes = b"a\xED\xA0\x80\xF0\x9F\x92\xA5\xED\xBF\xBF";
+        let units = [0x61, 0xD800, 0xD83D, 0xDCA5, 0xDFFF];
+        assert_eq!(wide(bytes).unwrap(), units);
+        for broken in [&b"\xFF"[..], b"\xED\xA0", b"a\xED\xA0a"] {
+            assert_eq!(wide(broken), None);
+        }
+    }
+
+    #[test]
+    fn names_of_devices_are_known_with_every_ending() {
+        for name in [
+            "NUL",
+            "nul.txt",
+            "Con",
+            "aux.tar.gz",
+            "COM1",
+            "lpt9:",
+            "COM\u{B2}",
+            "prn ",
+        ] {
+            assert!(device(name).is_some(), "{name}");
+        }
+        for name in ["null", "console.dmp", "COM10", "COM", "a.nul", "", "lpt"] {
+            assert_eq!(device(name), None, "{name}");
+        }
+    }
+
+    #[cfg(unix)]
     #[test]
     fn a_device_and_an_open_descriptor_are_streams_and_files_are_not() {
         assert!(is_stream(Path::new("/dev/null")));

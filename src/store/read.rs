@@ -252,7 +252,7 @@ impl Store {
             let id: i64 = row.get(0).map_err(sql)?;
             let path = |index| -> Result<PathBuf, E> {
                 let bytes: Vec<u8> = row.get(index).map_err(sql)?;
-                Ok(crate::scan::path_from_bytes(bytes).unwrap_or_default())
+                Ok(crate::source::path_from_bytes(&bytes).unwrap_or_default())
             };
             let stat = FileStat {
                 size: row.get::<_, i64>(3).map_err(sql)?.cast_unsigned(),

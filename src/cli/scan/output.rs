@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempPath;
 
@@ -49,7 +50,15 @@ impl<'a> Output<'a> {
             let device = File::options().write(true).open(path)?;
             return Ok(Output::Device(BufWriter::new(device)));
         }
+        if platform::is_reserved(path) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "Windows takes this name for a device: choose another",
+            ));
+        }
         let claim = Claim::of(path)?;
+        // Before the work and not behind it.
+        platform::can_be_replaced(path)?;
         let (file, temporary) = unfinished(path)?.into_parts();
         Ok(Output::File {
             file: BufWriter::with_capacity(1 << 16, Pushed::new(file)),
@@ -75,7 +84,7 @@ impl<'a> Output<'a> {
             let mut file = file.into_inner().map_err(|e| e.into_error())?;
             file.writeback.finish()?;
             drop(file);
-            temporary.persist(path).map_err(|error| error.error)?;
+            give_name(temporary, &path)?;
             drop(claim);
         }
         Ok(())
@@ -91,6 +100,36 @@ impl<'a> Output<'a> {
             Output::Standard(_) | Output::Device(_) => Ok(None),
             Output::File { temporary, .. } => Ok(Some(temporary.keep().map_err(|e| e.error)?)),
         }
+    }
+}
+
+/// How often a name is tried for, and how long is waited in between: a scanner of viruses may look at the old
+/// file just then.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
+
+/// Renames a complete file, which stays where it is when that fails.
+fn give_name(mut temporary: TempPath, path: &Path) -> io::Result<()> {
+    let mut left = TRIES;
+    loop {
+        let failed = match temporary.persist(path) {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        left -= 1;
+        if left > 0 && platform::is_in_the_way(&failed.error) {
+            std::thread::sleep(BETWEEN_TRIES);
+            temporary = failed.path;
+            continue;
+        }
+        let kept = failed.path.keep().map_err(|failed| failed.error)?;
+        let message = format!(
+            "{}: {}; everything is in {}",
+            path.display(),
+            failed.error,
+            kept.display()
+        );
+        return Err(io::Error::new(failed.error.kind(), message));
     }
 }
 
