@@ -16,7 +16,7 @@ use super::analysis::{AnalysisArgs, error_line};
 use super::output::Color;
 use super::triage::usage;
 
-/// Every check: what it looked for, what it saw, why it could not look
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Example:

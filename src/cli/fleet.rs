@@ -23,7 +23,7 @@ use super::triage::usage;
 mod metrics;
 mod overview;
 
-/// Machines, buckets and tickets from a result store
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 pub struct FleetArgs {
     #[command(subcommand)]
@@ -60,6 +60,8 @@ pub enum TableFormat {
     Jsonl,
     /// For spreadsheets
     Csv,
+    /// The same, marked as UTF-8 for Excel
+    CsvExcel,
     /// For tickets and wikis
     Markdown,
     /// A page about the whole fleet for people, in one file
@@ -372,9 +374,10 @@ fn write<T: serde::Serialize>(
             Ok(())
         }
         TableFormat::Html => Ok(()),
-        TableFormat::Csv | TableFormat::Markdown => {
+        TableFormat::Csv | TableFormat::CsvExcel | TableFormat::Markdown => {
             let form = match format {
                 TableFormat::Csv => TableForm::Csv,
+                TableFormat::CsvExcel => crate::cli::output::marked(false),
                 _ => TableForm::Markdown,
             };
             let mut table = Table::new(form, out, columns)?;

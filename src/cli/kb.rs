@@ -27,7 +27,7 @@ use crate::report::json;
 
 pub use inspect::{FileCheck, check};
 
-/// Facts of an article, and files or versions checked against it
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Debug, Clone, Args)]
 pub struct KbArgs {
     #[command(subcommand)]
@@ -191,7 +191,15 @@ pub fn read_text(path: &std::path::Path, limit: usize) -> Result<(String, String
     let name = visible(&path.to_string_lossy());
     let bytes = inspect::read_regular(path, limit as u64)
         .map_err(|error| format!("{name}: {}", error.message))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8 text"))?;
+    let text = match bytes.as_slice() {
+        // UTF-16, as PowerShell 5 and old editors of Windows write it.
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => crate::bytes::text::decode(&bytes),
+        _ => String::from_utf8(bytes).map_err(|_| format!("{name}: neither UTF-8 nor UTF-16"))?,
+    };
+    let text = match text.strip_prefix('\u{FEFF}') {
+        Some(behind_mark) => behind_mark.to_owned(),
+        None => text,
+    };
     Ok((text, name))
 }
 

@@ -21,11 +21,11 @@ pub mod terminal;
 mod tickets;
 mod triage;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::report::Kind;
 
@@ -59,17 +59,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Triage(triage::TriageArgs),
-    Explain(explain::ExplainArgs),
-    Stack(stack::StackArgs),
-    // The longest list of options by far.
-    Scan(Box<scan::ScanArgs>),
+    /// The answer for each dump: verdict, evidence, what to do
+    Triage(Later<triage::TriageArgs>),
+    /// Every check: what it looked for, what it saw, why it could not look
+    Explain(Later<explain::ExplainArgs>),
+    /// The fault's registers and the call stack that led there
+    Stack(Later<stack::StackArgs>),
+    /// Directories and archives full of dumps: a record for each, and what a
+    /// machine's dumps say together
+    Scan(Later<scan::ScanArgs>),
+    /// Machines, buckets and tickets from a result store
     #[cfg(feature = "store")]
-    Fleet(fleet::FleetArgs),
+    Fleet(Later<fleet::FleetArgs>),
+    /// Result stores: what is in one, and shards put together
     #[cfg(feature = "store")]
-    Store(store::StoreArgs),
-    Kb(kb::KbArgs),
-    Symbols(symbols::SymbolsArgs),
+    Store(Later<store::StoreArgs>),
+    /// Facts of an article, and files or versions checked against it
+    Kb(Later<kb::KbArgs>),
+    /// Symbol files: which are needed, where they are, what they say
+    Symbols(Later<symbols::SymbolsArgs>),
     /// Print the JSON Schema of a report or of another record
     Schema {
         /// The record
@@ -87,6 +95,35 @@ enum Command {
         #[arg(value_name = "COMMAND")]
         command: Vec<String>,
     },
+}
+
+/// Arguments of a command, which are defined when that command is the one that was typed: defining all of
+/// them takes longer than a small dump.
+#[derive(Debug)]
+struct Later<T>(Box<T>);
+
+impl<T: Args> Args for Later<T> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_args_for_update)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Later<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Later<T>, clap::Error> {
+        T::from_arg_matches(matches).map(|args| Later(Box::new(args)))
+    }
+
+    fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Later<T>, clap::Error> {
+        T::from_arg_matches_mut(matches).map(|args| Later(Box::new(args)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// Commands that have a manual page, as completions offer them.
@@ -156,9 +193,12 @@ impl SchemaOf {
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    let arguments = with_default_command(std::env::args_os().collect());
-    let first = std::env::args_os().nth(1).unwrap_or_default();
-    if let Some(meant) = manual::meant(&Cli::command(), &first.to_string_lossy()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let first = arguments.get(1).cloned().unwrap_or_default();
+    let arguments = with_default_command(arguments);
+    if !is_own(&first)
+        && let Some(meant) = manual::meant(&Cli::command(), &first.to_string_lossy())
+    {
         let first = crate::report::escape::visible(&first.to_string_lossy());
         let _ = writeln!(
             crate::cli::terminal::stderr(),
@@ -192,39 +232,66 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Every command with all of its arguments.
+fn whole() -> clap::Command {
+    fn now<T: Args>(command: clap::Command) -> clap::Command {
+        T::augment_args(command).defer(|defined| defined)
+    }
+    // In the order that they have: a command that is changed goes to the end.
+    COMMANDS.iter().fold(Cli::command(), |program, name| {
+        program.mut_subcommand(name, |command| match *name {
+            "triage" => now::<triage::TriageArgs>(command),
+            "explain" => now::<explain::ExplainArgs>(command),
+            "stack" => now::<stack::StackArgs>(command),
+            "scan" => now::<scan::ScanArgs>(command),
+            #[cfg(feature = "store")]
+            "fleet" => now::<fleet::FleetArgs>(command),
+            #[cfg(feature = "store")]
+            "store" => now::<store::StoreArgs>(command),
+            "kb" => now::<kb::KbArgs>(command),
+            "symbols" => now::<symbols::SymbolsArgs>(command),
+            _ => command,
+        })
+    })
+}
+
 /// `kbtriage FILE` means `kbtriage triage FILE`.
 fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let own = |argument: &OsString| {
-        let text = argument.to_string_lossy();
-        matches!(text.as_ref(), "-h" | "--help" | "-V" | "--version" | "help")
-            || Command::has_subcommand(text.as_ref())
-    };
-    if arguments.get(1).is_some_and(|first| !own(first)) {
+    if arguments.get(1).is_some_and(|first| !is_own(first)) {
         arguments.insert(1, "triage".into());
     }
     arguments
 }
 
+/// True for what the program itself takes as its first argument.
+fn is_own(first: &OsStr) -> bool {
+    let text = first.to_string_lossy();
+    matches!(text.as_ref(), "-h" | "--help" | "-V" | "--version" | "help")
+        || Command::has_subcommand(text.as_ref())
+}
+
 fn run(command: Command) -> io::Result<u8> {
     let mut out = terminal::stdout();
     let status = match command {
-        Command::Triage(args) => triage::run(&args, &mut out)?,
-        Command::Explain(args) => explain::run(&args, &mut out)?,
-        Command::Stack(args) => stack::run(&args, &mut out)?,
-        Command::Scan(args) => scan::run(&args, &mut out)?,
+        Command::Triage(args) => triage::run(&args.0, &mut out)?,
+        Command::Explain(args) => explain::run(&args.0, &mut out)?,
+        Command::Stack(args) => stack::run(&args.0, &mut out)?,
+        Command::Scan(args) => scan::run(&args.0, &mut out)?,
         #[cfg(feature = "store")]
-        Command::Fleet(args) => fleet::run(&args, &mut out)?,
+        Command::Fleet(args) => fleet::run(&args.0, &mut out)?,
         #[cfg(feature = "store")]
-        Command::Store(args) => store::run(&args, &mut out)?,
-        Command::Kb(args) => match kb::run(&args, &mut out, &mut crate::cli::terminal::stderr()) {
-            Ok(status) => status,
-            Err(kb::KbError::Output(error)) => return Err(error),
-            Err(error) => {
-                writeln!(crate::cli::terminal::stderr(), "kbtriage: {error}")?;
-                USAGE
+        Command::Store(args) => store::run(&args.0, &mut out)?,
+        Command::Kb(args) => {
+            match kb::run(&args.0, &mut out, &mut crate::cli::terminal::stderr()) {
+                Ok(status) => status,
+                Err(kb::KbError::Output(error)) => return Err(error),
+                Err(error) => {
+                    writeln!(crate::cli::terminal::stderr(), "kbtriage: {error}")?;
+                    USAGE
+                }
             }
-        },
-        Command::Symbols(args) => symbols::run(&args, &mut out)?,
+        }
+        Command::Symbols(args) => symbols::run(&args.0, &mut out)?,
         Command::Schema { record } => {
             let schema = record.schema();
             crate::report::json::write_pretty(&mut out, &schema)?;
@@ -232,10 +299,10 @@ fn run(command: Command) -> io::Result<u8> {
             0
         }
         Command::Completions { shell } => {
-            manual::completions(&Cli::command(), shell, &mut out)?;
+            manual::completions(&whole(), shell, &mut out)?;
             0
         }
-        Command::Man { command } => manual::page(&Cli::command(), &command, &mut out)?,
+        Command::Man { command } => manual::page(&whole(), &command, &mut out)?,
     };
     out.flush()?;
     Ok(status)
@@ -247,7 +314,21 @@ mod tests {
 
     #[test]
     fn the_argument_definitions_are_consistent() {
-        Cli::command().debug_assert();
+        whole().debug_assert();
+        // What is defined late is all there is.
+        let mut program = Cli::command();
+        program.build();
+        let mut all = whole();
+        all.build();
+        for (late, now) in program.get_subcommands().zip(all.get_subcommands()) {
+            assert_eq!(late.get_name(), now.get_name());
+            assert_eq!(
+                late.get_arguments().count(),
+                now.get_arguments().count(),
+                "{}",
+                late.get_name()
+            );
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use crate::report::json;
 use crate::report::model::Report;
+use crate::report::table::TableForm;
 use crate::report::text::{COLUMNS, MOST_COLUMNS, Palette};
 use crate::source::platform;
 
@@ -51,6 +52,14 @@ impl Color {
             width: width(),
         }
     }
+}
+
+/// CSV that begins with a byte order mark, which standard output lets pass.
+pub fn marked(to_file: bool) -> TableForm {
+    if !to_file {
+        super::terminal::allow_mark();
+    }
+    TableForm::CsvMarked
 }
 
 /// True when nobody reads what is written any more, whatever library the error came through.

@@ -22,7 +22,7 @@ const CANDIDATES: usize = 8;
 /// Registers on a line.
 const REGISTERS_A_LINE: usize = 3;
 
-/// The fault's registers and the call stack that led there
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -10,7 +10,7 @@ use crate::store::{self, Part, Store};
 
 use super::triage::usage;
 
-/// Result stores: what is in one, and shards put together
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 pub struct StoreArgs {
     #[command(subcommand)]

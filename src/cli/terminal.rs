@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, StderrLock, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::report::escape::is_dangerous;
+use crate::report::table::BYTE_ORDER_MARK;
 
 /// Longest of the program's own sequences, in bytes.
 const LONGEST_STYLE: usize = 5;
@@ -16,6 +17,14 @@ static STYLED: AtomicBool = AtomicBool::new(false);
 /// Lets the program's own colours pass from here on.
 pub fn allow_styles() {
     STYLED.store(true, Ordering::Relaxed);
+}
+
+/// A byte order mark may begin the output.
+static MARKED: AtomicBool = AtomicBool::new(false);
+
+/// Lets one byte order mark pass from here on.
+pub fn allow_mark() {
+    MARKED.store(true, Ordering::Relaxed);
 }
 
 /// Standard output.
@@ -80,6 +89,10 @@ impl<W: Write> Terminal<W> {
                     len
                 }
                 _ => match character(rest) {
+                    Ok('\u{FEFF}') if MARKED.swap(false, Ordering::Relaxed) => {
+                        self.inner.write_all(BYTE_ORDER_MARK)?;
+                        BYTE_ORDER_MARK.len()
+                    }
                     Ok(c) if is_dangerous(c) => {
                         write!(self.inner, "{}", c.escape_unicode())?;
                         c.len_utf8()

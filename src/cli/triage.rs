@@ -37,13 +37,15 @@ pub enum TriageFormat {
     Jsonl,
     /// A table for spreadsheets, a row a dump
     Csv,
+    /// The same, marked as UTF-8 for Excel
+    CsvExcel,
     /// A table for tickets and wikis, a row a dump
     Markdown,
     /// A page for people, in one file; of several dumps a table
     Html,
 }
 
-/// The answer for each dump: verdict, evidence, what to do
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -165,9 +167,10 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
         TriageFormat::Html => print_html(reports, paths.len() > 1, out)?,
-        TriageFormat::Csv | TriageFormat::Markdown => {
+        TriageFormat::Csv | TriageFormat::CsvExcel | TriageFormat::Markdown => {
             let form = match args.format {
                 TriageFormat::Csv => TableForm::Csv,
+                TriageFormat::CsvExcel => crate::cli::output::marked(false),
                 _ => TableForm::Markdown,
             };
             let mut table = Table::new(form, out, &rows::COLUMNS)?;

@@ -4,11 +4,16 @@ use std::io::{self, Write};
 
 use super::escape::visible;
 
+/// U+FEFF in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Form of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableForm {
     /// RFC 4180.
     Csv,
+    /// The same behind a byte order mark, without which Excel does not take it for UTF-8.
+    CsvMarked,
     /// GitHub's pipe tables.
     Markdown,
 }
@@ -27,7 +32,10 @@ impl<W: Write> Table<W> {
     /// Whatever the writer says.
     pub fn new(form: TableForm, mut out: W, header: &[&str]) -> io::Result<Table<W>> {
         match form {
-            TableForm::Csv => {
+            TableForm::Csv | TableForm::CsvMarked => {
+                if form == TableForm::CsvMarked {
+                    out.write_all(BYTE_ORDER_MARK)?;
+                }
                 let mut csv = csv::WriterBuilder::new()
                     .terminator(csv::Terminator::CRLF)
                     .from_writer(out);
@@ -55,7 +63,7 @@ impl<W: Write> Table<W> {
     /// # Errors
     /// Whatever the writer says.
     pub fn row<S: AsRef<str>>(&mut self, cells: &[S]) -> io::Result<()> {
-        debug_assert!(matches!(self.form, TableForm::Csv) == self.csv.is_some());
+        debug_assert!((self.form == TableForm::Markdown) == self.csv.is_none());
         if let Some(csv) = &mut self.csv {
             csv.write_record(cells.iter().map(|cell| csv_cell(cell.as_ref())))?;
         }

@@ -20,6 +20,8 @@ pub enum ScanFormat {
     Jsonl,
     /// A table for spreadsheets, a row a dump
     Csv,
+    /// The same, marked as UTF-8 for Excel
+    CsvExcel,
     /// A table for tickets and wikis, a row a dump
     Markdown,
     /// A page for people, in one file
@@ -42,14 +44,13 @@ pub enum SortArg {
     Path,
 }
 
-/// Directories and archives full of dumps: a record for each, and what a
-/// machine's dumps say together
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
   kbtriage scan /mnt/dumps
   kbtriage scan /mnt/dumps --db dumps.db --output dumps.jsonl --sort path
-  kbtriage scan /mnt/dumps --include '*.dmp' --include '*.cab' --format csv
+  kbtriage scan /mnt/dumps --include \"*.dmp\" --include \"*.cab\" --format csv
   kbtriage scan /mnt/dumps --list --output work.list
   kbtriage scan --files-from work.list --shard 3/16 --output part-3.jsonl
 

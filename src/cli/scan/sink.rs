@@ -93,6 +93,10 @@ impl<'a> ScanSink<'a> {
             ScanFormat::Json => Writer::Array(out, 0),
             ScanFormat::Html => Writer::Html(out, ScanPage::default()),
             ScanFormat::Csv => Writer::Table(table(TableForm::Csv, out)?),
+            ScanFormat::CsvExcel => {
+                let form = crate::cli::output::marked(args.output.is_some());
+                Writer::Table(table(form, out)?)
+            }
             ScanFormat::Markdown => Writer::Table(table(TableForm::Markdown, out)?),
         };
         Ok(ScanSink {

@@ -102,7 +102,7 @@ impl SymbolArgs {
     }
 }
 
-/// Symbol files: which are needed, where they are, what they say
+// Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
 pub struct SymbolsArgs {
     #[command(subcommand)]
@@ -203,7 +203,7 @@ pub(super) fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
 
 /// A line that follows each download, on a terminal only.
 fn progress() -> Option<Box<crate::symbols::OnProgress>> {
-    if !io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() || !crate::source::platform::understands_escapes() {
         return None;
     }
     let shown = Mutex::new(None::<Instant>);
