@@ -1,10 +1,8 @@
 //! What is not a dump, through the built program: one clear line, the right exit status, no waiting,
 //! and memory under a hard limit of the operating system.
-#![cfg(unix)]
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,18 +11,33 @@ use crate::support::catalogue;
 use serde_json::Value;
 
 /// Address space of the program in KiB: code, stacks and far less than the inputs below.
+#[cfg(unix)]
 const ADDRESS_SPACE: u32 = 256 * 1024;
 /// Longest run, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program under a shell that limits its memory.
+#[cfg(unix)]
+fn limited() -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .arg("-c")
+        .arg(format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\""))
+        .arg(env!("CARGO_BIN_EXE_kbtriage"));
+    shell
+}
+
+/// The program: there is no such shell here.
+#[cfg(not(unix))]
+fn limited() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_kbtriage"))
+}
 
 /// Runs the program with limited memory and kills it when it does not end.
 fn run(arguments: &[&str], stdin: Stdio) -> Output {
     let started = Instant::now();
     let [mut stdout, mut stderr] = [(); 2].map(|()| tempfile::tempfile().unwrap());
-    let mut child = Command::new("sh")
-        .arg("-c")
-        .arg(format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\""))
-        .arg(env!("CARGO_BIN_EXE_kbtriage"))
+    let mut child = limited()
         .args(arguments)
         .stdin(stdin)
         .stdout(stdout.try_clone().unwrap())
@@ -158,8 +171,15 @@ fn a_missing_file_and_a_directory_are_told_apart() {
     refusal(folder.0.path(), "is-directory");
 }
 
+crate::support::only_on!(
+    unix,
+    a_pipe_and_a_device_are_never_read_from,
+    "no pipes in the file system"
+);
+#[cfg(unix)]
 #[test]
 fn a_pipe_and_a_device_are_never_read_from() {
+    use std::os::unix::fs::FileTypeExt;
     let folder = Folder::new();
     let pipe = folder.0.path().join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
@@ -169,8 +189,15 @@ fn a_pipe_and_a_device_are_never_read_from() {
     refusal(Path::new("/dev/zero"), "unsupported");
 }
 
+crate::support::only_on!(
+    unix,
+    a_file_without_permission_says_so,
+    "the test uses Unix permissions"
+);
+#[cfg(unix)]
 #[test]
 fn a_file_without_permission_says_so() {
+    use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     let path = folder.file("private.dmp", b"PAGEDU64");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
@@ -181,6 +208,12 @@ fn a_file_without_permission_says_so() {
     refusal(&path, "permission");
 }
 
+crate::support::only_on!(
+    unix,
+    an_endless_standard_input_is_cut_off_at_the_limit,
+    "no endless device"
+);
+#[cfg(unix)]
 #[test]
 fn an_endless_standard_input_is_cut_off_at_the_limit() {
     let output = run(
@@ -214,6 +247,12 @@ fn a_dump_on_standard_input_is_the_same_dump() {
     assert_eq!(piped, named);
 }
 
+crate::support::only_on!(
+    unix,
+    a_terabyte_of_holes_behind_a_header_costs_neither_time_nor_memory,
+    "files have no holes unless that is asked for"
+);
+#[cfg(unix)]
 #[test]
 fn a_terabyte_of_holes_behind_a_header_costs_neither_time_nor_memory() {
     let folder = Folder::new();

@@ -416,6 +416,11 @@ fn what_is_no_driver_is_refused_with_its_reason() {
     assert_eq!(kinds, ["unsupported", "truncated", "is-directory"]);
 }
 
+crate::support::only_on!(
+    unix,
+    a_pipe_or_a_device_is_never_opened,
+    "no pipes in the file system"
+);
 #[cfg(unix)]
 #[test]
 fn a_pipe_or_a_device_is_never_opened() {

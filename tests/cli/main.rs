@@ -12,5 +12,6 @@ mod kb;
 mod manners;
 mod readme;
 mod recipes;
+mod same_everywhere;
 mod screen;
 mod start_up;

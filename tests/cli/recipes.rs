@@ -9,6 +9,11 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+crate::support::only_on!(
+    unix,
+    every_jq_recipe_runs_and_those_about_what_is_there_print_something,
+    "the recipes are for a Unix shell"
+);
 #[cfg(unix)]
 #[test]
 fn every_jq_recipe_runs_and_those_about_what_is_there_print_something() {

@@ -74,6 +74,22 @@ fn what_does_not_exist_is_not_found() {
     assert_eq!(kind_of_error(&file.join("below")), ErrorKind::NotFound);
 }
 
+crate::support::only_on!(
+    unix,
+    a_link_is_followed_and_a_dangling_one_is_named,
+    "a link needs a privilege"
+);
+crate::support::only_on!(
+    unix,
+    pipes_sockets_and_devices_are_refused_without_being_opened,
+    "no pipes in the file system"
+);
+crate::support::only_on!(
+    unix,
+    a_file_that_may_not_be_read_says_so,
+    "the test uses Unix permissions"
+);
+
 #[cfg(unix)]
 mod unix {
     use super::*;

@@ -73,6 +73,11 @@ fn a_name_like_an_address_of_sqlite_is_the_name_of_a_file() {
     assert_eq!(fs::read_dir(&share).unwrap().count(), 1, "{output:?}");
 }
 
+crate::support::only_on!(
+    unix,
+    an_output_is_never_written_through_a_link_or_into_what_is_read,
+    "a link needs a privilege"
+);
 #[cfg(unix)]
 #[test]
 fn an_output_is_never_written_through_a_link_or_into_what_is_read() {
@@ -107,6 +112,11 @@ fn an_output_is_never_written_through_a_link_or_into_what_is_read() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
 }
 
+crate::support::only_on!(
+    unix,
+    an_output_that_is_no_file_is_written_to_and_left_in_place,
+    "no pipes in the file system"
+);
 #[cfg(unix)]
 #[test]
 fn an_output_that_is_no_file_is_written_to_and_left_in_place() {
@@ -144,7 +154,6 @@ fn an_output_that_is_no_file_is_written_to_and_left_in_place() {
     assert_eq!(fs::read_dir(&share).unwrap().count(), 1);
 }
 
-#[cfg(unix)]
 fn paused(share: &Path, out: &Path) -> Child {
     // A dump that is still being written keeps the scan waiting.
     let mut cut = matching();
@@ -157,7 +166,6 @@ fn paused(share: &Path, out: &Path) -> Child {
         .unwrap()
 }
 
-#[cfg(unix)]
 #[test]
 fn of_two_runs_with_one_output_the_second_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,6 +251,11 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+crate::support::only_on!(
+    unix,
+    no_side_file_is_waited_for,
+    "no pipes in the file system"
+);
 #[cfg(unix)]
 #[test]
 fn no_side_file_is_waited_for() {

@@ -10,6 +10,7 @@ mod error_reports;
 mod failing;
 mod fleet_machines;
 mod hostile;
+mod on_windows;
 mod scan_share;
 mod scan_watch;
 mod seeds;

@@ -369,6 +369,11 @@ fn patterns_choose_files_and_leave_out_directories() {
     assert_eq!(bad.status.code(), Some(2));
 }
 
+crate::support::only_on!(
+    unix,
+    links_out_of_the_share_are_followed_on_request_and_never_twice,
+    "a link needs a privilege"
+);
 #[cfg(unix)]
 #[test]
 fn links_out_of_the_share_are_followed_on_request_and_never_twice() {
@@ -393,6 +398,11 @@ fn links_out_of_the_share_are_followed_on_request_and_never_twice() {
     assert_eq!(skipped, 3);
 }
 
+crate::support::only_on!(
+    unix,
+    an_unreadable_directory_is_said_and_the_rest_is_scanned,
+    "the test uses Unix permissions"
+);
 #[cfg(unix)]
 #[test]
 fn an_unreadable_directory_is_said_and_the_rest_is_scanned() {

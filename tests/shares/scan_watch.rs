@@ -3,11 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+#[cfg(unix)]
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::support::share::{fixture, matching, numbered, put, records};
+#[cfg(unix)]
+use crate::support::share::records;
+use crate::support::share::{fixture, matching, numbered, put};
 use hmac::{Hmac, Mac};
 use serde_json::Value;
 
@@ -68,6 +71,7 @@ fn next(posts: &Receiver<Post>) -> Post {
     posts.recv_timeout(Duration::from_secs(30)).expect("a POST")
 }
 
+#[cfg(unix)]
 fn interrupt(child: &Child) {
     let killed = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
@@ -231,6 +235,11 @@ fn a_redirect_is_not_followed_and_an_unsafe_address_is_not_told() {
     assert!(posts.try_recv().is_err());
 }
 
+crate::support::only_on!(
+    unix,
+    a_watch_writes_new_dumps_when_they_are_complete_and_ends_on_request,
+    "the test sends a Unix signal"
+);
 #[cfg(unix)]
 #[test]
 fn a_watch_writes_new_dumps_when_they_are_complete_and_ends_on_request() {

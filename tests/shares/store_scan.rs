@@ -337,6 +337,11 @@ fn a_shard_is_found_in_the_variables_of_slurm_and_kubernetes() {
     }
 }
 
+crate::support::only_on!(
+    unix,
+    an_interrupt_ends_a_scan_with_130_and_keeps_what_is_done,
+    "the test sends a Unix signal"
+);
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_a_scan_with_130_and_keeps_what_is_done() {

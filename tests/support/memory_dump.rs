@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -88,13 +89,12 @@ impl SparseFile {
     }
 
     /// Writes it as a sparse file on disk.
-    #[cfg(unix)]
     pub fn save(&self, path: &Path) {
-        use std::os::unix::fs::FileExt;
-        let file = File::create(path).unwrap();
+        let mut file = File::create(path).unwrap();
         file.set_len(self.len).unwrap();
         for (at, chunk) in &self.chunks {
-            file.write_all_at(chunk, *at).unwrap();
+            file.seek(SeekFrom::Start(*at)).unwrap();
+            file.write_all(chunk).unwrap();
         }
     }
 }

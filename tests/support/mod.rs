@@ -5,6 +5,19 @@
 //! All machines, processes and third-party drivers named here are invented.
 #![allow(dead_code)] // each integration test takes the part it needs
 
+/// A test of what only `unix` or only `windows` has: elsewhere the runner lists it as ignored, with the reason.
+#[allow(unused_macros)] // not every test program has such a test
+macro_rules! only_on {
+    ($system:ident, $name:ident, $reason:literal) => {
+        #[cfg(not($system))]
+        #[test]
+        #[ignore = $reason]
+        fn $name() {}
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use only_on;
+
 pub mod bytes;
 pub mod catalogue;
 pub mod context;

@@ -1,0 +1,340 @@
+//! What only Windows has: names that mean devices, paths of several forms, files that others hold open, wildcards
+//! that no shell expands. And what other systems get from there: marked text, lists of names.
+
+use std::fs;
+
+use crate::support::share::{matching, numbered, of_type, put, records, run};
+
+fn utf16(text: &str) -> Vec<u8> {
+    let marked = format!("\u{FEFF}{text}");
+    marked.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+#[test]
+fn side_files_that_powershell_wrote_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    put(&share.join("in/a.dmp"), &matching());
+    let (map, inventory) = (dir.path().join("map.txt"), dir.path().join("files.csv"));
+    let rows = "machine,file,version\r\nSRV-Ä,tcpip.sys,6.0.6001.18000\r\n";
+    let forms: [fn(&str) -> Vec<u8>; 3] = [
+        utf16,
+        |text| format!("\u{FEFF}{text}").into_bytes(),
+        |text| text.as_bytes().to_vec(),
+    ];
+    for form in forms {
+        fs::write(&map, form("in\\\tSRV-Ä\r\n")).unwrap();
+        fs::write(&inventory, form(rows)).unwrap();
+        let output = run(&[
+            "scan",
+            share.to_str().unwrap(),
+            "--quiet",
+            "--machine-map",
+            map.to_str().unwrap(),
+            "--inventory",
+            inventory.to_str().unwrap(),
+        ]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let lines = records(&output.stdout);
+        let machine = &of_type(&lines, "machine")[0];
+        assert_eq!(machine["machine"]["name"], "SRV-Ä", "{machine}");
+        assert_eq!(machine["versions"][0]["version"], "6.0.6001.18000");
+    }
+}
+
+#[test]
+fn a_table_for_excel_is_the_same_table_behind_a_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("share/é.dmp"), &matching());
+    let share = dir.path().join("share");
+    let share = share.to_str().unwrap();
+    let table = |format: &str| run(&["scan", share, "--quiet", "--format", format]).stdout;
+    let (plain, marked) = (table("csv"), table("csv-excel"));
+    assert_eq!(marked.strip_prefix(b"\xEF\xBB\xBF"), Some(&plain[..]));
+    let file = dir.path().join("t.csv");
+    let to = file.to_str().unwrap();
+    run(&[
+        "scan",
+        share,
+        "--quiet",
+        "--format",
+        "csv-excel",
+        "--output",
+        to,
+    ]);
+    assert_eq!(fs::read(&file).unwrap(), marked);
+    let dump = format!("{share}/é.dmp");
+    let of_one = run(&["triage", "--format", "csv-excel", &dump]).stdout;
+    assert!(of_one.starts_with(b"\xEF\xBB\xBF") && !of_one[3..].starts_with(b"\xEF\xBB"));
+}
+
+#[test]
+fn a_list_of_a_scan_names_files_below_its_root_for_every_system() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("share/a/b/c.dmp"), &numbered(1));
+    let share = dir.path().join("share");
+    let list = run(&["scan", share.to_str().unwrap(), "--list"]).stdout;
+    let names = records(&list);
+    assert_eq!(names[1]["path"], "a/b/c.dmp");
+    let file = dir.path().join("list");
+    fs::write(&file, list).unwrap();
+    let output = run(&["scan", "--quiet", "--files-from", file.to_str().unwrap()]);
+    let lines = records(&output.stdout);
+    let path = of_type(&lines, "report")[0]["source"]["path"]
+        .as_str()
+        .unwrap();
+    assert_eq!(
+        path,
+        share.join("a").join("b").join("c.dmp").to_str().unwrap()
+    );
+}
+
+macro_rules! windows_tests {
+    ($($name:ident: $reason:literal,)*) => {
+        $(crate::support::only_on!(windows, $name, $reason);)*
+    };
+}
+windows_tests! {
+    names_that_windows_takes_for_others_are_read_as_they_are: "other systems have no such names",
+    a_path_of_any_form_leads_to_the_dump: "other systems have one form of path",
+    a_name_with_half_a_surrogate_pair_is_read_and_listed: "names are no UTF-16",
+    an_output_that_cannot_be_replaced_is_refused_before_the_scan: "an open file can be replaced",
+    a_dump_that_another_program_holds_is_growing: "files are not held",
+    wildcards_are_expanded_without_case_and_say_when_nothing_matches: "the shell expands wildcards",
+    an_offline_file_is_left_where_it_is: "files have no such attribute",
+}
+
+#[cfg(windows)]
+mod windows {
+    use super::*;
+    use std::ffi::{OsStr, OsString};
+    use std::os::windows::ffi::OsStringExt;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::path::{Path, PathBuf};
+
+    fn verbatim(path: &Path) -> PathBuf {
+        path.canonicalize().unwrap()
+    }
+
+    fn scan(root: &Path, more: &[&str]) -> std::process::Output {
+        let mut arguments = vec![OsString::from("scan"), root.into(), "--quiet".into()];
+        arguments.extend(more.iter().map(OsString::from));
+        run(&arguments)
+    }
+
+    #[test]
+    fn names_that_windows_takes_for_others_are_read_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = verbatim(dir.path());
+        for (number, name) in (0..).zip([
+            "plain.dmp",
+            "dot.dmp.",
+            "aux.dmp",
+            "end./in.dmp",
+            "com1/nul",
+        ]) {
+            let path = name
+                .split('/')
+                .fold(root.clone(), |path, part| path.join(part));
+            put(&path, &numbered(number));
+        }
+        let lines = records(&scan(dir.path(), &[]).stdout);
+        let reports = of_type(&lines, "report");
+        assert_eq!(reports.len(), 5, "{reports:#?}");
+        for report in reports {
+            assert_eq!(report["status"], "ok", "{report}");
+            // The path in the report leads to the dump again.
+            let path = report["source"]["path"].as_str().unwrap();
+            let again = run(&["triage", "--format", "json", path]);
+            assert_eq!(again.status.code(), Some(0), "{path}: {again:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_any_form_leads_to_the_dump() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = verbatim(dir.path());
+        let long = (0..8).fold(root.clone(), |path, _| {
+            path.join("a folder with a long name of its own")
+        });
+        assert!(long.as_os_str().len() > 260);
+        put(&long.join("long.dmp"), &matching());
+        put(&root.join("x.dmp"), &numbered(1));
+        let plain = dir.path().join("x.dmp");
+        let text = plain.to_str().unwrap().to_owned();
+        let (drive, rest) = text.split_at(2);
+        assert!(drive.ends_with(':'), "{text}");
+        let mut forms = vec![
+            text.clone(),
+            text.replace('\\', "/"),
+            text.to_uppercase(),
+            format!("{text}."),
+            root.join("x.dmp").to_str().unwrap().to_owned(),
+            format!(r"\\.\{text}"),
+            format!(r"{drive}\no-such\..{rest}"),
+        ];
+        let below = long.strip_prefix(&root).unwrap();
+        forms.push(
+            dir.path()
+                .join(below)
+                .join("long.dmp")
+                .to_str()
+                .unwrap()
+                .to_owned(),
+        );
+        forms.push(long.join("long.dmp").to_str().unwrap().to_owned());
+        for form in &forms {
+            let output = run(&["triage", "--format", "json", form.as_str()]);
+            assert_eq!(output.status.code(), Some(0), "{form}: {output:?}");
+        }
+        // Relative to a folder, and to the folder of a drive.
+        for name in [
+            "x.dmp".to_owned(),
+            r".\x.dmp".to_owned(),
+            format!("{drive}x.dmp"),
+        ] {
+            let output = crate::support::share::program()
+                .current_dir(dir.path())
+                .args(["triage", "--format", "json", &name])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        }
+        let lines = records(&scan(dir.path(), &[]).stdout);
+        assert_eq!(of_type(&lines, "report").len(), 2);
+        let lines = records(&scan(&root, &[]).stdout);
+        assert_eq!(of_type(&lines, "report").len(), 2);
+    }
+
+    #[test]
+    fn a_name_with_half_a_surrogate_pair_is_read_and_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = dir.path().join("share");
+        let units: Vec<u16> = [0xD800].into_iter().chain(".dmp".encode_utf16()).collect();
+        let name = OsString::from_wide(&units);
+        put(&share.join(&name), &matching());
+        let lines = records(&scan(&share, &[]).stdout);
+        assert_eq!(of_type(&lines, "report")[0]["status"], "ok");
+        // By the list of a scan, and by one that a shell wrote.
+        let list = dir.path().join("list");
+        fs::write(&list, scan(&share, &["--list"]).stdout).unwrap();
+        let mut wide: Vec<u16> = "\u{FEFF}".encode_utf16().collect();
+        wide.extend(share.to_str().unwrap().encode_utf16());
+        wide.push(u16::from(b'\\'));
+        wide.extend(&units);
+        wide.extend("\r\n".encode_utf16());
+        let shell = dir.path().join("shell");
+        fs::write(
+            &shell,
+            wide.iter()
+                .flat_map(|unit| unit.to_le_bytes())
+                .collect::<Vec<u8>>(),
+        )
+        .unwrap();
+        for list in [&list, &shell] {
+            let output = run(&[
+                OsStr::new("scan"),
+                OsStr::new("--quiet"),
+                OsStr::new("--files-from"),
+                list.as_os_str(),
+            ]);
+            let lines = records(&output.stdout);
+            assert_eq!(of_type(&lines, "report")[0]["status"], "ok", "{output:?}");
+        }
+    }
+
+    #[test]
+    fn an_output_that_cannot_be_replaced_is_refused_before_the_scan() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = dir.path().join("share");
+        put(&share.join("a.dmp"), &matching());
+        let out = dir.path().join("out.jsonl");
+        let to = out.to_str().unwrap();
+        fs::write(&out, "old").unwrap();
+        // As a spreadsheet has it: others may read and not replace it.
+        let held = fs::File::options()
+            .read(true)
+            .write(true)
+            .share_mode(1)
+            .open(&out)
+            .unwrap();
+        let output = scan(&share, &["--output", to]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("holds this file open"), "{said}");
+        drop(held);
+        assert_eq!(scan(&share, &["--output", to]).status.code(), Some(0));
+        assert!(fs::read_to_string(&out).unwrap().contains("a.dmp"));
+        for device in ["NUL", r"\\.\nul"] {
+            let output = scan(&share, &["--output", device]);
+            assert_eq!(output.status.code(), Some(0), "{device}: {output:?}");
+        }
+        let reserved = dir.path().join("aux.jsonl");
+        let output = scan(&share, &["--output", reserved.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 2, "the share and one output");
+    }
+
+    #[test]
+    fn a_dump_that_another_program_holds_is_growing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("MEMORY.DMP");
+        put(&path, &matching());
+        let held = fs::File::options()
+            .read(true)
+            .share_mode(0)
+            .open(&path)
+            .unwrap();
+        let output = run(&["triage", "--format", "json", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report[0]["error"]["kind"], "growing", "{report}");
+        drop(held);
+        let output = run(&["triage", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+
+    #[test]
+    fn wildcards_are_expanded_without_case_and_say_when_nothing_matches() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("one.DMP"), &numbered(1));
+        put(&dir.path().join("two[1].dmp"), &numbered(2));
+        let pattern = dir.path().join("*.dmp");
+        let output = run(&["triage", "--format", "jsonl", pattern.to_str().unwrap()]);
+        assert_eq!(records(&output.stdout).len(), 2, "{output:?}");
+        let none = dir.path().join("*.none");
+        for command in ["triage", "explain", "stack"] {
+            let output = run(&[command, none.to_str().unwrap()]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_ne!(output.status.code(), Some(0), "{command}");
+            assert!(
+                said.contains("no file matches this pattern"),
+                "{command}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_offline_file_is_left_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.dmp");
+        /// `FILE_ATTRIBUTE_OFFLINE`.
+        const OFFLINE: u32 = 0x1000;
+        let made = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .attributes(OFFLINE)
+            .open(&path);
+        std::io::Write::write_all(&mut made.unwrap(), &matching()).unwrap();
+        use std::os::windows::fs::MetadataExt;
+        if fs::metadata(&path).unwrap().file_attributes() & OFFLINE == 0 {
+            crate::support::shared::skipped("this file system keeps no such attribute");
+            return;
+        }
+        let lines = records(&scan(dir.path(), &[]).stdout);
+        assert_eq!(of_type(&lines, "report")[0]["reason"], "offline");
+        let lines = records(&scan(dir.path(), &["--offline-files"]).stdout);
+        assert_eq!(of_type(&lines, "report")[0]["status"], "ok");
+    }
+}
