@@ -166,21 +166,25 @@ impl SelectArgs {
     /// # Errors
     /// A line for a person.
     pub fn machines(&self) -> Result<Vec<MachineRecord>, String> {
-        let mut records = self.all_machines()?;
+        let (mut records, _) = self.all_machines()?;
         records.retain(|record| self.wants(record.hotfix.verdict));
         Ok(records)
     }
 
-    /// Every machine, whatever its verdict: those that need something first.
+    /// Every machine, whatever its verdict: those that need something first; and the dumps that count for none.
     ///
     /// # Errors
     /// A line for a person.
-    pub fn all_machines(&self) -> Result<Vec<MachineRecord>, String> {
+    pub fn all_machines(&self) -> Result<(Vec<MachineRecord>, u64), String> {
         let mut fleet = Fleet::default();
-        self.each(|summary| fleet.add(summary))?;
-        let mut records: Vec<MachineRecord> = fleet.records().collect();
+        let mut nameless = 0;
+        self.each(|summary| {
+            nameless += u64::from(summary.machine.is_none() && summary.verdict().is_some());
+            fleet.add(summary);
+        })?;
+        let mut records = fleet.into_records();
         records.sort_by_key(|record| record.hotfix.verdict);
-        Ok(records)
+        Ok((records, nameless))
     }
 
     /// The exit status after verdicts were written.
@@ -199,10 +203,21 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     if args.format == TableFormat::Html {
         return page(args, out);
     }
-    let all = match args.select.all_machines() {
-        Ok(records) => records,
+    let (all, nameless) = match args.select.all_machines() {
+        Ok(found) => found,
         Err(message) => return usage(&message),
     };
+    if nameless > 0 {
+        let (dumps, verb) = (
+            words::counted(nameless, "dump"),
+            if nameless == 1 { "s" } else { "" },
+        );
+        writeln!(
+            crate::cli::terminal::stderr(),
+            "kbtriage: {dumps} tell{verb} no machine and count{verb} for none: scan with --machine NAME, \
+             --machine-from or --machine-map; fleet buckets counts all"
+        )?;
+    }
     let there = overview::verdicts(&all);
     let records: Vec<MachineRecord> = all
         .into_iter()

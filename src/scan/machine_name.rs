@@ -68,7 +68,8 @@ impl MachineNamer {
                 let mut parts = relative.components();
                 match (parts.next(), parts.next()) {
                     (Some(Component::Normal(first)), Some(_)) => {
-                        named(&first.to_string_lossy(), "path")
+                        let first = first.to_string_lossy();
+                        named(&first, "path").filter(|_| !is_windows_folder(&first))
                     }
                     _ => None,
                 }
@@ -95,6 +96,34 @@ impl MachineNamer {
         }
         Ok(mapping)
     }
+}
+
+/// Folders that Windows itself makes for dumps and error reports, in lower case: no machine's name.
+const WINDOWS_FOLDERS: [&str; 9] = [
+    "crashdumps",
+    "livekernelreports",
+    "memory dumps",
+    "minidump",
+    "reportarchive",
+    "reportqueue",
+    "temp",
+    "wer",
+    "windows",
+];
+/// How the folder of one error report begins: its kind, or how bad it was.
+const REPORT_FOLDERS: [&str; 5] = [
+    "appcrash_",
+    "apphang_",
+    "critical_",
+    "kernel_",
+    "noncritical_",
+];
+
+/// True for a folder that Windows made, on whatever machine.
+fn is_windows_folder(name: &str) -> bool {
+    let name = name.to_lowercase();
+    WINDOWS_FOLDERS.contains(&name.as_str())
+        || REPORT_FOLDERS.iter().any(|start| name.starts_with(start))
 }
 
 fn slashed(path: &Path) -> String {
@@ -130,6 +159,23 @@ mod tests {
         assert_eq!(
             name(&namer, "WEB01/a.dmp", Some("SQL7")),
             pair("SQL7", "dump")
+        );
+    }
+
+    #[test]
+    fn a_folder_that_windows_made_is_no_machine() {
+        let namer = MachineNamer::default();
+        for path in [
+            "ReportQueue/Kernel_d1_1c2f_cab_0a3b/Mini.dmp",
+            "Kernel_1000009f_dc4b_00000000_cab_1/sysdata.xml",
+            "minidump/Mini122209-01.dmp",
+            "LiveKernelReports/WATCHDOG/a.dmp",
+        ] {
+            assert_eq!(name(&namer, path, None), None, "{path}");
+        }
+        assert_eq!(
+            name(&namer, "WEB01/ReportQueue/a.dmp", None),
+            pair("WEB01", "path")
         );
     }
 

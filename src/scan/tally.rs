@@ -28,6 +28,8 @@ pub struct Tally {
     skipped: BTreeMap<String, (u64, BTreeSet<String>)>,
     unreadable: u64,
     unreadable_examples: BTreeSet<UnreadableDirectory>,
+    /// Files that were named themselves and gave no report.
+    refused: u64,
 }
 
 impl Tally {
@@ -53,6 +55,11 @@ impl Tally {
             }
             Outcome::Later => {}
         }
+    }
+
+    /// Counts a file that was named itself and gave no report: who named it wants to know.
+    pub fn refuse(&mut self) {
+        self.refused += 1;
     }
 
     fn report(&mut self, summary: &Summary) {
@@ -109,9 +116,12 @@ impl Tally {
         self.unreadable_at(part.unreadable.examples.clone());
     }
 
-    /// True when something could not be analysed: a dump that failed, an unreadable directory.
+    /// True when something could not be analysed: a dump that failed, an unreadable directory, a file that was
+    /// named itself and holds nothing that could be read.
     pub fn failed(&self) -> bool {
-        self.unreadable > 0 || self.statuses.contains_key(Status::Failed.as_str())
+        self.unreadable > 0
+            || self.refused > 0
+            || self.statuses.contains_key(Status::Failed.as_str())
     }
 
     /// True when a dump is, or probably is, the defect.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{ScanArgs, ScanFormat};
@@ -23,7 +23,7 @@ use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
 use crate::report::text::{LINES, Palette, words};
 use crate::report::{self, Input};
-use crate::scan::{Done, Finished, Keeper, Outcome, Progress, Record, Sink, Skip, Tally};
+use crate::scan::{Done, Finished, Keeper, Outcome, Part, Progress, Record, Sink, Skip, Tally};
 use crate::source::{ErrorKind, SourceError, SourceInfo};
 use crate::verdict::Verdict;
 
@@ -51,6 +51,8 @@ pub struct ScanSink<'a> {
     /// Crashes told by this run.
     told: HashSet<String>,
     only_new: bool,
+    /// What was named: a file among it is wanted, whatever it is.
+    named: Vec<PathBuf>,
     filter: FilterArgs,
     /// Symbols or images were given.
     has_symbols: bool,
@@ -113,7 +115,39 @@ impl<'a> ScanSink<'a> {
             tell: None,
             told: HashSet::new(),
             only_new: false,
+            named: Vec::new(),
         })
+    }
+
+    /// Says so when one of these paths is a file that gives no report.
+    pub fn named(mut self, named: Vec<PathBuf>) -> ScanSink<'a> {
+        self.named = named;
+        self
+    }
+
+    /// Says why a file that was named itself gave no report.
+    fn refuse(&mut self, done: &Done) -> io::Result<()> {
+        if !self.named.contains(&done.path) {
+            return Ok(());
+        }
+        let why = match &done.outcome {
+            Outcome::Skipped(skip) => skip.message.clone(),
+            Outcome::Records(records) if done.part == Part::Whole => {
+                let skipped = |r: &Record| r.summary.status == Status::Skipped;
+                match records.iter().find(|record| skipped(record)) {
+                    Some(first) if records.iter().all(skipped) => {
+                        let error = first.summary.error.as_ref();
+                        error.map_or(String::new(), |error| error.message.clone())
+                    }
+                    _ => return Ok(()),
+                }
+            }
+            _ => return Ok(()),
+        };
+        self.tally.refuse();
+        let (path, why) = (visible(&done.path.to_string_lossy()), visible(&why));
+        self.bar
+            .hide(|| writeln!(crate::cli::terminal::stderr(), "kbtriage: {path}: {why}"))
     }
 
     /// Tells `tell` about each new dump with something to do about it.
@@ -343,6 +377,7 @@ impl<'a> ScanSink<'a> {
 impl Sink for ScanSink<'_> {
     fn take(&mut self, done: Done) -> io::Result<()> {
         self.tally.add(&done);
+        self.refuse(&done)?;
         let told = self.told_before(&done);
         if let Some(keeper) = &mut self.keeper {
             match (done.known, done.date) {
