@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bytes::{Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
+use crate::bytes::{Beginning, Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
 use crate::cause::{self, Cause, Known};
 use crate::dump::{self, user::UserDumpError};
 use crate::evidence::look_alikes::{Named, look_alikes};
@@ -131,13 +131,29 @@ impl Engine {
         detail: Detail,
         machine: &dyn Fn(Option<&str>) -> Option<String>,
     ) -> Triaged {
+        self.explain_begun(bytes, None, info, detail, machine)
+    }
+
+    /// [`Engine::explain_for`] a dump whose beginning was read already.
+    pub fn explain_begun(
+        &self,
+        bytes: &dyn ReadAt,
+        beginning: Option<Beginning>,
+        info: &SourceInfo,
+        detail: Detail,
+        machine: &dyn Fn(Option<&str>) -> Option<String>,
+    ) -> Triaged {
         let budget = Budget::new(self.limits.steps, self.limits.time);
         let bytes = &Sticky::until(bytes, budget.deadline());
-        let mut reader = match PagedReader::open(bytes) {
+        let opened = match beginning {
+            Some(beginning) => Ok(PagedReader::begun(bytes, beginning)),
+            None => PagedReader::open(bytes),
+        };
+        let mut reader = match opened {
             Ok(reader) => reader,
             Err(error) => return self.unreadable(info, &read_failed(&error, bytes)),
         };
-        let fingerprint = source::fingerprint_read(bytes, &mut reader).ok();
+        let fingerprint = source::fingerprint_read(&mut reader).ok();
         let facts = self.facts(&reader, info, &budget).map(|mut facts| {
             crate::facts::texts::cap(&mut facts);
             facts

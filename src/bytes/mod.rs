@@ -16,7 +16,7 @@ mod view;
 pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
 pub use budget::{Budget, Exhausted, Limit};
 pub use contain::{Panicked, contained};
-pub use paged::PagedReader;
+pub use paged::{Beginning, PagedReader};
 pub use read_at::{FileReader, ReadAt, ReadError};
 pub use sticky::{Failure, Sticky};
 pub use view::View;

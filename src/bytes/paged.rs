@@ -1,46 +1,108 @@
-//! One dump's reader: a prefix read once, then pages on demand through a small cache.
+//! One dump's reader: its beginning read once, then pages on demand through a small cache.
 //!
-//! The fixed part of a triage dump ends within its first 192 KiB, so one read serves it; what
-//! lies behind is read page by page where it is needed. Memory is bounded whatever the size.
+//! A file of up to 512 KiB is read whole in one read. Of a longer one the fixed part of a triage dump ends within the
+//! first 192 KiB; what lies behind is read where it is needed: page by page where a read costs little, and
+//! where each one waits for a server, so much at once as comes in the time of one wait. Memory is bounded
+//! whatever the size.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::{ReadAt, ReadError};
 
-/// Bytes of the prefix.
+/// Bytes of the beginning of a long source.
 const PREFIX: usize = PagedReader::PREFIX;
-/// Bytes kept free ahead of the prefix.
+/// Sources up to this long are read whole.
+const WHOLE: u64 = 512 * 1024;
+/// Bytes kept free ahead of the beginning.
 const ROOM: usize = 8;
 /// Bytes of a cached page.
 const PAGE: usize = 4096;
 /// Pages kept.
 const PAGES: usize = 64;
+/// Bytes read at the end of a long source.
+const TAIL: usize = 4096;
+/// A read of [`TAIL`] that takes longer waits for something far away.
+const FAR: Duration = Duration::from_micros(500);
+/// Most bytes of one window: a small dump of Windows 10 has one to four MiB.
+const WINDOW: usize = 4 << 20;
+/// Longest source that is read in windows. What is asked of a larger dump lies far apart.
+const SMALL: u64 = 64 << 20;
+/// Windows that one reader keeps.
+const WINDOWS: usize = 2;
+/// Bytes of all readers' windows together; who finds no room reads page by page.
+const WINDOW_BYTES: usize = 128 << 20;
 
-/// A reader for one dump on one thread. Reads past the end are errors; nothing is ever padded.
-pub struct PagedReader<'a> {
-    source: &'a dyn ReadAt,
-    /// [`ROOM`] bytes, and the prefix.
-    head: Vec<u8>,
-    cache: RefCell<Cache>,
-}
+/// Bytes of windows in use.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// The head of the last dump read on this thread: a scan reads thousands, one after the other.
     static HEADS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-impl Drop for PagedReader<'_> {
+/// How a source begins, read once: enough to see what it is, and the first part of what its reader needs.
+pub struct Beginning {
+    /// [`ROOM`] bytes, and the beginning.
+    head: Vec<u8>,
+    /// How long reading it took.
+    took: Duration,
+}
+
+impl Beginning {
+    /// Reads all of a source of up to 512 KiB, or the first 192 KiB of a longer one, in one read.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] when the system fails.
+    pub fn read(source: &dyn ReadAt) -> Result<Beginning, ReadError> {
+        let len = match source.len() {
+            len if len <= WHOLE => usize::try_from(len).unwrap_or(PREFIX),
+            _ => PREFIX,
+        };
+        // What an earlier dump left is overwritten or cut off.
+        let mut beginning = Beginning {
+            head: HEADS.take(),
+            took: Duration::ZERO,
+        };
+        beginning.head.resize(ROOM + len, 0);
+        let started = Instant::now();
+        let read = source.read_up_to(0, beginning.head.get_mut(ROOM..).unwrap_or_default())?;
+        beginning.took = started.elapsed();
+        beginning.head.truncate(ROOM + read);
+        Ok(beginning)
+    }
+
+    /// The bytes, from offset 0.
+    pub fn bytes(&self) -> &[u8] {
+        self.head.get(ROOM..).unwrap_or_default()
+    }
+}
+
+impl Drop for Beginning {
     fn drop(&mut self) {
         // A thread that ends has no more dumps to read.
         let _ = HEADS.try_with(|kept| kept.set(std::mem::take(&mut self.head)));
     }
 }
 
+/// A reader for one dump on one thread. Reads past the end are errors; nothing is ever padded.
+pub struct PagedReader<'a> {
+    source: &'a dyn ReadAt,
+    beginning: Beginning,
+    /// The last bytes of a long source.
+    tail: Vec<u8>,
+    cache: RefCell<Cache>,
+    /// Bytes of one read behind the beginning.
+    piece: usize,
+}
+
 #[derive(Default)]
 struct Cache {
     clock: u64,
     pages: Vec<CachedPage>,
+    windows: Vec<Window>,
 }
 
 struct CachedPage {
@@ -49,36 +111,118 @@ struct CachedPage {
     bytes: Vec<u8>,
 }
 
+/// A long piece of a source that is far away. Its bytes count in [`IN_USE`].
+struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Window {
+    /// Room for a window; `None` when all readers together have no more.
+    fn reserve(room: usize) -> Option<Window> {
+        let taken = IN_USE.fetch_add(room, Ordering::Relaxed);
+        let window = Window {
+            start: 0,
+            bytes: Vec::new(),
+            room,
+        };
+        // Dropping it gives the room back.
+        (taken.saturating_add(room) <= WINDOW_BYTES).then_some(window)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        IN_USE.fetch_sub(self.room, Ordering::Relaxed);
+    }
+}
+
+/// How much one read fetches: as much as comes in the time that a read waits before anything comes. `short` is how
+/// long one of [`TAIL`] took, `long` one of [`PREFIX`].
+fn piece(long: Duration, short: Duration) -> usize {
+    if short < FAR {
+        return PAGE;
+    }
+    // Two waits differ by half of one.
+    let coming = long.saturating_sub(short + short / 2).as_secs_f64();
+    let bytes = (PREFIX - TAIL) as f64 * short.as_secs_f64() / coming.max(1e-9);
+    // A float beyond the range becomes its end.
+    (bytes as usize).clamp(PREFIX, WINDOW)
+}
+
 impl<'a> PagedReader<'a> {
-    /// Bytes read when a source is opened.
+    /// Bytes read of a long source when it is opened.
     pub const PREFIX: usize = 192 * 1024;
 
-    /// Opens `source` by reading its first 192 KiB (or all of it when it is shorter).
+    /// Opens `source` by reading its beginning.
     ///
     /// # Errors
     /// [`ReadError::Io`] when the first read fails.
     pub fn open(source: &'a dyn ReadAt) -> Result<PagedReader<'a>, ReadError> {
-        let len = usize::try_from(source.len()).unwrap_or(PREFIX).min(PREFIX);
-        let mut head = HEADS.take();
-        // What an earlier dump left is overwritten or cut off.
-        head.resize(ROOM + len, 0);
-        let read = source.read_up_to(0, head.get_mut(ROOM..).unwrap_or_default())?;
-        head.truncate(ROOM + read);
-        Ok(PagedReader {
+        Ok(PagedReader::begun(source, Beginning::read(source)?))
+    }
+
+    /// A reader of `source`, whose beginning was read already.
+    pub fn begun(source: &'a dyn ReadAt, beginning: Beginning) -> PagedReader<'a> {
+        PagedReader {
             source,
-            head,
+            beginning,
+            tail: Vec::new(),
             cache: RefCell::default(),
-        })
+            piece: PAGE,
+        }
+    }
+
+    /// What was read of the beginning, for another reader.
+    pub fn into_beginning(self) -> Beginning {
+        self.beginning
+    }
+
+    /// Reads the last 4 KiB of a source that is longer than its beginning, which also tells how far away it is.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`] when the system fails.
+    pub fn read_tail(&mut self) -> Result<(), ReadError> {
+        if self.len() <= self.prefix().len() as u64 {
+            return Ok(());
+        }
+        let mut tail = vec![0; TAIL];
+        let started = Instant::now();
+        let read = self
+            .source
+            .read_up_to(self.len().saturating_sub(TAIL as u64), &mut tail)?;
+        if self.len() <= SMALL {
+            self.piece = piece(self.beginning.took, started.elapsed());
+        }
+        tail.truncate(read);
+        self.tail = tail;
+        Ok(())
+    }
+
+    /// The last `len` bytes, as far as the beginning and [`PagedReader::read_tail`] hold them.
+    pub fn last(&self, len: usize) -> &[u8] {
+        let held = match self.tail.is_empty() {
+            true => self.prefix(),
+            false => &self.tail,
+        };
+        held.get(held.len().saturating_sub(len)..)
+            .unwrap_or_default()
     }
 
     /// Length of the source in bytes.
     pub fn len(&self) -> u64 {
         // A file that shrank below its prefix since it was opened has what was read.
-        if self.prefix().len() < PREFIX {
-            self.prefix().len() as u64
-        } else {
-            self.source.len()
+        match self.source.len() {
+            len if len <= WHOLE => self.prefix().len() as u64,
+            _ if self.prefix().len() < PREFIX => self.prefix().len() as u64,
+            len => len,
         }
+    }
+
+    /// Length of the source in bytes when it was opened, whatever came of it since.
+    pub fn source_len(&self) -> u64 {
+        self.source.len()
     }
 
     /// True when there is nothing to read.
@@ -86,26 +230,29 @@ impl<'a> PagedReader<'a> {
         self.len() == 0
     }
 
-    /// The bytes read when the source was opened, from offset 0.
+    /// The bytes read when the source was opened, from offset 0: all of a source of up to 512 KiB, else 192 KiB.
     pub fn prefix(&self) -> &[u8] {
-        self.head.get(ROOM..).unwrap_or_default()
+        self.beginning.bytes()
     }
 
-    /// Gives `take` the prefix with `before` ahead of it and `after` behind it in one piece: hashing one piece
-    /// takes a sixth less time than hashing three.
+    /// Gives `take` the first 192 KiB with `before` ahead of them and `after` behind them in one piece: hashing
+    /// one piece takes a sixth less time than hashing three.
     pub fn enclosed<T>(
         &mut self,
         before: [u8; ROOM],
         after: &[u8],
         take: impl FnOnce(&[u8]) -> T,
     ) -> T {
-        if let Some(room) = self.head.first_chunk_mut() {
+        let head = &mut self.beginning.head;
+        if let Some(room) = head.first_chunk_mut() {
             *room = before;
         }
-        let len = self.head.len();
-        self.head.extend_from_slice(after);
-        let taken = take(&self.head);
-        self.head.truncate(len);
+        let rest = head.split_off(head.len().min(ROOM + PREFIX));
+        let len = head.len();
+        head.extend_from_slice(after);
+        let taken = take(head);
+        head.truncate(len);
+        head.extend_from_slice(&rest);
         taken
     }
 
@@ -128,6 +275,9 @@ impl<'a> PagedReader<'a> {
             .and_then(|start| self.prefix().get(start..start.checked_add(buf.len())?))
         {
             buf.copy_from_slice(from);
+            return Ok(());
+        }
+        if self.copy_from_window(at, buf)? {
             return Ok(());
         }
         if buf.len() > PAGE * 4 {
@@ -215,6 +365,45 @@ impl<'a> PagedReader<'a> {
         Ok(())
     }
 
+    /// Fills `buf` from the tail or, where the source is far away, from a window; false where neither serves.
+    fn copy_from_window(&self, at: u64, buf: &mut [u8]) -> Result<bool, ReadError> {
+        let tail_start = self.len().saturating_sub(self.tail.len() as u64);
+        if copy(tail_start, &self.tail, at, buf) {
+            return Ok(true);
+        }
+        if self.piece <= PAGE || buf.len() > self.piece {
+            return Ok(false);
+        }
+        let mut cache = self.cache.borrow_mut();
+        for window in &cache.windows {
+            if copy(window.start, &window.bytes, at, buf) {
+                return Ok(true);
+            }
+        }
+        let Some(mut window) = Window::reserve(self.piece) else {
+            return Ok(false);
+        };
+        // Windows lie side by side behind the beginning; what reaches over a seam has one of its own.
+        let (first, piece) = (self.prefix().len() as u64, self.piece as u64);
+        let behind = at.saturating_sub(first);
+        window.start = first.saturating_add(behind - behind % piece);
+        let end = at.saturating_add(buf.len() as u64);
+        if end > window.start.saturating_add(piece) || at < first {
+            window.start = at;
+        }
+        // The last bytes are here already.
+        let room = tail_start.max(end).saturating_sub(window.start).min(piece);
+        window.bytes.resize(usize::try_from(room).unwrap_or(0), 0);
+        let read = self.source.read_up_to(window.start, &mut window.bytes)?;
+        window.bytes.truncate(read);
+        let served = copy(window.start, &window.bytes, at, buf);
+        if cache.windows.len() >= WINDOWS {
+            cache.windows.remove(0);
+        }
+        cache.windows.push(window);
+        Ok(served)
+    }
+
     /// Copies what the page at `position` holds of `buf` and returns how many bytes that were.
     fn copy_from_page(&self, position: u64, buf: &mut [u8]) -> Result<usize, ReadError> {
         let number = position / PAGE as u64;
@@ -243,6 +432,21 @@ impl<'a> PagedReader<'a> {
             to.copy_from_slice(from);
         }
         Ok(n)
+    }
+}
+
+/// Fills `buf` from `bytes`, which lie at `start`, if they hold all of it.
+fn copy(start: u64, bytes: &[u8], at: u64, buf: &mut [u8]) -> bool {
+    let from = at
+        .checked_sub(start)
+        .and_then(|skip| usize::try_from(skip).ok())
+        .and_then(|skip| bytes.get(skip..skip.checked_add(buf.len())?));
+    match from {
+        Some(from) => {
+            buf.copy_from_slice(from);
+            true
+        }
+        None => false,
     }
 }
 
@@ -279,9 +483,12 @@ mod tests {
         (0..len).map(|i| (i / 7) as u8).collect()
     }
 
+    /// Longer than what is read whole.
+    const LONG: usize = WHOLE as usize;
+
     #[test]
     fn reads_across_prefix_and_pages_give_the_source_bytes() {
-        let bytes = source(PREFIX + 3 * PAGE + 17);
+        let bytes = source(LONG + 3 * PAGE + 17);
         let reader = PagedReader::open(&bytes).unwrap();
         for (at, len) in [
             (0, 16),
@@ -315,7 +522,7 @@ mod tests {
 
     #[test]
     fn the_cache_stays_bounded_over_a_long_source() {
-        let bytes = source(PREFIX + (PAGES + 40) * PAGE);
+        let bytes = source(LONG + (PAGES + 40) * PAGE);
         let reader = PagedReader::open(&bytes).unwrap();
         for page in 0..PAGES + 40 {
             let at = PREFIX + page * PAGE;
@@ -324,5 +531,62 @@ mod tests {
             assert_eq!(buf, bytes[at..at + 8]);
         }
         assert_eq!(reader.cache.borrow().pages.len(), PAGES);
+    }
+
+    #[test]
+    fn a_window_is_as_long_as_what_comes_while_a_read_waits() {
+        let ms = Duration::from_millis;
+        // Local: 4 KiB come at once.
+        assert_eq!(
+            piece(Duration::from_micros(40), Duration::from_micros(3)),
+            PAGE
+        );
+        // 5 ms away, and 192 KiB take 3.5 ms more: half of it may be chance.
+        let long = ms(5) + Duration::from_micros(3500);
+        assert!((900_000..1_000_000).contains(&piece(long, ms(5))));
+        // A slow line: what is read anyway, and no more.
+        assert_eq!(piece(ms(1000), ms(5)), PREFIX);
+        // Nothing but waiting.
+        assert_eq!(piece(ms(5), ms(5)), WINDOW);
+    }
+
+    #[test]
+    fn windows_give_the_source_bytes_and_their_room_back() {
+        let bytes = source(3 * PREFIX + 12_345);
+        let before = IN_USE.load(Ordering::Relaxed);
+        for piece in [PREFIX, WINDOW] {
+            let mut reader = PagedReader::open(&bytes).unwrap();
+            reader.read_tail().unwrap();
+            assert_eq!(reader.last(TAIL), &bytes[bytes.len() - TAIL..]);
+            reader.piece = piece;
+            for (at, len) in [
+                (PREFIX - 3, 10),
+                (PREFIX + 5, PAGE),
+                (2 * PREFIX - 1, 2),
+                (3 * PREFIX + 12_000, 345),
+                (3 * PREFIX - 100, 12_445),
+                (PREFIX, 2 * PREFIX),
+            ] {
+                let mut buf = vec![0; len];
+                reader.read_exact_at(at as u64, &mut buf).unwrap();
+                assert!(buf == bytes[at..at + len], "{len} bytes at {at}");
+            }
+            assert!(reader.cache.borrow().windows.len() <= WINDOWS);
+        }
+        // Others may read meanwhile, and give back as well.
+        assert!(IN_USE.load(Ordering::Relaxed) <= before + WINDOW_BYTES);
+    }
+
+    #[test]
+    fn hashing_between_leaves_the_beginning_as_it_was() {
+        for len in [100, PREFIX, PREFIX + 9000] {
+            let bytes = source(len);
+            let mut reader = PagedReader::open(&bytes).unwrap();
+            reader.enclosed([1; ROOM], &[2; 5], |all| {
+                assert_eq!(all.len(), ROOM + len.min(PREFIX) + 5);
+                assert_eq!(&all[ROOM..all.len() - 5], &bytes[..len.min(PREFIX)]);
+            });
+            assert!(reader.prefix() == bytes);
+        }
     }
 }

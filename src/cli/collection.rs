@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use walkdir::WalkDir;
 
@@ -46,8 +47,9 @@ fn machine_of(folder: &Path) -> Option<Option<String>> {
     Some(name.filter(|name| !name.is_empty()).map(str::to_owned))
 }
 
-/// The roots that are such folders, and such folders right below a root.
-pub fn below<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
+/// The roots that are such folders, and such folders right below a root. All are asked side by side: on a share
+/// each answer takes its time. What gives none within `limit` is none.
+pub fn below<'a>(roots: impl Iterator<Item = &'a Path>, limit: Duration) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for root in roots {
         if is_collection(root) {
@@ -59,9 +61,38 @@ pub fn below<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
             .take(MOST)
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .map(|entry| entry.path());
-        found.extend(folders.filter(|folder| is_collection(folder)));
+        found.extend(collections(folders.collect(), limit));
     }
     found.sort();
+    found
+}
+
+/// Those of `folders` that are such folders.
+fn collections(folders: Vec<PathBuf>, limit: Duration) -> Vec<PathBuf> {
+    let count = folders.len();
+    let (ask, asked) = crossbeam_channel::unbounded::<PathBuf>();
+    let (answer, answers) = crossbeam_channel::unbounded();
+    for folder in folders {
+        let _ = ask.send(folder);
+    }
+    drop(ask);
+    // Not scoped: one that waits for a dead server is left behind.
+    for _ in 0..count.div_ceil(8).min(32) {
+        let (asked, answer) = (asked.clone(), answer.clone());
+        std::thread::spawn(move || {
+            for folder in &asked {
+                let _ = answer.send(is_collection(&folder).then_some(folder));
+            }
+        });
+    }
+    drop(answer);
+    let mut found = Vec::new();
+    for _ in 0..count {
+        match answers.recv_timeout(limit) {
+            Ok(folder) => found.extend(folder),
+            Err(_) => break,
+        }
+    }
     found
 }
 

@@ -83,20 +83,12 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
         refuse_inside(&walked, db, "--db")?;
     }
     refuse_listed(args, &discovery)?;
-    let remote = walked.iter().any(|root| scan::is_remote(&root.given));
     let mut options = Options::new(discovery);
+    options.stuck = Duration::from_secs(args.stuck);
     let given: Vec<&Path> = walked.iter().map(|root| root.given.as_path()).collect();
-    let folders = super::collection::below(given.into_iter());
+    let folders = super::collection::below(given.into_iter(), options.stuck);
     super::collection::add(&mut engine, &folders).map_err(|e| e.to_string())?;
-    options.jobs = args.jobs.unwrap_or_else(|| {
-        let cores = scan::default_jobs();
-        // Workers that wait for a server leave the processors idle.
-        if remote {
-            cores.saturating_mul(4).clamp(8, 64)
-        } else {
-            cores
-        }
-    });
+    options.jobs = args.jobs.unwrap_or_default();
     options.sort = args.sort.is_some();
     options.detail = match args.detail {
         DetailArg::Summary => Detail::Summary,
@@ -118,7 +110,6 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     if args.settle == 0 {
         options.settle.tries = 0;
     }
-    options.stuck = Duration::from_secs(args.stuck);
     options.machines = machines(args)?;
     #[cfg(feature = "store")]
     {
@@ -279,8 +270,13 @@ impl Prepared {
             catalogue,
             stop,
         });
+        let named = match &job.options.discovery {
+            Discovery::Walk { roots, .. } => roots.iter().map(|root| root.given.clone()).collect(),
+            Discovery::List(_) => Vec::new(),
+        };
         let mut sink = ScanSink::new(format, args, tool.clone(), keeper, &mut output)?
             .with(Arc::clone(&job.engine.inventory))
+            .named(named)
             .notifier(tell);
         sink.begin(&self.roots, self.shard)?;
         let run = |sink: &mut ScanSink<'_>| match scan::run(&job, sink) {
@@ -369,7 +365,8 @@ impl Prepared {
         let mut failed = false;
         let mut result = Ok(());
         let mut list = ListWriter::new(&mut output, given)?;
-        let _ = scan::discover(&self.options.discovery, &Pulse::default(), &mut |found| {
+        let (discovery, limit) = (&self.options.discovery, self.options.stuck);
+        let _ = scan::discover(discovery, limit, &Pulse::default(), &mut |found| {
             failed |= matches!(found.what, scan::What::Unreadable(_));
             match list.add(found) {
                 Ok(_) => std::ops::ControlFlow::Continue(()),

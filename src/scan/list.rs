@@ -280,12 +280,11 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
     }
 }
 
-/// The entry as discovery would give it.
-pub(super) fn found(work: &WorkList, entry: &Entry) -> Found {
+/// The entry as discovery would give it. `files` says which roots are files.
+pub(super) fn found(work: &WorkList, files: &[bool], entry: &Entry) -> Found {
     let root = entry.root.and_then(|index| work.roots.get(index));
     let path = match root {
-        // A root that is a file is its own only entry.
-        Some(root) if root.is_file() => root.clone(),
+        Some(root) if entry.root.and_then(|index| files.get(index)) == Some(&true) => root.clone(),
         Some(root) => root.join(&entry.relative),
         None => entry.relative.clone(),
     };
@@ -293,6 +292,9 @@ pub(super) fn found(work: &WorkList, entry: &Entry) -> Found {
         path,
         relative: entry.relative.clone(),
         file: None,
+        // A directory said so when the list was made.
+        is_listed: root.is_some(),
+        folder: None,
         what: entry.what.clone(),
     }
 }
@@ -324,6 +326,8 @@ mod tests {
                 path: PathBuf::from(format!("/share/h/{n}\n.dmp")),
                 relative: PathBuf::from(format!("h/{n}\n.dmp")),
                 file: None,
+                is_listed: true,
+                folder: None,
                 what: What::File,
             })
             .unwrap();

@@ -5,9 +5,11 @@
 //! output format and no database: those are the sink's and the catalogue's business.
 
 pub mod archive;
+mod crew;
 mod discover;
 pub mod filter;
 pub mod list;
+mod listing;
 pub mod machine_name;
 mod order;
 mod platform;
@@ -24,12 +26,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crew::Jobs;
 pub use discover::{Discovery, Found, What, discover};
 pub use filter::Filter;
 pub use list::{Entry, WorkList};
 pub use machine_name::MachineNamer;
 pub use order::path_key;
-pub use platform::{FileStat, is_remote};
+pub use platform::FileStat;
 pub use pool::{Finished, Progress, run};
 pub use pulse::Pulse;
 pub use roots::{Roots, inside};
@@ -40,7 +43,7 @@ pub use writeback::Writeback;
 use crate::report::model::Detail;
 use crate::report::records::ScanRecord;
 use crate::report::summary::Summary;
-use crate::source::{self, Source, SourceError};
+use crate::source::{self, Folder, Source, SourceError};
 
 /// What a scan may unpack.
 #[derive(Clone, Copy, Debug)]
@@ -90,15 +93,27 @@ impl Default for Settle {
     }
 }
 
-/// Opens a path, at which this was found, as a source; a test can put something else in its place.
-pub type Opener = fn(&Path, &Metadata) -> Result<Source, SourceError>;
+/// Opens a path as a source: one at which this was found, or one that its directory just called a regular file;
+/// `None` for a link that took that file's place. A test can put something else in its place.
+pub type Opener = fn(&Path, Option<&Metadata>) -> Result<Option<Source>, SourceError>;
+
+/// Opens a file on the disk.
+///
+/// # Errors
+/// Those of [`source::open_found`].
+pub fn open_file(path: &Path, found: Option<&Metadata>) -> Result<Option<Source>, SourceError> {
+    match found {
+        Some(found) => source::open_found(path, found).map(Some),
+        None => source::open_listed(path),
+    }
+}
 
 /// How to scan.
 pub struct Options {
     /// Where and what to look for.
     pub discovery: Discovery,
     /// Worker threads.
-    pub jobs: usize,
+    pub jobs: Jobs,
     /// Hand over results in the order of paths.
     pub sort: bool,
     /// Summaries or whole reports.
@@ -126,7 +141,7 @@ impl Options {
     pub fn new(discovery: Discovery) -> Options {
         Options {
             discovery,
-            jobs: default_jobs(),
+            jobs: Jobs::default(),
             sort: false,
             detail: Detail::Summary,
             offline_files: false,
@@ -135,15 +150,10 @@ impl Options {
             stuck: Duration::from_secs(60),
             machines: MachineNamer::default(),
             verify: false,
-            open: source::open_found,
+            open: open_file,
             keep_facts: false,
         }
     }
-}
-
-/// As many workers as processors.
-pub fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// One file to analyse.
@@ -157,6 +167,10 @@ pub struct Item {
     pub relative: PathBuf,
     /// Its number on its file system when it was found.
     pub file: Option<u64>,
+    /// Its directory called it a regular file whose content is there.
+    pub is_listed: bool,
+    /// What lies beside it, where its directory was listed.
+    pub folder: Option<Arc<Folder>>,
     /// Tries made before this one.
     pub attempt: u32,
 }

@@ -1,7 +1,6 @@
 //! The seam where operating systems differ: a file's identity, and files whose content is elsewhere.
 
-use std::fs::Metadata;
-use std::path::Path;
+use std::fs::{DirEntry, Metadata};
 use std::time::UNIX_EPOCH;
 
 /// What tells whether a file is still the one that was seen.
@@ -38,14 +37,28 @@ impl FileStat {
 
 /// The number that a directory gives for an entry, without a look at the file.
 #[cfg(unix)]
-pub fn entry_number(entry: &walkdir::DirEntry) -> Option<u64> {
-    Some(walkdir::DirEntryExt::ino(entry))
+pub fn entry_number(entry: &DirEntry) -> Option<u64> {
+    Some(std::os::unix::fs::DirEntryExt::ino(entry))
 }
 
 /// The number that a directory gives for an entry.
 #[cfg(not(unix))]
-pub fn entry_number(_: &walkdir::DirEntry) -> Option<u64> {
+pub fn entry_number(_: &DirEntry) -> Option<u64> {
     None
+}
+
+/// True when a directory says that an entry's content is elsewhere: opening it may fetch it.
+#[cfg(windows)]
+pub fn is_listed_offline(entry: &DirEntry) -> bool {
+    // Windows tells it with the name.
+    entry.metadata().is_ok_and(|found| is_offline(&found))
+}
+
+/// True when a directory says that an entry's content is elsewhere. Only Windows tells so, and elsewhere opening
+/// a file fetches nothing.
+#[cfg(not(windows))]
+pub fn is_listed_offline(_: &DirEntry) -> bool {
+    false
 }
 
 #[cfg(unix)]
@@ -77,59 +90,5 @@ pub fn is_offline(found: &Metadata) -> bool {
 /// True when reading the file would fetch it from somewhere else.
 #[cfg(not(any(unix, windows)))]
 pub fn is_offline(_: &Metadata) -> bool {
-    false
-}
-
-/// True when `path` lies on a file system that another computer serves: more workers than
-/// processors pay off there.
-#[cfg(target_os = "linux")]
-pub fn is_remote(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else {
-        return false;
-    };
-    let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else {
-        return false;
-    };
-    let remote = |kind: &str| {
-        matches!(
-            kind,
-            "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "ceph" | "afs" | "fuse.sshfs"
-        )
-    };
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split(' ').skip(1);
-            let point = fields.next()?.replace("\\040", " ");
-            Some((point, fields.next()?.to_owned()))
-        })
-        .filter(|(point, _)| path.starts_with(point))
-        .max_by_key(|(point, _)| point.len())
-        .is_some_and(|(_, kind)| remote(&kind))
-}
-
-/// True when `path` lies on a file system that another computer serves: the real name of what is on a drive
-/// letter that stands for a share begins with the share's as well.
-#[cfg(windows)]
-pub fn is_remote(path: &Path) -> bool {
-    use std::path::{Component, Prefix};
-    let served = |path: &Path| match path.components().next() {
-        Some(Component::Prefix(prefix)) => {
-            matches!(prefix.kind(), Prefix::UNC(..) | Prefix::VerbatimUNC(..))
-        }
-        _ => false,
-    };
-    served(path) || path.canonicalize().is_ok_and(|real| served(&real))
-}
-
-/// True when `path` lies on a file system that another computer serves, as the system marks it.
-#[cfg(target_os = "macos")]
-pub fn is_remote(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|found| found.f_flags & libc::MNT_LOCAL as u32 == 0)
-}
-
-/// True when `path` lies on a file system that another computer serves. Not told here.
-#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-pub fn is_remote(_: &Path) -> bool {
     false
 }

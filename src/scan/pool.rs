@@ -16,10 +16,11 @@ use crossbeam_channel::{
     Receiver, RecvTimeoutError, Sender, TrySendError, bounded, never, select, unbounded,
 };
 
+use super::crew::{Crew, Sample};
 use super::discover::{What, discover};
 use super::order::Order;
 use super::pulse::Pulse;
-use super::work::Worker;
+use super::work::{Folders, Worker};
 use super::{Done, Item, Job, Outcome, Part, Record, Sink, Skip};
 use crate::report::summary::Summary;
 use crate::source::{ErrorKind, SourceError, SourceInfo};
@@ -75,6 +76,10 @@ struct Slot {
     pulse: Pulse,
     item: Mutex<Option<Item>>,
     abandoned: AtomicBool,
+    /// It is to end once its file is done.
+    dismissed: AtomicBool,
+    /// It ended.
+    gone: AtomicBool,
 }
 
 impl Slot {
@@ -96,7 +101,12 @@ struct Threads {
     again: Receiver<Item>,
     results: Sender<Message>,
     queued: Arc<Queued>,
+    folders: Arc<Folders>,
     slots: Vec<Arc<Slot>>,
+    crew: Crew,
+    /// What workers that ended had waited, and all had by the last sample.
+    waited: (Duration, u64),
+    sampled: (Duration, u64),
 }
 
 /// Bytes of results that wait to be taken. Their number alone bounds nothing: those of hostile files are
@@ -135,31 +145,83 @@ impl Threads {
     fn spawn(&mut self) -> io::Result<()> {
         let slot = Arc::new(Slot::default());
         self.slots.push(Arc::clone(&slot));
-        let (job, items, again, results, queued) = (
+        let (job, items, again, results, queued, folders) = (
             Arc::clone(&self.job),
             self.items.clone(),
             self.again.clone(),
             self.results.clone(),
             Arc::clone(&self.queued),
+            Arc::clone(&self.folders),
         );
         thread::Builder::new()
             .name("scan-worker".to_owned())
-            .spawn(move || work(&job, &slot, items, &again, &results, &queued))?;
+            .spawn(move || {
+                let worker = Worker::new(&job, &slot.pulse, &folders);
+                work(&job, &slot, worker, items, &again, &results, &queued);
+                slot.gone.store(true, Ordering::Release);
+            })?;
         Ok(())
     }
+
+    /// More workers, or fewer, by what they did in `time`.
+    fn adapt(&mut self, time: Duration) -> io::Result<()> {
+        let waited = &mut self.waited;
+        self.slots.retain(|slot| {
+            let gone = slot.gone.load(Ordering::Acquire);
+            if gone {
+                *waited = sum(*waited, slot.pulse.waited());
+            }
+            !gone
+        });
+        let all = self
+            .slots
+            .iter()
+            .fold(self.waited, |all, slot| sum(all, slot.pulse.waited()));
+        let wanted = self.crew.take(Sample {
+            time,
+            waited: all.0.saturating_sub(self.sampled.0),
+            calls: all.1.saturating_sub(self.sampled.1),
+            has_more: !self.items.is_empty(),
+        });
+        self.sampled = all;
+        let mut kept = 0;
+        for slot in &self.slots {
+            let stays = kept < wanted;
+            slot.dismissed.store(!stays, Ordering::Relaxed);
+            kept += usize::from(stays);
+        }
+        for _ in kept..wanted {
+            // What the system does not give more threads for is done by those there are.
+            if let Err(error) = self.spawn() {
+                self.slots.pop();
+                return match self.slots.is_empty() {
+                    true => Err(error),
+                    false => Ok(()),
+                };
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sum(a: (Duration, u64), b: (Duration, u64)) -> (Duration, u64) {
+    (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
 }
 
 /// A worker's life: files that were put off come before new ones.
 fn work(
     job: &Job,
     slot: &Arc<Slot>,
+    mut worker: Worker<'_>,
     mut items: Receiver<Item>,
     again: &Receiver<Item>,
     results: &Sender<Message>,
     queued: &Queued,
 ) {
-    let mut worker = Worker::new(job, &slot.pulse);
     loop {
+        if slot.dismissed.load(Ordering::Relaxed) {
+            return;
+        }
         let item = match again.try_recv() {
             Ok(item) => item,
             Err(_) => select! {
@@ -219,11 +281,13 @@ pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
         again,
         results: results_tx,
         queued: Arc::default(),
+        folders: Arc::default(),
         slots: Vec::new(),
+        crew: Crew::new(job.options.jobs),
+        waited: Default::default(),
+        sampled: Default::default(),
     };
-    for _ in 0..job.options.jobs.max(1) {
-        threads.spawn()?;
-    }
+    threads.adapt(Duration::ZERO)?;
     let mut run = Run {
         job,
         threads,
@@ -257,7 +321,8 @@ fn find(
     results: &Sender<Message>,
 ) {
     let mut number = 0u64;
-    let _ = discover(&job.options.discovery, &walking.pulse, &mut |found| {
+    let (discovery, limit) = (&job.options.discovery, job.options.stuck);
+    let _ = discover(discovery, limit, &walking.pulse, &mut |found| {
         if job.stop.load(Ordering::Relaxed) || tokens.send(()).is_err() {
             return ControlFlow::Break(());
         }
@@ -279,6 +344,8 @@ fn find(
                     path: found.path,
                     relative: found.relative,
                     file: found.file,
+                    is_listed: found.is_listed,
+                    folder: found.folder,
                     attempt: 0,
                 },
             ),
@@ -357,9 +424,11 @@ impl Run<'_> {
                 self.finished.complete = self.stopped.is_none();
                 break;
             }
-            if ticked.elapsed() >= TICK {
+            let since = ticked.elapsed();
+            if since >= TICK {
                 ticked = Instant::now();
                 self.tick(walking)?;
+                self.threads.adapt(since)?;
             }
             if self.stopped.is_some_and(|since| self.is_over(since)) {
                 break;
@@ -424,6 +493,8 @@ impl Run<'_> {
                 relative: done.relative,
                 // Whatever is there by then.
                 file: None,
+                is_listed: false,
+                folder: None,
                 attempt: attempt + 1,
             },
         ));

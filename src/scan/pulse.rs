@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 
 use crate::bytes::{ReadAt, ReadError};
 
-/// Since when a thread waits for the system.
+/// Since when a thread waits for the system, and how much it waited.
 #[derive(Debug)]
 pub struct Pulse {
     origin: Instant,
-    /// Milliseconds since the origin, plus one; 0 when the thread does not wait.
+    /// Microseconds since the origin, plus one; 0 when the thread does not wait.
     waits_since: AtomicU64,
+    /// Microseconds of the waits that ended.
+    waited: AtomicU64,
+    /// Waits that ended.
+    calls: AtomicU64,
 }
 
 impl Default for Pulse {
@@ -19,6 +23,8 @@ impl Default for Pulse {
         Pulse {
             origin: Instant::now(),
             waits_since: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
         }
     }
 }
@@ -26,23 +32,37 @@ impl Default for Pulse {
 impl Pulse {
     /// Runs `call`, which may wait for the system.
     pub fn during<T>(&self, call: impl FnOnce() -> T) -> T {
-        let now = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let began = self.now();
         self.waits_since
-            .store(now.saturating_add(1), Ordering::Relaxed);
+            .store(began.saturating_add(1), Ordering::Relaxed);
         let result = call();
         self.waits_since.store(0, Ordering::Relaxed);
+        let took = self.now().saturating_sub(began);
+        // Only this thread adds; others read.
+        self.waited.fetch_add(took, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
         result
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// How long the thread has been waiting.
     pub fn waiting(&self) -> Duration {
         match self.waits_since.load(Ordering::Relaxed).checked_sub(1) {
             None => Duration::ZERO,
-            Some(since) => self
-                .origin
-                .elapsed()
-                .saturating_sub(Duration::from_millis(since)),
+            Some(since) => Duration::from_micros(self.now().saturating_sub(since)),
         }
+    }
+
+    /// How long the thread waited in all, up to now, and the calls it waited for.
+    pub fn waited(&self) -> (Duration, u64) {
+        let ended = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        (
+            ended.saturating_add(self.waiting()),
+            self.calls.load(Ordering::Relaxed),
+        )
     }
 }
 

@@ -1,9 +1,10 @@
 //! One worker's work on one file: is it known, is it a dump, what do the engine or the archive say.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -16,7 +17,7 @@ use super::{
     Discovery, Done, Item, Job, Lookup, Outcome, Part, Record, Skip, Stored, StoredOutcome,
     StoredRecord,
 };
-use crate::bytes::{ReadAt, contained};
+use crate::bytes::{Beginning, PagedReader, ReadAt, contained};
 use crate::facts::CrashFacts;
 use crate::gather::wer;
 use crate::report::json;
@@ -29,13 +30,21 @@ use crate::triage::Triaged;
 
 /// Bytes that say what a file is.
 const LOOK: usize = 64 * 1024;
-/// Bytes that say that a file is a dump.
-const MAGIC: usize = 8;
 
 /// The coarsest clock of a file system, and some time for the clocks of two computers to differ.
 const JUST_NOW: Duration = Duration::from_secs(5);
 /// Records of one archive that are gathered before they are given on, and their size in bytes.
 const GATHERED: (usize, usize) = (256, 4 << 20);
+
+/// Whether a file was looked at before it is opened.
+enum Looked {
+    /// Its directory told what it is.
+    Not,
+    /// This was found.
+    Found(Metadata),
+    /// Nothing could be found out.
+    Failed,
+}
 
 /// Whether parts of an entry were given on.
 #[derive(Default)]
@@ -51,35 +60,59 @@ pub struct Worker<'a> {
     job: &'a Job,
     pulse: &'a Pulse,
     lookup: Option<Box<dyn Lookup>>,
-    look: Vec<u8>,
-    /// The folder looked into last.
-    folder: Option<(PathBuf, Arc<Beside>)>,
+    folders: &'a Folders,
+}
+
+/// What lies in the folders of dumps that no listing told of, for all workers.
+#[derive(Default)]
+pub struct Folders(Mutex<HashMap<PathBuf, Arc<OnceLock<Arc<Beside>>>>>);
+
+impl Folders {
+    /// Folders remembered. A list goes through them one after the other.
+    const MOST: usize = 4096;
+
+    fn beside(&self, path: &Path) -> Arc<Beside> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let once = match all.get(folder) {
+            Some(once) => Arc::clone(once),
+            None => {
+                if all.len() >= Folders::MOST {
+                    all.clear();
+                }
+                let once = Arc::<OnceLock<_>>::default();
+                all.insert(folder.to_owned(), Arc::clone(&once));
+                once
+            }
+        };
+        drop(all);
+        let look = || Arc::new(look_beside(path, crate::knowledge::wer_report::is_part));
+        Arc::clone(once.get_or_init(look))
+    }
 }
 
 impl<'a> Worker<'a> {
     /// A worker of `job` whose waits show on `pulse`.
-    pub fn new(job: &'a Job, pulse: &'a Pulse) -> Worker<'a> {
+    pub fn new(job: &'a Job, pulse: &'a Pulse, folders: &'a Folders) -> Worker<'a> {
         Worker {
             job,
             pulse,
             lookup: job.catalogue.as_ref().and_then(|c| c.lookup()),
-            look: Vec::new(),
-            folder: None,
+            folders,
         }
     }
 
     /// Analyses one file. Whatever goes wrong is part of the result. The records of a large archive go to
     /// `part` while it is read; what is returned is the rest.
     pub fn handle(&mut self, item: Item, part: &mut dyn FnMut(Done)) -> Done {
-        let found = self.pulse.during(|| fs::metadata(&item.path));
-        let stat = found.as_ref().ok().map(FileStat::of);
+        let stat = Cell::new(None);
         let mut parts = Parts::default();
         let mut give = |records| {
             part(Done {
                 number: item.number,
                 path: item.path.clone(),
                 relative: item.relative.clone(),
-                stat,
+                stat: stat.get(),
                 outcome: Outcome::Records(records),
                 known: false,
                 date: false,
@@ -90,12 +123,12 @@ impl<'a> Worker<'a> {
                 },
             });
         };
-        let (outcome, known, date) = self.outcome(&item, &found, stat, &mut give);
+        let (outcome, known, date) = self.outcome(&item, &stat, &mut give);
         Done {
             number: item.number,
             path: item.path,
             relative: item.relative,
-            stat,
+            stat: stat.get(),
             outcome,
             known,
             part: match parts.given {
@@ -107,45 +140,61 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What becomes of one file, whether the store holds it just so, and whether that is to be dated.
+    /// What becomes of one file, whether the store holds it just so, and whether that is to be dated. Sets how the
+    /// file looked.
     fn outcome(
         &mut self,
         item: &Item,
-        found: &io::Result<Metadata>,
-        stat: Option<FileStat>,
+        stat: &Cell<Option<FileStat>>,
         give: Give<'_>,
     ) -> (Outcome, bool, bool) {
-        if let Some(stat) = stat
-            && !self.is_where_it_was_found(item, &stat)
-        {
-            let skip = Skip::new("link", "a link took its place after it was found");
+        let mut stored = self
+            .lookup
+            .as_mut()
+            .filter(|_| !self.job.options.verify)
+            .and_then(|lookup| lookup.find(&item.path));
+        if item.is_listed && stored.is_none() {
+            // Its directory just told what it is: it is opened at once, and looked at once, when it is open.
+            let outcome = self.read(item, Looked::Not, stat, None, give);
+            return (outcome, false, false);
+        }
+        let Ok(found) = self.pulse.during(|| fs::metadata(&item.path)) else {
+            // Opening it gives the reason in the words that every command uses.
+            let outcome = self.read(item, Looked::Failed, stat, None, give);
+            return (outcome, false, false);
+        };
+        let now = FileStat::of(&found);
+        stat.set(Some(now));
+        if let Some(skip) = self.refuses(item, &found) {
             return (Outcome::Skipped(skip), false, false);
         }
-        let outcome = match (found, stat) {
-            (Ok(found), _) if platform::is_offline(found) && !self.job.options.offline_files => {
-                Outcome::Skipped(Skip::new(
-                    "offline",
-                    "its content is not on this disk; --offline-files fetches and reads it",
-                ))
+        let date = stored.as_ref().is_some_and(|s| s.dated_before_today);
+        let same = stored.as_mut().filter(|stored| stored.stat == now);
+        match same.and_then(|stored| self.unchanged(item, stored)) {
+            Some((outcome, known)) => (outcome, known, known && date),
+            None => {
+                let looked = Looked::Found(found);
+                let outcome = self.read(item, looked, stat, stored.as_ref(), give);
+                (outcome, false, false)
             }
-            (Ok(found), Some(stat)) => {
-                let recent = is_recent(found, self.job);
-                let mut stored = self
-                    .lookup
-                    .as_mut()
-                    .filter(|_| !self.job.options.verify)
-                    .and_then(|lookup| lookup.find(&item.path));
-                let date = stored.as_ref().is_some_and(|s| s.dated_before_today);
-                let same = stored.as_mut().filter(|stored| stored.stat == stat);
-                match same.and_then(|stored| self.unchanged(item, stored)) {
-                    Some((outcome, known)) => return (outcome, known, known && date),
-                    None => self.read(item, Some(found), recent, stored.as_ref(), give),
-                }
-            }
-            // Opening it gives the reason in the words that every command uses.
-            _ => self.read(item, None, false, None, give),
-        };
-        (outcome, false, false)
+        }
+    }
+
+    /// Why a file that looks so is not read.
+    fn refuses(&self, item: &Item, found: &Metadata) -> Option<Skip> {
+        if !self.is_where_it_was_found(item, &FileStat::of(found)) {
+            return Some(Skip::new(
+                "link",
+                "a link took its place after it was found",
+            ));
+        }
+        if platform::is_offline(found) && !self.job.options.offline_files {
+            return Some(Skip::new(
+                "offline",
+                "its content is not on this disk; --offline-files fetches and reads it",
+            ));
+        }
+        None
     }
 
     /// False when what is opened by the path lies outside what is scanned: a link was put in its way since.
@@ -215,7 +264,7 @@ impl<'a> Worker<'a> {
     fn same_content(
         &mut self,
         item: &Item,
-        bytes: &dyn ReadAt,
+        reader: &mut PagedReader<'_>,
         info: &SourceInfo,
         stored: &Stored,
     ) -> Option<Record> {
@@ -226,10 +275,10 @@ impl<'a> Worker<'a> {
             return None;
         };
         let mut summary: Summary = serde_json::from_str(&record.line).ok()?;
-        if stored.stat.size != bytes.len() || summary.source.fingerprint.is_none() {
+        if stored.stat.size != reader.source_len() || summary.source.fingerprint.is_none() {
             return None;
         }
-        if source::fingerprint(bytes).ok() != summary.source.fingerprint {
+        if source::fingerprint_read(reader).ok() != summary.source.fingerprint {
             return None;
         }
         summary.source.modified = info.modified.and_then(crate::report::rfc3339_from_unix);
@@ -239,23 +288,32 @@ impl<'a> Worker<'a> {
         Some(record)
     }
 
-    /// Reads a file, at whose path `found` was found.
+    /// Reads a file that was looked at, or was not. Sets how it looked.
     fn read(
         &mut self,
         item: &Item,
-        found: Option<&Metadata>,
-        recent: bool,
+        looked: Looked,
+        stat: &Cell<Option<FileStat>>,
         stored: Option<&Stored>,
         give: Give<'_>,
     ) -> Outcome {
         let mut given = false;
         let open = self.job.options.open;
-        let open = || match found {
-            Some(found) => open(&item.path, found),
-            None => source::open(&item.path),
-        };
-        let source = match self.pulse.during(open) {
-            Ok(source) => source,
+        let opened = self.pulse.during(|| match &looked {
+            Looked::Found(found) => open(&item.path, Some(found)),
+            Looked::Not => open(&item.path, None),
+            Looked::Failed => source::open(&item.path).map(Some),
+        });
+        let source = match opened {
+            Ok(Some(source)) => source,
+            // A link is there: where it leads is looked at first.
+            Ok(None) => {
+                let item = Item {
+                    is_listed: false,
+                    ..item.clone()
+                };
+                return self.outcome(&item, stat, give).0;
+            }
             // Another program may hold it for a moment.
             Err(error)
                 if matches!(error.kind, ErrorKind::Io | ErrorKind::Growing)
@@ -271,27 +329,42 @@ impl<'a> Worker<'a> {
                 return Outcome::Records(vec![self.unreadable(item, &info, &error)]);
             }
         };
+        if let (Looked::Not, Some(found)) = (&looked, source.found()) {
+            stat.set(Some(FileStat::of(found)));
+            if let Some(skip) = self.refuses(item, found) {
+                return Outcome::Skipped(skip);
+            }
+        }
+        let recent = source
+            .found()
+            .is_some_and(|found| is_recent(found, self.job));
         let bytes = Watched {
             inner: source.bytes(),
             pulse: self.pulse,
         };
-        let kind = match self.look(&bytes) {
-            Ok(kind) => kind,
+        let beginning = match Beginning::read(&bytes) {
+            Ok(beginning) => beginning,
             Err(error) => {
+                let error = SourceError::new(ErrorKind::Io, error.to_string());
                 return Outcome::Records(vec![self.unreadable(item, &source.info, &error)]);
             }
         };
-        let outcome = match (kind, ArchiveKind::of(&self.look)) {
+        let look = beginning.bytes();
+        let look = look.get(..LOOK).unwrap_or(look);
+        let (kind, archive) = (identify(look, bytes.len()), ArchiveKind::of(look));
+        let outcome = match (kind, archive) {
             (kind, _) if kind.is_dump() || kind == FileKind::CutSignature => {
+                let mut reader = PagedReader::begun(&bytes, beginning);
                 let same = stored
                     .filter(|_| !self.job.engine.sha256)
-                    .and_then(|stored| self.same_content(item, &bytes, &source.info, stored));
+                    .and_then(|stored| self.same_content(item, &mut reader, &source.info, stored));
+                let beginning = reader.into_beginning();
                 let record = match same {
                     Some(record) => record,
                     None => {
                         let mut info = source.info.clone();
-                        info.beside = Some(self.beside(&item.path));
-                        self.analyse(item, &bytes, &info)
+                        info.beside = Some(self.beside(item));
+                        self.analyse(item, &bytes, beginning, &info)
                     }
                 };
                 if recent && is_incomplete(&record.summary) {
@@ -314,12 +387,19 @@ impl<'a> Worker<'a> {
                 return Outcome::Later;
             }
             (kind, archive) => Outcome::Skipped(match archive {
+                None if is_report_part(item) => Skip::new(
+                    "error-report",
+                    "part of an error report: read with the dump beside it",
+                ),
                 Some(_) => Skip::new("compressed", "an archive: not looked into: --no-archives"),
                 None => skip_of(kind),
             }),
         };
-        let same = self.pulse.during(|| source.check_unchanged());
-        let same = same.and_then(|()| match read_just_now(&outcome, found) {
+        let same = match source.is_quiet() {
+            true => Ok(()),
+            false => self.pulse.during(|| source.check_unchanged()),
+        };
+        let same = same.and_then(|()| match read_just_now(&outcome, source.found()) {
             Some(fingerprint) => self.pulse.during(|| source.check_fingerprint(fingerprint)),
             None => Ok(()),
         });
@@ -333,40 +413,16 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What lies in the folder of a dump; a folder's dumps come one after the other.
-    fn beside(&mut self, path: &Path) -> Arc<Beside> {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        if let Some((known, beside)) = &self.folder
-            && known == folder
-        {
-            return Arc::clone(beside);
-        }
-        let look = || look_beside(path, crate::knowledge::wer_report::is_part);
-        let found = Arc::new(self.pulse.during(look));
-        self.folder = Some((folder.to_owned(), Arc::clone(&found)));
-        found
+    /// What lies in the folder of a dump.
+    fn beside(&self, item: &Item) -> Arc<Beside> {
+        self.pulse.during(|| match &item.folder {
+            Some(folder) => folder.beside(),
+            None => self.folders.beside(&item.path),
+        })
     }
 
     fn may_retry(&self, item: &Item) -> bool {
         item.attempt < self.job.options.settle.tries
-    }
-
-    /// What the content is: eight bytes are enough for a dump, the rest is looked at only when they
-    /// say that it is none.
-    fn look(&mut self, bytes: &dyn ReadAt) -> Result<FileKind, SourceError> {
-        let failed =
-            |error: crate::bytes::ReadError| SourceError::new(ErrorKind::Io, error.to_string());
-        self.look.resize(MAGIC, 0);
-        let read = bytes.read_up_to(0, &mut self.look).map_err(failed)?;
-        self.look.truncate(read);
-        let kind = identify(&self.look, bytes.len());
-        if kind.is_dump() || read < MAGIC {
-            return Ok(kind);
-        }
-        self.look.resize(LOOK, 0);
-        let read = bytes.read_up_to(0, &mut self.look).map_err(failed)?;
-        self.look.truncate(read);
-        Ok(identify(&self.look, bytes.len()))
     }
 
     /// The record of a dump by what was seen in it and the error report it lies with.
@@ -416,12 +472,19 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn analyse(&self, item: &Item, bytes: &dyn ReadAt, info: &SourceInfo) -> Record {
+    fn analyse(
+        &self,
+        item: &Item,
+        bytes: &dyn ReadAt,
+        beginning: Beginning,
+        info: &SourceInfo,
+    ) -> Record {
         // One bad dump never takes the others with it.
         match contained(|| {
             let detail = self.job.options.detail;
             let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
-            self.job.engine.explain_for(bytes, info, detail, &machine)
+            let engine = &self.job.engine;
+            engine.explain_begun(bytes, Some(beginning), info, detail, &machine)
         }) {
             Ok(triaged) => self.record(item, triaged),
             Err(_) => self.unreadable(item, info, &defect()),
@@ -594,6 +657,8 @@ pub fn rejudge(
         path: std::path::PathBuf::new(),
         relative: relative.to_owned(),
         file: None,
+        is_listed: false,
+        folder: None,
         attempt: 0,
     };
     let mut triaged = job
@@ -683,6 +748,16 @@ fn is_incomplete(summary: &Summary) -> bool {
             .dump
             .as_ref()
             .is_some_and(|dump| !dump.damage.is_empty())
+}
+
+/// A file of an error report whose dump lies beside it.
+fn is_report_part(item: &Item) -> bool {
+    let name = item.path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(crate::knowledge::wer_report::is_part)
+        && item
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.has_dumps())
 }
 
 fn still_growing() -> Outcome {

@@ -1,9 +1,11 @@
 //! What lies in the folder of a dump: the other files of an error report, and whether there are images or
 //! symbol files. Only names that are known are read, and little of each.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use crate::facts::Beside;
 
@@ -14,45 +16,93 @@ pub const LARGEST_PART: u64 = 4 << 20;
 /// Files that are read.
 const MOST_PARTS: usize = 4;
 
+/// The names of a folder that matter to the dumps in it: told by whoever lists it, so that it is listed once.
+#[derive(Clone, Debug, Default)]
+pub struct Folder {
+    path: PathBuf,
+    parts: Vec<String>,
+    dumps: usize,
+    has_images: bool,
+    entries: usize,
+    read: OnceLock<Arc<Beside>>,
+}
+
+impl Folder {
+    /// The folder at `path`, of which nothing is known yet.
+    pub fn at(path: &Path) -> Folder {
+        Folder {
+            path: path.to_owned(),
+            ..Folder::default()
+        }
+    }
+
+    /// Takes the name of one regular file in it. `is_part` tells by its name whether a file is one of a report. A
+    /// link may lead anywhere, and a special file may never end: neither is told.
+    pub fn add(&mut self, name: &OsStr, is_part: fn(&str) -> bool) {
+        self.entries += 1;
+        let Some(name) = name.to_str().filter(|_| self.entries <= MOST_ENTRIES) else {
+            return;
+        };
+        let extension = name.rsplit_once('.').map(|(_, tail)| tail);
+        let is = |known: &[&str]| {
+            extension.is_some_and(|own| known.iter().any(|one| own.eq_ignore_ascii_case(one)))
+        };
+        if is(&["dmp", "mdmp", "hdmp"]) {
+            self.dumps += 1;
+        } else if is(&["sys", "exe", "dll", "pdb"]) {
+            self.has_images = true;
+        } else if is_part(name) {
+            self.parts.push(name.to_owned());
+        }
+    }
+
+    /// A dump lies in it.
+    pub fn has_dumps(&self) -> bool {
+        self.dumps > 0
+    }
+
+    /// What lies beside its dumps: the files of the report are read once.
+    pub fn beside(&self) -> Arc<Beside> {
+        Arc::clone(self.read.get_or_init(|| Arc::new(self.read())))
+    }
+
+    fn read(&self) -> Beside {
+        let mut found = Beside {
+            parts: Vec::new(),
+            dumps: self.dumps,
+            has_images: self.has_images,
+        };
+        let mut parts = self.parts.clone();
+        parts.sort();
+        for name in parts.into_iter().take(MOST_PARTS) {
+            let mut bytes = Vec::new();
+            let path = self.path.join(&name);
+            let read = fs::File::open(path)
+                .and_then(|file| file.take(LARGEST_PART).read_to_end(&mut bytes));
+            if read.is_ok() {
+                found.parts.push((name, bytes));
+            }
+        }
+        found
+    }
+}
+
 /// Looks into the folder of `dump`. `is_part` tells by its name whether a file is one of a report. Nothing is
 /// found where the folder cannot be read.
 pub fn look(dump: &Path, is_part: fn(&str) -> bool) -> Beside {
-    let folder = match dump.parent() {
+    let path = match dump.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
         None => return Beside::default(),
     };
-    let mut found = Beside::default();
-    let mut parts = Vec::new();
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut folder = Folder::at(path);
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
     for entry in entries.take(MOST_ENTRIES) {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        // A link may lead anywhere, and a special file may never end.
-        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let extension = name
-            .rsplit_once('.')
-            .map(|(_, tail)| tail.to_ascii_lowercase());
-        match extension.as_deref() {
-            Some("dmp" | "mdmp" | "hdmp") => found.dumps += 1,
-            Some("sys" | "exe" | "dll" | "pdb") => found.has_images = true,
-            _ if is_part(&name) => parts.push((name, entry.path())),
-            _ => {}
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            folder.add(&entry.file_name(), is_part);
         }
     }
-    parts.sort();
-    for (name, path) in parts.into_iter().take(MOST_PARTS) {
-        let mut bytes = Vec::new();
-        let read =
-            fs::File::open(path).and_then(|file| file.take(LARGEST_PART).read_to_end(&mut bytes));
-        if read.is_ok() {
-            found.parts.push((name, bytes));
-        }
-    }
-    found
+    folder.read()
 }
 
 /// Adds a file of a report that lies with the dump in an archive.

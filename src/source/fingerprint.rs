@@ -30,18 +30,18 @@ pub fn fingerprint(source: &dyn ReadAt) -> Result<String, ReadError> {
     fingerprint_with(source, &prefix)
 }
 
-/// [`fingerprint`] of a source whose start is in `reader`: that is neither read nor copied again.
+/// [`fingerprint`] of the source of `reader`, whose beginning is there: it is neither read nor copied again.
 ///
 /// # Errors
 /// As [`fingerprint`].
-pub fn fingerprint_read(
-    source: &dyn ReadAt,
-    reader: &mut PagedReader<'_>,
-) -> Result<String, ReadError> {
+pub fn fingerprint_read(reader: &mut PagedReader<'_>) -> Result<String, ReadError> {
     const { assert!(PagedReader::PREFIX == FINGERPRINT_HEAD) };
+    reader.read_tail()?;
+    let size = reader.source_len().to_le_bytes();
     let mut tail = [0; FINGERPRINT_TAIL];
-    let tail = read_tail(source, reader.prefix(), &mut tail)?;
-    let size = source.len().to_le_bytes();
+    let last = reader.last(FINGERPRINT_TAIL);
+    let tail = tail.get_mut(..last.len()).unwrap_or_default();
+    tail.copy_from_slice(last);
     Ok(reader.enclosed(size, tail, |all| named(XxHash3_128::oneshot(all))))
 }
 
@@ -146,8 +146,8 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 253) as u8).collect();
             let whole = fingerprint(&bytes).unwrap();
             let mut reader = PagedReader::open(&bytes).unwrap();
-            assert_eq!(fingerprint_read(&bytes, &mut reader).unwrap(), whole);
-            assert_eq!(reader.prefix(), &bytes[..len.min(FINGERPRINT_HEAD)]);
+            assert_eq!(fingerprint_read(&mut reader).unwrap(), whole);
+            assert_eq!(reader.prefix(), bytes);
             assert_eq!(whole.len(), 3 + 32);
         }
     }

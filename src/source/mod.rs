@@ -14,12 +14,12 @@ pub mod platform;
 mod stdin;
 
 pub use crate::facts::{Beside, Container, SourceInfo};
-pub use beside::{LARGEST_PART, add as add_beside, look as look_beside};
+pub use beside::{Folder, LARGEST_PART, add as add_beside, look as look_beside};
 pub use error::{ErrorKind, SourceError};
 pub use fingerprint::{FINGERPRINT_HEAD, FINGERPRINT_TAIL, fingerprint, fingerprint_read, sha256};
 pub use foreign::Foreign;
 pub use identify::{FileKind, identify};
 pub use list::{ListFile, expand, files_from, open_list, read_list};
-pub use open::{Source, open, open_found};
+pub use open::{Source, open, open_found, open_listed};
 pub use platform::{open as open_without_waiting, path_from_bytes};
 pub use stdin::{STDIN_LIMIT, spool, stdin};

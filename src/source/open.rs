@@ -2,7 +2,7 @@
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::bytes::{FileReader, ReadAt};
 
@@ -11,6 +11,10 @@ use super::{ErrorKind, SourceError, SourceInfo};
 
 /// See [`Source::changed_just_now`].
 const JUST_NOW: Duration = Duration::from_secs(5);
+/// See [`Source::is_quiet`]: no memory dump, which every crash writes anew.
+const SMALL: u64 = 16 << 20;
+const MOMENT: Duration = Duration::from_secs(2);
+const UNCHANGED: Duration = Duration::from_secs(3600);
 
 /// An open input: its bytes and where they came from.
 pub struct Source {
@@ -18,7 +22,8 @@ pub struct Source {
     pub info: SourceInfo,
     bytes: Box<dyn ReadAt>,
     /// The file it was read from, and how that looked when it was opened.
-    file: Option<(PathBuf, State)>,
+    file: Option<(PathBuf, State, Metadata)>,
+    since: Instant,
 }
 
 impl Source {
@@ -28,7 +33,28 @@ impl Source {
             info,
             bytes,
             file: None,
+            since: Instant::now(),
         }
+    }
+
+    /// What its file looked like when it was opened; `None` where it is no file of its own.
+    pub fn found(&self) -> Option<&Metadata> {
+        self.file.as_ref().map(|(_, _, found)| found)
+    }
+
+    /// True where nobody writes to it, by all that is known: a small file that nobody changed for an hour and
+    /// that was read in a moment. To ask again would be another question to a server for each file of a share; one
+    /// that did change meanwhile has another time, and the next scan reads it again.
+    pub fn is_quiet(&self) -> bool {
+        let Some((_, opened, _)) = &self.file else {
+            return true;
+        };
+        let age = opened
+            .modified()
+            .map(|at| SystemTime::now().duration_since(at));
+        self.bytes.len() <= SMALL
+            && self.since.elapsed() < MOMENT
+            && matches!(age, Some(Ok(age)) if age >= UNCHANGED)
     }
 
     /// The bytes.
@@ -42,7 +68,7 @@ impl Source {
     /// # Errors
     /// [`ErrorKind::Growing`] when it is not.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
-        let Some((path, opened)) = &self.file else {
+        let Some((path, opened, _)) = &self.file else {
             return Ok(());
         };
         let Ok(now) = fs::metadata(path) else {
@@ -64,7 +90,7 @@ impl Source {
     /// True when it had changed so short a time before it was opened that another change may bear the same
     /// time: within the coarsest clock of a file system, and what the clocks of two computers differ by.
     pub fn changed_just_now(&self) -> bool {
-        let Some((_, opened)) = &self.file else {
+        let Some((_, opened, _)) = &self.file else {
             return false;
         };
         match opened
@@ -114,27 +140,46 @@ pub fn open(path: &Path) -> Result<Source, SourceError> {
 pub fn open_found(path: &Path, found: &Metadata) -> Result<Source, SourceError> {
     require_regular(found)?;
     let file = platform::open(path).map_err(|e| SourceError::from_io(&e, path, "opening it"))?;
+    let source = opened(path, file)?;
     // What was opened may not be what was looked at.
-    let opened = file
-        .metadata()
-        .map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
-    require_regular(&opened)?;
-    let state = State::of(&opened);
-    if !state.same_file(&State::of(found)) {
-        return Err(SourceError::new(
+    let same = |(_, state, _): &(PathBuf, State, Metadata)| state.same_file(&State::of(found));
+    match source.file.as_ref().is_some_and(same) {
+        true => Ok(source),
+        false => Err(SourceError::new(
             ErrorKind::Growing,
             "another file took its place while it was looked at: run again",
-        ));
+        )),
     }
-    let reader = FileReader::of_len(file, opened.len());
+}
+
+/// Opens what a directory just called a regular file, and looks at it once it is open: one question less to a
+/// server. A link that took its place is not followed where the system can refuse that; `None` then.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_listed(path: &Path) -> Result<Option<Source>, SourceError> {
+    match platform::open_itself(path) {
+        Ok(Some(file)) => opened(path, file).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(SourceError::from_io(&error, path, "opening it")),
+    }
+}
+
+fn opened(path: &Path, file: fs::File) -> Result<Source, SourceError> {
+    let found = file
+        .metadata()
+        .map_err(|e| SourceError::from_io(&e, path, "looking at it"))?;
+    require_regular(&found)?;
+    let reader = FileReader::of_len(file, found.len());
     Ok(Source {
         info: SourceInfo {
             size: Some(reader.len()),
-            modified: modified(&opened),
+            modified: modified(&found),
             ..SourceInfo::of_path(path)
         },
         bytes: Box::new(reader),
-        file: Some((path.to_owned(), state)),
+        file: Some((path.to_owned(), State::of(&found), found)),
+        since: Instant::now(),
     })
 }
 

@@ -69,6 +69,27 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).open(path)
 }
 
+/// As [`open`], but a link is not followed: `None`.
+#[cfg(unix)]
+pub fn open_itself(path: &Path) -> io::Result<Option<File>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
+        .open(path);
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// As [`open`]: nothing tells a link from a file whose content a filter keeps elsewhere.
+#[cfg(not(unix))]
+pub fn open_itself(path: &Path) -> io::Result<Option<File>> {
+    open(path).map(Some)
+}
+
 /// What something that is neither file nor directory is, for a person.
 #[cfg(unix)]
 pub fn special(kind: FileType) -> &'static str {

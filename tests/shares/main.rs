@@ -8,6 +8,7 @@ mod crashes;
 mod error_reports;
 #[cfg(unix)]
 mod failing;
+mod far_share;
 mod fleet_machines;
 mod hostile;
 mod on_windows;

@@ -481,14 +481,14 @@ fn a_read_that_never_comes_back_is_reported_and_its_worker_replaced() {
         put(&dir.path().join(name), &matching());
     }
     let mut job = job(dir.path(), Arc::default());
-    job.options.jobs = 1;
+    job.options.jobs = kbtriage::scan::Jobs::Fixed(1);
     job.options.sort = true;
     job.options.stuck = Duration::from_millis(300);
     job.options.open = |path, found| {
         while path.to_string_lossy().contains("dead") {
             std::thread::park();
         }
-        kbtriage::source::open_found(path, found)
+        kbtriage::scan::open_file(path, found)
     };
     let mut keep = Keep::default();
     let finished = kbtriage::scan::run(&Arc::new(job), &mut keep).unwrap();
@@ -509,10 +509,10 @@ fn an_interrupted_run_ends_soon_and_gives_what_is_done() {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let mut job = job(dir.path(), Arc::clone(&stop));
-    job.options.jobs = 2;
+    job.options.jobs = kbtriage::scan::Jobs::Fixed(2);
     job.options.open = |path, found| {
         std::thread::sleep(Duration::from_millis(20));
-        kbtriage::source::open_found(path, found)
+        kbtriage::scan::open_file(path, found)
     };
     let mut keep = Keep {
         stop: Some((10, stop)),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use crate::cli::analysis::AnalysisArgs;
 use crate::cli::select::FilterArgs;
 use crate::report::records::Shard;
+use crate::scan::Jobs;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,9 +110,10 @@ pub struct ScanArgs {
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=1_048_576), help_heading = "What is scanned")]
     pub limit_unpacked: u64,
 
-    /// Threads [default: the processors, more on network file systems]
+    /// Workers: so many, or auto: more while they wait for a disk or a server and
+    /// the rate still rises, at most 128, or as many as auto:N says [default: auto]
     #[arg(long, short, value_name = "N", value_parser = parse_jobs, help_heading = "How it is scanned")]
-    pub jobs: Option<usize>,
+    pub jobs: Option<Jobs>,
     /// A dump that looks incomplete and changed this recently is waited for,
     /// in seconds; 0 waits for none
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=86_400), help_heading = "How it is scanned")]
@@ -213,10 +215,15 @@ pub enum Redact {
     Path,
 }
 
-fn parse_jobs(text: &str) -> Result<usize, String> {
-    match text.parse() {
+fn parse_jobs(text: &str) -> Result<Jobs, String> {
+    let number = |text: &str| match text.parse() {
         Ok(n @ 1..=1024) => Ok(n),
-        _ => Err("a number from 1 to 1024".to_owned()),
+        _ => Err("a number from 1 to 1024, auto, or auto:N".to_owned()),
+    };
+    match text.strip_prefix("auto") {
+        Some("") => Ok(Jobs::default()),
+        Some(most) => number(most.strip_prefix(':').unwrap_or_default()).map(Jobs::Auto),
+        None => number(text).map(Jobs::Fixed),
     }
 }
 
@@ -290,6 +297,16 @@ fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_are_a_number_or_as_many_as_pay_off() {
+        assert_eq!(parse_jobs("8"), Ok(Jobs::Fixed(8)));
+        assert_eq!(parse_jobs("auto"), Ok(Jobs::Auto(128)));
+        assert_eq!(parse_jobs("auto:64"), Ok(Jobs::Auto(64)));
+        for bad in ["0", "auto:", "auto:0", "auto8", "-1", "1025", ""] {
+            assert!(parse_jobs(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_shard_is_told_or_found_in_the_environment() {

@@ -9,16 +9,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kbtriage::scan::{Discovery, Done, Entry, Job, Options, Outcome, Sink, What, WorkList, run};
+use kbtriage::scan::{Discovery, Done, Entry, Job, Jobs, Options, Outcome, Sink, What, WorkList, run};
 use kbtriage::source::{Source, SourceError, SourceInfo};
 use kbtriage::triage::Engine;
 use libfuzzer_sys::fuzz_target;
 
 static CONTENT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-fn open(_: &Path, _: &Metadata) -> Result<Source, SourceError> {
+fn open(_: &Path, _: Option<&Metadata>) -> Result<Option<Source>, SourceError> {
     let bytes = CONTENT.lock().expect("no panic").clone();
-    Ok(Source::new(SourceInfo::default(), Box::new(bytes)))
+    Ok(Some(Source::new(SourceInfo::default(), Box::new(bytes))))
 }
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
             what: What::File,
         }],
     }));
-    options.jobs = 1;
+    options.jobs = Jobs::Fixed(1);
     options.open = open;
     options.settle.tries = 0;
     options.unpack.bytes = 16 << 20;
