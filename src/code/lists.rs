@@ -35,6 +35,20 @@ pub struct ListWork {
     /// The arguments that lead to entries it takes off, by position, each with the distance of the
     /// entry's links from what the argument points at.
     pub entries: BTreeSet<(usize, i64)>,
+    /// The same of entries that it puts on.
+    pub put_on: BTreeSet<(usize, i64)>,
+}
+
+impl ListWork {
+    /// It takes one entry off a list and puts the same one on again, and no other: the restart of a timer.
+    pub fn moves_one(&self) -> bool {
+        self.entries.len() == 1 && self.entries == self.put_on
+    }
+
+    /// Its caller hands it an entry that it takes off a list or puts on one.
+    pub fn is_given_entries(&self) -> bool {
+        !self.entries.is_empty() || !self.put_on.is_empty()
+    }
 }
 
 /// One argument of a call, as far as the caller's code tells.
@@ -270,8 +284,17 @@ impl State for Path<'_> {
         for entry in self.values.unlinked.clone() {
             self.notes.unlinked(&entry);
         }
-        if self.values.inserted.iter().any(|entry| !entry.on_stack()) {
-            self.notes.work.borrow_mut().inserts = true;
+        for entry in self
+            .values
+            .inserted
+            .iter()
+            .filter(|entry| !entry.on_stack())
+        {
+            let mut work = self.notes.work.borrow_mut();
+            work.inserts = true;
+            if let Some(argument) = argument(entry) {
+                work.put_on.insert((argument, entry.plus));
+            }
         }
     }
 }

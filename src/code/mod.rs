@@ -4,18 +4,22 @@
 //! Knows no dump and no verdict. Bytes, names and imports come through [`CodeSource`], so that one
 //! reading serves an image file, an image in a dump's memory and a test. Decoding is iced-x86's.
 
+mod callers;
 mod calls;
 mod flow;
 mod lists;
 mod lock_check;
 mod removal;
 mod values;
+mod walks;
 
+pub use callers::call_sites;
 pub use calls::{called, only_calls, reaches};
 pub use flow::Target;
 pub use lists::{ListWork, Passed, list_work, passed, passed_by_name};
 pub use lock_check::{LockCheck, LockFinding, check};
 pub use removal::{LeftBehind, left_behind};
+pub use walks::walks_at;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +46,21 @@ pub trait CodeSource {
 
     /// The function that the import slot at `rva` stands for.
     fn import_at(&self, rva: u32) -> Option<String>;
+
+    /// Start and size of every part that holds code. Empty where that is not known.
+    fn code_ranges(&self) -> Vec<(u32, u32)> {
+        Vec::new()
+    }
+}
+
+/// The parts of an image that hold code and that its file holds, too.
+pub fn code_ranges_of(image: &Image) -> Vec<(u32, u32)> {
+    let sections = image.sections().iter();
+    sections
+        .filter(|section| section.is_executable())
+        .map(|section| (section.rva, section.virtual_size.min(section.raw_size)))
+        .filter(|(_, size)| *size > 0)
+        .collect()
 }
 
 /// 32 or 64 for the machines whose code is read here.
@@ -109,5 +128,9 @@ impl CodeSource for ImageCode<'_> {
 
     fn import_at(&self, rva: u32) -> Option<String> {
         self.imports.get(&rva).cloned()
+    }
+
+    fn code_ranges(&self) -> Vec<(u32, u32)> {
+        code_ranges_of(self.image)
     }
 }

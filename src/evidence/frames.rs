@@ -6,7 +6,8 @@
 
 use crate::facts::is_kernel;
 use crate::facts::{
-    CrashFacts, FrameFacts, InstructionKind, ProcessorFacts, SpinFacts, StackFacts,
+    CrashFacts, ForwardingFunctionFacts, FrameFacts, InstructionKind, ProcessorFacts, SpinFacts,
+    StackFacts,
 };
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
@@ -19,6 +20,8 @@ mod nearest;
 
 /// One frame of the faulting activity as the rules see it.
 struct Seen<'a> {
+    /// Instruction pointer.
+    ip: u64,
     /// Name of the function, undecorated, when it is certain.
     symbol: Option<&'a str>,
     /// `tcpip.sys!TtStopTimer`, for people.
@@ -33,6 +36,8 @@ struct Seen<'a> {
     wrapper: bool,
     /// Its code takes an entry at an argument off a list, puts one on, or walks one, whatever its name.
     lists: bool,
+    /// By whom it calls it is a multicast forwarding function; only where no family knows its name.
+    forwarding: Option<&'a ForwardingFunctionFacts>,
 }
 
 /// Clock ticks (of 10 to 16 ms) that no healthy DPC takes.
@@ -44,6 +49,10 @@ const LATER_FRAMES: &[(&str, &str)] = &[
 ];
 /// The function that restarts the timer of the entry it forwards by.
 const FORWARDING: &str = "IppForwardMulticastPackets";
+/// The function that restarts one entry's timer.
+const RESTART: &str = "IppRestartMfeTimer";
+/// Frames from the fault on in which a restart is looked for: the fault's own, what stops the timer, and a wrapper.
+const RESTART_DEPTH: usize = 3;
 
 /// The frames that belong to the fault and are no mere candidates, innermost first.
 fn frames(facts: &CrashFacts) -> Vec<Seen<'_>> {
@@ -72,6 +81,7 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
         defect::family_of_all(stem, names)
     });
     Some(Seen {
+        ip: frame.ip,
         symbol: name.map(|name| defect::undecorated(&name.symbol)),
         text: match name {
             Some(name) => format!("{stem}!{}", name.symbol),
@@ -86,6 +96,11 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
             .list_work
             .iter()
             .any(|work| work.ip == frame.ip && (work.unlinks || work.inserts || work.walks)),
+        forwarding: facts
+            .code
+            .forwarding
+            .iter()
+            .find(|own| family.is_none() && own.ip == frame.ip),
     })
 }
 
@@ -124,7 +139,9 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
         let stuck = stuck(facts, stack);
         let walks = spin(facts, stack)
             .is_some_and(|spin| matches!(spin.kind.as_str(), "self-linked-entry" | "cyclic-list"));
-        let Outcome::Found(found) = nearest::judge(&frames_of(facts, stack), walks) else {
+        let frames = frames_of(facts, stack);
+        let walks = walks || walks_by_code(facts, &frames);
+        let Outcome::Found(found) = nearest::judge(&frames, walks) else {
             continue;
         };
         let Some(decisive) = found.iter().find(|evidence| evidence.supports).cloned() else {
@@ -179,6 +196,20 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     }
 }
 
+/// The instruction lies in a loop that walks a list. Where it is a forwarding function's own loop that is its look-up of
+/// entries, unless the timers' root called it.
+fn walks_by_code(facts: &CrashFacts, frames: &[Seen<'_>]) -> bool {
+    let Some(first) = frames.first() else {
+        return false;
+    };
+    let timeout = || {
+        let outer = frames.get(1).and_then(|frame| frame.family);
+        outer.is_some_and(|family| family.id == "ip-timeout")
+    };
+    let looks_up = first.forwarding.is_some() || first.family.is_some_and(|f| f.id == "mfe");
+    facts.code.walking.contains(&first.ip) && (!looks_up || timeout())
+}
+
 /// True for a dump that somebody forced.
 pub(super) fn is_forced(facts: &CrashFacts) -> bool {
     facts
@@ -190,7 +221,7 @@ pub(super) fn is_forced(facts: &CrashFacts) -> bool {
 fn is_decisive(id: &str) -> bool {
     matches!(
         id,
-        "frame.mfe-timer" | "frame.mfe-list" | "frame.mfe-list-unknown"
+        "frame.mfe-timer" | "frame.mfe-list" | "frame.mfe-list-unknown" | "frame.mfe-by-code"
     )
 }
 
@@ -234,17 +265,20 @@ pub(super) fn expired(facts: &CrashFacts) -> bool {
         .is_some_and(|frame| frame.family.is_some_and(|f| f.id == "mfe-expiry"))
 }
 
-/// A removal, a registration or the expiry was at work on a forwarding entry, by its name, and no restart: an
-/// entry that it meets off its list may be its own work.
-pub(super) fn without_restart(facts: &CrashFacts) -> bool {
-    let frames = frames(facts);
-    let named = |name: &str| frames.iter().any(|frame| frame.symbol == Some(name));
-    let entries = |frame: &Seen<'_>| {
-        frame
-            .family
-            .is_some_and(|f| matches!(f.id, "mfe" | "mfe-expiry"))
+/// The faulting activity restarts a forwarding entry's timer, by a name or by what its code does: takes one
+/// entry off its list and puts the same one on again. A removal or the expiry may meet its own work.
+pub(super) fn restarts(facts: &CrashFacts) -> bool {
+    let Some(stack) = &facts.stack else {
+        return false;
     };
-    frames.iter().any(entries) && !named("IppRestartMfeTimer") && !named(FORWARDING)
+    let named =
+        |frame: &Seen<'_>| frame.symbol == Some(RESTART) || frame.symbol == Some(FORWARDING);
+    let moves = |frame: &FrameFacts| {
+        let work = facts.code.list_work.iter();
+        work.filter(|work| work.ip == frame.ip)
+            .any(|work| work.moves_one)
+    };
+    frames(facts).iter().any(named) || lock::certain(stack).take(RESTART_DEPTH).any(moves)
 }
 
 /// Multicast forwarding anywhere on the faulting part of the stack.

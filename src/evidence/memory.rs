@@ -86,7 +86,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         });
     }
     // A removal that stops a timer a second time meets what it left itself: no second processor is needed.
-    let another = list && !frames::without_restart(facts);
+    let another = list && frames::restarts(facts);
     if let Some(finding) = of("unlinked-entry").filter(|_| another) {
         found.push(piece("memory.unlinked-entry", Strength::Decisive, finding));
     }

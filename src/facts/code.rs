@@ -41,6 +41,21 @@ pub struct ListWorkFacts {
     pub walks: bool,
     /// Every path was read, calls into the same module followed up to two deep.
     pub whole: bool,
+    /// It takes the one entry at an argument off its list and puts the same one on again: it restarts a timer.
+    #[serde(default)]
+    pub moves_one: bool,
+}
+
+/// The function of a frame belongs to multicast forwarding by its code, whatever its name: it hands list
+/// entries to a routine that multicast forwarding functions alone call besides.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardingFunctionFacts {
+    /// Instruction pointer of the frame, as in the stack.
+    pub ip: u64,
+    /// The routine, by name, or by its offset in the module.
+    pub routine: String,
+    /// The other functions that call it, by name, ascending.
+    pub callers: Vec<String>,
 }
 
 /// Where in an entry its timer's link lies, as callers of the routine that stops a timer say it.
@@ -75,6 +90,10 @@ pub struct CodeFacts {
     /// What functions of the network stack do to lists that their arguments lead to: of every frame of the
     /// faulting activity whose function has no name that a family knows.
     pub list_work: Vec<ListWorkFacts>,
+    /// Frames of every stack whose function belongs to multicast forwarding by whom it calls.
+    pub forwarding: Vec<ForwardingFunctionFacts>,
+    /// Instruction pointers of innermost frames that lie in a loop which goes from entry to entry of a list.
+    pub walking: Vec<u64>,
     /// Where in a forwarding entry its timer's link lies by the image's own code; more than one where callers
     /// disagree, none where the code does not say or is not at hand.
     pub timer_links: Vec<TimerLinkFacts>,

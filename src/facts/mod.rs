@@ -19,7 +19,8 @@ mod writer;
 pub use crate::bytes::Limit;
 pub use clues::{ChangedCode, ClueFacts, FaultBlock, HardwareRecord, NamedDriver};
 pub use code::{
-    CodeFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts, TimerLinkFacts,
+    CodeFacts, ForwardingFunctionFacts, ListWorkFacts, LockCheckFacts, LockFact, SetLayoutFacts,
+    TimerLinkFacts,
 };
 pub use damage::Damage;
 pub use filetime::{filetime_from_unix, unix_from_filetime};

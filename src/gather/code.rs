@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::clues;
+use super::code_kin;
 use super::code_layout;
 use super::fault::{Found, Naming};
 use super::session::Session;
@@ -15,7 +16,7 @@ use crate::facts::{CodeFacts, LockCheckFacts, LockFact, NameFact, StackFacts, Sy
 use crate::image::Image;
 use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
-use crate::symbols::{ModuleSymbols, Resolved};
+use crate::symbols::{ModuleSymbols, Resolved, SymbolHit};
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 /// `call rel32`.
@@ -54,7 +55,19 @@ pub(super) fn add(
             .chain(others.iter())
             .flat_map(|stack| wrappers(session, stack, budget))
             .collect(),
-        list_work: code_layout::list_work(session, found.stack.as_ref(), budget),
+        list_work: found
+            .stack
+            .iter()
+            .chain(others.iter())
+            .flat_map(|stack| code_layout::list_work(session, stack, budget))
+            .collect(),
+        walking: found
+            .stack
+            .iter()
+            .chain(others.iter())
+            .filter_map(|stack| code_layout::walking(session, stack, budget))
+            .collect(),
+        forwarding: code_kin::forwarding(session, found.stack.iter().chain(others.iter()), budget),
         timer_links,
         set_layout,
     };
@@ -190,6 +203,11 @@ impl<'a> ModuleCode<'a> {
         self.resolved.as_ref()?.symbols.found()
     }
 
+    /// The name for an address, by RVA.
+    pub fn hit(&self, rva: u32) -> Option<SymbolHit> {
+        self.symbols()?.name_at(rva)
+    }
+
     fn source(&self) -> &'static str {
         match self.image() {
             Some(_) => "image",
@@ -253,5 +271,11 @@ impl CodeSource for ModuleCode<'_> {
             slots.map(|import| (import.slot, import.name)).collect()
         });
         imports.get(&rva).cloned()
+    }
+
+    fn code_ranges(&self) -> Vec<(u32, u32)> {
+        self.image()
+            .map(|image| code::code_ranges_of(image))
+            .unwrap_or_default()
     }
 }

@@ -39,18 +39,23 @@ const MOST_BYTES: i64 = 0x1000;
 /// What functions of the faulting activity do to lists, where no family knows their name.
 pub(super) fn list_work(
     session: &Session<'_>,
-    stack: Option<&StackFacts>,
+    stack: &StackFacts,
     budget: &Budget,
 ) -> Vec<ListWorkFacts> {
-    let Some(stack) = stack else {
-        return Vec::new();
-    };
     let activity = stack.faulting_activity.unwrap_or(0) as usize;
     let pairs = stack.frames.iter().zip(stack.frames.iter().skip(1));
     pairs
         .take(activity.min(MOST_FRAMES))
         .filter_map(|(frame, outer)| work_of(session, frame, outer, budget))
         .collect()
+}
+
+/// The innermost frame of a stack, where its instruction lies in a loop that walks a list.
+pub(super) fn walking(session: &Session<'_>, stack: &StackFacts, budget: &Budget) -> Option<u64> {
+    let ip = stack.frames.first()?.ip;
+    let span = stack_module(session, ip)?;
+    let code = ModuleCode::unnamed(session, span);
+    code::walks_at(&code, span.rva(ip)?, budget)?.then_some(ip)
 }
 
 fn work_of(
@@ -72,18 +77,23 @@ fn work_of(
         inserts: work.inserts,
         walks: work.walks,
         whole: work.whole,
+        moves_one: work.moves_one(),
     })
 }
 
 /// The module around an address, if it is one of the network stack.
-fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
+pub(super) fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
     let span = session.module_at(ip)?;
     let name = session.module_name(span)?;
     defect::is_stack_module(&name).then_some(span)
 }
 
 /// The family of a frame's certain name.
-fn family(session: &Session<'_>, span: ModuleSpan, frame: &FrameFacts) -> Option<&'static str> {
+pub(super) fn family(
+    session: &Session<'_>,
+    span: ModuleSpan,
+    frame: &FrameFacts,
+) -> Option<&'static str> {
     let name = frame.name.as_ref()?;
     if !name.is_certain() {
         return None;
@@ -95,7 +105,7 @@ fn family(session: &Session<'_>, span: ModuleSpan, frame: &FrameFacts) -> Option
 }
 
 /// Where a frame's function starts: by its certain name, else by the call that led there.
-fn function_of(
+pub(super) fn function_of(
     session: &Session<'_>,
     span: ModuleSpan,
     frame: &FrameFacts,

@@ -7,6 +7,7 @@
 
 mod clues;
 mod code;
+mod code_kin;
 mod code_layout;
 pub mod external;
 mod fault;

@@ -209,7 +209,15 @@ fn what_functions_do_to_lists_is_read_from_their_code() {
             }
             if let Some(restart) = of("IppRestartMfeTimer") {
                 assert_eq!(restart.entries, [(1, timer)].into(), "{context}");
+                assert!(restart.moves_one(), "{context}");
                 assert_eq!(seen(restart), (true, true, false), "{context}");
+            }
+            // A removal takes off what it is given and puts nothing on.
+            if let Some(removal) = of("IppRemoveMfeUnderLock") {
+                assert!(
+                    !removal.moves_one() && removal.is_given_entries(),
+                    "{context}"
+                );
             }
             let find = of("IppFindMfeUnderLock").expect("every build has the name");
             assert_eq!(seen(find), (false, false, true), "{context}");
@@ -234,5 +242,77 @@ fn where_the_timer_lies_in_an_entry_is_read_from_the_real_restart() {
         // Read in the public symbols and a disassembly: docs/kb943650.md.
         assert_eq!(restart.entries, [(0, 0x40)].into(), "{}", file.display());
         assert!(restart.unlinks && restart.inserts);
+    }
+}
+
+#[test]
+fn who_calls_a_routine_is_found_in_the_whole_code() {
+    // fixtures/lab/guest/tcpip/mfe.c.
+    const CALLERS: [&str; 3] = [
+        "IppMfeSetTimeOut",
+        "IppCommitSetAllMfeParameters",
+        "IppDeleteMfes",
+    ];
+    let corpus = root().join("fixtures/corpus");
+    let mut read = 0;
+    for (machine, folder) in [(Machine::X64, "x64"), (Machine::X86, "x86")] {
+        let images = corpus.join("images").join(folder);
+        for file in builds(&images) {
+            let context = format!("{folder} {}", file.display());
+            let counts = with_code(&file, machine, &images, &corpus.join("symbols"), |code| {
+                let budget = Budget::default();
+                let removal = code.address_of("IppRemoveMfeUnderLock")?;
+                let sites = code::call_sites(code, &[removal].into(), &budget)?;
+                let sites = sites.get(&removal)?;
+                let of = |name: &str| {
+                    let entry = code.address_of(name).expect("every build has the name");
+                    let own = |at: &&u32| code::reaches(code, entry, **at, &budget);
+                    sites.iter().filter(own).count()
+                };
+                Some((sites.len(), CALLERS.map(of)))
+            });
+            let Some((all, each)) = counts.flatten() else {
+                continue;
+            };
+            assert_eq!(all, each.iter().sum::<usize>(), "{context}");
+            assert!(each.iter().all(|count| *count > 0), "{context}: {each:?}");
+            read += 1;
+        }
+    }
+    assert!(read >= 11, "{read}");
+}
+
+#[test]
+fn a_loop_that_walks_a_list_is_told_from_one_that_waits() {
+    let corpus = root().join("fixtures/corpus");
+    for (machine, folder) in [(Machine::X64, "x64"), (Machine::X86, "x86")] {
+        let images = corpus.join("images").join(folder);
+        for file in builds(&images) {
+            let context = format!("{folder} {}", file.display());
+            with_code(&file, machine, &images, &corpus.join("symbols"), |code| {
+                let budget = Budget::default();
+                let walked = |name: &str| {
+                    let entry = code.address_of(name)?;
+                    let places = (entry..entry + 0x200)
+                        .filter(|at| code::reaches(code, entry, *at, &budget));
+                    Some(
+                        places
+                            .filter(|at| code::walks_at(code, *at, &budget) == Some(true))
+                            .count(),
+                    )
+                };
+                // Look-up and expiry walk; stop and restart do not, and a removal under the write lock only waits.
+                assert!(walked("IppFindMfeUnderLock") > Some(0), "{context}");
+                assert!(walked("TtFireTimer").is_none_or(|n| n > 0), "{context}");
+                for name in [
+                    "TtStopTimer",
+                    "TtStartTimer",
+                    "IppRestartMfeTimer",
+                    "IppMfeSetTimeOut",
+                ] {
+                    assert!(walked(name).is_none_or(|n| n == 0), "{context} {name}");
+                }
+            });
+        }
     }
 }

@@ -14,4 +14,5 @@ mod look_alikes;
 mod match_rules;
 mod proof;
 mod published_traces;
+mod unknown_names;
 mod verdicts_page;

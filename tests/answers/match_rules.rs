@@ -521,24 +521,6 @@ fn a_forced_dump_never_says_that_something_faulted() {
 }
 
 #[test]
-fn an_unlinked_entry_is_proof_where_the_restart_met_it_and_not_where_a_removal_did() {
-    let proves = |stack: &[&str]| {
-        let crash = in_memory(&["forwarding-entry", "unlinked-entry"], 7).stack(stack);
-        seen(crash)
-            .iter()
-            .any(|piece| piece.id == "memory.unlinked-entry")
-    };
-    let restart = [
-        "tcpip!TtStopTimer",
-        "tcpip!IppRestartMfeTimer",
-        "tcpip!IppForwardMulticastPackets",
-    ];
-    assert!(proves(&restart));
-    let registration = ["tcpip!TtStopTimer", "tcpip!IppCommitSetAllMfeParameters"];
-    assert!(!proves(&registration));
-}
-
-#[test]
 fn every_effect_is_reached_by_an_observer() {
     let decisive = ["tcpip!TtStopTimer", "tcpip!IppRestartMfeTimer"];
     let crashes = [
@@ -548,7 +530,7 @@ fn every_effect_is_reached_by_an_observer() {
         crate::support::facts::Crash::new().stack(&["tcpip!TcpIndicateData"]),
         registry(in_memory(&["forwarding-entry"], 7), true),
         in_memory(&["forwarding-entry", "shared-list-link", "torn-list"], 7),
-        in_memory(&["forwarding-entry", "unlinked-entry"], 7),
+        in_memory(&["forwarding-entry", "unlinked-entry"], 7).stack(&decisive),
         hanging(&["tcpip!TtFireTimer"]),
     ];
     let reached: BTreeSet<String> = crashes

@@ -6,7 +6,7 @@
 //! Families and positions: `docs/kb943650.md`.
 
 use crate::facts::is_kernel;
-use crate::facts::{CrashFacts, FaultFacts, InstructionKind};
+use crate::facts::{CrashFacts, FaultFacts, ForwardingFunctionFacts, InstructionKind};
 use crate::knowledge::Basis;
 
 use super::super::{Evidence, Outcome, Strength};
@@ -18,7 +18,11 @@ const MOST_UNKNOWN: usize = 2;
 
 /// A function of the network stack with a certain name that no family has.
 fn is_unknown(frame: &Seen<'_>) -> bool {
-    frame.own && frame.family.is_none() && !frame.wrapper && frame.symbol.is_some()
+    frame.own
+        && frame.family.is_none()
+        && frame.forwarding.is_none()
+        && !frame.wrapper
+        && frame.symbol.is_some()
 }
 
 fn is(frame: &Seen<'_>, ids: &[&str]) -> bool {
@@ -30,14 +34,20 @@ pub(super) fn judge(frames: &[Seen<'_>], list: bool) -> Outcome {
     let Some(fault) = frames.first() else {
         return Outcome::NotObservable("no frame of the fault is certain".to_owned());
     };
-    if !frames.iter().any(|frame| frame.family.is_some()) {
+    if !frames
+        .iter()
+        .any(|frame| frame.family.is_some() || frame.forwarding.is_some())
+    {
         return Outcome::NotObservable(format!(
             "no frame of the fault has a name that says anything (the fault is in {})",
             fault.text
         ));
     }
     if !is_timer(fault) && !is_unknown(fault) {
-        return function(fault, list);
+        return match fault.forwarding {
+            Some(own) => own_code(fault, fault, own, &[], list),
+            None => function(fault, list),
+        };
     }
     let inner = frames
         .iter()
@@ -69,6 +79,10 @@ pub(super) fn judge(frames: &[Seen<'_>], list: bool) -> Outcome {
             ),
         });
     };
+    if let Some(own) = caller.forwarding {
+        let timer = is_timer(fault) || list || fault.lists;
+        return own_code(fault, caller, own, &unknown, timer);
+    }
     match unknown.is_empty() {
         true => timer_of(fault, caller),
         false => through_unknown(fault, caller, &unknown, list || fault.lists),
@@ -176,6 +190,49 @@ fn decisive(fault: &Seen<'_>, caller: &Seen<'_>, unknown: &[&str]) -> Outcome {
             Basis::PublicSymbol,
             format!(
                 "{} faulted{whose}: the multicast forwarding timer{between}",
+                fault.text
+            ),
+        )
+        .at("faulting frames"),
+    ])
+}
+
+/// The nearest function that is known is multicast forwarding by its code alone. `timer`: what faulted is timer code, or
+/// worked on a list.
+fn own_code(
+    fault: &Seen<'_>,
+    caller: &Seen<'_>,
+    own: &ForwardingFunctionFacts,
+    unknown: &[&str],
+    timer: bool,
+) -> Outcome {
+    let why = format!(
+        "no rule knows {}, but it calls {}, which otherwise only {} call{}",
+        caller.text,
+        own.routine,
+        own.callers.join(", "),
+        if own.callers.len() == 1 { "s" } else { "" }
+    );
+    if !timer {
+        return Outcome::Neutral(format!(
+            "{why}: multicast forwarding; what faulted is no list operation"
+        ));
+    }
+    let whose = match fault.text == caller.text {
+        true => String::new(),
+        false => format!(" for {}", caller.text),
+    };
+    let between = match unknown {
+        [] => String::new(),
+        names => format!("; {} lies between", names.join(", ")),
+    };
+    Outcome::Found(vec![
+        Evidence::pro(
+            "frame.mfe-by-code",
+            Strength::Strong,
+            Basis::Inference,
+            format!(
+                "{} faulted in a list operation{whose}: the multicast forwarding timer by its code ({why}){between}",
                 fault.text
             ),
         )

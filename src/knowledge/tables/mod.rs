@@ -9,4 +9,4 @@ pub(super) mod matching;
 pub(super) mod rules;
 pub(super) mod windows;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:34e929a6";
+pub(super) const VERSION: &str = "2026-11-22+sha256:d6cf5dae";
