@@ -1,8 +1,9 @@
 //! The bug check code and its IRQL parameter: can the defect end this way?
 
-use crate::facts::CrashFacts;
+use crate::facts::{Boundary, BugCheckFacts, CrashFacts, ReadFrom, Trust};
 use crate::knowledge::Basis;
-use crate::knowledge::bugchecks::{self, RoleKind};
+use crate::knowledge::bugchecks::{self, Kind, RoleKind};
+use crate::knowledge::defect::is_stack_module;
 use crate::knowledge::hotfix::Architecture;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -10,17 +11,63 @@ use super::{Context, Evidence, Observation, Outcome, Strength};
 /// DISPATCH_LEVEL: every operation on the timer queue runs at it.
 const DISPATCH_LEVEL: u64 = 2;
 
+/// Codes later than Windows 6.0: they are numbered in the order in which they came, and 0x133 came with Windows 8.
+const LATER_CODES: std::ops::RangeInclusive<u32> = 0x133..=0xFFFF;
+
 /// Part of the code in the defect.
 pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
         None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
-        Some(bugcheck) => judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref()),
+        Some(bugcheck) => {
+            let outcome = judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref());
+            match disputed(facts, bugcheck) {
+                Some(place) => weakened(outcome, &place),
+                None => outcome,
+            }
+        }
     };
     Observation {
         observer: "code.role",
         question: "Can the defect end in this bug check code?",
         outcome,
     }
+}
+
+/// The code is the header's alone, and it is no fault's, but memory shows an exception in the network stack: where.
+fn disputed(facts: &CrashFacts, bugcheck: BugCheckFacts) -> Option<String> {
+    if bugcheck.source != ReadFrom::Header || bugchecks::find(bugcheck.raw_code).kind == Kind::Fault
+    {
+        return None;
+    }
+    let frames = &facts.stack.as_ref()?.frames;
+    let trapped = frames.iter().filter(|frame| {
+        frame.trust == Trust::TrapFrame && frame.boundary == Some(Boundary::Exception)
+    });
+    let mut places = trapped.filter_map(|frame| {
+        let (id, _) = facts.modules.locate(frame.ip)?;
+        facts.modules.get(id)?.name()
+    });
+    places.find(|name| is_stack_module(name)).map(str::to_owned)
+}
+
+/// What excludes by a code that memory does not bear out is shown and excludes nothing.
+fn weakened(outcome: Outcome, place: &str) -> Outcome {
+    let Outcome::Found(found) = outcome else {
+        return outcome;
+    };
+    let weaker = |evidence: Evidence| match evidence.id {
+        "code.impossible" => Evidence::contra(
+            "code.sources-disagree",
+            Strength::Weak,
+            Basis::Inference,
+            format!(
+                "{}; only the dump's header has that code, and its memory shows an exception in {place}",
+                evidence.summary
+            ),
+        ),
+        _ => evidence,
+    };
+    Outcome::Found(found.into_iter().map(weaker).collect())
 }
 
 fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
@@ -30,6 +77,14 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
         None => format!("0x{:X}", info.code),
     };
     let Some(role) = bugchecks::role(raw) else {
+        if let Some(why) = never(&info) {
+            return Outcome::Found(vec![Evidence::contra(
+                "code.impossible",
+                Strength::Excluding,
+                Basis::Expert,
+                format!("{code}: {why}"),
+            )]);
+        }
         return Outcome::Found(vec![Evidence::contra(
             "code.unrelated",
             Strength::Weak,
@@ -81,6 +136,18 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
         ),
     };
     Outcome::Found(vec![evidence])
+}
+
+/// Why no Stop of Windows 6.0 has the code; `None` where one may.
+fn never(info: &bugchecks::BugCheck) -> Option<&'static str> {
+    if info.is_live() {
+        return Some(
+            "a report of a running Windows, not a crash: the defect stops the machine or hangs it",
+        );
+    }
+    LATER_CODES
+        .contains(&info.code)
+        .then_some("Windows 6.0 cannot raise this code: it came with a later Windows")
 }
 
 /// The IRQL at the fault, for codes whose second parameter is one.

@@ -12,9 +12,14 @@ const SECOND: u64 = 10_000_000;
 
 /// Number of processors.
 pub(super) fn processors(facts: &CrashFacts, _: &Context<'_>) -> Observation {
-    // Whoever says one, the kernel or the header, is not outvoted: what cannot have happened is not called the defect.
-    let stated = [facts.dump.processors, facts.dump.header.processors];
-    let outcome = match (facts.dump.processors, stated.contains(&Some(1))) {
+    // What memory counts is believed before the header, which converters and debuggers write: a header that says
+    // one where memory shows two is a contradiction, and said as such.
+    let seen = facts
+        .memory
+        .as_ref()
+        .map_or(0, |memory| memory.processors.len());
+    let stated = facts.dump.processors;
+    let outcome = match (stated, stated == Some(1) && seen < 2) {
         (_, true) => Outcome::Found(vec![Evidence::contra(
             "machine.one-processor",
             Strength::Strong,

@@ -126,6 +126,7 @@ const OBSERVERS: &[Observer] = &[
     exceptions::irql,
     sources::bugcheck,
     parameters::place,
+    parameters::agreement,
     parameters::pattern,
     machine::processors,
     sources::processors,

@@ -83,6 +83,47 @@ fn list_state(code: u32, parameters: &[u64; 4], pointer: u64) -> Option<&'static
     }
 }
 
+/// Parameters that contradict each other: who runs an address faults at it, so the address that was to be executed is
+/// the faulting instruction's own.
+pub(super) fn agreement(facts: &CrashFacts, _: &Context<'_>) -> Observation {
+    let written = facts.bugcheck.and_then(|bugcheck| {
+        let code = bugchecks::base_code(bugcheck.raw_code);
+        let faults = matches!(code, 0x0A | 0xD1);
+        bugcheck.written().copied().filter(|_| faults)
+    });
+    let outcome = match written {
+        None => Outcome::NotObservable("no code whose parameters name address, access and instruction".to_owned()),
+        Some([address, _, EXECUTE, instruction]) if address != instruction => {
+            Outcome::Found(vec![
+                Evidence::contra(
+                    "parameters.disagree",
+                    Strength::Weak,
+                    Basis::PublicSource,
+                    format!(
+                        "parameter 3 says that {address:#x} was to be executed, but the instruction of parameter 4 is \
+                         {instruction:#x}{}: the two contradict each other",
+                        module_at(facts, instruction)
+                    ),
+                )
+                .at("bug check parameters"),
+            ])
+        }
+        Some(_) => Outcome::Neutral("the parameters do not contradict each other".to_owned()),
+    };
+    Observation {
+        observer: "parameters.agreement",
+        question: "Do the bug check's parameters agree with each other?",
+        outcome,
+    }
+}
+
+/// `, in tcpip.sys`; empty outside of modules.
+fn module_at(facts: &CrashFacts, address: u64) -> String {
+    let module = facts.modules.locate(address);
+    let name = module.and_then(|(id, _)| facts.modules.get(id)?.name());
+    name.map(|name| format!(", in {name}")).unwrap_or_default()
+}
+
 /// 0xD1 is raised for drivers, 0x0A for the kernel's own code.
 pub(super) fn place(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     Observation {

@@ -4,7 +4,7 @@
 use crate::bytes::{Budget, Gva};
 use crate::dump::{BugCheck, Header, Writer};
 use crate::image::Image;
-use crate::knowledge::bugchecks::base_code;
+use crate::knowledge::bugchecks::{self, base_code};
 use crate::machine::Machine;
 use crate::memory::{Memory, Paged};
 
@@ -116,8 +116,9 @@ pub fn read(
     Some((kernel, believed))
 }
 
-/// The header of a small dump, completed by what its pieces of memory say: the build's name and the bug check.
-/// The kernel or a debugger wrote both, and a piece may be an old one: the header goes first.
+/// The header of a small dump, completed by what its pieces of memory say: the build's name and the bug check. The
+/// kernel stores a bug check before it writes the file, and in a running system it stores none: a code that is one is
+/// believed before the header's. Bytes that are no known code say nothing.
 pub fn of_triage(
     header: &Header,
     build_lab: Option<&str>,
@@ -131,13 +132,12 @@ pub fn of_triage(
         }
     }
     let known = own.header.bug_check_code.map(base_code);
-    let fits = |code: u32| code != 0 && known.is_none_or(|known| known == base_code(code));
-    // What the header never said; or a sign that it is right.
-    if let Some((code, parameters)) = stored.filter(|(code, _)| fits(*code)) {
-        match known {
-            None => bug_check(header, Some((code, parameters)), &mut own),
-            Some(_) => own.bug_check = Some(From::Memory),
-        }
+    let stored = stored.filter(|(code, _)| *code != 0 && bugchecks::find(*code).name.is_some());
+    match stored {
+        // A sign that the header is right; its code may carry a mark of its own.
+        Some((code, _)) if known == Some(base_code(code)) => own.bug_check = Some(From::Memory),
+        Some(stored) => bug_check(header, Some(stored), &mut own),
+        None => {}
     }
     own
 }

@@ -84,29 +84,51 @@ fn positives() -> Vec<PathBuf> {
     files
 }
 
+/// The dump with a header that counts one processor.
+fn of_one_processor(path: &Path) -> Vec<u8> {
+    let mut bytes = unpacked(path);
+    let at = match &bytes[..8] {
+        b"PAGEDU64" => PROCESSORS_64,
+        _ => PROCESSORS_32,
+    };
+    bytes[at..at + 4].copy_from_slice(&1u32.to_le_bytes());
+    bytes
+}
+
 #[test]
-fn one_processor_vetoes_whatever_else_a_dump_shows() {
-    let mut seen = 0;
+fn one_processor_by_the_best_source_vetoes_whatever_else_a_dump_shows() {
+    let (mut small, mut with_memory) = (0, 0);
     for path in positives() {
-        let mut bytes = unpacked(&path);
-        let at = match &bytes[..8] {
-            b"PAGEDU64" => PROCESSORS_64,
-            _ => PROCESSORS_32,
-        };
-        bytes[at..at + 4].copy_from_slice(&1u32.to_le_bytes());
+        let bytes = of_one_processor(&path);
+        // A small dump has its header alone. Memory counts the processors itself, and these crashes had two or more.
+        let is_small = path.extension().is_some_and(|suffix| suffix == "dmp");
         for stores in [corpus_stores(), Vec::new()] {
             let report = report(&bytes, &stores, &[]);
-            assert!(
-                matches!(status(&report), "unlikely" | "excluded"),
-                "{}: {}",
-                path.display(),
-                report["hotfix"]["match"]
+            let veto = has(&report, "machine.one-processor");
+            let context = format!("{}: {}", path.display(), report["hotfix"]["match"]);
+            assert_eq!(veto, is_small, "{context}");
+            assert_eq!(
+                has(&report, "machine.counts-disagree"),
+                !is_small,
+                "{context}"
             );
-            assert!(has(&report, "machine.one-processor"), "{}", path.display());
+            let vetoed = matches!(status(&report), "unlikely" | "excluded");
+            assert!(vetoed || !is_small, "{context}");
         }
-        seen += 1;
+        match is_small {
+            true => small += 1,
+            false => with_memory += 1,
+        }
     }
-    assert!(seen > 15);
+    assert!(small > 5 && with_memory > 5, "{small} {with_memory}");
+}
+
+#[test]
+fn a_count_that_only_the_header_has_decides_nothing_against_memory() {
+    let path = corpus().join("dumps/x64-multicast-ldr22221-002-kernel.dmp.gz");
+    let right = report(&unpacked(&path), &corpus_stores(), &[]);
+    let wrong = report(&of_one_processor(&path), &corpus_stores(), &[]);
+    assert_eq!(status(&right), status(&wrong));
 }
 
 #[test]
@@ -283,4 +305,198 @@ fn a_pair_of_dumps_of_one_crash_makes_no_confirmed_machine() {
     );
     let decided = machine["hotfix"]["match"]["decided_by"].as_str().unwrap();
     assert!(decided.ends_with("kernel.dmp"), "{decided}");
+}
+
+/// What the program prints on its default screen about these bytes.
+fn screen(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.dmp");
+    std::fs::write(&file, bytes).unwrap();
+    let mut command = command();
+    command.arg("triage").env_remove("_NT_SYMBOL_PATH");
+    for (images, symbols) in corpus_stores() {
+        command
+            .arg("--images")
+            .arg(images)
+            .arg("--symbols")
+            .arg(symbols);
+    }
+    let out = command.arg(&file).output().expect("the program runs");
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+/// Offsets in the header of 64-bit dumps: BugCheckCode, and the parameters behind it.
+const CODE_64: usize = 0x38;
+const PARAMETERS_64: usize = 0x40;
+
+#[test]
+fn contradictions_are_said_on_the_screen() {
+    let small = unpacked(&corpus().join("dumps/x64-multicast-ldr22221-002-mini.dmp"));
+    let mut build = small.clone();
+    build[BUILD..BUILD + 4].copy_from_slice(&6002u32.to_le_bytes());
+    let text = screen(&build);
+    assert!(
+        text.contains("6002") && text.contains("6.0.6001.22221"),
+        "{text}"
+    );
+    assert!(text.contains("Odd"), "{text}");
+    let memory = corpus().join("dumps/x64-multicast-ldr22221-002-kernel.dmp.gz");
+    let text = screen(&of_one_processor(&memory));
+    assert!(text.contains("counts 1 processor"), "{text}");
+}
+
+#[test]
+fn an_address_that_was_to_be_executed_is_the_faulting_instructions_own_or_it_is_said() {
+    let mut bytes = unpacked(&corpus().join("dumps/x64-multicast-ldr22221-002-mini.dmp"));
+    assert_eq!(bytes[CODE_64], 0xD1);
+    assert!(!has(&report(&bytes, &[], &[]), "parameters.disagree"));
+    // Parameter 3.
+    let at = PARAMETERS_64 + 2 * 8;
+    bytes[at] = 8;
+    let said = report(&bytes, &[], &[]);
+    assert!(
+        has(&said, "parameters.disagree"),
+        "{}",
+        said["hotfix"]["match"]
+    );
+}
+
+#[test]
+fn a_small_dumps_header_that_its_own_memory_contradicts_excludes_nothing() {
+    for name in [
+        "x64-multicast-ldr22221-002-mini.dmp",
+        "x64-multicast-inlined-003-mini.dmp",
+    ] {
+        let right = unpacked(&corpus().join("dumps").join(name));
+        let own = u32::from_le_bytes(right[CODE_64..CODE_64 + 4].try_into().unwrap());
+        for code in [0x161u32, 0x133, 0x193, 0xDEAD_DEAD] {
+            let mut bytes = right.clone();
+            bytes[CODE_64..CODE_64 + 4].copy_from_slice(&code.to_le_bytes());
+            let report = report(&bytes, &corpus_stores(), &[]);
+            let context = format!(
+                "{name} {code:#x} over {own:#x}: {}",
+                report["hotfix"]["match"]
+            );
+            assert_ne!(status(&report), "excluded", "{context}");
+            assert!(has(&report, "code.sources-disagree"), "{context}");
+        }
+    }
+}
+
+/// The reports about dumps of the corpus, by file name, made in one run of the program.
+fn reports(
+    files: &[&str],
+    stores: &[(PathBuf, PathBuf)],
+) -> std::collections::BTreeMap<String, Value> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command();
+    command
+        .args(["triage", "--format", "jsonl"])
+        .env_remove("_NT_SYMBOL_PATH");
+    for (images, symbols) in stores {
+        command
+            .arg("--images")
+            .arg(images)
+            .arg("--symbols")
+            .arg(symbols);
+    }
+    for (n, file) in files.iter().enumerate() {
+        let place = folder.path().join(format!("{n}.dmp"));
+        std::fs::write(&place, unpacked(&corpus().join("dumps").join(file))).unwrap();
+        command.arg(place);
+    }
+    let out = command.output().expect("the program runs");
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    let all: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        all.len(),
+        files.len(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    files
+        .iter()
+        .map(|file| (*file).to_owned())
+        .zip(all)
+        .collect()
+}
+
+#[test]
+fn a_dump_with_less_memory_is_never_surer() {
+    let order = [
+        "excluded",
+        "unlikely",
+        "insufficient-data",
+        "possible",
+        "probable",
+        "confirmed",
+    ];
+    let rank = |status: &str| order.iter().position(|known| *known == status).unwrap();
+    let labels = std::fs::read_to_string(corpus().join("labels.jsonl")).unwrap();
+    let mut runs: std::collections::BTreeMap<String, Vec<(u8, String)>> = Default::default();
+    for line in labels.lines() {
+        let label: Value = serde_json::from_str(line).unwrap();
+        let file = label["file"].as_str().unwrap();
+        let (run, kind) = file
+            .trim_end_matches(".gz")
+            .trim_end_matches(".dmp")
+            .rsplit_once('-')
+            .unwrap();
+        let holds = match kind {
+            "mini" => 0,
+            "kernel" | "bitmap6" => 1,
+            "complete" | "bitmap5" => 2,
+            _ => continue,
+        };
+        runs.entry(run.to_owned())
+            .or_default()
+            .push((holds, file.to_owned()));
+    }
+    runs.retain(|_, dumps| dumps.len() > 1);
+    assert!(runs.len() > 20, "{}", runs.len());
+    for stores in [corpus_stores(), Vec::new()] {
+        let files: Vec<&str> = runs
+            .values()
+            .flatten()
+            .map(|(_, file)| file.as_str())
+            .collect();
+        let all = reports(&files, &stores);
+        for dumps in runs.values() {
+            let reports: Vec<(u8, &str, &Value)> = dumps
+                .iter()
+                .map(|(holds, file)| (*holds, file.as_str(), &all[file.as_str()]))
+                .collect();
+            for (less, one, poorer) in &reports {
+                for (_, other, richer) in reports.iter().filter(|(more, _, _)| more > less) {
+                    if rank(status(poorer)) <= rank(status(richer)) {
+                        continue;
+                    }
+                    // The richer dump may know better: what decides it is evidence against that the poorer one cannot see.
+                    let against = |report: &Value| -> Vec<String> {
+                        let all = report["hotfix"]["match"]["evidence"].as_array().unwrap();
+                        let against = all.iter().filter(|piece| piece["for"] == false);
+                        against
+                            .map(|piece| piece["id"].as_str().unwrap().to_owned())
+                            .collect()
+                    };
+                    let known = against(poorer);
+                    let decided = richer["hotfix"]["match"]["decided_by"].as_array().unwrap();
+                    let new = decided.iter().filter_map(Value::as_str);
+                    let new: Vec<&str> = new
+                        .filter(|id| !known.iter().any(|own| own == id))
+                        .collect();
+                    assert!(
+                        against(richer).iter().any(|id| new.contains(&id.as_str())),
+                        "{one} is {}, {other} only {}: {decided:?}",
+                        status(poorer),
+                        status(richer)
+                    );
+                    assert_ne!(status(poorer), "confirmed", "{one}");
+                }
+            }
+        }
+    }
 }

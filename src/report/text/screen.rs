@@ -28,6 +28,16 @@ const SAID_ELSEWHERE: [&str; 5] = [
     "hang.forced",
 ];
 
+/// Sources of one dump, or fields of it, that contradict each other: what does not fit together is said apart from what
+/// counts for or against.
+const CONTRADICTIONS: [&str; 5] = [
+    "build.sources-disagree",
+    "build.linked-after-crash",
+    "code.sources-disagree",
+    "machine.counts-disagree",
+    "parameters.disagree",
+];
+
 /// The screen of one report, ending with a line end. `titled`: one of several, each under its path.
 pub fn render(report: &Report, palette: Palette, titled: bool) -> String {
     let page = Page { report, palette };
@@ -213,6 +223,7 @@ impl Page<'_> {
             .evidence
             .iter()
             .filter(|e| !SAID_ELSEWHERE.contains(&e.id.as_str()))
+            .filter(|e| !CONTRADICTIONS.contains(&e.id.as_str()))
             .filter(|e| !(negative && Some(&e.id) == reason))
             .filter(|_| !ruled_out)
             .collect();
@@ -558,6 +569,12 @@ fn odd(report: &Report) -> Vec<String> {
             ));
         }
     }
+    let evidence = report
+        .hotfix
+        .iter()
+        .flat_map(|hotfix| &hotfix.matching.evidence);
+    let contradictions = evidence.filter(|e| CONTRADICTIONS.contains(&e.id.as_str()));
+    texts.extend(contradictions.map(|e| e.summary.clone()));
     let damage = report.dump.iter().flat_map(|dump| &dump.damage);
     texts.extend(damage.map(|damage| format!("damaged: {}", damage.what)));
     let warnings = report
