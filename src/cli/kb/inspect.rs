@@ -161,7 +161,11 @@ fn subject(item: &OsStr, table: &BuildTable, code: &CodeReader<'_>) -> Result<Su
         Ok(_) => subject_of_file(path, table, code),
         Err(error) => match item.to_str().and_then(subject_of_version) {
             Some(subject) => Ok(subject),
-            None if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            None if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::InvalidInput | ErrorKind::InvalidFilename
+            ) =>
+            {
                 Err(CheckError::new("not-found", EXPECTED))
             }
             None => Err(of_io(&error)),
