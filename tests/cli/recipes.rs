@@ -1,8 +1,10 @@
 //! The recipes of `docs/recipes.md` run as they are printed, and the README keeps its length.
 
 use std::path::Path;
+#[cfg(unix)]
 use std::process::Command;
 
+#[cfg(unix)]
 use crate::support::run::command;
 
 fn read(path: &str) -> String {
