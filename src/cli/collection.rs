@@ -119,6 +119,9 @@ pub fn dumps(folder: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// Whatever standard error says.
 pub fn add(engine: &mut Engine, folders: &[PathBuf]) -> io::Result<()> {
+    if folders.is_empty() {
+        return Ok(());
+    }
     let mut inventory = Inventory::clone(&engine.inventory);
     for folder in folders {
         let mut beside = Beside {

@@ -5,7 +5,7 @@
 //! and size agree, or the row is dated at the crash, or rows before and after it agree
 //! (`docs/inventory.md`). Knows text, not files; reading them is the caller's affair.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -19,6 +19,10 @@ use crate::knowledge::versions::FileVersion;
 pub const MAX_INVENTORY_FILE: usize = 32 << 20;
 /// Longest name of a machine or file, in characters.
 const LONGEST: usize = 255;
+/// Different files in all inventories; the defect has a handful.
+const MOST_FILES: u16 = 4096;
+/// What is expected of what comes beyond.
+const FEW_FILES: &str = "no more different files: 4096 are read";
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 /// The columns, in their order where no header line gives another.
@@ -44,11 +48,42 @@ pub struct Row {
     pub identity: Option<(u32, u32)>,
 }
 
-/// The versions of many machines' files.
+/// The versions of many machines' files: a few dozen bytes a row, since an inventory may have hundreds of
+/// thousands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// By machine in upper case and file in lower case.
-    rows: BTreeMap<String, BTreeMap<String, Vec<Row>>>,
+    /// Names of machines in upper case, one after the other.
+    machines: String,
+    /// Names of files in lower case, in the order they were met.
+    files: Vec<String>,
+    /// Numbers of the files in the order of their names.
+    by_name: Vec<u16>,
+    /// By machine, file, date and identity, each once.
+    rows: Vec<Stored>,
+}
+
+/// One row and what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stored {
+    /// The machine's name: where in `machines`, bytes.
+    machine: (u32, u16),
+    /// Which of the file names.
+    file: u16,
+    /// Line in the text that is being read, from 1; 0 afterwards.
+    line: u32,
+    version: FileVersion,
+    as_of: Option<i64>,
+    identity: Option<(u32, u32)>,
+}
+
+impl Stored {
+    fn row(&self) -> Row {
+        Row {
+            version: self.version,
+            as_of: self.as_of,
+            identity: self.identity,
+        }
+    }
 }
 
 /// A line that is not of the documented form.
@@ -116,10 +151,65 @@ impl Inventory {
             });
         }
         let text = text.trim_start_matches('\u{feff}');
+        self.rows
+            .reserve(text.bytes().filter(|byte| *byte == b'\n').count());
         match text.trim_start().starts_with('{') {
-            true => self.read_json(text, origin),
-            false => self.read_csv(text, origin),
+            true => self.read_json(text, origin)?,
+            false => self.read_csv(text, origin)?,
         }
+        self.settle(origin)
+    }
+
+    /// Sorts what was read, with one row of each that says the same.
+    fn settle(&mut self, origin: &str) -> Result<(), InventoryError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        // In place: the order within equal ones is that of the lines.
+        rows.sort_unstable_by(|a, b| self.compare(a, b).then(a.line.cmp(&b.line)));
+        let mut contradicting: Option<(Stored, FileVersion)> = None;
+        rows.dedup_by(|later, earlier| {
+            let same = self.compare(later, earlier) == Ordering::Equal;
+            if same
+                && later.version != earlier.version
+                && contradicting.is_none_or(|(known, _)| later.line < known.line)
+            {
+                contradicting = Some((*later, earlier.version));
+            }
+            same
+        });
+        for row in &mut rows {
+            row.line = 0;
+        }
+        self.rows = rows;
+        match contradicting {
+            None => Ok(()),
+            Some((row, other)) => Err(InventoryError::Contradiction {
+                origin: origin.to_owned(),
+                line: u64::from(row.line),
+                machine: self.machine_of(&row).to_owned(),
+                file: self.file_of(&row).to_owned(),
+                other,
+            }),
+        }
+    }
+
+    /// By what has to be there once: machine, file, date and identity.
+    fn compare(&self, a: &Stored, b: &Stored) -> Ordering {
+        let key = |row: &Stored| (row.as_of, row.identity);
+        self.machine_of(a)
+            .cmp(self.machine_of(b))
+            .then_with(|| self.file_of(a).cmp(self.file_of(b)))
+            .then_with(|| key(a).cmp(&key(b)))
+    }
+
+    fn machine_of(&self, row: &Stored) -> &str {
+        let (at, len) = (row.machine.0 as usize, usize::from(row.machine.1));
+        self.machines.get(at..at + len).unwrap_or_default()
+    }
+
+    fn file_of(&self, row: &Stored) -> &str {
+        self.files
+            .get(usize::from(row.file))
+            .map_or("", String::as_str)
     }
 
     fn read_json(&mut self, text: &str, origin: &str) -> Result<(), InventoryError> {
@@ -198,28 +288,57 @@ impl Inventory {
         let row = row(fields).map_err(|error| refused(origin, line, error))?;
         let machine = fields.machine.trim().to_uppercase();
         let file = fields.file.trim().to_ascii_lowercase();
-        let of_machine = self.rows.entry(machine.clone()).or_default();
-        let rows = of_machine.entry(file.clone()).or_default();
-        let same = |known: &&Row| (known.as_of, known.identity) == (row.as_of, row.identity);
-        match rows.iter().find(same) {
-            Some(known) if known.version != row.version => Err(InventoryError::Contradiction {
-                origin: origin.to_owned(),
-                line,
-                machine,
-                file,
-                other: known.version,
-            }),
-            Some(_) => Ok(()),
-            None => {
-                rows.push(row);
-                Ok(())
+        let full = || InventoryError::TooLarge {
+            origin: origin.to_owned(),
+            size: self.machines.len(),
+        };
+        let place = match self.rows.last() {
+            // Rows of one machine mostly follow each other.
+            Some(last) if self.machine_of(last) == machine => last.machine,
+            _ => {
+                let at = u32::try_from(self.machines.len()).map_err(|_| full())?;
+                let len = u16::try_from(machine.len()).map_err(|_| full())?;
+                self.machines.push_str(&machine);
+                (at, len)
             }
-        }
+        };
+        let name_of = |number: &u16| self.files.get(usize::from(*number)).map(String::as_str);
+        let found = self
+            .by_name
+            .binary_search_by(|number| name_of(number).cmp(&Some(file.as_str())));
+        let file = match found {
+            Ok(at) => self.by_name.get(at).copied().unwrap_or_default(),
+            Err(at) => {
+                let number = u16::try_from(self.files.len())
+                    .ok()
+                    .filter(|number| *number < MOST_FILES);
+                let Some(number) = number else {
+                    return Err(refused(origin, line, (FEW_FILES, file)));
+                };
+                self.files.push(file);
+                self.by_name.insert(at, number);
+                number
+            }
+        };
+        self.rows.push(Stored {
+            machine: place,
+            file,
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            version: row.version,
+            as_of: row.as_of,
+            identity: row.identity,
+        });
+        Ok(())
     }
 
     /// The same for the same rows, of no other meaning.
     pub fn fingerprint(&self) -> String {
-        hex::bytes(&Sha256::digest(format!("{:?}", self.rows)))
+        let mut digest = Sha256::new();
+        for row in &self.rows {
+            let (machine, file) = (self.machine_of(row), self.file_of(row));
+            digest.update(format!("{machine}\n{file}\n{:?}\n", row.row()));
+        }
+        hex::bytes(&digest.finalize())
     }
 
     /// True without a single row.
@@ -229,7 +348,7 @@ impl Inventory {
 
     /// True when a row is about the machine.
     pub fn knows(&self, machine: &str) -> bool {
-        self.rows.contains_key(&machine.trim().to_uppercase())
+        !self.of_machine(machine).is_empty()
     }
 
     /// The version that a machine's file with this stamp and size had at `crash` (seconds since 1970).
@@ -240,7 +359,12 @@ impl Inventory {
         identity: (u32, u32),
         crash: Option<i64>,
     ) -> Option<FileVersion> {
-        let rows = self.of(machine, file)?;
+        let rows: Vec<Row> = self
+            .of_machine(machine)
+            .iter()
+            .filter(|row| self.file_of(row).eq_ignore_ascii_case(file))
+            .map(Stored::row)
+            .collect();
         let same = rows.iter().filter(|row| row.identity == Some(identity));
         if let Some(version) = agreed(same) {
             return Some(version);
@@ -266,25 +390,29 @@ impl Inventory {
 
     /// What the machine had last, file by file, as far as the rows are dated or only one is there.
     pub fn latest(&self, machine: &str) -> Vec<(&str, Row)> {
-        let files = self.rows.get(&machine.trim().to_uppercase());
-        let last = |rows: &Vec<Row>| match rows.as_slice() {
-            [only] => Some(*only),
+        let last = |rows: &[Stored]| match rows {
+            [only] => Some(only.row()),
             several => several
                 .iter()
                 .filter(|row| row.as_of.is_some())
                 .max_by_key(|row| row.as_of)
-                .copied(),
+                .map(Stored::row),
         };
-        files
-            .into_iter()
-            .flatten()
-            .filter_map(|(file, rows)| Some((file.as_str(), last(rows)?)))
+        self.of_machine(machine)
+            .chunk_by(|a, b| a.file == b.file)
+            .filter_map(|rows| Some((self.file_of(rows.first()?), last(rows)?)))
             .collect()
     }
 
-    fn of(&self, machine: &str, file: &str) -> Option<&[Row]> {
-        let files = self.rows.get(&machine.trim().to_uppercase())?;
-        files.get(&file.to_ascii_lowercase()).map(Vec::as_slice)
+    /// The rows of a machine, file by file.
+    fn of_machine(&self, machine: &str) -> &[Stored] {
+        let name = machine.trim().to_uppercase();
+        let first = self
+            .rows
+            .partition_point(|row| self.machine_of(row) < name.as_str());
+        let from = self.rows.get(first..).unwrap_or_default();
+        let count = from.partition_point(|row| self.machine_of(row) == name);
+        from.get(..count).unwrap_or_default()
     }
 }
 

@@ -227,3 +227,39 @@ fn work_that_was_cut_short_is_said() {
         assert!(report.notes.iter().any(|note| note.code == "limit.steps"));
     }
 }
+
+/// The program itself, where a tracer can make its reads fail.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_command_takes_a_failed_read_for_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("a.dmp");
+    std::fs::write(&dump, fixture("server2008-x64-complete.dmp")).unwrap();
+    let dump = dump.to_str().unwrap();
+    let commands: [&[&str]; 4] = [
+        &["triage", dump],
+        &["stack", dump],
+        &["symbols", "check", dump],
+        &["explain", dump],
+    ];
+    for command in commands {
+        let traced = std::process::Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=pread64"])
+            .args(["-P", dump, "-e", "inject=pread64:error=EIO:when=1+"])
+            .arg(env!("CARGO_BIN_EXE_kbtriage"))
+            .args(command)
+            .output();
+        let Ok(output) = traced else {
+            println!("SKIPPED: no strace to make reads fail");
+            return;
+        };
+        let said = [output.stdout.as_slice(), &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        if said.contains("ptrace") {
+            println!("SKIPPED: strace may not trace here: {said}");
+            return;
+        }
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains("Input/output error"), "{command:?}: {said}");
+    }
+}

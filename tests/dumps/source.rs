@@ -47,6 +47,44 @@ fn a_file_that_grows_while_it_is_read_is_noticed() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn another_file_of_the_same_size_and_time_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("MEMORY.DMP"), dir.path().join("new"));
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_300_000_000);
+    let set = |path: &Path| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    fs::write(&path, b"PAGEDU64 of the first crash").unwrap();
+    set(&path);
+    let source = open(&path).unwrap();
+    fs::write(&other, b"PAGEDU64 of another  crash!").unwrap();
+    set(&other);
+    assert_eq!(source.check_unchanged(), Ok(()));
+    fs::rename(&other, &path).unwrap();
+    assert_eq!(
+        source.check_unchanged().unwrap_err().kind,
+        ErrorKind::Growing
+    );
+    // Written over in place, with its time set back.
+    let source = open(&path).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    fs::write(&path, b"PAGEDU64 of a third    crash").unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(27)
+        .unwrap();
+    set(&path);
+    assert_eq!(
+        source.check_unchanged().unwrap_err().kind,
+        ErrorKind::Growing
+    );
+}
+
 #[test]
 fn an_empty_placeholder_opens_and_is_called_empty() {
     let file = tempfile::NamedTempFile::new().unwrap();

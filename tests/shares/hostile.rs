@@ -257,6 +257,43 @@ crate::support::only_on!(
     "no pipes in the file system"
 );
 #[cfg(unix)]
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_inventory_takes_little_memory() {
+    use std::fmt::Write as _;
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("a.dmp");
+    put(&dump, &matching());
+    let mut rows = String::from("machine,file,version,as_of\n");
+    for n in 0.. {
+        if rows.len() > 12_000_000 {
+            break;
+        }
+        let (host, file) = (n / 2, ["netio", "tcpip"][n % 2]);
+        let day = 1 + n % 28;
+        writeln!(
+            rows,
+            "HOST-{host:06},{file}.sys,6.0.6001.{},2009-08-{day:02}",
+            18000 + n % 500
+        )
+        .unwrap();
+    }
+    let inventory = dir.path().join("versions.csv");
+    fs::write(&inventory, rows).unwrap();
+    // The most memory a process had: the system keeps it until its parent asks.
+    let script = format!(
+        "ulimit -v 112640; exec '{}' triage --machine HOST-000001 --inventory '{}' '{}'",
+        env!("CARGO_BIN_EXE_kbtriage"),
+        text(&inventory),
+        text(&dump)
+    );
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 #[test]
 fn no_side_file_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::symbol_cabinets::{lzx, lzx_huffman, mszip};
-use crate::support::symbol_pair::{STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text};
+use crate::support::symbol_pair::{
+    STAMP, library, library_with, name_of, one_tier, pdb, pe, put, tcpip, text,
+};
 use crate::support::symbols::{GUID, Pdb, Pe};
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{Lookup, ModuleIdentity, Resolved, import, is_cabinet, unpack};
@@ -610,4 +612,67 @@ fn the_real_near_miss_of_tcpip_is_refused_and_the_right_one_is_loaded() {
     assert!(version.file.unwrap().to_string().starts_with("10.0."));
     assert_eq!(version.original_filename(), Some("tcpip.sys"));
     assert!(resolved.pdb_path.as_ref().unwrap().starts_with(&store));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_link_in_a_store_leads_out_to_is_not_taken() {
+    let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(dir.path());
+    let key = pdb().key();
+    let inside = dir.path().join("tcpip.pdb").join(&key).join("tcpip.pdb");
+    let outside = elsewhere.path().join("tcpip.pdb");
+    fs::rename(&inside, &outside).unwrap();
+    std::os::unix::fs::symlink(&outside, &inside).unwrap();
+    let resolved = resolve(&format!("srv*{}", text(&dir)));
+    assert!(resolved.image.found().is_some());
+    assert_eq!(name_of(&resolved, 0x1040), None, "{:?}", resolved.symbols);
+    // A link that stays inside is the store's own affair.
+    fs::remove_file(&inside).unwrap();
+    fs::create_dir(dir.path().join("files")).unwrap();
+    fs::rename(&outside, dir.path().join("files/tcpip.pdb")).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("files/tcpip.pdb"), &inside).unwrap();
+    assert_loaded(&format!("srv*{}", text(&dir)));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_cache_is_private_and_a_file_of_another_user_in_it_is_not_believed() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let (dir, base) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    one_tier(dir.path());
+    let cache = base.path().join("new/cache");
+    let run = || {
+        let library = library_with(&text(&dir), Some(&cache));
+        name_of(&library.resolve(&tcpip(), Machine::X64, None), 0x1040)
+    };
+    assert_eq!(run().as_deref(), Some("TtStopTimer"));
+    let mut folders = vec![cache.clone()];
+    let mut index = None;
+    while let Some(folder) = folders.pop() {
+        let mode = fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => index = Some(entry.path()),
+            }
+        }
+    }
+    let index = index.expect("an index was kept");
+    // A PDB that no parser takes: from here on only the cache can name anything.
+    let file = dir
+        .path()
+        .join("tcpip.pdb")
+        .join(pdb().key())
+        .join("tcpip.pdb");
+    let len = fs::metadata(&file).unwrap().len() as usize;
+    fs::write(&file, vec![0; len]).unwrap();
+    assert_eq!(run().as_deref(), Some("TtStopTimer"));
+    if std::os::unix::fs::chown(&index, Some(12_345), None).is_err() {
+        println!("SKIPPED: no right to give a file to another user");
+        return;
+    }
+    assert_eq!(fs::metadata(&index).unwrap().uid(), 12_345);
+    assert_eq!(run(), None, "a file of somebody else was believed");
 }

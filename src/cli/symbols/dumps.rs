@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::bytes::{Budget, ModuleId, PagedReader, contained};
+use crate::bytes::{Budget, ModuleId, PagedReader, Sticky, contained};
 use crate::dump;
 use crate::facts::CrashFacts;
 use crate::facts::Modules;
@@ -29,7 +29,14 @@ impl DumpModules {
     /// A line for a person.
     pub fn read(path: &Path) -> Result<DumpModules, String> {
         let source = source::open(path).map_err(|error| error.to_string())?;
-        let facts = contained(|| facts_of(source.bytes())).map_err(|error| error.to_string())??;
+        // A module that could not be read is not one that the dump lacks.
+        let bytes = Sticky::new(source.bytes());
+        let facts = contained(|| facts_of(&bytes)).map_err(|error| error.to_string())?;
+        if let Some(failure) = bytes.failure() {
+            let (at, message) = (failure.at, failure.message);
+            return Err(format!("reading it failed at offset {at:#x}: {message}"));
+        }
+        let facts = facts?;
         let machine = match facts.dump.architecture.as_deref() {
             Some("x86") => Machine::X86,
             Some("x64") => Machine::X64,

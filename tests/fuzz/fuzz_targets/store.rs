@@ -22,7 +22,7 @@ fn read(path: &Path) -> Result<(), StoreError> {
     let whole = store.check_whole();
     let _ = (store.counts(), store.runs(), store.new_in_last_scan());
     let _ = store.each_summary(|summary| {
-        std::hint::black_box(summary.path.len());
+        std::hint::black_box(summary.source.path.len());
         Ok::<(), StoreError>(())
     });
     let _ = store.each_file(|file| {
