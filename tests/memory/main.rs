@@ -7,6 +7,7 @@ mod converted;
 mod emulated;
 mod entries;
 mod itanium;
+mod itanium_fixtures;
 mod itanium_small;
 mod kernel;
 mod lab;
