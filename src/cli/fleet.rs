@@ -1,12 +1,12 @@
 //! `kbtriage fleet`: what a store's dumps say together: machines, buckets, tickets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::fleet::{Buckets, Fleet, FleetPage};
+use crate::fleet::{Buckets, FleetPage, Machines};
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::records::MachineRecord;
@@ -176,13 +176,18 @@ impl SelectArgs {
     /// # Errors
     /// A line for a person.
     pub fn all_machines(&self) -> Result<(Vec<MachineRecord>, u64), String> {
-        let mut fleet = Fleet::default();
+        let failed = |error: io::Error| format!("a temporary file: {error}");
+        let mut machines = Machines::default();
         let mut nameless = 0;
+        let mut added = Ok(());
         self.each(|summary| {
             nameless += u64::from(summary.machine.is_none() && summary.verdict().is_some());
-            fleet.add(summary);
+            if added.is_ok() {
+                added = machines.add(summary);
+            }
         })?;
-        let mut records = fleet.into_records();
+        added.map_err(failed)?;
+        let mut records = machines.into_records().map_err(failed)?;
         records.sort_by_key(|record| record.hotfix.verdict);
         Ok((records, nameless))
     }
@@ -296,16 +301,18 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
 /// The page about the fleet: machines and buckets together.
 fn page(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut page = FleetPage::default();
-    let mut verdicts = Vec::new();
+    let mut verdicts = BTreeSet::new();
+    let mut added = Ok(());
     let read = args.select.each(|summary| {
-        if summary.verdict().is_some_and(|v| args.select.wants(v)) {
+        if added.is_ok() && summary.verdict().is_some_and(|v| args.select.wants(v)) {
             verdicts.extend(summary.verdict());
-            page.add(summary);
+            added = page.add(summary);
         }
     });
     if let Err(message) = read {
         return usage(&message);
     }
+    added?;
     out.write_all(page.render()?.as_bytes())?;
     Ok(args.select.status(verdicts))
 }

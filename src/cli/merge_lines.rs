@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
-use crate::fleet::Fleet;
+use crate::fleet::Machines;
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::records::ScanRecord;
@@ -63,12 +63,12 @@ pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
         return Err(format!("{shown}: is one of the parts: name another place"));
     }
     let mut places = Vec::new();
-    let mut fleet = Fleet::default();
+    let mut machines = Machines::default();
     let mut closings = Vec::new();
     for (part, path) in parts.iter().enumerate() {
         let shown = visible(&path.to_string_lossy());
         let scan =
-            index(path, part, &mut places, &mut fleet).map_err(|e| format!("{shown}: {e}"))?;
+            index(path, part, &mut places, &mut machines).map_err(|e| format!("{shown}: {e}"))?;
         closings.push(Part {
             path: path.clone(),
             scan,
@@ -76,7 +76,7 @@ pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
     }
     store::check(&closings).map_err(|error| error.to_string())?;
     places.sort_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
-    write(output, parts, &places, &fleet, &closings).map_err(|error| error.to_string())
+    write(output, parts, &places, machines, &closings).map_err(|error| error.to_string())
 }
 
 /// Reads one part: notes where its lines are, and gives its closing record.
@@ -84,7 +84,7 @@ fn index(
     path: &Path,
     part: usize,
     places: &mut Vec<Place>,
-    fleet: &mut Fleet,
+    machines: &mut Machines,
 ) -> Result<ScanRecord, String> {
     let mut reader = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
     let mut line = String::new();
@@ -105,7 +105,7 @@ fn index(
             ("report", Some(source)) => {
                 // A skipped file's record counts for no machine.
                 if let Ok(summary) = serde_json::from_str::<Summary>(&line) {
-                    fleet.add(summary);
+                    machines.add(summary).map_err(|e| e.to_string())?;
                 }
                 places.push(Place {
                     key: key(source),
@@ -141,7 +141,7 @@ fn write(
     output: &Path,
     parts: &[PathBuf],
     places: &[Place],
-    fleet: &Fleet,
+    machines: Machines,
     closings: &[Part],
 ) -> io::Result<()> {
     let mut nowhere = io::sink();
@@ -160,8 +160,9 @@ fn write(
         file.read_exact(&mut line)?;
         out.write_all(&line)?;
     }
-    for machine in fleet.records() {
-        json::write_compact(&mut out, &machine)?;
+    let machines = machines.into_records()?;
+    for machine in &machines {
+        json::write_compact(&mut out, machine)?;
         out.write_all(b"\n")?;
     }
     let mut tally = Tally::default();
@@ -174,7 +175,7 @@ fn write(
             first.scan.roots.clone(),
             None,
             true,
-            fleet.len() as u64,
+            machines.len() as u64,
         );
         json::write_compact(&mut out, &scan)?;
         out.write_all(b"\n")?;

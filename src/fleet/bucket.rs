@@ -79,7 +79,12 @@ impl Buckets {
         let entry = bucket
             .crashes
             .entry(crash)
-            .or_insert((time, summary.verdict()));
+            .or_insert_with(|| (time.clone(), summary.verdict()));
+        // The same whatever the order of dumps.
+        entry.0 = match (entry.0.take(), time) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         // Verdicts are declared from the best match downwards.
         entry.1 = match (entry.1, summary.verdict()) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -50,24 +50,23 @@ impl Fleet {
             return;
         };
         let dumps = self.machines.entry(machine_key(&machine)).or_default();
-        // Of several spellings one is shown, always the same.
-        if dumps.name.is_empty() || machine < dumps.name {
-            dumps.name = machine;
-        }
+        dumps.is_called(&machine);
         dumps.members.push(member);
     }
 
-    /// A record for each machine with the key it is sorted by.
-    pub(super) fn keyed_records(&self) -> impl Iterator<Item = (String, MachineRecord)> {
-        self.machines
-            .iter()
-            .map(|(key, dumps)| (key.clone(), dumps.roll_up().record(&self.inventory)))
+    /// The dumps counted under each name, by its key.
+    pub(super) fn machines(&self) -> &BTreeMap<String, Dumps> {
+        &self.machines
     }
 
-    /// The record of one machine, which is forgotten.
-    pub(super) fn take(&mut self, key: &str) -> Option<MachineRecord> {
-        let dumps = self.machines.remove(key)?;
-        Some(dumps.roll_up().record(&self.inventory))
+    /// The dumps counted under one name, which are forgotten.
+    pub(super) fn take(&mut self, key: &str) -> Option<Dumps> {
+        self.machines.remove(key)
+    }
+
+    /// What is known of machines besides their dumps.
+    pub(super) fn inventory(&self) -> &Inventory {
+        &self.inventory
     }
 
     /// How many machines there are.
@@ -165,18 +164,27 @@ pub(super) fn machine_key(name: &str) -> String {
 
 /// The dumps counted under one name.
 #[derive(Clone, Debug, Default)]
-struct Dumps {
-    name: String,
-    members: Vec<Member>,
+pub(super) struct Dumps {
+    pub name: String,
+    pub members: Vec<Member>,
 }
 
 impl Dumps {
-    /// The machine, when no other has dumps of it.
-    fn roll_up(&self) -> RollUp<'_> {
+    /// One of several spellings is shown, always the same.
+    pub fn is_called(&mut self, name: &str) {
+        if self.name.is_empty() || name < self.name.as_str() {
+            name.clone_into(&mut self.name);
+        }
+    }
+
+    /// The machine's record, when no other has dumps of it.
+    pub fn record(&self, inventory: &Inventory) -> MachineRecord {
+        let members = self.members.iter().collect();
         RollUp {
             name: &self.name,
-            members: self.members.iter().collect(),
+            members,
         }
+        .record(inventory)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::{BucketRow, Buckets, Fleet};
+use super::{BucketRow, Buckets, Machines};
 use crate::report::escape::visible;
 use crate::report::html::{self, Number};
 use crate::report::records::MachineRecord;
@@ -17,10 +17,14 @@ use crate::verdict::Verdict;
 
 /// Machines and buckets of a page at most: a browser is slow with more.
 const MOST_ROWS: usize = 2000;
+/// Bytes of the page that each of its three lists may take; what is urgent comes first.
+const MACHINE_BYTES: usize = 2 << 20;
+const BUCKET_BYTES: usize = 1 << 20;
+const DETAIL_BYTES: usize = 1 << 20;
 /// Bars of the chart at most; more weeks are shown by month.
 const MOST_BARS: i64 = 110;
 /// Dots of a timeline at most: the newest.
-const MOST_DOTS: usize = 60;
+const MOST_DOTS: usize = 24;
 /// Width and height of the chart.
 const CHART: (i64, i64) = (720, 158);
 /// Width of a timeline, and what is left free at each end.
@@ -33,7 +37,7 @@ type Moment = (i64, Verdict);
 /// The page in the making.
 #[derive(Default)]
 pub struct FleetPage {
-    fleet: Fleet,
+    machines: Machines,
     buckets: Buckets,
     /// Crashes by identity: the machine, when, and the best verdict.
     crashes: BTreeMap<String, (String, Option<i64>, Verdict)>,
@@ -46,10 +50,13 @@ struct Page {
     chart: Option<Chart>,
     states: Vec<State>,
     machines: Vec<Machine>,
+    more_machines: u64,
     from: String,
     to: String,
     buckets: Vec<Bucket>,
+    more_buckets: u64,
     details: Vec<Details>,
+    more_details: u64,
 }
 
 #[derive(Serialize)]
@@ -127,20 +134,35 @@ struct Details {
 
 impl FleetPage {
     /// Counts one dump.
-    pub fn add(&mut self, summary: Summary) {
+    ///
+    /// # Errors
+    /// Those of the temporary file of a large fleet.
+    pub fn add(&mut self, summary: Summary) -> io::Result<()> {
         self.buckets.add(&summary);
-        if let (Some(verdict), None) = (summary.verdict(), &summary.exception) {
+        let format = summary.dump.as_ref().map(|dump| dump.format.as_str());
+        // A program's dump is no crash of the machine.
+        if let (Some(verdict), false) = (summary.verdict(), format == Some("user-minidump")) {
             let time = summary.dump.as_ref().and_then(|d| d.crash_time.as_deref());
             let time = time.and_then(unix_from_rfc3339);
             let machine = summary.machine.as_ref();
             let machine = machine.map_or(String::new(), |m| m.name.to_uppercase());
             let path = &summary.source.path;
             let id = summary.crash_id.clone().unwrap_or_else(|| path.clone());
-            let entry = self.crashes.entry(id).or_insert((machine, time, verdict));
+            // The same whatever the order of dumps: the first machine that has a name.
+            let rank = |machine: &str| (machine.is_empty(), machine.to_owned());
+            let entry = self.crashes.entry(id);
+            let entry = entry.or_insert_with(|| (machine.clone(), time, verdict));
+            if rank(&machine) < rank(&entry.0) {
+                entry.0 = machine;
+            }
+            entry.1 = match (entry.1, time) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
             // Verdicts are declared from the best match downwards.
             entry.2 = entry.2.min(verdict);
         }
-        self.fleet.add(summary);
+        self.machines.add(summary)
     }
 
     /// The page.
@@ -148,7 +170,7 @@ impl FleetPage {
     /// # Errors
     /// Those of the template library.
     pub fn render(self) -> io::Result<String> {
-        let mut records: Vec<MachineRecord> = self.fleet.records().collect();
+        let mut records = self.machines.into_records()?;
         records.sort_by_key(|record| record.hotfix.verdict);
         let times = || self.crashes.values().filter_map(|(_, time, _)| *time);
         let span = times().min().zip(times().max());
@@ -172,34 +194,75 @@ impl FleetPage {
         }
         let all: Vec<Moment> = moments.values().flatten().copied().collect();
         let none = Vec::new();
-        let machines = records.iter().take(MOST_ROWS).map(|record| {
+        let machines = records.iter().map(|record| {
             let own = moments.get(record.machine.name.to_uppercase().as_str());
             machine(record, own.unwrap_or(&none), span)
         });
+        let machines = within(machines, MACHINE_BYTES, Machine::bytes);
+        let rows = self.buckets.rows();
+        let buckets = within(rows.iter().map(bucket), BUCKET_BYTES, Bucket::bytes);
+        let urgent = || {
+            let all = records.iter();
+            all.filter(|record| record.hotfix.verdict != Verdict::DoesNotApply)
+        };
+        let details = within(urgent().map(details), DETAIL_BYTES, Details::bytes);
+        let more = |all: usize, shown: usize| (all - shown) as u64;
         let day = |time: Option<i64>| time.map_or("unknown".to_owned(), day);
         let page = Page {
             title: "Machines and KB943650".to_owned(),
             numbers,
             chart: span.and_then(|span| chart(&all, span)),
             states: states(&records),
-            machines: machines.collect(),
+            more_machines: more(records.len(), machines.len()),
+            machines,
             from: day(span.map(|span| span.0)),
             to: day(span.map(|span| span.1)),
-            buckets: self
-                .buckets
-                .rows()
-                .iter()
-                .take(MOST_ROWS)
-                .map(bucket)
-                .collect(),
-            details: records
-                .iter()
-                .filter(|record| record.hotfix.verdict != Verdict::DoesNotApply)
-                .take(MOST_ROWS)
-                .map(details)
-                .collect(),
+            more_buckets: more(rows.len(), buckets.len()),
+            buckets,
+            more_details: more(urgent().count(), details.len()),
+            details,
         };
         html::page(&page.title, include_str!("page.html"), &page)
+    }
+}
+
+/// The first rows that fit into so many bytes of a page, at most [`MOST_ROWS`].
+fn within<T>(rows: impl Iterator<Item = T>, most: usize, bytes: fn(&T) -> usize) -> Vec<T> {
+    let mut taken = 0usize;
+    rows.take(MOST_ROWS)
+        .take_while(|row| {
+            taken = taken.saturating_add(bytes(row));
+            taken <= most
+        })
+        .collect()
+}
+
+/// Bytes of a text in a page, where some characters have longer names.
+fn written(text: &str) -> usize {
+    let long = |byte: u8| matches!(byte, b'<' | b'>' | b'&' | b'"' | b'\'' | b'/');
+    text.len() + 5 * text.bytes().filter(|byte| long(*byte)).count()
+}
+
+impl Machine {
+    /// About as many bytes as its row takes.
+    fn bytes(&self) -> usize {
+        let texts = [&self.name, &self.version, &self.codes, &self.timeline];
+        600 + 50 * self.dots.len() + texts.iter().map(|text| written(text)).sum::<usize>()
+    }
+}
+
+impl Bucket {
+    fn bytes(&self) -> usize {
+        250 + written(&self.name) + written(&self.verdicts)
+    }
+}
+
+impl Details {
+    fn bytes(&self) -> usize {
+        let texts = self.evidence.iter().chain(&self.dumps);
+        300 + written(&self.name)
+            + written(&self.reason)
+            + texts.map(|text| 10 + written(text)).sum::<usize>()
     }
 }
 

@@ -59,6 +59,11 @@ fn varied_codes(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
     let mut involved: BTreeSet<usize> = BTreeSet::new();
     for (a, first) in own.iter().enumerate() {
         for (b, second) in own.iter().enumerate().skip(a + 1) {
+            // They come in the order of their times.
+            let past = first.time().zip(second.time());
+            if past.is_none_or(|(first, second)| second.saturating_sub(first) > DAYS) {
+                break;
+            }
             let near = match (first.time(), second.time()) {
                 (Some(first), Some(second)) => first.abs_diff(second) <= DAYS.unsigned_abs(),
                 _ => false,

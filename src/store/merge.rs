@@ -149,9 +149,10 @@ fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
          -- Crashes of files that the other store knows with another content are kept as earlier ones.
          CREATE TEMP TABLE aside AS
              SELECT record.id AS record, file.id AS file, record.crash_id AS crash
-             FROM main.record JOIN main.file ON file.id = record.file
-             WHERE file.earlier = '' AND record.crash_id <> ''
-             AND file.path IN (SELECT path FROM part.file WHERE earlier = '')
+             -- From the part to the whole: the other way each part would cost the size of the whole.
+             FROM part.file AS other CROSS JOIN main.file CROSS JOIN main.record
+             WHERE other.earlier = '' AND file.path = other.path AND file.earlier = ''
+             AND record.file = file.id AND record.crash_id <> ''
              AND NOT EXISTS (SELECT 1 FROM part.record AS theirs
                  JOIN part.file AS their_file ON their_file.id = theirs.file
                  WHERE their_file.path = file.path AND theirs.crash_id = record.crash_id);
@@ -165,12 +166,14 @@ fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
                  WHERE aside.record = record.id)
              WHERE id IN (SELECT record FROM temp.aside);
          DROP TABLE temp.aside;
-         DELETE FROM main.file WHERE (path, earlier) IN (SELECT path, earlier FROM part.file);
-         DELETE FROM main.file WHERE earlier <> '' AND EXISTS (
-             SELECT 1 FROM part.record AS theirs
-             JOIN part.file AS their_file ON their_file.id = theirs.file
-             WHERE their_file.path = file.path AND their_file.earlier = ''
-             AND theirs.crash_id = file.earlier);
+         DELETE FROM main.file WHERE id IN (
+             SELECT own.id FROM part.file AS other CROSS JOIN main.file AS own
+             WHERE own.path = other.path AND own.earlier = other.earlier);
+         DELETE FROM main.file WHERE id IN (
+             SELECT own.id FROM part.record AS theirs
+             CROSS JOIN part.file AS their_file CROSS JOIN main.file AS own
+             WHERE theirs.crash_id <> '' AND their_file.id = theirs.file AND their_file.earlier = ''
+             AND own.path = their_file.path AND own.earlier = theirs.crash_id);
          INSERT INTO main.file
              (path, relative, size, modified, number, made_by, skipped, message, earlier, first_seen,
               last_seen)

@@ -187,8 +187,8 @@ pub struct StoredFile {
 }
 
 impl Store {
-    /// Every summary, in the order of paths. One that this version cannot read is left out and
-    /// counted.
+    /// What counts of every summary, in no order; see [`counted`]. One that this version cannot read is left out
+    /// and counted.
     ///
     /// # Errors
     /// Those of the database, and those of `take`.
@@ -198,19 +198,34 @@ impl Store {
     ) -> Result<u64, E> {
         let sql = |error: rusqlite::Error| E::from(StoreError::from(error));
         let mut unreadable = 0;
+        // As the records lie in the file: in the order of paths each would be read from another place of it.
         let mut select = self
             .connection
             .prepare(
-                "SELECT summary, first_seen, last_seen, earlier = '' FROM record
-                 JOIN file ON file.id = record.file
-                 ORDER BY path, earlier, position",
+                "SELECT outline, first_seen, last_seen, earlier = '', record.id
+                 FROM record CROSS JOIN file ON file.id = record.file",
             )
+            .map_err(sql)?;
+        let mut whole = self
+            .connection
+            .prepare("SELECT summary FROM record WHERE id = ?1")
             .map_err(sql)?;
         let mut rows = select.query([]).map_err(sql)?;
         while let Some(row) = rows.next().map_err(sql)? {
-            let text: String = row.get(0).map_err(sql)?;
-            match serde_json::from_str::<Summary>(&text) {
-                Ok(mut summary) => {
+            let outline = row.get_ref(0).map_err(sql)?.as_blob_or_null();
+            let counted = outline.ok().flatten().and_then(counted::unpack);
+            let summary = match counted {
+                Some(summary) => Some(summary),
+                // Another version of the program wrote it.
+                None => {
+                    let id: i64 = row.get(4).map_err(sql)?;
+                    let text = |row: &Row<'_>| row.get::<_, String>(0);
+                    let text = whole.query_row([id], text).map_err(sql)?;
+                    serde_json::from_str(&text).ok()
+                }
+            };
+            match summary {
+                Some(mut summary) => {
                     summary.seen = Some(Seen {
                         first: row.get(1).map_err(sql)?,
                         last: row.get(2).map_err(sql)?,
@@ -218,7 +233,7 @@ impl Store {
                     });
                     take(summary)?;
                 }
-                Err(_) => unreadable += 1,
+                None => unreadable += 1,
             }
         }
         Ok(unreadable)
