@@ -178,7 +178,7 @@ pub struct ScanRecord {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SkippedCount {
     /// Stable, for programs.
-    #[schemars(extend("examples" = ["not-a-dump", "no-dump-inside", "link", "special-file", "offline", "loop", "compressed"]))]
+    #[schemars(extend("examples" = ["not-a-dump", "no-dump-inside", "link", "special-file", "offline", "loop", "compressed", "growing", "vanished", "error-report"]))]
     pub reason: String,
     /// How many entries.
     pub count: u64,

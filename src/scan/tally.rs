@@ -117,10 +117,11 @@ impl Tally {
     }
 
     /// True when something could not be analysed: a dump that failed, an unreadable directory, a file that was
-    /// named itself and holds nothing that could be read.
+    /// gone before it was opened, or one that was named itself and holds nothing that could be read.
     pub fn failed(&self) -> bool {
         self.unreadable > 0
             || self.refused > 0
+            || self.skipped.contains_key("vanished")
             || self.statuses.contains_key(Status::Failed.as_str())
     }
 

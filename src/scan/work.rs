@@ -324,6 +324,10 @@ impl<'a> Worker<'a> {
             Err(error) if error.kind == ErrorKind::Growing && self.job.options.settle.leave => {
                 return still_growing();
             }
+            // A share that goes away in the middle of a look leaves no report on each of its files.
+            Err(error) if error.kind == ErrorKind::NotFound && self.was_found(item) => {
+                return Outcome::Skipped(Skip::new("vanished", "it was gone when it was opened"));
+            }
             Err(error) => {
                 let info = SourceInfo::of_path(&item.path);
                 return Outcome::Records(vec![self.unreadable(item, &info, &error)]);
@@ -419,6 +423,14 @@ impl<'a> Worker<'a> {
             Some(folder) => folder.beside(),
             None => self.folders.beside(&item.path),
         })
+    }
+
+    /// Its directory told of it in this run; who named it himself is told that it is not there.
+    fn was_found(&self, item: &Item) -> bool {
+        match &self.job.options.discovery {
+            Discovery::Walk { roots, .. } => roots.iter().all(|root| root.given != item.path),
+            Discovery::List(_) => false,
+        }
     }
 
     fn may_retry(&self, item: &Item) -> bool {

@@ -50,7 +50,9 @@ impl StoreWriter {
         let (records, skip): (&[Record], _) = match &done.outcome {
             Outcome::Records(records) => (records, None),
             // What is elsewhere may come back without a new time, and what grows is looked at again.
-            Outcome::Skipped(skip) if matches!(skip.reason.as_ref(), "offline" | "growing") => {
+            Outcome::Skipped(skip)
+                if matches!(skip.reason.as_ref(), "offline" | "growing" | "vanished") =>
+            {
                 return Ok(());
             }
             Outcome::Skipped(skip) => (&[], Some(skip)),

@@ -121,3 +121,32 @@ fn scans_read_the_report_of_a_folder_and_of_a_cabinet() {
         );
     }
 }
+
+#[test]
+fn a_folder_of_error_reports_is_no_machine_and_its_parts_are_no_strangers() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("WER");
+    let report = share.join("ReportQueue/Kernel_d1_0a1b2c_00000000_cab_0d4e");
+    put(&report.join("Mini.dmp"), &fixture(DUMP));
+    put(
+        &report.join("sysdata.xml"),
+        &sysdata(6001, "6.0.6001.22222"),
+    );
+    put(&share.join("ReportQueue/notes.txt"), b"nothing of the kind");
+    let db = dir.path().join("dumps.db");
+    let (share, db) = (share.to_str().unwrap(), db.to_str().unwrap());
+    let output = run(&["scan", share, "--all-files", "--db", db]);
+    assert_eq!(output.status.code(), Some(0));
+    let found = records(&output.stdout);
+    let reports = of_type(&found, "report");
+    let reason = |name: &str| {
+        let path = |r: &&&Value| r["source"]["path"].as_str().unwrap().ends_with(name);
+        reports.iter().find(path).unwrap()["reason"].clone()
+    };
+    assert_eq!(reason("sysdata.xml"), "error-report");
+    assert_eq!(reason("notes.txt"), "not-a-dump");
+    assert!(of_type(&found, "machine").is_empty());
+    let machines = run(&["fleet", "machines", "--db", db]);
+    let said = String::from_utf8(machines.stderr).unwrap();
+    assert!(said.contains("1 dump tells no machine"), "{said}");
+}

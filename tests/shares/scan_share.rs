@@ -317,6 +317,36 @@ fn an_archive_that_unpacks_without_end_is_stopped() {
 }
 
 #[test]
+fn a_file_that_is_named_and_gives_no_report_is_a_failure_and_in_a_directory_it_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let packed = b"7z\xBC\xAF\x27\x1C\0\x04 of another program".as_slice();
+    for (name, content) in [
+        ("H/other.7z", packed),
+        ("H/outer.zip", &zip(&[("other.7z", packed)])),
+        ("H/notes.txt", b"no dump at all"),
+    ] {
+        let path = dir.path().join(name);
+        put(&path, content);
+        let output = scan(&path, &[]);
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let file = name.rsplit('/').next().unwrap();
+        assert!(said.contains(&format!("{file}: ")), "{said}");
+        // As for triage, of an archive but for its advice to scan it.
+        let triaged = run(&["triage", path.to_str().unwrap()]);
+        assert_eq!(triaged.status.code(), Some(1), "{name}");
+    }
+    let output = scan(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(0));
+    // A damaged archive may hold a dump: that is a failure anywhere.
+    put(
+        &dir.path().join("H/cut.zip"),
+        &zip(&[("a.dmp", &matching())])[..60],
+    );
+    assert_eq!(scan(dir.path(), &[]).status.code(), Some(1));
+}
+
+#[test]
 fn names_do_nothing_in_tables() {
     let dir = tempfile::tempdir().unwrap();
     put(&dir.path().join("=1+1/\u{1b}]0;x\u{7}.dmp"), &matching());

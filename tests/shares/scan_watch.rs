@@ -276,3 +276,95 @@ fn a_watch_writes_new_dumps_when_they_are_complete_and_ends_on_request() {
     assert_eq!(next()["type"], "machine");
     assert_eq!(next()["type"], "scan");
 }
+
+crate::support::only_on!(
+    unix,
+    a_watch_opens_nothing_that_it_knows_and_outlives_the_share,
+    "the test sends a Unix signal"
+);
+#[cfg(unix)]
+#[test]
+fn a_watch_opens_nothing_that_it_knows_and_outlives_the_share() {
+    const KNOWN: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("share");
+    for n in 0..KNOWN {
+        put(&root.join(format!("H{}/{n}.dmp", n % 10)), &numbered(n));
+    }
+    let (trace, id) = (dir.path().join("trace"), dir.path().join("id"));
+    let traced = std::process::Command::new("strace")
+        .args(["-V"])
+        .output()
+        .is_ok();
+    let mut command = match traced {
+        true => std::process::Command::new("strace"),
+        false => std::process::Command::new("env"),
+    };
+    if traced {
+        command.args(["-f", "-qq", "-s", "4096", "-e", "trace=openat", "-o"]);
+        command.arg(&trace);
+    } else {
+        println!("SKIPPED in part: strace is not to be had: reads are not counted");
+    }
+    // Who is to be interrupted is the program, not who traces it.
+    let mut watch = command
+        .args(["sh", "-c", "echo $$ > \"$0\"; exec \"$@\""])
+        .arg(&id)
+        .args([env!("CARGO_BIN_EXE_kbtriage"), "scan"])
+        .arg(&root)
+        .args(["--watch", "--interval", "1", "--db"])
+        .arg(dir.path().join("dumps.db"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || records(lines.next().unwrap().unwrap().as_bytes()).remove(0);
+    let path = |record: &Value| record["source"]["path"].as_str().unwrap().to_owned();
+    for _ in 0..KNOWN {
+        assert!(path(&next()).ends_with(".dmp"));
+    }
+    let looked_at = || std::fs::read_to_string(&trace).unwrap_or_default();
+    let before = looked_at().len();
+    let started = std::time::Instant::now();
+    put(&root.join("H3/new.dmp"), &numbered(KNOWN + 1));
+    assert!(path(&next()).ends_with("new.dmp"));
+    // One interval, and the time of a machine that does other work.
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    let since = looked_at().split_off(before);
+    let opened = since
+        .lines()
+        .filter(|line| line.contains(".dmp") && !line.contains("new.dmp"));
+    assert_eq!(opened.collect::<Vec<_>>(), [""; 0]);
+
+    std::fs::rename(&root, dir.path().join("away")).unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(
+        watch.try_wait().unwrap().is_none(),
+        "it waits for the share"
+    );
+    put(&dir.path().join("away/H4/later.dmp"), &numbered(KNOWN + 2));
+    std::fs::rename(dir.path().join("away"), &root).unwrap();
+    assert!(
+        path(&next()).ends_with("later.dmp"),
+        "and nothing that is known"
+    );
+    let id = std::fs::read_to_string(id).unwrap();
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", id.trim()])
+        .status();
+    assert!(killed.unwrap().success());
+    assert!(matches!(watch.wait().unwrap().code(), Some(0 | 1 | 130)));
+    let last = loop {
+        let record = next();
+        if record["type"] == "scan" {
+            break record;
+        }
+        assert_eq!(record["type"], "machine");
+    };
+    assert_eq!(last["type"], "scan");
+}

@@ -437,6 +437,7 @@ fn skipped_line(tool: Tool, path: &Path, skip: &Skip) -> io::Result<String> {
     let kind = match skip.reason.as_ref() {
         "compressed" => ErrorKind::Compressed,
         "growing" => ErrorKind::Growing,
+        "vanished" => ErrorKind::NotFound,
         "link" | "special-file" | "loop" | "offline" => ErrorKind::Unsupported,
         _ => ErrorKind::NotADump,
     };

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirEntryExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -31,38 +31,40 @@ struct Far {
 
 #[derive(Default)]
 struct State {
-    paths: Vec<PathBuf>,
-    numbers: HashMap<PathBuf, u64>,
+    /// By the file's own number, which stays the same however often it is mounted; the folder's is 1.
+    paths: HashMap<u64, PathBuf>,
     files: HashMap<u64, Arc<File>>,
     opened: u64,
 }
 
-impl State {
-    fn number(&mut self, path: PathBuf) -> u64 {
-        if let Some(number) = self.numbers.get(&path) {
-            return *number;
-        }
-        self.paths.push(path.clone());
-        let number = self.paths.len() as u64;
-        self.numbers.insert(path, number);
-        number
-    }
-}
-
 impl Far {
     fn wait(&self, what: &'static str) {
-        *self.counts.lock().expect("no panic").entry(what).or_default() += 1;
+        *self
+            .counts
+            .lock()
+            .expect("no panic")
+            .entry(what)
+            .or_default() += 1;
         thread::sleep(self.wait);
     }
 
     fn path(&self, number: INodeNo) -> Option<PathBuf> {
-        let index = usize::try_from(number.0).ok()?.checked_sub(1)?;
-        self.state.lock().expect("no panic").paths.get(index).cloned()
+        self.state
+            .lock()
+            .expect("no panic")
+            .paths
+            .get(&number.0)
+            .cloned()
     }
 
-    fn attributes(&self, path: PathBuf) -> io::Result<FileAttr> {
+    fn attributes(&self, path: PathBuf, is_top: bool) -> io::Result<FileAttr> {
         let found = fs::symlink_metadata(&path)?;
-        let number = self.state.lock().expect("no panic").number(path);
+        let number = if is_top { 1 } else { found.ino() };
+        self.state
+            .lock()
+            .expect("no panic")
+            .paths
+            .insert(number, path);
         Ok(attributes(number, &found))
     }
 }
@@ -110,7 +112,7 @@ impl Filesystem for Far {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.wait("lookup");
         let path = self.path(parent).map(|folder| folder.join(name));
-        match path.map(|path| self.attributes(path)) {
+        match path.map(|path| self.attributes(path, false)) {
             Some(Ok(found)) => reply.entry(&TTL, &found, Generation(0)),
             _ => reply.error(Errno::ENOENT),
         }
@@ -118,7 +120,10 @@ impl Filesystem for Far {
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.wait("getattr");
-        match self.path(number).map(|path| self.attributes(path)) {
+        match self
+            .path(number)
+            .map(|path| self.attributes(path, number.0 == 1))
+        {
             Some(Ok(found)) => reply.attr(&TTL, &found),
             _ => reply.error(Errno::ENOENT),
         }
@@ -148,7 +153,13 @@ impl Filesystem for Far {
         reply: ReplyData,
     ) {
         self.wait("read");
-        let file = self.state.lock().expect("no panic").files.get(&handle.0).cloned();
+        let file = self
+            .state
+            .lock()
+            .expect("no panic")
+            .files
+            .get(&handle.0)
+            .cloned();
         let mut bytes = vec![0; size as usize];
         match file.map(|file| file.read_at(&mut bytes, offset)) {
             Some(Ok(read)) => reply.data(&bytes[..read]),
@@ -191,9 +202,10 @@ impl Filesystem for Far {
         let mut entries: Vec<fs::DirEntry> = entries.flatten().collect();
         entries.sort_by_key(fs::DirEntry::file_name);
         for (entry, place) in entries.iter().zip(1..).skip(offset as usize) {
-            let Ok(found) = entry.file_type() else { continue };
-            let number = self.state.lock().expect("no panic").number(entry.path());
-            if reply.add(INodeNo(number), place, kind(found), entry.file_name()) {
+            let Ok(found) = entry.file_type() else {
+                continue;
+            };
+            if reply.add(INodeNo(entry.ino()), place, kind(found), entry.file_name()) {
                 break;
             }
         }
@@ -212,7 +224,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         state: Mutex::default(),
         counts: Arc::clone(&counts),
     };
-    far.state.lock().expect("no panic").number(fs::canonicalize(folder)?);
+    far.attributes(fs::canonicalize(folder)?, true)?;
     let mut config = Config::default();
     config.mount_options = vec![MountOption::RO, MountOption::FSName("far".to_owned())];
     config.n_threads = Some(THREADS);
@@ -221,7 +233,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("ready");
     io::stdin().read_to_end(&mut Vec::new())?;
     let counts = counts.lock().expect("no panic").clone();
-    let said: Vec<String> = counts.iter().map(|(what, n)| format!("{n} {what}")).collect();
+    let said: Vec<String> = counts
+        .iter()
+        .map(|(what, n)| format!("{n} {what}"))
+        .collect();
     println!("{}", said.join(", "));
     session.umount_and_join()?;
     Ok(())
