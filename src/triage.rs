@@ -110,6 +110,16 @@ pub struct Triaged {
     pub facts: Option<CrashFacts>,
 }
 
+/// The folder of a dump, where images or symbol files lie in it. One whose name is no text is left alone.
+fn image_folder(info: &SourceInfo) -> Option<&Path> {
+    let has_images = info.beside.as_ref().is_some_and(|beside| beside.has_images);
+    let folder = Path::new(&info.path).parent()?;
+    (has_images && info.path_exact.is_none()).then_some(match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    })
+}
+
 impl Engine {
     /// The report on the dump in `bytes`.
     pub fn triage(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Report {
@@ -269,15 +279,18 @@ impl Engine {
         }
         let dump = dump::open(reader, budget)
             .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let mut facts = gather::gather_with(reader, dump, self.symbols.as_ref(), self.deep, budget);
-        for state in &self.registry {
-            external::apply(&mut facts, state);
-        }
+        let symbols = self.symbols.as_ref();
+        let symbols = symbols.map(|library| library.near(image_folder(info)));
+        let mut facts = gather::gather_with(reader, dump, symbols, self.deep, budget);
         let path = Path::new(&info.path);
-        for beside in self.beside.iter().filter(|b| path.starts_with(&b.folder)) {
-            for state in &beside.states {
-                external::apply(&mut facts, state);
-            }
+        let folders = || self.beside.iter().filter(|b| path.starts_with(&b.folder));
+        let states: Vec<&ExternalState> = self
+            .registry
+            .iter()
+            .chain(folders().flat_map(|beside| &beside.states))
+            .collect();
+        external::apply(&mut facts, &states);
+        for beside in folders() {
             if facts.system.machine.is_none() {
                 facts.system.machine.clone_from(&beside.machine);
             }

@@ -23,7 +23,7 @@ use super::symbols::{SymbolArgs, report_problems};
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::knowledge::wer_report as wer;
 use crate::report::model::{Detail, ToolOptions};
-use crate::symbols::{Element, ElementKind, SymbolLibrary, SymbolPath};
+use crate::symbols::SymbolLibrary;
 
 /// Options of the analysis.
 #[derive(Clone, Debug, Args)]
@@ -77,15 +77,6 @@ impl AnalysisArgs {
     /// # Errors
     /// A line for a person when a file named by an option cannot be used.
     pub fn engine(&self) -> Result<Engine, String> {
-        self.engine_for(&[])
-    }
-
-    /// The same, with the folders of `dumps` searched for images and symbol files behind all that was named:
-    /// what has another identity is not used, as ever.
-    ///
-    /// # Errors
-    /// As [`AnalysisArgs::engine`].
-    pub fn engine_for(&self, dumps: &[PathBuf]) -> Result<Engine, String> {
         let mut engine = Engine {
             limits: Limits {
                 time: self.limit_time.map(Duration::from_secs),
@@ -95,18 +86,7 @@ impl AnalysisArgs {
             deep: self.deep,
             ..Engine::default()
         };
-        let mut options = self.symbols.options(false);
-        for folder in image_folders(dumps) {
-            let folder = SymbolPath {
-                elements: vec![Element {
-                    kind: ElementKind::Directory(folder),
-                    copy_to: None,
-                }],
-                ..SymbolPath::default()
-            };
-            options.images.append(folder.clone());
-            options.symbols.append(folder);
-        }
+        let options = self.symbols.options(false);
         engine.options = ToolOptions {
             offline: !self.symbols.may_ask_a_server(),
             symbols: self.symbols.is_given(),
@@ -193,7 +173,7 @@ impl AnalysisArgs {
 }
 
 thread_local! {
-    /// The folder looked into last: what is asked of it before and with a dump is asked once.
+    /// The folder looked into last: dumps of one folder come together.
     static FOLDER: RefCell<Option<(PathBuf, Arc<Beside>)>> = const { RefCell::new(None) };
 }
 
@@ -208,24 +188,6 @@ fn beside(dump: &Path) -> Arc<Beside> {
             found
         }
     })
-}
-
-/// Folders of dumps in which images or symbol files lie too.
-fn image_folders(dumps: &[PathBuf]) -> Vec<PathBuf> {
-    /// A command line names few folders.
-    const MOST: usize = 16;
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for dump in dumps.iter().filter(|dump| dump.as_os_str() != "-") {
-        let folder = match dump.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
-            Some(folder) => folder.to_owned(),
-            None => continue,
-        };
-        if folders.len() < MOST && !folders.contains(&folder) && beside(dump).has_images {
-            folders.push(folder);
-        }
-    }
-    folders
 }
 
 /// What a file of machine state says.
@@ -245,7 +207,16 @@ pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
                 netsh::LANGUAGES
             )
         })?;
-    if state.source == "netsh-output" && state.ipv4.is_none() && state.ipv6.is_none() {
+    if let Some(row) = &state.unread {
+        return Err(format!(
+            "{}: the value of its line `{}` is in no word that is read for on or off; they are read in {}",
+            shown(),
+            visible(row),
+            netsh::LANGUAGES
+        ));
+    }
+    let tells = state.ipv4.is_some() || state.ipv6.is_some() || state.contradictory;
+    if state.source == "netsh-output" && !tells {
         return Err(format!(
             "{}: this output of netsh does not say whether multicast forwarding is on, in words that \
              are read. It has to be that of `netsh interface ipv4 show global`, in {}",

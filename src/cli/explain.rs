@@ -38,7 +38,7 @@ pub struct ExplainArgs {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let engine = match args.analysis.engine_for(std::slice::from_ref(&args.dump)) {
+    let engine = match args.analysis.engine() {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };

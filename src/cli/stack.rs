@@ -63,7 +63,7 @@ pub struct StackArgs {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let engine = match args.analysis.engine_for(std::slice::from_ref(&args.dump)) {
+    let engine = match args.analysis.engine() {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };

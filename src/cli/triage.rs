@@ -116,8 +116,7 @@ impl Tally {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let dumps: Vec<PathBuf> = args.dumps.iter().map(PathBuf::from).collect();
-    let mut engine = match args.analysis.engine_for(&dumps) {
+    let mut engine = match args.analysis.engine() {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };

@@ -29,6 +29,29 @@ pub struct ExternalState {
     pub taken: Option<u64>,
     /// Changes to the hive lie in logs that were not read.
     pub dirty: bool,
+    /// It says both on and off: neither is believed.
+    pub contradictory: bool,
+    /// The line about multicast forwarding, where its value is not understood.
+    pub unread: Option<String>,
+}
+
+impl ExternalState {
+    /// True when it says something of the setting.
+    fn tells(&self) -> bool {
+        self.ipv4.is_some() || self.ipv6.is_some()
+    }
+
+    fn as_of(&self) -> Option<u64> {
+        self.written.or(self.taken)
+    }
+
+    /// Not written since before the crash, and looked at after it.
+    fn at_crash(&self, crash: Option<u64>) -> bool {
+        match (self.written, crash, self.taken) {
+            (Some(written), Some(crash), Some(taken)) => written <= crash && crash <= taken,
+            _ => false,
+        }
+    }
 }
 
 /// Reads such a file. `modified` is its time of last change in seconds since 1970. `None` when it
@@ -51,6 +74,7 @@ pub fn read(
             written: last_write(values.forwarding_ipv4, values.forwarding_ipv6),
             taken: written.or(taken),
             dirty,
+            ..ExternalState::default()
         });
     }
     let bytes = reader.read_vec(0, reader.len().min(LARGEST_TEXT)).ok()?;
@@ -63,6 +87,8 @@ pub fn read(
         ipv4: text.ipv4,
         ipv6: text.ipv6,
         taken,
+        contradictory: text.contradictory,
+        unread: text.unread,
         ..ExternalState::default()
     })
 }
@@ -77,31 +103,65 @@ pub(super) fn last_write(ipv4: Option<Dated>, ipv6: Option<Dated>) -> Option<u64
         .flatten()
 }
 
-/// Adds what the file says to the facts, unless the dump itself says it or the file is of another
-/// machine: then a remark says so.
-pub fn apply(facts: &mut CrashFacts, state: &ExternalState) {
+/// Adds what the files say to the facts, unless the dump itself says it or a file is of another machine: then a
+/// remark says so. Of files that say the opposite none is believed: nobody can tell which of them is of this crash.
+pub fn apply(facts: &mut CrashFacts, states: &[&ExternalState]) {
     let forwarding = &mut facts.system.multicast_forwarding;
-    if let (Some(own), Some(other)) = (&facts.system.machine, &state.machine)
-        && !own.eq_ignore_ascii_case(other)
-    {
-        forwarding.remarks.push(format!(
-            "the registry file is of {other}, the dump of {own}: it was not used"
-        ));
+    let mut usable: Vec<&ExternalState> = Vec::new();
+    for state in states {
+        match (&facts.system.machine, &state.machine) {
+            (Some(own), Some(other)) if !own.eq_ignore_ascii_case(other) => {
+                forwarding.remarks.push(format!(
+                    "the registry file is of {other}, the dump of {own}: it was not used"
+                ));
+            }
+            _ => usable.push(state),
+        }
+    }
+    if forwarding.is_known() {
         return;
     }
-    if forwarding.is_known() || (state.ipv4.is_none() && state.ipv6.is_none()) {
-        return;
+    if usable.iter().any(|state| state.contradictory) {
+        forwarding.remarks.push(
+            "a file about multicast forwarding says both that it was on and that it was off: it was not used"
+                .to_owned(),
+        );
     }
-    forwarding.ipv4 = state.ipv4;
-    forwarding.ipv6 = state.ipv6;
-    forwarding.source = Some(state.source.to_owned());
-    forwarding.as_of = state.written.or(state.taken);
-    // Not written since before the crash, and looked at after it.
-    forwarding.at_crash = match (state.written, facts.dump.crash_time, state.taken) {
-        (Some(written), Some(crash), Some(taken)) => written <= crash && crash <= taken,
-        _ => false,
+    usable.retain(|state| state.tells());
+    // What was looked at after the crash says nothing against what is of the crash or before it.
+    let crash = facts.dump.crash_time;
+    let timely = |state: &&ExternalState| {
+        let before = state
+            .as_of()
+            .zip(crash)
+            .is_some_and(|(at, crash)| at <= crash);
+        state.at_crash(crash) || before
     };
-    if state.dirty {
+    if usable.iter().any(timely) {
+        usable.retain(timely);
+    }
+    let Some(first) = usable.first() else {
+        return;
+    };
+    let opposite = |family: fn(&ExternalState) -> Option<bool>| {
+        let said = || usable.iter().filter_map(|state| family(state));
+        said().any(|on| on) && said().any(|on| !on)
+    };
+    if opposite(|state| state.ipv4) || opposite(|state| state.ipv6) {
+        forwarding.remarks.push(
+            "the files about multicast forwarding contradict each other: one says that it was on, one that it \
+             was off; none was used"
+                .to_owned(),
+        );
+        return;
+    }
+    let used = || usable.iter().filter(|state| state.source == first.source);
+    forwarding.ipv4 = used().find_map(|state| state.ipv4);
+    forwarding.ipv6 = used().find_map(|state| state.ipv6);
+    forwarding.source = Some(first.source.to_owned());
+    forwarding.as_of = used().filter_map(|state| state.as_of()).max();
+    forwarding.at_crash = used().all(|state| state.at_crash(crash));
+    if used().any(|state| state.dirty) {
         forwarding.remarks.push(
             "the registry file has changes in logs that were not read: its values may be older \
              than its date"

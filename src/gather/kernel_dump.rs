@@ -14,7 +14,7 @@ use crate::kernel::{DebuggerData, process, state, structures as layouts};
 use crate::knowledge::bugchecks::{Parameters, Platform};
 use crate::machine::Registers;
 use crate::memory::{Block, BlockKind, Memory, Sparse};
-use crate::symbols::SymbolLibrary;
+use crate::symbols::Near;
 
 use crate::facts::{
     BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format,
@@ -42,7 +42,7 @@ struct Structures {
 pub fn gather(
     reader: &PagedReader<'_>,
     dump: KernelDump,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     budget: &Budget,
 ) -> CrashFacts {
     gather_with(reader, dump, library, false, budget)
@@ -53,7 +53,7 @@ pub fn gather(
 pub fn gather_with(
     reader: &PagedReader<'_>,
     dump: KernelDump,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     deep: bool,
     budget: &Budget,
 ) -> CrashFacts {
@@ -189,7 +189,7 @@ fn investigate(
     header: &Header,
     (triage, space): (&TriageDump, &Sparse<'_>),
     modules: &mut Modules,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     budget: &Budget,
 ) -> Option<Found> {
     let session = Session::new(modules, space, library, header.machine?);

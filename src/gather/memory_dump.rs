@@ -18,7 +18,7 @@ use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::machine::{Machine, Registers};
 use crate::memory::translate::Ia64Tables;
 use crate::memory::{Memory, Paged, Physical};
-use crate::symbols::SymbolLibrary;
+use crate::symbols::Near;
 
 use super::code;
 use super::external::last_write;
@@ -68,7 +68,7 @@ pub(super) fn read(
     reader: &PagedReader<'_>,
     header: &Header,
     body: &PhysicalBody,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     deep: bool,
     budget: &Budget,
 ) -> FromMemory {
@@ -119,7 +119,7 @@ pub(super) fn read(
 fn kernel_state(
     space: &Paged<'_>,
     header: &Header,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     budget: &Budget,
 ) -> Option<(KernelState, Believed)> {
     let (kernel, believed) = believed::read(space, header, None, budget)?;
@@ -214,7 +214,7 @@ impl FromMemory {
 
     /// The fault, what every processor did, and what their code, locks, lists and pool blocks show.
     /// Gives the address of the kernel's list of hives when its symbols say it.
-    fn activity(&mut self, reading: Reading<'_>, library: Option<&SymbolLibrary>) -> Option<u64> {
+    fn activity(&mut self, reading: Reading<'_>, library: Option<Near<'_>>) -> Option<u64> {
         let Reading {
             header,
             kernel,
@@ -419,7 +419,7 @@ fn timer_link(code: &CodeFacts) -> Option<u64> {
 fn keys(
     kernel: &KernelState,
     memory: &dyn Memory,
-    library: Option<&SymbolLibrary>,
+    library: Option<Near<'_>>,
     machine: Option<Machine>,
     budget: &Budget,
 ) -> Option<Keys> {

@@ -18,9 +18,7 @@ use crate::image::{CodeView, Guid};
 use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
-use crate::symbols::{
-    FrameKind, FrameRecord, Lookup, ModuleIdentity, Resolved, SymbolKind, SymbolLibrary,
-};
+use crate::symbols::{FrameKind, FrameRecord, Lookup, ModuleIdentity, Near, Resolved, SymbolKind};
 use crate::unwind::{
     CodeInfo, ExceptionDirectory, FrameData, FrameProgram, MemoryCode, ModuleSpan, Name,
 };
@@ -31,7 +29,7 @@ pub(crate) struct Session<'a> {
     /// The dump's own memory.
     pub(super) space: &'a dyn Memory,
     memory: MemoryCode<'a>,
-    library: Option<&'a SymbolLibrary>,
+    library: Option<Near<'a>>,
     pub(super) machine: Machine,
     loaded: RefCell<BTreeMap<u16, Option<Arc<Resolved>>>>,
 }
@@ -50,7 +48,7 @@ impl<'a> Session<'a> {
     pub fn new(
         modules: &'a Modules,
         memory: &'a dyn Memory,
-        library: Option<&'a SymbolLibrary>,
+        library: Option<Near<'a>>,
         machine: Machine,
     ) -> Session<'a> {
         Session {

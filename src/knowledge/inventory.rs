@@ -115,6 +115,15 @@ pub enum InventoryError {
         /// The version of the earlier line.
         other: FileVersion,
     },
+    /// Another form of text altogether.
+    #[error(
+        "{origin}: XML is no inventory, which is CSV or JSON lines; the sysdata.xml of an error report is read \
+         by itself where it lies in the dump's folder"
+    )]
+    Xml {
+        /// File.
+        origin: String,
+    },
     /// Longer than [`MAX_INVENTORY_FILE`].
     #[error("{origin}: {size} bytes; an inventory holds at most {MAX_INVENTORY_FILE}")]
     TooLarge {
@@ -153,9 +162,14 @@ impl Inventory {
         let text = text.trim_start_matches('\u{feff}');
         self.rows
             .reserve(text.bytes().filter(|byte| *byte == b'\n').count());
-        match text.trim_start().starts_with('{') {
-            true => self.read_json(text, origin)?,
-            false => self.read_csv(text, origin)?,
+        match text.trim_start().chars().next() {
+            Some('{') => self.read_json(text, origin)?,
+            Some('<') => {
+                return Err(InventoryError::Xml {
+                    origin: origin.to_owned(),
+                });
+            }
+            _ => self.read_csv(text, origin)?,
         }
         self.settle(origin)
     }

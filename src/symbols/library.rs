@@ -4,14 +4,14 @@
 //! dumps need is asked for once. What is held is bounded by bytes; the least recently used goes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::cache::Cache;
 use super::identity::{FileName, ModuleIdentity, PdbIdentity};
 use super::index::PdbIndex;
 use super::module::ModuleSymbols;
-use super::path::{Origin, SymbolPath};
+use super::path::{Element, ElementKind, Origin, SymbolPath};
 use super::pdb_file::{self, identify};
 use super::search::{Finder, Network};
 use super::server::{OnProgress, ServerLimits, Servers};
@@ -178,9 +178,42 @@ impl Resolved {
 /// architectures may share name, TimeDateStamp and SizeOfImage.
 type Key = (ModuleIdentity, Option<PdbIdentity>, Machine);
 
+/// One module's outcome, and the folder of a dump that was searched for it, too.
+type Place = (Key, Option<PathBuf>);
+
+/// A library as one dump uses it: with the folder that the dump lies in, where images or symbol files lie there
+/// too. What has another identity is not used there either.
+#[derive(Clone, Copy, Debug)]
+pub struct Near<'a> {
+    library: &'a SymbolLibrary,
+    folder: Option<&'a Path>,
+}
+
+impl Near<'_> {
+    /// As [`SymbolLibrary::resolve`]; the folder comes last.
+    pub fn resolve(
+        &self,
+        module: &ModuleIdentity,
+        machine: Machine,
+        record: Option<&CodeView>,
+    ) -> Arc<Resolved> {
+        let everywhere = self.library.resolve(module, machine, record);
+        let complete = everywhere.image.found().is_some() && everywhere.symbols.found().is_some();
+        match self.folder.filter(|_| !complete) {
+            Some(folder) => {
+                let key = key(module, machine, record);
+                let place = (key, Some(folder.to_owned()));
+                let library = self.library;
+                library.once(place, |key| library.load_near(key, folder, &everywhere))
+            }
+            None => everywhere,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Held {
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Place, Entry>,
     clock: u64,
     bytes: usize,
 }
@@ -250,6 +283,14 @@ impl SymbolLibrary {
         self.resolve(module, machine, None).symbols.clone()
     }
 
+    /// The library as the dumps of one folder use it: the folder is searched last.
+    pub fn near<'a>(&'a self, folder: Option<&'a Path>) -> Near<'a> {
+        Near {
+            library: self,
+            folder,
+        }
+    }
+
     /// Everything about one module, loaded once. `record` is the CodeView record when a dump
     /// holds the module's headers, so that the PDB can be found without the image.
     pub fn resolve(
@@ -258,37 +299,76 @@ impl SymbolLibrary {
         machine: Machine,
         record: Option<&CodeView>,
     ) -> Arc<Resolved> {
-        let record = record.and_then(|record| PdbIdentity::from_codeview(record).ok().flatten());
-        let mut module = module.clone();
-        module.checksum = None;
-        let key = (module, record, machine);
+        let place = (key(module, machine, record), None);
+        self.once(place, |key| self.load(key))
+    }
+
+    /// What is held of a place; loaded where nothing is.
+    fn once(&self, place: Place, load: impl Fn(&Key) -> Resolved) -> Arc<Resolved> {
         let cell = match self.held.lock() {
-            Ok(mut held) => held.touch(&key),
-            Err(_) => return Arc::new(self.load(&key)),
+            Ok(mut held) => held.touch(&place),
+            Err(_) => return Arc::new(load(&place.0)),
         };
         let mut is_new = false;
-        let load = || {
+        let resolved = Arc::clone(cell.get_or_init(|| {
             is_new = true;
-            Arc::new(self.load(&key))
-        };
-        let resolved = Arc::clone(cell.get_or_init(load));
+            Arc::new(load(&place.0))
+        }));
         // What was held before is accounted for.
         if is_new && let Ok(mut held) = self.held.lock() {
-            held.account(&key, resolved.held_bytes(), self.limit);
+            held.account(&place, resolved.held_bytes(), self.limit);
         }
         resolved
     }
 
     fn load(&self, key: &Key) -> Resolved {
         let (module, record, machine) = key;
-        let machine = *machine;
-        let (image, image_path) = self.load_image(module, machine);
+        let own = [&self.images, &self.symbols];
+        let image = self.load_image(module, *machine, &own);
+        self.load_symbols(module, record.as_ref(), *machine, image, &[own[1], own[0]])
+    }
+
+    /// What the folder of a dump adds to what is found everywhere else.
+    fn load_near(&self, key: &Key, folder: &Path, everywhere: &Resolved) -> Resolved {
+        let (module, record, machine) = key;
+        let near = SymbolPath {
+            elements: vec![Element {
+                kind: ElementKind::Directory(folder.to_owned()),
+                copy_to: None,
+            }],
+            ..SymbolPath::default()
+        };
+        let before = || (everywhere.image.clone(), everywhere.image_path.clone());
+        let image = match &everywhere.image {
+            Lookup::Found(_) => before(),
+            _ => match self.load_image(module, *machine, &[&near]) {
+                (Lookup::Missing { .. }, _) => before(),
+                found => found,
+            },
+        };
+        // Everywhere else a PDB of that identity was looked for in vain, if it was known which one is looked for.
+        let paths: &[&SymbolPath] = match (&everywhere.pdb, &everywhere.symbols) {
+            (Some(_), Lookup::Missing { .. } | Lookup::Mismatched { .. }) => &[&near],
+            _ => &[&self.symbols, &self.images, &near],
+        };
+        self.load_symbols(module, record.as_ref(), *machine, image, paths)
+    }
+
+    /// The symbols for an image that was found or was not.
+    fn load_symbols(
+        &self,
+        module: &ModuleIdentity,
+        record: Option<&PdbIdentity>,
+        machine: Machine,
+        (image, image_path): (Lookup<Arc<Image>>, Option<PathBuf>),
+        paths: &[&SymbolPath],
+    ) -> Resolved {
         let found = image.found().cloned();
         let own = found.as_ref().and_then(|image| image.codeview());
         let own = own.and_then(|record| PdbIdentity::from_codeview(&record).ok().flatten());
-        let pdb = own.or_else(|| record.clone());
+        let pdb = own.or_else(|| record.cloned());
         let (index, pdb_path) = match &pdb {
-            Some(pdb) => self.load_index(pdb, module, image_path.as_ref()),
+            Some(pdb) => self.load_index(pdb, module, image_path.as_ref(), paths),
             None => {
                 let why = match found.is_some() {
                     true => "the image names no PDB of a kind that can be looked for",
@@ -325,6 +405,7 @@ impl SymbolLibrary {
         &self,
         module: &ModuleIdentity,
         machine: Machine,
+        paths: &[&SymbolPath],
     ) -> (Lookup<Arc<Image>>, Option<PathBuf>) {
         let verify = |bytes: &[u8]| match Image::identity_of(bytes) {
             Ok((stamp, size))
@@ -360,11 +441,9 @@ impl SymbolLibrary {
                 limit: image::MAX_FILE,
                 known_len: None,
             };
-            let found = self.finder.find(&self.images, &wanted, &verify, &mut trail);
-            let found = found.or_else(|| {
-                self.finder
-                    .find(&self.symbols, &wanted, &verify, &mut trail)
-            });
+            let found = paths
+                .iter()
+                .find_map(|path| self.finder.find(path, &wanted, &verify, &mut trail));
             if let Some(FoundFile {
                 path,
                 bytes: Some(bytes),
@@ -384,6 +463,7 @@ impl SymbolLibrary {
         pdb: &PdbIdentity,
         module: &ModuleIdentity,
         image: Option<&PathBuf>,
+        paths: &[&SymbolPath],
     ) -> (Lookup<PdbIndex>, Option<PathBuf>) {
         let cache = self.finder.cache.as_ref();
         let cached = cache.and_then(|cache| cache.load(pdb));
@@ -404,10 +484,9 @@ impl SymbolLibrary {
             known_len: cached.as_ref().map(PdbIndex::source_len),
         };
         let mut trail = Trail::default();
-        let found = self
-            .finder
-            .find(&self.symbols, &wanted, &verify, &mut trail)
-            .or_else(|| self.finder.find(&self.images, &wanted, &verify, &mut trail))
+        let found = paths
+            .iter()
+            .find_map(|path| self.finder.find(path, &wanted, &verify, &mut trail))
             .or_else(|| {
                 let folder = image?.parent().filter(|folder| folder.is_dir())?;
                 let beside = folder.join(pdb.name.as_str());
@@ -435,6 +514,13 @@ impl SymbolLibrary {
     }
 }
 
+fn key(module: &ModuleIdentity, machine: Machine, record: Option<&CodeView>) -> Key {
+    let record = record.and_then(|record| PdbIdentity::from_codeview(record).ok().flatten());
+    let mut module = module.clone();
+    module.checksum = None;
+    (module, record, machine)
+}
+
 fn outcome<T>(trail: Trail, wanted: String) -> Lookup<T> {
     match trail.mismatched {
         Some((path, found)) => Lookup::Mismatched {
@@ -447,7 +533,7 @@ fn outcome<T>(trail: Trail, wanted: String) -> Lookup<T> {
 }
 
 impl Held {
-    fn touch(&mut self, key: &Key) -> Arc<OnceLock<Arc<Resolved>>> {
+    fn touch(&mut self, key: &Place) -> Arc<OnceLock<Arc<Resolved>>> {
         self.clock += 1;
         let entry = match self.entries.get_mut(key) {
             Some(entry) => entry,
@@ -458,7 +544,7 @@ impl Held {
     }
 
     /// Notes what an entry holds and lets the least recently used ones go while it is too much.
-    fn account(&mut self, key: &Key, bytes: usize, limit: usize) {
+    fn account(&mut self, key: &Place, bytes: usize, limit: usize) {
         if let Some(entry) = self.entries.get_mut(key) {
             self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
             entry.bytes = bytes;

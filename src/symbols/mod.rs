@@ -26,7 +26,7 @@ pub use compressed::{CabinetError, is_cabinet, unpack};
 pub use identity::{BadName, FileName, ModuleIdentity, PdbIdentity};
 pub use index::{FORMAT_VERSION, FrameKind, FrameRecord, IndexError, PdbIndex, PdbSection, Symbol};
 pub use inventory::{FileKind, Imported, Need, import, manifest, needs};
-pub use library::{Lookup, Resolved, SymbolLibrary, SymbolOptions};
+pub use library::{Lookup, Near, Resolved, SymbolLibrary, SymbolOptions};
 pub use module::{ModuleSymbols, SymbolHit, SymbolKind};
 pub use names::{Glob, readable};
 pub use path::{DEFAULT_SERVER, Element, ElementKind, Origin, PathProblem, Place, SymbolPath};

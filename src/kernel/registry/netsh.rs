@@ -228,6 +228,9 @@ const MULTICAST: &[&str] = &[
     "daugiaadres",
 ];
 
+/// Longest row that a message shows, in characters.
+const LONGEST_ROW: usize = 80;
+
 /// Code pages of Windows and of consoles that the file can be in, where it is no UTF.
 static CODE_PAGES: [&Encoding; 14] = [
     IBM866,
@@ -246,65 +249,108 @@ static CODE_PAGES: [&Encoding; 14] = [
     WINDOWS_874,
 ];
 
-/// A table of netsh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Table {
-    /// Whether multicast forwarding is on; `None` where neither words nor the order of rows tell.
-    pub forwarding: Option<bool>,
-    /// It is of IPv6.
-    pub ipv6: bool,
+/// What tables of netsh say: a file may hold several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Whether multicast forwarding of IPv4 is on; `None` where neither words nor the order of rows tell.
+    pub ipv4: Option<bool>,
+    /// The same of IPv6.
+    pub ipv6: Option<bool>,
+    /// Two tables of one family say the opposite: neither is believed.
+    pub contradictory: bool,
+    /// The row about multicast forwarding, where its value is in no word that is known.
+    pub unread: Option<String>,
+}
+
+impl Tables {
+    fn tell(&self) -> bool {
+        self.ipv4.is_some() || self.ipv6.is_some() || self.contradictory
+    }
 }
 
 /// Reads a text of any encoding; `None` when it is no such table. `text` is what its bytes say as UTF.
-pub fn read(bytes: &[u8], text: &str) -> Option<Table> {
-    let mut table = of_text(text);
-    if table.is_some_and(|table| table.forwarding.is_some()) || std::str::from_utf8(bytes).is_ok() {
-        return table;
+pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
+    let mut tables = of_text(text);
+    let tell = |tables: &Option<Tables>| tables.as_ref().is_some_and(Tables::tell);
+    if tell(&tables) || std::str::from_utf8(bytes).is_ok() {
+        return tables;
     }
     for page in CODE_PAGES {
         let (decoded, _) = page.decode_without_bom_handling(bytes);
         let found = of_text(&decoded);
-        if found.is_some_and(|table| table.forwarding.is_some()) {
+        if tell(&found) {
             return found;
         }
-        table = table.or(found);
+        tables = tables.or(found);
     }
-    table
+    tables
 }
 
-fn of_text(text: &str) -> Option<Table> {
-    let rows: Vec<(String, String)> = rows(text);
+fn of_text(text: &str) -> Option<Tables> {
+    let rows: Vec<Row> = rows(text);
     let dashed = text.lines().any(|line| {
         let line = line.trim();
         line.len() >= 5 && line.chars().all(|c| c == '-')
     });
-    let lower = text.to_lowercase();
-    let named = rows
+    let named: Vec<&Row> = rows
         .iter()
-        .find(|(name, value)| names_multicast(name) && switch(value).is_some());
+        .filter(|row| names_multicast(&row.name))
+        .collect();
+    let mut telling: Vec<&Row> = named
+        .iter()
+        .copied()
+        .filter(|row| switch(&row.value).is_some())
+        .collect();
     // Languages whose word for multicast is not known: the row behind the version of MLD or IGMP.
-    let by_order = || {
-        let version = rows.iter().position(|(_, value)| is_version(value))?;
-        rows.get(version + 1)
-    };
-    let forwarding = named.or_else(by_order).and_then(|(_, value)| switch(value));
-    let is_table = forwarding.is_some() || (dashed && !rows.is_empty());
-    is_table.then(|| Table {
-        forwarding,
-        // The output names no family; a transcript with the command does.
-        ipv6: lower.contains("ipv6 show global"),
-    })
+    if telling.is_empty() {
+        let pairs = rows.iter().zip(rows.iter().skip(1));
+        telling.extend(pairs.filter_map(|(row, next)| is_version(&row.value).then_some(next)));
+        telling.retain(|row| switch(&row.value).is_some());
+    }
+    let is_table = !telling.is_empty() || (dashed && !rows.is_empty());
+    let mut tables = Tables::default();
+    for row in &telling {
+        let known = match row.ipv6 {
+            true => &mut tables.ipv6,
+            false => &mut tables.ipv4,
+        };
+        let value = switch(&row.value);
+        tables.contradictory |= known.is_some() && *known != value;
+        *known = value;
+    }
+    if tables.contradictory {
+        (tables.ipv4, tables.ipv6) = (None, None);
+    }
+    if let (true, Some(row)) = (telling.is_empty(), named.first()) {
+        let shown = format!("{}: {}", row.name, row.value);
+        tables.unread = Some(shown.chars().take(LONGEST_ROW).collect());
+    }
+    is_table.then_some(tables)
 }
 
-/// Names and values of the table, in lower case.
-fn rows(text: &str) -> Vec<(String, String)> {
+/// A row of a table, in lower case.
+struct Row {
+    name: String,
+    value: String,
+    /// The last command before it was about IPv6. The output names no family; a transcript with the command does.
+    ipv6: bool,
+}
+
+/// The rows of all tables.
+fn rows(text: &str) -> Vec<Row> {
     const COLONS: [char; 2] = [':', '：'];
-    let row = |line: &str| {
+    let mut ipv6 = false;
+    let mut row = |line: &str| {
+        let line = line.to_lowercase();
+        if line.contains("show global") {
+            ipv6 = line.contains("ipv6 show global");
+            return None;
+        }
         let (name, value) = line.split_once(COLONS)?;
-        let (name, value) = (name.trim().to_lowercase(), value.trim().to_lowercase());
-        (!name.is_empty() && !value.is_empty()).then_some((name, value))
+        let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+        (!name.is_empty() && !value.is_empty()).then_some(Row { name, value, ipv6 })
     };
-    text.lines().filter_map(row).collect()
+    text.lines().filter_map(&mut row).collect()
 }
 
 fn names_multicast(name: &str) -> bool {

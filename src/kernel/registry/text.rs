@@ -15,7 +15,7 @@ pub enum TextKind {
 }
 
 /// What a text says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     /// Its kind.
     pub kind: TextKind,
@@ -23,6 +23,10 @@ pub struct Text {
     pub ipv4: Option<bool>,
     /// IPv6.
     pub ipv6: Option<bool>,
+    /// It says both on and off: neither is believed.
+    pub contradictory: bool,
+    /// The line about multicast forwarding, where its value is not understood.
+    pub unread: Option<String>,
 }
 
 /// Reads a text in UTF-16 with a byte order mark, or in any superset of ASCII. `None` when it is
@@ -41,6 +45,8 @@ fn reg_export(text: &str) -> Text {
         kind: TextKind::RegExport,
         ipv4: None,
         ipv6: None,
+        contradictory: false,
+        unread: None,
     };
     let mut key = String::new();
     for line in text.lines().map(str::trim) {
@@ -55,11 +61,18 @@ fn reg_export(text: &str) -> Text {
         if !key.starts_with(r"hkey_local_machine\system\currentcontrolset\") {
             continue;
         }
-        if key.ends_with(r"\services\tcpip\parameters") {
-            found.ipv4 = Some(value != 0);
+        let known = if key.ends_with(r"\services\tcpip\parameters") {
+            &mut found.ipv4
         } else if key.ends_with(r"\services\tcpip6\parameters") {
-            found.ipv6 = Some(value != 0);
-        }
+            &mut found.ipv6
+        } else {
+            continue;
+        };
+        found.contradictory |= known.is_some_and(|known| known != (value != 0));
+        *known = Some(value != 0);
+    }
+    if found.contradictory {
+        (found.ipv4, found.ipv6) = (None, None);
     }
     found
 }
@@ -75,11 +88,13 @@ fn dword(line: &str) -> Option<u32> {
 }
 
 fn netsh_output(bytes: &[u8], text: &str) -> Option<Text> {
-    let table = netsh::read(bytes, text)?;
+    let tables = netsh::read(bytes, text)?;
     Some(Text {
         kind: TextKind::Netsh,
-        ipv4: table.forwarding.filter(|_| !table.ipv6),
-        ipv6: table.forwarding.filter(|_| table.ipv6),
+        ipv4: tables.ipv4,
+        ipv6: tables.ipv6,
+        contradictory: tables.contradictory,
+        unread: tables.unread,
     })
 }
 
