@@ -266,6 +266,10 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         "stop_codes",
         "tcpip.sys",
         "decided_by",
+        "first_seen",
+        "last_seen",
+        "overwritten_dumps",
+        "shared_suspects",
     ];
     write(args.format, out, &records, &columns, |record| {
         let codes: Vec<&str> = record
@@ -291,11 +295,27 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
                 .map(|known| known.version.clone())
                 .unwrap_or_default(),
             text(&record.hotfix.matching.decided_by),
+            text(&record.first_seen),
+            text(&record.last_seen),
+            match record.dumps.overwritten {
+                0 => String::new(),
+                n => n.to_string(),
+            },
+            shared_suspects(record),
         ]
     })?;
     Ok(args
         .select
         .status(records.iter().map(|record| record.hotfix.verdict)))
+}
+
+/// `acme.sys=3 other.sys=2`.
+fn shared_suspects(record: &MachineRecord) -> String {
+    let shared = record.shared_suspects.iter();
+    let parts: Vec<String> = shared
+        .map(|suspect| format!("{}={}", suspect.module, suspect.crashes))
+        .collect();
+    parts.join(" ")
 }
 
 /// The page about the fleet: machines and buckets together.
@@ -304,8 +324,8 @@ fn page(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut verdicts = BTreeSet::new();
     let mut added = Ok(());
     let read = args.select.each(|summary| {
-        if added.is_ok() && summary.verdict().is_some_and(|v| args.select.wants(v)) {
-            verdicts.extend(summary.verdict());
+        if added.is_ok() {
+            verdicts.extend(summary.verdict().filter(|v| args.select.wants(*v)));
             added = page.add(summary);
         }
     });
@@ -313,7 +333,8 @@ fn page(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         return usage(&message);
     }
     added?;
-    out.write_all(page.render()?.as_bytes())?;
+    let page = page.render(|verdict| args.select.wants(verdict))?;
+    out.write_all(page.as_bytes())?;
     Ok(args.select.status(verdicts))
 }
 
@@ -327,14 +348,12 @@ fn buckets(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         if let Some(verdict) = summary.verdict() {
             *there.entry(verdict.as_str().to_owned()).or_default() += 1;
         }
-        if summary.verdict().is_some_and(|v| args.select.wants(v)) {
-            buckets.add(&summary);
-        }
+        buckets.add(&summary);
     });
     if let Err(message) = read {
         return usage(&message);
     }
-    let rows = buckets.rows();
+    let rows = buckets.rows(|verdict| args.select.wants(verdict));
     if rows.is_empty()
         && let Some(line) = args.select.nothing("dump", &there)
     {

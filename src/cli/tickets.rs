@@ -240,12 +240,8 @@ impl TicketArgs {
             }
             Per::Bucket => {
                 let mut buckets = Buckets::default();
-                self.select.each(|summary| {
-                    if summary.verdict().is_some_and(|verdict| self.wants(verdict)) {
-                        buckets.add(&summary);
-                    }
-                })?;
-                for row in buckets.rows() {
+                self.select.each(|summary| buckets.add(&summary))?;
+                for row in buckets.rows(|verdict| self.wants(verdict)) {
                     let best = Verdict::ALL
                         .iter()
                         .copied()

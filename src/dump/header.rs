@@ -126,6 +126,8 @@ pub struct Header {
     pub product_type: Option<u32>,
     /// `VER_SUITE_*` bits.
     pub suite_mask: Option<u32>,
+    /// The attributes of the file; later versions of Windows fill them in.
+    pub attributes: Option<u32>,
     /// The writer's status; only debuggers fill it in.
     pub writer_status: Option<u32>,
     /// Size the writer meant the file to have, in bytes; never a bound for reading.
@@ -161,6 +163,12 @@ impl Header {
     /// The bug check as stored, placeholders included; `None` when it was never written.
     pub fn bug_check(&self) -> Option<BugCheck> {
         Some((self.bug_check_code?, self.bug_check_parameters))
+    }
+
+    /// True for a dump of a running system, by the mark that its writer sets (`LiveDumpGeneratedDump` of
+    /// `DUMP_FILE_ATTRIBUTES` in the WDK's `ntiodump.h`).
+    pub fn is_of_a_running_system(&self) -> bool {
+        self.attributes.is_some_and(|bits| bits & 0x10 != 0)
     }
 
     /// An address as this dump's machine sees it: 32-bit dumps drop a sign extension.
@@ -239,7 +247,8 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
             Some(0xC) => Some(true),
             _ => None,
         },
-        build: written(layout.minor_version),
+        // No Windows has build 0.
+        build: written(layout.minor_version).filter(|build| *build != 0),
         directory_table_base: address(layout.directory_table_base),
         pfn_data_base: address(layout.pfn_data_base),
         ps_loaded_module_list: address(layout.ps_loaded_module_list),
@@ -264,6 +273,7 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         mini_dump_fields: written(layout.mini_dump_fields),
         product_type: written(layout.product_type),
         suite_mask: written(layout.suite_mask),
+        attributes: written(layout.attributes),
         writer_status: written(layout.writer_status),
         required_dump_space: view.u64(layout.required_dump_space).and_then(written64),
         system_up_time: view.u64(layout.system_up_time).and_then(written64),

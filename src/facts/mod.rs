@@ -110,6 +110,9 @@ pub struct DumpFacts {
     /// Memory says that no bug check was raised: the system was running.
     #[serde(default)]
     pub running: bool,
+    /// The writer marked the file as a dump of a running system.
+    #[serde(default)]
+    pub live_mark: bool,
     /// FILETIME of the crash.
     pub crash_time: Option<u64>,
     /// Time since start-up in units of 100 ns.

@@ -98,7 +98,12 @@ pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a
 /// that the others hold, and they count with it; whatever it shows against the match still stands.
 fn counted<'a>(dumps: &[&'a Member]) -> Vec<&'a Member> {
     let mut order: Vec<&Member> = dumps.to_vec();
-    order.sort_by_key(|dump| (std::cmp::Reverse(richness(dump)), &dump.path));
+    order.sort_by_key(|dump| {
+        (
+            std::cmp::Reverse(richness(&dump.format, dump.degraded)),
+            &dump.path,
+        )
+    });
     let whole = order
         .first()
         .is_some_and(|first| !first.degraded && first.status != MatchStatus::InsufficientData);
@@ -108,9 +113,10 @@ fn counted<'a>(dumps: &[&'a Member]) -> Vec<&'a Member> {
     order
 }
 
-/// How much of the crash a dump holds, by its kind; a damaged one less than a whole one of its kind.
-fn richness(dump: &Member) -> (u8, bool) {
-    let kind = match dump.format.as_str() {
+/// How much of the crash a dump holds, by its kind (in the words of the report contract); a damaged one less than a
+/// whole one of its kind.
+pub(super) fn richness(format: &str, degraded: bool) -> (u8, bool) {
+    let kind = match format {
         "kernel-complete" => 5,
         "kernel-bitmap" | "kernel-ranges" => 4,
         "kernel-summary" => 3,
@@ -118,7 +124,7 @@ fn richness(dump: &Member) -> (u8, bool) {
         "kernel-header-only" => 1,
         _ => 0,
     };
-    (kind, !dump.degraded)
+    (kind, !degraded)
 }
 
 /// How well a crash matches, by the evidence that counts and by the version that another dump of the machine

@@ -16,7 +16,8 @@ use crate::knowledge::inventory::{Inventory, Row};
 use crate::knowledge::versions::{FileVersion, judge, judge_package};
 use crate::report::model::{ApplicabilityRecord, DecidedFrom};
 use crate::report::records::{
-    DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, StopCode,
+    DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, SharedSuspect,
+    StopCode,
 };
 use crate::report::summary::{MachineName, Summary};
 use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
@@ -157,6 +158,31 @@ impl Fleet {
     }
 }
 
+/// Drivers that at least two crashes are laid to.
+fn shared_suspects(crashes: &[Crash<'_>]) -> Vec<SharedSuspect> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for crash in crashes {
+        let own: BTreeSet<&str> = crash
+            .counted
+            .iter()
+            .flat_map(|dump| dump.suspects.iter().map(String::as_str))
+            .collect();
+        for module in own {
+            *counts.entry(module).or_default() += 1;
+        }
+    }
+    let mut shared: Vec<SharedSuspect> = counts
+        .into_iter()
+        .filter(|(_, crashes)| *crashes > 1)
+        .map(|(module, crashes)| SharedSuspect {
+            module: module.to_owned(),
+            crashes,
+        })
+        .collect();
+    shared.sort_by(|a, b| (b.crashes, &a.module).cmp(&(a.crashes, &b.module)));
+    shared
+}
+
 /// What spellings of one machine's name have in common.
 pub(super) fn machine_key(name: &str) -> String {
     name.to_uppercase()
@@ -220,6 +246,7 @@ impl RollUp<'_> {
             let stopped = members.iter().filter(|member| !member.live);
             stopped.filter_map(|member| member.time.clone())
         };
+        let seen = || members.iter().filter_map(|member| member.seen.as_ref());
         let mut versions = versions(&members);
         let last_build = members.iter().rev().find_map(|member| member.build);
         let listed = listed(inventory, self.name, times().max(), last_build, &versions);
@@ -243,9 +270,12 @@ impl RollUp<'_> {
                 count: members.len() as u64,
                 crashes: crashes.len() as u64,
                 live_reports: members.iter().filter(|member| member.live).count() as u64,
+                overwritten: seen().filter(|seen| !seen.there).count() as u64,
             },
             first_crash: crash_times().min(),
             last_crash: crash_times().max(),
+            first_seen: seen().map(|seen| seen.first.clone()).min(),
+            last_seen: seen().map(|seen| seen.last.clone()).max(),
             stop_codes: stop_codes(&crashes),
             versions,
             multicast_forwarding: members
@@ -255,6 +285,7 @@ impl RollUp<'_> {
                 .find(|f| f.ipv4.is_some() || f.ipv6.is_some())
                 .cloned()
                 .unwrap_or_default(),
+            shared_suspects: shared_suspects(&crashes),
             hotfix: MachineHotfix {
                 kb: KB943650.kb.to_owned(),
                 verdict: verdict(status, applicability.status),

@@ -4,7 +4,7 @@ use crate::evidence::Strength;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::Code;
 use crate::report::model::{ApplicabilityRecord, Module, MulticastForwarding, Status};
-use crate::report::summary::Summary;
+use crate::report::summary::{Seen, Summary};
 use crate::verdict::MatchStatus;
 
 /// What counts of one dump.
@@ -34,6 +34,10 @@ pub(super) struct Member {
     pub live: bool,
     /// The machine's name was read in the dump or given, not guessed from its place.
     pub named: bool,
+    /// Drivers that the crash is laid to, in lower case.
+    pub suspects: Vec<String>,
+    /// When scans saw it.
+    pub seen: Option<Seen>,
     /// How the name was learnt, in the words of the report contract.
     pub name_source: &'static str,
 }
@@ -51,6 +55,8 @@ impl Member {
     /// analysed.
     pub fn of(summary: Summary) -> Option<(String, Member)> {
         let live = summary.is_live();
+        let suspects = summary.suspected_drivers();
+        let suspects = suspects.map(str::to_ascii_lowercase).collect();
         let machine = summary.machine?;
         // With --kb another article may be the main one.
         let mut answers = summary.hotfix.into_iter().chain(summary.other_articles);
@@ -89,6 +95,8 @@ impl Member {
                 .unwrap_or("path"),
             format,
             live,
+            suspects,
+            seen: summary.seen,
             named: matches!(machine.source.as_str(), "dump" | "option"),
             forwarding,
         };

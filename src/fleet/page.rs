@@ -39,8 +39,6 @@ type Moment = (i64, Verdict);
 pub struct FleetPage {
     machines: Machines,
     buckets: Buckets,
-    /// Crashes by identity: the machine, when, and the best verdict.
-    crashes: BTreeMap<String, (String, Option<i64>, Verdict)>,
 }
 
 #[derive(Serialize)]
@@ -139,44 +137,30 @@ impl FleetPage {
     /// Those of the temporary file of a large fleet.
     pub fn add(&mut self, summary: Summary) -> io::Result<()> {
         self.buckets.add(&summary);
-        let format = summary.dump.as_ref().map(|dump| dump.format.as_str());
-        // A program's dump is no crash of the machine.
-        if let (Some(verdict), false) = (summary.verdict(), format == Some("user-minidump")) {
-            let time = summary.dump.as_ref().and_then(|d| d.crash_time.as_deref());
-            let time = time.and_then(unix_from_rfc3339);
-            let machine = summary.machine.as_ref();
-            let machine = machine.map_or(String::new(), |m| m.name.to_uppercase());
-            let path = &summary.source.path;
-            let id = summary.crash_id.clone().unwrap_or_else(|| path.clone());
-            // The same whatever the order of dumps: the first machine that has a name.
-            let rank = |machine: &str| (machine.is_empty(), machine.to_owned());
-            let entry = self.crashes.entry(id);
-            let entry = entry.or_insert_with(|| (machine.clone(), time, verdict));
-            if rank(&machine) < rank(&entry.0) {
-                entry.0 = machine;
-            }
-            entry.1 = match (entry.1, time) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-            // Verdicts are declared from the best match downwards.
-            entry.2 = entry.2.min(verdict);
-        }
         self.machines.add(summary)
     }
 
-    /// The page.
+    /// The page about machines and crashes that have one of the verdicts wanted.
     ///
     /// # Errors
     /// Those of the template library.
-    pub fn render(self) -> io::Result<String> {
+    pub fn render(self, wanted: impl Fn(Verdict) -> bool) -> io::Result<String> {
         let mut records = self.machines.into_records()?;
+        records.retain(|record| wanted(record.hotfix.verdict));
         records.sort_by_key(|record| record.hotfix.verdict);
-        let times = || self.crashes.values().filter_map(|(_, time, _)| *time);
+        let crashes: Vec<(&str, Option<i64>, Verdict)> = self
+            .buckets
+            .crashes(&wanted)
+            .filter_map(|crash| {
+                let time = crash.time.as_deref().and_then(unix_from_rfc3339);
+                Some((crash.machine.as_str(), time, crash.verdict()?))
+            })
+            .collect();
+        let times = || crashes.iter().filter_map(|(_, time, _)| *time);
         let span = times().min().zip(times().max());
         let mut numbers = vec![
             Number::plain(records.len() as u64, "machine"),
-            Number::plain(self.crashes.len() as u64, "crash"),
+            Number::plain(crashes.len() as u64, "crash"),
         ];
         for verdict in Verdict::ALL {
             let own = records
@@ -188,7 +172,7 @@ impl FleetPage {
             }
         }
         let mut moments: BTreeMap<&str, Vec<Moment>> = BTreeMap::new();
-        for (machine, time, verdict) in self.crashes.values() {
+        for (machine, time, verdict) in &crashes {
             let own = moments.entry(machine).or_default();
             own.extend(time.map(|time| (time, *verdict)));
         }
@@ -199,7 +183,7 @@ impl FleetPage {
             machine(record, own.unwrap_or(&none), span)
         });
         let machines = within(machines, MACHINE_BYTES, Machine::bytes);
-        let rows = self.buckets.rows();
+        let rows = self.buckets.rows(&wanted);
         let buckets = within(rows.iter().map(bucket), BUCKET_BYTES, Bucket::bytes);
         let urgent = || {
             let all = records.iter();

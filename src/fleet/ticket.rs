@@ -12,6 +12,7 @@ use super::bucket::BucketRow;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::records::MachineRecord;
+use crate::report::text::words;
 use crate::verdict::Verdict;
 
 /// Longest `summary` that Jira takes, in characters.
@@ -22,6 +23,8 @@ const SERVICENOW_SHORT: usize = 160;
 const SERVICENOW_TEXT: usize = 4000;
 /// Dumps that a ticket names.
 const DUMPS: usize = 20;
+/// Suspects that a ticket names.
+const SUSPECTS: usize = 3;
 /// Longest line of an Atlassian document, in characters: paths of dumps can be long.
 const JIRA_LINE: usize = 1000;
 /// Text of an Atlassian document, in characters: Jira takes 32,767.
@@ -114,6 +117,13 @@ impl Ticket {
             .map(|stop| format!("{} ({})", stop.code.0, stop.crashes))
             .collect();
         facts.push(("Stop codes".to_owned(), codes.join(", ")));
+        for suspect in record.shared_suspects.iter().take(SUSPECTS) {
+            let crashes = words::counted(suspect.crashes, "crash");
+            facts.push((
+                "Shared suspect".to_owned(),
+                format!("{crashes} are laid to {}", visible(&suspect.module)),
+            ));
+        }
         for (label, time) in [
             ("First crash", &record.first_crash),
             ("Last crash", &record.last_crash),

@@ -267,6 +267,7 @@ fn dump_facts(
     DumpFacts {
         header: header_facts(&believed.disbelieved),
         running: believed.running,
+        live_mark: header.is_of_a_running_system(),
         format: format(header.dump_type),
         dump_type: header.dump_type.number(),
         architecture: header.machine.map(|m| m.name().to_owned()),

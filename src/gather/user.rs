@@ -29,6 +29,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
         dump: DumpFacts {
             header: HeaderFacts::default(),
             running: false,
+            live_mark: false,
             format: Format::UserMinidump,
             dump_type: None,
             architecture,

@@ -226,11 +226,23 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
     Some(format!("c1:{}", hex::bytes(kept)))
 }
 
+fn kind(facts: &CrashFacts) -> Option<m::DumpKind> {
+    let check = bugchecks::find(facts.bugcheck?.raw_code);
+    Some(
+        match (check.is_live_in(facts.dump.live_mark), check.is_forced()) {
+            (true, _) => m::DumpKind::LiveReport,
+            (false, true) => m::DumpKind::Forced,
+            (false, false) => m::DumpKind::Crash,
+        },
+    )
+}
+
 fn dump(facts: &CrashFacts) -> m::Dump {
     let dump = &facts.dump;
     m::Dump {
         format: dump.format.as_str().to_owned(),
         dump_type: dump.dump_type,
+        kind: kind(facts),
         architecture: dump.architecture.clone(),
         pae: dump.pae,
         processors: dump.processors,

@@ -7,14 +7,15 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
-    Bucket, BugCheck, Detail, Dump, ErrorRecord, Location, Module, MulticastForwarding, RecordType,
-    Source, Status, System, Tool, ToolOptions,
+    Bucket, BugCheck, Detail, Dump, DumpKind, ErrorRecord, Location, Module, MulticastForwarding,
+    RecordType, Source, Status, SuspectRecord, System, Tool, ToolOptions,
 };
-use super::summary::{MachineName, Summary, SummaryFault, SummaryHotfix};
+use super::summary::{MachineName, Seen, Summary, SummaryCause, SummaryFault, SummaryHotfix};
 use super::values::{Code, Hex};
+use crate::cause::{Event, Trust, What};
 
 /// Version of the form: raised when a field of it changes, one of the contract's structures included.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// The part of a summary that is kept.
 #[derive(Serialize, Deserialize)]
@@ -31,13 +32,18 @@ struct Counted<'a> {
     fault_module: Option<Cow<'a, str>>,
     modules: Vec<CountedModule<'a>>,
     bucket: Option<Cow<'a, Bucket>>,
+    /// Drivers that the crash is laid to.
+    suspects: Vec<Cow<'a, str>>,
     hotfix: Option<Cow<'a, SummaryHotfix>>,
     other_articles: Cow<'a, [SummaryHotfix]>,
+    /// Of what a store gives: a large fleet's dumps wait in a file in this form.
+    seen: Option<Cow<'a, Seen>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct CountedDump<'a> {
     format: Cow<'a, str>,
+    kind: Option<DumpKind>,
     crash_time: Option<Cow<'a, str>>,
 }
 
@@ -97,6 +103,7 @@ impl<'a> Counted<'a> {
             crash_id: borrowed(&summary.crash_id),
             dump: summary.dump.as_ref().map(|dump| CountedDump {
                 format: Cow::Borrowed(&dump.format),
+                kind: dump.kind,
                 crash_time: borrowed(&dump.crash_time),
             }),
             system: summary.system.as_ref().map(|system| CountedSystem {
@@ -113,8 +120,10 @@ impl<'a> Counted<'a> {
                 .and_then(|fault| borrowed(&fault.location.as_ref()?.module)),
             modules: summary.modules.iter().map(CountedModule::of).collect(),
             bucket: summary.bucket.as_ref().map(Cow::Borrowed),
+            suspects: summary.suspected_drivers().map(Cow::Borrowed).collect(),
             hotfix: summary.hotfix.as_ref().map(Cow::Borrowed),
             other_articles: Cow::Borrowed(&summary.other_articles),
+            seen: summary.seen.as_ref().map(Cow::Borrowed),
         }
     }
 
@@ -144,6 +153,7 @@ impl<'a> Counted<'a> {
             crash_id: owned(self.crash_id),
             dump: self.dump.map(|dump| Dump {
                 format: dump.format.into_owned(),
+                kind: dump.kind,
                 crash_time: owned(dump.crash_time),
                 ..Dump::default()
             }),
@@ -170,12 +180,31 @@ impl<'a> Counted<'a> {
             memory_findings: Vec::new(),
             modules: self.modules.into_iter().map(CountedModule::into).collect(),
             bucket: self.bucket.map(Cow::into_owned),
-            cause: None,
+            cause: cause(self.suspects),
             hotfix: self.hotfix.map(Cow::into_owned),
-            seen: None,
+            seen: self.seen.map(Cow::into_owned),
             other_articles: self.other_articles.into_owned(),
         }
     }
+}
+
+/// A cause of which the suspected drivers are known and nothing else.
+fn cause(drivers: Vec<Cow<'_, str>>) -> Option<SummaryCause> {
+    let suspect = |module: Cow<'_, str>| SuspectRecord {
+        what: What::Driver,
+        module: Some(module.into_owned()),
+        offset: None,
+        function: None,
+        trust: Trust::Weak,
+        reason: String::new(),
+        linked: None,
+    };
+    (!drivers.is_empty()).then(|| SummaryCause {
+        event: Event::Crash,
+        headline: String::new(),
+        reason: String::new(),
+        suspects: drivers.into_iter().map(suspect).collect(),
+    })
 }
 
 impl<'a> CountedModule<'a> {

@@ -38,14 +38,32 @@ pub struct MachineRecord {
     pub first_crash: Option<String>,
     /// Time of the last crash, RFC 3339 UTC.
     pub last_crash: Option<String>,
+    /// When scans first and last saw a dump of it, RFC 3339 UTC, the last to the day; only in what a store gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<String>,
+    /// See `first_seen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
     /// Codes of its crashes, by code.
     pub stop_codes: Vec<StopCode>,
     /// Files whose version is known, by name.
     pub versions: Vec<FileKnown>,
     /// Whether multicast forwarding was on when that was last seen.
     pub multicast_forwarding: MulticastForwarding,
+    /// Drivers that several of its crashes are laid to, whatever the article: most crashes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_suspects: Vec<SharedSuspect>,
     /// The answer for the machine.
     pub hotfix: MachineHotfix,
+}
+
+/// A driver that several crashes of one machine are laid to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SharedSuspect {
+    /// Its file name in lower case.
+    pub module: String,
+    /// Crashes that are laid to it.
+    pub crashes: u64,
 }
 
 /// Dumps of one machine.
@@ -58,6 +76,15 @@ pub struct DumpCount {
     /// Reports of a running system among the dumps: no crashes.
     #[serde(default)]
     pub live_reports: u64,
+    /// Dumps whose place another one took since: MEMORY.DMP is written anew at every crash. Only in what a store
+    /// gives, and only where there are any.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub overwritten: u64,
+}
+
+/// True for none: what is not counted is left out.
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One stop code of a machine.

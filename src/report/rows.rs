@@ -1,7 +1,6 @@
 //! One dump as a row of a table, for spreadsheets and wikis. The names of the columns are stable: new ones are
 //! added at the end.
 
-use super::model::{Location, Stack};
 use super::summary::Summary;
 use crate::knowledge::hotfix::KB943650;
 use crate::verdict::Verdict;
@@ -83,28 +82,18 @@ pub fn row(summary: &Summary) -> [String; COLUMNS.len()] {
             .map(|seconds| seconds.to_string())
             .unwrap_or_default(),
         text(tcpip.and_then(|module| module.version.as_deref())),
-        text(nearest_driver(location, summary.stack.as_ref())),
+        suspects(summary),
     ]
 }
 
-/// The module of the fault, or the first on the stack that is neither the kernel nor the hardware's.
-pub fn nearest_driver<'a>(
-    location: Option<&'a Location>,
-    stack: Option<&'a Stack>,
-) -> Option<&'a str> {
-    const KERNEL: [&str; 6] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp", "nt", "hal"];
-    let own = location.and_then(|location| location.module.as_deref());
-    let activity = stack.and_then(|stack| stack.faulting_activity);
-    let most = activity.map_or(usize::MAX, |n| n as usize);
-    let frames = stack
-        .iter()
-        .flat_map(|stack| stack.frames.iter().take(most));
-    // What only looks like a return address names nobody.
-    let sure = frames.filter(|frame| frame.trust != "scan");
-    own.into_iter()
-        .chain(sure.filter_map(|frame| frame.module.as_deref()))
-        .find(|name| {
-            let stem = name.split('.').next().unwrap_or(name);
-            !KERNEL.iter().any(|own| own.eq_ignore_ascii_case(stem))
+/// Whom the crash is laid to; several that cannot be told apart with `or` between them.
+fn suspects(summary: &Summary) -> String {
+    let suspects = summary.cause.iter().flat_map(|cause| &cause.suspects);
+    let names: Vec<String> = suspects
+        .map(|suspect| match &suspect.module {
+            Some(module) => module.to_ascii_lowercase(),
+            None => suspect.what.as_str().to_owned(),
         })
+        .collect();
+    names.join(" or ")
 }

@@ -7,13 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
-    ApplicabilityRecord, Bucket, BugCheck, Detail, Dump, EffectiveAddress, ErrorRecord,
+    ApplicabilityRecord, Bucket, BugCheck, Detail, Dump, DumpKind, EffectiveAddress, ErrorRecord,
     EvidenceRecord, Exception, Location, MemoryFinding, Module, Note, RecordType, Report, Source,
     Stack, Status, SuspectRecord, System, Tool,
 };
 use super::values::Hex;
-use crate::cause::Event;
-use crate::knowledge::bugchecks;
+use crate::cause::{Event, What};
 use crate::knowledge::hotfix::KB943650;
 use crate::verdict::{MatchStatus, Verdict};
 
@@ -239,8 +238,14 @@ impl Summary {
 
     /// A report of a running system, which is no crash.
     pub fn is_live(&self) -> bool {
-        let code = self.bugcheck.as_ref().and_then(|b| b.code.number());
-        code.is_some_and(|code| bugchecks::find(code).is_live())
+        self.dump.as_ref().and_then(|dump| dump.kind) == Some(DumpKind::LiveReport)
+    }
+
+    /// File names of the drivers that the crash is laid to.
+    pub fn suspected_drivers(&self) -> impl Iterator<Item = &str> {
+        let suspects = self.cause.iter().flat_map(|cause| &cause.suspects);
+        let drivers = suspects.filter(|suspect| suspect.what == What::Driver);
+        drivers.filter_map(|suspect| suspect.module.as_deref())
     }
 
     /// The word for a ticket; `None` when nothing could be said.

@@ -25,8 +25,16 @@ pub struct StoreWriter {
     new_records: Option<u64>,
     /// The file whose parts come now is a new one.
     grows: bool,
+    /// Crashes of the file that comes now were set aside: another content lay at its path.
+    aside: bool,
     pending: u32,
     since: Instant,
+}
+
+/// The crashes of records, those that are known.
+fn crashes(records: &[Record]) -> Vec<&str> {
+    let crashes = records.iter().map(|record| &record.summary.crash_id);
+    crashes.filter_map(Option::as_deref).collect()
 }
 
 impl StoreWriter {
@@ -35,6 +43,7 @@ impl StoreWriter {
         StoreWriter {
             new_records: (!store.fresh).then_some(0),
             grows: false,
+            aside: false,
             load: InitialLoad::start(&store),
             store,
             made_by,
@@ -78,6 +87,9 @@ impl StoreWriter {
             }
             Part::Next | Part::Last => {
                 let (file, first) = self.file_again(done)?;
+                if self.aside {
+                    self.take_back(file, &crashes(records))?;
+                }
                 (file, self.grows, first)
             }
         };
@@ -134,7 +146,7 @@ impl StoreWriter {
 
     /// The row of a file, which holds no records yet, and whether it is new.
     fn file(
-        &self,
+        &mut self,
         done: &Done,
         stat: &FileStat,
         skip: Option<&Skip>,
@@ -182,9 +194,16 @@ impl StoreWriter {
                 ],
                 |row| row.get(0),
             )?;
-        // Of an archive that is read in parts no more is known than the first.
-        let whole = done.part == Part::Whole && done.earlier.is_none();
-        let another = whole && changed && self.set_aside(file, records)?;
+        let now = crashes(records);
+        // Of an archive that is read in parts no more is known than the first: all is set aside, and taken back as
+        // it is met again.
+        let stays: &[&str] = match done.part {
+            Part::Whole => &now,
+            _ => &[],
+        };
+        self.aside = done.earlier.is_none() && changed;
+        let another = self.aside && self.set_aside(file, stays)?;
+        let connection = &self.store.connection;
         connection
             .prepare_cached(
                 "UPDATE file SET relative = ?2, size = ?3, modified = ?4, number = ?5,
@@ -201,6 +220,9 @@ impl StoreWriter {
         connection
             .prepare_cached("DELETE FROM record WHERE file = ?1")?
             .execute([file])?;
+        if self.aside {
+            self.take_back(file, &now)?;
+        }
         Ok((file, false))
     }
 
@@ -215,21 +237,19 @@ impl StoreWriter {
         })?)
     }
 
-    /// Keeps the crashes of a file that no longer are what it holds: each gets a file row of its own. True when
-    /// there were any. What is back at its path is no earlier crash any more.
-    fn set_aside(&self, file: i64, records: &[Record]) -> Result<bool, StoreError> {
+    /// Keeps the crashes of a file but those that are in it still: each gets a file row of its own. True when none
+    /// is in it any more.
+    fn set_aside(&self, file: i64, still: &[&str]) -> Result<bool, StoreError> {
         let connection = &self.store.connection;
-        let now: Vec<&str> = records
-            .iter()
-            .filter_map(|record| record.summary.crash_id.as_deref())
-            .collect();
         let before = connection
             .prepare_cached("SELECT id, crash_id FROM record WHERE file = ?1 AND crash_id <> ''")?
             .query_map([file], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<Vec<(i64, String)>, _>>()?;
-        let mut any = false;
-        for (record, crash) in before.iter().filter(|(_, id)| !now.contains(&id.as_str())) {
-            any = true;
+        let gone: Vec<&(i64, String)> = before
+            .iter()
+            .filter(|(_, id)| !still.contains(&id.as_str()))
+            .collect();
+        for (record, crash) in &gone {
             connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO file
@@ -251,15 +271,29 @@ impl StoreWriter {
                 .prepare_cached("UPDATE record SET file = ?2, position = 0 WHERE id = ?1")?
                 .execute(params![record, aside])?;
         }
-        for crash in now {
-            connection
+        Ok(!gone.is_empty() && gone.len() == before.len())
+    }
+
+    /// What is back at its path is no earlier crash any more.
+    fn take_back(&self, file: i64, crashes: &[&str]) -> Result<(), StoreError> {
+        let connection = &self.store.connection;
+        for crash in crashes {
+            let met_first: Option<String> = connection
                 .prepare_cached(
                     "DELETE FROM file WHERE earlier = ?2
-                     AND path = (SELECT path FROM file WHERE id = ?1)",
+                     AND path = (SELECT path FROM file WHERE id = ?1) RETURNING first_seen",
                 )?
-                .execute(params![file, crash])?;
+                .query_row(params![file, crash], |row| row.get(0))
+                .optional()?;
+            if let Some(met_first) = met_first {
+                connection
+                    .prepare_cached(
+                        "UPDATE file SET first_seen = min(first_seen, ?2) WHERE id = ?1",
+                    )?
+                    .execute(params![file, met_first])?;
+            }
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Dates a file that is as it was.

@@ -130,6 +130,38 @@ fn a_new_finding_is_posted_signed_and_posted_again_when_the_receiver_fails() {
 }
 
 #[test]
+fn two_files_of_one_crash_are_told_once_in_one_scan_and_in_two() {
+    // The same crash, which the memory dump, without modules, puts in another bucket.
+    let files = [
+        ("MEMORY.DMP", fixture("server2008-x64-summary.dmp")),
+        ("Mini110308-01.dmp", fixture("server2008-x64-d1.dmp")),
+        ("copy/Mini110308-01.dmp", fixture("server2008-x64-d1.dmp")),
+    ];
+    for scans in [1, files.len()] {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("share");
+        let (url, posts) = receiver(&["200 OK"]);
+        for files in files.chunks(files.len() / scans) {
+            for (name, content) in files {
+                put(&root.join("WEB01").join(name), content);
+            }
+            let output = crate::support::share::program()
+                .env("KBTRIAGE_WEBHOOK_SECRET", SECRET)
+                .arg("scan")
+                .arg(&root)
+                .args(["--webhook", &url, "--db"])
+                .arg(dir.path().join("dumps.db"))
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+        }
+        let told: Value = serde_json::from_slice(&next(&posts).body).unwrap();
+        assert_eq!(told["bucket"]["name"], "0xD1_W_tcpip");
+        assert!(posts.try_recv().is_err(), "{scans} scans");
+    }
+}
+
+#[test]
 fn what_is_redacted_is_nowhere_in_what_is_posted() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("SENTINELROOT");

@@ -156,6 +156,11 @@ impl BugCheck {
         self.reports == Reports::Live
     }
 
+    /// The same of a dump, for codes that are either: its writer marked it as one of a running system.
+    pub fn is_live_in(&self, live_mark: bool) -> bool {
+        self.is_live() || (self.reports == Reports::Either && live_mark)
+    }
+
     /// A person or a monitor asked for the dump.
     pub fn is_forced(&self) -> bool {
         self.kind == Kind::Forced

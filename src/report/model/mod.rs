@@ -212,6 +212,9 @@ pub struct Dump {
     /// DumpType.
     #[serde(rename = "type")]
     pub dump_type: Option<u32>,
+    /// What it records; `null` where the bug check is not known, and for programs' dumps.
+    #[serde(default)]
+    pub kind: Option<DumpKind>,
     /// Processor architecture.
     #[schemars(extend("examples" = ["x86", "x64", "ia64", "arm64", "arm"]))]
     pub architecture: Option<String>,
@@ -242,6 +245,18 @@ pub struct Dump {
     pub physical_memory: Option<u64>,
     /// What is wrong with the file.
     pub damage: Vec<DamageRecord>,
+}
+
+closed_enum! {
+    /// What a kernel dump records.
+    DumpKind {
+        /// Windows stopped.
+        Crash = "crash",
+        /// Nothing stopped: a report of a running system.
+        LiveReport = "live-report",
+        /// A person or a monitor stopped it.
+        Forced = "forced",
+    }
 }
 
 /// What a header says and memory contradicts, or what its writer puts into every file: not believed,
