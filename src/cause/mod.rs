@@ -119,7 +119,7 @@ pub struct Known<'a> {
 pub fn judge(facts: &CrashFacts, known: &Known<'_>) -> Option<Cause> {
     let bugcheck = facts.bugcheck?;
     let check = bugchecks::find(bugcheck.raw_code);
-    let event = match (check.is_live(), check.kind) {
+    let event = match (check.is_live_in(facts.dump.live_mark), check.kind) {
         (true, _) => Event::LiveReport,
         (false, Kind::Forced) => Event::Forced,
         (false, Kind::Hang) => Event::Hang,

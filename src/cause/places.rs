@@ -1,6 +1,6 @@
 //! The certain places of the activity that crashed, innermost first, and what of Windows they are.
 
-use crate::facts::{CrashFacts, FrameFacts, NameFact, Trust};
+use crate::facts::{CrashFacts, FrameFacts, NameFact, StackFacts, Trust};
 use crate::knowledge::windows::{self, Part};
 
 /// A place in code.
@@ -65,16 +65,24 @@ pub(super) fn place<'a>(
 /// The frames of the activity that crashed (in a forced dump or a hang: that was interrupted), with their
 /// numbers, up to the first that was found by search.
 fn certain(facts: &CrashFacts) -> impl Iterator<Item = (usize, &FrameFacts)> {
-    let activity = |n: Option<u32>| n.and_then(|n| usize::try_from(n).ok());
-    facts.stack.iter().flat_map(move |stack| {
-        let most = activity(stack.faulting_activity).unwrap_or(1).max(1);
-        stack
-            .frames
-            .iter()
-            .enumerate()
-            .take(most)
-            .take_while(|(_, frame)| frame.trust != Trust::Scan)
+    facts.stack.iter().flat_map(|stack| {
+        let most = stack.faulting_activity;
+        let most = most.and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+        sure(stack).take(most.max(1))
     })
+}
+
+/// The frames of a stack up to the first that was found by search.
+fn sure(stack: &StackFacts) -> impl Iterator<Item = (usize, &FrameFacts)> {
+    let frames = stack.frames.iter().enumerate();
+    frames.take_while(|(_, frame)| frame.trust != Trust::Scan)
+}
+
+/// The certain places of another processor's stack, whatever it did, innermost first.
+pub(super) fn places_of<'a>(facts: &'a CrashFacts, stack: &'a StackFacts) -> Vec<Place<'a>> {
+    sure(stack)
+        .filter_map(|(index, frame)| place(facts, frame.ip, frame.name.as_ref(), index))
+        .collect()
 }
 
 /// The certain places in modules, innermost first; the faulting one leads where it is known.

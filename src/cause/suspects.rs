@@ -1,6 +1,6 @@
 //! Whom a crash is laid to.
 
-use super::places::{Place, place, places};
+use super::places::{Place, place, places, places_of};
 use super::{Suspect, Trust, What};
 use crate::facts::CrashFacts;
 use crate::facts::file_name;
@@ -9,6 +9,10 @@ use crate::knowledge::windows;
 
 /// Code 0x133's first parameter when no single call was too long, but all together.
 const ALL_TOGETHER: u64 = 1;
+/// CLOCK_WATCHDOG_TIMEOUT: one processor reports that another does not get on.
+const CLOCK_WATCHDOG: u32 = 0x101;
+/// Places of a stack that a reason names.
+const NAMED_PLACES: usize = 3;
 /// Codes of Driver Verifier: they stop the driver at its own mistake.
 const CAUGHT: [u32; 3] = [0xC4, 0xC9, 0xE6];
 /// FILETIME of 1970-01-01.
@@ -20,7 +24,7 @@ const FIRST_LINK: u32 = 725_846_400;
 pub(super) fn suspects(facts: &CrashFacts, check: &BugCheck) -> (Vec<Suspect>, String) {
     let found = match check.blames {
         Blames::Nobody => {
-            let reason = match check.is_live() {
+            let reason = match check.is_live_in(facts.dump.live_mark) {
                 true => "somebody asked for a report of the running system: nothing failed",
                 false => "somebody stopped this Windows on purpose: the code says nothing of why",
             };
@@ -48,6 +52,7 @@ pub(super) fn suspects(facts: &CrashFacts, check: &BugCheck) -> (Vec<Suspect>, S
             _ => vec![storage(facts)],
         },
         Blames::Damage => damage(facts, check),
+        Blames::Stack if check.code == CLOCK_WATCHDOG => return hung(facts),
         Blames::Stack => {
             let found = by_stack(facts, check);
             match found.is_empty() {
@@ -105,6 +110,40 @@ fn at(facts: &CrashFacts, place: &Place<'_>, trust: Trust, reason: impl Into<Str
 fn linked(facts: &CrashFacts, stamp: u32) -> Option<u32> {
     let crash = facts.dump.crash_time?.checked_sub(UNIX_EPOCH)? / 10_000_000;
     (stamp >= FIRST_LINK && u64::from(stamp) <= crash).then_some(stamp)
+}
+
+/// What the processor that did not answer the clock was doing: parameter 3 is its control block, parameter 4 its
+/// number. The stack of the one that noticed says nothing.
+fn hung(facts: &CrashFacts) -> (Vec<Suspect>, String) {
+    let [_, _, block, index] = facts.bugcheck.map_or([0; 4], |b| b.parameters);
+    let memory = facts.memory.as_ref();
+    let processors = memory.map_or(&[][..], |memory| &memory.processors);
+    let by_block = processors
+        .iter()
+        .find(|p| p.prcb == Some(block) && block != 0);
+    let number = by_block
+        .map(|p| p.number)
+        .or_else(|| u32::try_from(index).ok());
+    let who = number.map_or_else(|| "a processor".to_owned(), |n| format!("processor {n}"));
+    let stacks = memory.map_or(&[][..], |memory| &memory.other_stacks);
+    let stack = stacks
+        .iter()
+        .find(|s| s.processor.is_some() && s.processor == number);
+    let list = stack
+        .map(|stack| places_of(facts, stack))
+        .unwrap_or_default();
+    if list.is_empty() {
+        let reason = format!("{who} did not answer the clock, and what it did is not in the dump");
+        return (Vec::new(), reason);
+    }
+    let inner: Vec<String> = list.iter().take(NAMED_PLACES).map(Place::text).collect();
+    let reason = format!(
+        "{who} did not answer the clock; it was in {}",
+        inner.join(", called from ")
+    );
+    let nearest = list.iter().find(|place| !place.faults_for_its_caller());
+    let suspect = nearest.map(|place| at(facts, place, Trust::Moderate, reason.clone()));
+    (suspect.into_iter().collect(), reason)
 }
 
 /// Who faulted, or who called what did.
@@ -224,7 +263,12 @@ fn no_code(facts: &CrashFacts, list: &[Place<'_>]) -> Option<Suspect> {
             )
         });
     }
-    let caller = list.iter().find(|place| !place.faults_for_its_caller())?;
+    // What a call has just pushed is certain, whatever the walk makes of the frames beyond.
+    let pushed = pushed_caller(facts);
+    let certain = pushed.iter().chain(list);
+    let caller = certain
+        .into_iter()
+        .find(|place| !place.faults_for_its_caller())?;
     let reason = format!(
         "it called {ip:#x}, where no code is ({}{})",
         match caller.index {
@@ -234,6 +278,12 @@ fn no_code(facts: &CrashFacts, list: &[Place<'_>]) -> Option<Suspect> {
         caller.text()
     );
     Some(at(facts, caller, Trust::Moderate, reason))
+}
+
+/// Who called an address that holds no code.
+fn pushed_caller(facts: &CrashFacts) -> Option<Place<'_>> {
+    let caller = facts.fault.caller.as_ref()?;
+    place(facts, caller.ip, caller.name.as_ref(), 1)
 }
 
 /// The drivers that the parameters lead to: the surest alone.
@@ -368,6 +418,15 @@ fn nobody(facts: &CrashFacts, check: &BugCheck) -> String {
     if check.blames == Blames::Parameter {
         return "the code names a driver, and what its parameters lead to is not in the dump"
             .to_owned();
+    }
+    if let Some(caller) = pushed_caller(facts)
+        && let Some(ip) = facts.fault.ip
+    {
+        return format!(
+            "{} called {ip:#x}, where no code is; Windows' kernel and frameworks call what drivers give them, and \
+             whose pointer that was is not in the dump",
+            caller.text()
+        );
     }
     let certain = places(facts);
     let searched = facts.stack.as_ref().is_some_and(|stack| {

@@ -11,6 +11,9 @@ use super::StackFacts;
 pub struct ProcessorFacts {
     /// Number, from 0.
     pub number: u32,
+    /// Address of its KPRCB.
+    #[serde(default)]
+    pub prcb: Option<u64>,
     /// It is the one that crashed.
     pub crashed: bool,
     /// Instruction pointer its freeze saved.

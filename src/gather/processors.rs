@@ -36,6 +36,7 @@ pub(super) fn facts(kernel: &KernelState) -> Vec<ProcessorFacts> {
             };
             ProcessorFacts {
                 number: processor.number,
+                prcb: Some(processor.prcb),
                 crashed,
                 ip: processor.registers.as_ref().and_then(|r| r.ip()),
                 irql,

@@ -333,3 +333,118 @@ fn what_to_do_next_fits_the_suspect_and_is_at_most_five_steps() {
         assert!(count <= 5, "{code:#x}: {count}");
     }
 }
+
+#[test]
+fn a_code_that_is_either_is_a_live_report_only_where_the_writer_says_so() {
+    for (code, either) in [
+        (0x124, true),
+        (0x144, true),
+        (0x164, true),
+        (0xD1, false),
+        (0x9F, false),
+    ] {
+        let crash = || Crash::new().stack(&["nt", "tcpip"]).code(code);
+        assert_eq!(judged(crash()).event, Event::Crash, "{code:#x}");
+        let mut marked = crash();
+        marked.json["dump"]["live_mark"] = json!(true);
+        let marked = judged(marked);
+        let expected = if either {
+            Event::LiveReport
+        } else {
+            Event::Crash
+        };
+        assert_eq!(marked.event, expected, "{code:#x}");
+    }
+    assert_eq!(judged(Crash::new().code(0x193)).event, Event::LiveReport);
+}
+
+#[test]
+fn a_processor_that_did_not_answer_the_clock_is_asked_what_it_did() {
+    const BLOCK: u64 = 0xFFFF_F880_0316_5180;
+    // The stack of the one that noticed holds a driver that has nothing to do with it.
+    let crash = |parameters: serde_json::Value, stack: &[&str]| {
+        let mut crash = Crash::new()
+            .stack(&["nt", "acmefilter", "tcpip"])
+            .code(0x101)
+            .set("/fault/ip", json!(null))
+            .set("/bugcheck/parameters", parameters);
+        let mut other = Crash::new().stack(stack).json["stack"].clone();
+        other["processor"] = json!(1);
+        let processor = |number: u32, block: u64| {
+            json!({ "number": number, "prcb": block, "crashed": number == 0, "ip": null, "irql": null,
+                    "dpc_active": null, "dpc_time": null, "thread": null, "process": null })
+        };
+        crash.json["memory"] = json!({
+            "processors": [processor(0, BLOCK - 0x1000), processor(1, BLOCK)],
+            "other_stacks": [other], "pool_tags": null, "findings": []
+        });
+        crash
+    };
+    // By its control block, and, on Windows that give none, by its number.
+    for parameters in [json!([24, 0, BLOCK, 0]), json!([24, 0, 0, 1])] {
+        let found = judged(crash(parameters.clone(), &["nt", "ndis", "symtdi"]));
+        assert_eq!(
+            found.suspects[0].module.as_deref(),
+            Some("symtdi.sys"),
+            "{parameters}"
+        );
+        assert!(
+            found.reason.contains("processor 1 did not answer"),
+            "{}",
+            found.reason
+        );
+        assert!(
+            found.reason.contains("called from ndis.sys"),
+            "{}",
+            found.reason
+        );
+    }
+    // In Windows' own code there is nobody to name, and the code is named.
+    let own = judged(crash(json!([24, 0, BLOCK, 0]), &["nt", "ndis"]));
+    assert_eq!(own.suspects, []);
+    assert!(own.reason.contains("it was in nt"), "{}", own.reason);
+    // A stack that is not there is no reason to blame the one that is.
+    let absent = judged(crash(json!([24, 0, BLOCK + 0x40, 3]), &["nt", "symtdi"]));
+    assert_eq!(absent.suspects, []);
+    assert!(absent.reason.contains("processor 3") && absent.reason.contains("not in the dump"));
+    let small = Crash::new()
+        .stack(&["nt", "acmefilter"])
+        .code(0x101)
+        .set("/fault/ip", json!(null));
+    assert_eq!(
+        judged(small.set("/bugcheck/parameters", json!([24, 0, BLOCK, 2]))).suspects,
+        []
+    );
+}
+
+#[test]
+fn the_caller_of_no_code_is_named_whatever_is_known_beyond_it() {
+    // The caller's own frame is all that is certain; in a framework it says whose call it was and blames nobody.
+    let crash = |file: &str| {
+        let mut crash = Crash::new()
+            .stack(&["nt", file, "tcpip"])
+            .set("/fault/ip", json!(0))
+            .set("/stack/frames/0/ip", json!(0))
+            .set("/stack/frames/1/trust", json!("scan"))
+            .set("/stack/frames/2/trust", json!("scan"));
+        crash.json["fault"]["caller"] = crash.json["stack"]["frames"][1].clone();
+        crash
+    };
+    let own = judged(crash("acmefilter"));
+    assert_eq!(own.suspects[0].module.as_deref(), Some("acmefilter.sys"));
+    assert!(
+        own.reason.contains("it called 0x0, where no code is"),
+        "{}",
+        own.reason
+    );
+    for file in ["ndis", "fwpkclnt"] {
+        let framework = judged(crash(file));
+        assert_eq!(framework.suspects, [], "{file}");
+        let said = format!("{file}.sys");
+        assert!(
+            framework.reason.starts_with(&said) && framework.reason.contains("called 0x0"),
+            "{}",
+            framework.reason
+        );
+    }
+}

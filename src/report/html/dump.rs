@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::drawing::{self, List, Point};
 use super::shown;
 use crate::report::escape::visible;
-use crate::report::model::{EvidenceRecord, Frame, Hotfix, Report};
+use crate::report::model::{Action, Cause, EvidenceRecord, Frame, Hotfix, Report};
 use crate::report::text::{self, words};
 
 /// Drivers and frames that a page shows: more than any machine has, fewer than a hostile dump may name.
@@ -17,6 +17,7 @@ const MOST_ROWS: usize = 2000;
 struct Page {
     answers: Vec<Answer>,
     facts: Vec<(&'static str, String)>,
+    cause: Option<Other>,
     list: Option<List>,
     strip: Vec<Point>,
     frames: Vec<FrameRow>,
@@ -38,6 +39,15 @@ struct Answer {
     evidence: Vec<EvidenceRow>,
     open: Vec<String>,
     others: Vec<String>,
+}
+
+/// Whom the crash is laid to, apart from the article.
+#[derive(Serialize)]
+struct Other {
+    headline: String,
+    reason: String,
+    hints: Vec<String>,
+    steps: Vec<Step>,
 }
 
 #[derive(Serialize)]
@@ -102,6 +112,7 @@ pub fn dump(report: &Report) -> io::Result<String> {
     let page = Page {
         answers,
         facts,
+        cause: report.cause.as_ref().map(other),
         list: drawing::list(report),
         strip: drawing::strip(report),
         frames,
@@ -122,14 +133,7 @@ fn answer(number: usize, report: &Report, hotfix: &Hotfix) -> Answer {
         headline: said.headline,
         detail: said.detail,
         meaning: said.meaning,
-        steps: hotfix
-            .actions
-            .iter()
-            .map(|action| Step {
-                text: visible(&action.text),
-                command: action.command.as_deref().map(visible),
-            })
-            .collect(),
+        steps: hotfix.actions.iter().map(step).collect(),
         rule: match &hotfix.matching.rule {
             Some(rule) => words::sentence(&format!("The rule that decided: {}", visible(rule))),
             None => String::new(),
@@ -143,6 +147,26 @@ fn answer(number: usize, report: &Report, hotfix: &Hotfix) -> Answer {
         others: others
             .map(|o| visible(&format!("{}: {}", o.id, o.why)))
             .collect(),
+    }
+}
+
+fn step(action: &Action) -> Step {
+    Step {
+        text: visible(&action.text),
+        command: action.command.as_deref().map(visible),
+    }
+}
+
+fn other(cause: &Cause) -> Other {
+    Other {
+        headline: words::sentence(&visible(&cause.headline)),
+        reason: words::sentence(&visible(&cause.reason)),
+        hints: cause
+            .hints
+            .iter()
+            .map(|hint| words::sentence(&visible(&hint.text)))
+            .collect(),
+        steps: cause.next.iter().map(step).collect(),
     }
 }
 
