@@ -98,11 +98,21 @@ pub fn completions(
         .args_conflicts_with_subcommands(false)
         .args(implied)
         .mut_subcommand("man", |man| {
-            man.mut_arg("command", |argument| argument.value_parser(names))
+            man.mut_arg("command", |argument| argument.value_parser(names.clone()))
         });
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "kbtriage", &mut script);
-    out.write_all(&script)
+    out.write_all(&script)?;
+    // The library gives fish no values of arguments that have no option.
+    if shell == clap_complete::Shell::Fish {
+        let names = names.join(" ");
+        let condition = "__fish_kbtriage_using_subcommand man";
+        writeln!(
+            out,
+            "complete -c kbtriage -n \"{condition}\" -f -a \"{names}\""
+        )?;
+    }
+    Ok(())
 }
 
 /// The command that a word which is neither a command nor a file was probably meant to be.

@@ -19,6 +19,10 @@ use super::triage::usage;
 
 /// Candidates shown without --all-frames.
 const CANDIDATES: usize = 8;
+/// Lines of one name or remark at most.
+const MOST_LINES: usize = 8;
+/// Column of what has a line of its own below a frame's numbers.
+const SITE: usize = 6;
 /// Registers on a line.
 const REGISTERS_A_LINE: usize = 3;
 
@@ -92,11 +96,14 @@ fn render(report: &Report, args: &StackArgs, palette: Palette) -> String {
         (Some(fault), _) => write_fault(fault, palette, &mut out),
         (None, Some(exception)) => write_exception(exception, report, palette, &mut out),
         (None, None) => {
+            let none = "none: this bug check reports no faulting instruction, or what the dump holds of the stack does \
+                        not show it";
+            let lines = text::lines(none, palette.width.saturating_sub(7), MOST_LINES);
             let _ = writeln!(
                 out,
-                "{}  none: this bug check reports no faulting instruction, or what the dump holds \
-                 of the stack does not show it",
-                palette.heading("Fault")
+                "{}  {}",
+                palette.heading("Fault"),
+                lines.join("\n       ")
             );
         }
     }
@@ -127,9 +134,7 @@ fn write_exception(exception: &Exception, report: &Report, palette: Palette, out
         exception.code.0,
         visible(exception.name.as_deref().unwrap_or_default())
     );
-    let mut line = |label: &str, value: String| {
-        let _ = writeln!(out, "  {label:12} {}", visible(&value));
-    };
+    let mut line = |label: &str, value: String| labelled(label, &value, palette, out);
     if let Some(thread) = exception.thread {
         line("thread", format!("{thread} ({thread:#x})"));
     }
@@ -160,9 +165,7 @@ fn write_fault(fault: &Fault, palette: Palette, out: &mut String) {
         address.unwrap_or_default(),
         visible(&place.unwrap_or_else(|| "in no module".to_owned()))
     );
-    let mut line = |label: &str, value: String| {
-        let _ = writeln!(out, "  {label:12} {}", visible(&value));
-    };
+    let mut line = |label: &str, value: String| labelled(label, &value, palette, out);
     if let Some(caller) = &fault.caller {
         let place = caller.location.as_ref().map(text::place);
         line(
@@ -221,6 +224,21 @@ fn write_fault(fault: &Fault, palette: Palette, out: &mut String) {
     }
 }
 
+/// A labelled value, on as many lines as it needs.
+fn labelled(label: &str, value: &str, palette: Palette, out: &mut String) {
+    const INDENT: usize = 15;
+    let lines = text::lines(
+        &visible(value),
+        palette.width.saturating_sub(INDENT),
+        MOST_LINES,
+    );
+    let _ = writeln!(
+        out,
+        "  {label:12} {}",
+        lines.join(&format!("\n{:INDENT$}", ""))
+    );
+}
+
 fn write_registers(
     registers: Option<&serde_json::Map<String, serde_json::Value>>,
     at_fault: bool,
@@ -267,13 +285,27 @@ fn write_stack(stack: &Stack, all: bool, palette: Palette, out: &mut String) {
             .get(n + 1)
             .map_or("", |outer| outer.instruction_pointer.0.as_str());
         let sp = frame.stack_pointer.as_ref().map_or("", |sp| sp.0.as_str());
-        let _ = writeln!(
-            out,
-            "  {:>3} {sp:width$} {back:width$} {:13} {}",
+        let numbers = format!(
+            "  {:>3} {sp:width$} {back:width$} {:13}",
             frame.index,
-            visible(&frame.trust),
-            visible(&site(frame))
+            visible(&frame.trust)
         );
+        let site = visible(&site(frame));
+        // What does not fit the line has one of its own, and is whole.
+        let lines = match numbers.len() + 1 + site.chars().count() <= palette.width {
+            true => vec![format!("{numbers} {site}")],
+            false => {
+                let room = palette.width.saturating_sub(SITE);
+                let own = text::lines(&site, room, MOST_LINES);
+                let own = own.iter().map(|line| format!("{:SITE$}{line}", ""));
+                std::iter::once(numbers.trim_end().to_owned())
+                    .chain(own)
+                    .collect()
+            }
+        };
+        for line in lines {
+            let _ = writeln!(out, "{line}");
+        }
     }
     let hidden = stack.frames.len().saturating_sub(shown);
     if hidden > 0 {
@@ -281,7 +313,14 @@ fn write_stack(stack: &Stack, all: bool, palette: Palette, out: &mut String) {
     }
     match (&stack.stopped_because, stack.complete) {
         (Some(why), _) => {
-            let _ = writeln!(out, "      ended: {}", visible(why));
+            let room = palette.width.saturating_sub(SITE);
+            let lines = text::lines(&format!("ended: {}", visible(why)), room, MOST_LINES);
+            let _ = writeln!(
+                out,
+                "{:SITE$}{}",
+                "",
+                lines.join(&format!("\n{:SITE$}", ""))
+            );
         }
         (None, true) => {}
         (None, false) => {

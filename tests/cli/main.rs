@@ -15,3 +15,4 @@ mod recipes;
 mod same_everywhere;
 mod screen;
 mod start_up;
+mod terminal;

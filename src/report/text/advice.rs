@@ -188,10 +188,8 @@ fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
             })
             .collect();
         let commands = step.commands.iter().take(shown);
-        own.extend(commands.map(|command| {
-            let text = format!("       {command}");
-            fit::cut(&text, palette.width)
-        }));
+        let commands = commands.flat_map(|text| fit::command(text, palette.width.saturating_sub(7)));
+        own.extend(commands.map(|line| format!("       {line}")));
         if lines.len() + own.len() > room {
             break;
         }
@@ -246,7 +244,8 @@ fn another(cause: &Cause, room: usize) -> Vec<String> {
     for step in cause.next.iter().take(FIRST) {
         own.extend(fit::lines(&visible(&step.text), room, 1));
         let command = step.command.iter();
-        own.extend(command.map(|text| fit::cut(&format!("  {}", visible(text)), room)));
+        let lines = command.flat_map(|text| fit::command(&visible(text), room.saturating_sub(2)));
+        own.extend(lines.map(|line| format!("  {line}")));
     }
     own
 }

@@ -98,6 +98,25 @@ pub fn cut(text: &str, width: usize) -> String {
     out
 }
 
+/// A command of Windows' command line on lines of `width` columns: a caret at the end of a line continues it, so that
+/// it can be copied whole. What has no blank to break at is cut.
+pub fn command(text: &str, width: usize) -> Vec<String> {
+    const CONTINUES: &str = " ^";
+    if display_width(text) <= width {
+        return vec![text.to_owned()];
+    }
+    let options = whole_words(width.saturating_sub(CONTINUES.len())).subsequent_indent("  ");
+    let mut lines: Vec<String> = textwrap::wrap(text, options)
+        .into_iter()
+        .map(|line| cut(line.trim_end(), width.saturating_sub(CONTINUES.len())))
+        .collect();
+    let last = lines.len().saturating_sub(1);
+    for line in lines.iter_mut().take(last) {
+        line.push_str(CONTINUES);
+    }
+    lines
+}
+
 /// `text` with its middle left out where it is wider than `width` columns: both ends of a path tell most, the
 /// last more.
 pub fn middle(text: &str, width: usize) -> String {
@@ -182,6 +201,22 @@ mod tests {
         // Wide letters take two columns each.
         assert!(display_width(&middle(&"長".repeat(60), 21)) <= 21);
         assert!(display_width(&cut(&"長".repeat(60), 21)) <= 21);
+    }
+
+    #[test]
+    fn a_long_command_is_continued_by_carets() {
+        let text = r"reg add HKLM\SYSTEM\CurrentControlSet\Control\CrashControl /v CrashDumpEnabled /t REG_DWORD /d 2 /f";
+        for width in [60, 71, 80, 96] {
+            let lines = command(text, width);
+            assert!(lines.iter().all(|line| line.len() <= width), "{lines:?}");
+            let (last, others) = lines.split_last().unwrap();
+            let whole: String = others
+                .iter()
+                .map(|line| line.strip_suffix(" ^").unwrap().trim_start().to_owned() + " ")
+                .collect();
+            assert_eq!(whole + last.trim_start(), text);
+        }
+        assert_eq!(command(text, 97), [text]);
     }
 
     #[test]

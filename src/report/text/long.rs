@@ -8,7 +8,7 @@ use super::super::escape::visible;
 use super::super::model::{
     Action, EvidenceRecord, Fault, Frame, Hotfix, Match, Report, Stack, Status,
 };
-use super::fit::whole_words;
+use super::fit::{self, whole_words};
 use super::palette::Palette;
 use super::{place, screen, words};
 
@@ -65,6 +65,15 @@ impl Out {
     fn labelled(&mut self, label: &str, text: &str) {
         let first = format!("  {label:<width$}", width = INDENT - 2);
         self.wrapped(&first, &" ".repeat(INDENT), text);
+    }
+
+    /// A command to copy.
+    fn command(&mut self, command: Option<&str>, indent: usize) {
+        let room = self.palette.width.saturating_sub(indent);
+        let lines = command.map(|text| fit::command(&visible(text), room));
+        for line in lines.into_iter().flatten() {
+            let _ = writeln!(self.text, "{:indent$}{line}", "");
+        }
     }
 
     fn wrapped(&mut self, first: &str, rest: &str, text: &str) {
@@ -128,14 +137,8 @@ fn what(report: &Report, out: &mut Out) {
             out.labelled("Hint", &visible(&hint.text));
         }
         for step in &cause.next {
-            let command = step
-                .command
-                .iter()
-                .map(|text| format!(" {}", visible(text)));
-            let text: String = std::iter::once(visible(&step.text))
-                .chain(command)
-                .collect();
-            out.labelled("Next", &text);
+            out.labelled("Next", &visible(&step.text));
+            out.command(step.command.as_deref(), INDENT + 2);
         }
     }
     for note in &report.notes {
@@ -446,7 +449,6 @@ fn evidence(matching: &Match, out: &mut Out) {
 fn action_lines(number: usize, action: &Action, out: &mut Out) {
     out.wrapped(&format!("{number:3}. "), "     ", &visible(&action.text));
     if let Some(command) = &action.command {
-        // A command is one line whatever its length: it is there to be copied.
-        let _ = writeln!(out.text, "       {}", visible(command));
+        out.command(Some(command), 7);
     }
 }

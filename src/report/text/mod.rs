@@ -12,7 +12,7 @@ mod screen;
 pub mod words;
 
 pub use drivers::linked;
-pub use fit::{cut, middle, whole_words};
+pub use fit::{cut, lines, middle, whole_words};
 pub use long::{frame_place, long, parameters};
 pub use palette::{COLUMNS, MOST_COLUMNS, Palette};
 pub use screen::{Answered, LINES, answered, happened};

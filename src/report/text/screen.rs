@@ -7,7 +7,7 @@ use crate::evidence::Strength;
 use crate::knowledge::bugchecks;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
-use crate::report::model::{EvidenceRecord, Fault, Hotfix, Report, Severity, Stack};
+use crate::report::model::{DumpKind, EvidenceRecord, Fault, Hotfix, Report, Severity, Stack};
 use crate::verdict::{Applicability, MatchStatus, Verdict};
 
 use super::advice;
@@ -36,6 +36,16 @@ const CONTRADICTIONS: [&str; 5] = [
     "code.sources-disagree",
     "machine.counts-disagree",
     "parameters.disagree",
+];
+
+/// Notes of no weight for the report that a person wants to know: a file that was given and not used, a header
+/// that is not believed.
+const WORTH_A_LINE: [&str; 5] = [
+    "dump.header-not-believed",
+    "dump.header-only-says",
+    "modules.inventory",
+    "modules.wer-report",
+    "system.registry-file",
 ];
 
 /// The screen of one report, ending with a line end. `titled`: one of several, each under its path.
@@ -205,7 +215,8 @@ impl Page<'_> {
         let (supporting, against) = self.evidence(hotfix);
         rows("For", supporting, 2, 4, 3);
         rows("Against", against, 2, 3, 4);
-        rows("Odd", odd(self.report), 2, 4, 3);
+        // What makes the answer doubtful stays longest.
+        rows("Odd", odd(self.report), 2, 4, 1);
         let missing = missing(hotfix);
         rows("Missing", missing.into_iter().collect(), 3, 3, 2);
         rows("Also", self.others().into_iter().collect(), 1, 1, 7);
@@ -423,8 +434,7 @@ pub(super) fn is_forced(report: &Report) -> bool {
 
 /// True for a report of a running Windows, which stopped nothing.
 pub(super) fn is_live(report: &Report) -> bool {
-    let code = report.bugcheck.as_ref().and_then(|b| b.code.number());
-    code.is_some_and(|code| bugchecks::find(code).is_live())
+    report.dump.as_ref().and_then(|dump| dump.kind) == Some(DumpKind::LiveReport)
 }
 
 /// Code, name, time and uptime; of a program's dump, the exception.
@@ -487,7 +497,8 @@ fn fault(report: &Report) -> String {
         .filter(|name| !name.eq_ignore_ascii_case("System") && !name.is_empty())
         .map(|name| format!(", in {}", visible(name)))
         .unwrap_or_default();
-    if let Some(text) = report.fault.as_ref().and_then(place) {
+    let listed = report.modules.as_ref().is_some_and(|all| !all.is_empty());
+    if let Some(text) = report.fault.as_ref().and_then(|fault| place(fault, listed)) {
         return format!("{text}{process}");
     }
     let module = report.exception.as_ref().and_then(|e| e.module.as_deref());
@@ -503,11 +514,11 @@ fn fault(report: &Report) -> String {
     }
 }
 
-fn place(fault: &Fault) -> Option<String> {
+fn place(fault: &Fault, listed: bool) -> Option<String> {
     let ip = fault.instruction_pointer.as_ref()?;
     let mut text = match &fault.location {
         Some(location) => super::place(location),
-        None => format!("{} in no loaded module", words::short_hex(&ip.0)),
+        None => format!("{} {}", words::short_hex(&ip.0), words::outside(listed)),
     };
     if let Some(called) = fault
         .caller
@@ -574,13 +585,18 @@ fn odd(report: &Report) -> Vec<String> {
         .iter()
         .flat_map(|hotfix| &hotfix.matching.evidence);
     let contradictions = evidence.filter(|e| CONTRADICTIONS.contains(&e.id.as_str()));
+    let before = texts.len();
     texts.extend(contradictions.map(|e| e.summary.clone()));
+    // Evidence says what the header says otherwise.
+    let said = texts.len() > before;
     let damage = report.dump.iter().flat_map(|dump| &dump.damage);
     texts.extend(damage.map(|damage| format!("damaged: {}", damage.what)));
-    let warnings = report
-        .notes
-        .iter()
-        .filter(|note| note.severity == Severity::Warning && note.code != "dump.damaged");
+    let told = |code: &str| {
+        WORTH_A_LINE.contains(&code) && !(said && code == "dump.header-not-believed")
+    };
+    let warnings = report.notes.iter().filter(|note| {
+        told(&note.code) || (note.severity == Severity::Warning && note.code != "dump.damaged")
+    });
     texts.extend(warnings.map(|note| note.message.clone()));
     texts
 }

@@ -182,8 +182,8 @@ pub fn windows(report: &Report) -> String {
     }
     let name = edition(system);
     match system.build {
-        Some(build) => format!("{name} ({build})"),
-        None => name,
+        Some(build @ 1..) => format!("{name} ({build})"),
+        _ => name,
     }
 }
 
@@ -205,11 +205,22 @@ fn edition(system: &System) -> String {
         }
         _ => name.to_owned(),
     };
-    // Windows 6.0 says its service pack with its build.
-    let own = matches!(system.build, Some(6000..=6003));
-    match system.service_pack {
-        Some(pack @ 1..) if !own && second.is_some() => format!("{} SP{pack}", visible(&product)),
-        _ => visible(&product),
+    // Windows 6.0 says its service pack with its build; 6.1 has a build for its only one, and later ones have none.
+    let has_packs = match (system.build, system.service_pack) {
+        (Some(7601), Some(1)) | (Some(1..6000), Some(1..)) => second.is_some(),
+        _ => false,
+    };
+    match system.service_pack.filter(|_| has_packs) {
+        Some(pack) => format!("{} SP{pack}", visible(&product)),
+        None => visible(&product),
+    }
+}
+
+/// Where an address lies that no module holds, where modules are `listed` or are not.
+pub fn outside(listed: bool) -> &'static str {
+    match listed {
+        true => "in no loaded module",
+        false => "in a module that is not known: the dump's list of modules could not be read",
     }
 }
 
