@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use kbtriage::bytes::{Budget, PagedReader};
+use kbtriage::bytes::{Budget, Gva, PagedReader};
 use kbtriage::dump::{self, Body};
 use kbtriage::fault::investigate;
 use kbtriage::fault::{Crash, FaultContext, Investigation, Snapshot, Source, find_context};
 use kbtriage::gather;
 use kbtriage::machine::{Machine, Reg};
+use kbtriage::memory::Memory;
 use kbtriage::unwind::{MemoryCode, Trust};
 
 fn dumps() -> Option<Vec<PathBuf>> {
@@ -233,6 +234,83 @@ fn without_unwind_data_no_candidate_is_shown_as_more_than_one() {
             );
         }
     }
+}
+
+/// Bytes of a KTRAP_FRAME of x64 below the words that the processor pushes, and of those: rip, cs, flags, rsp, ss
+/// (public symbols).
+const BELOW: u64 = 0x168;
+const PUSHED: u64 = 0x28;
+/// Bytes of the KEXCEPTION_FRAME that lies below, with its return address.
+const EXCEPTION_FRAME: u64 = 0x148;
+
+/// No debugger's stack of these files is published, so their frames are held against what the bytes themselves show: a
+/// candidate is a word of the stack that lies outward of the fault, outside of what the trap saved, each further out
+/// than the one before, and leads behind an instruction that calls wherever the dump holds that instruction.
+#[test]
+fn no_candidate_is_a_word_of_what_a_trap_saved_or_stands_where_no_call_left_it() {
+    let Some(files) = dumps() else { return };
+    let (mut candidates, mut trapped) = (0, 0);
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        let named = fault_address(&bytes);
+        with_crash(&file, |crash| {
+            let width = crash.machine.pointer_width() as u64;
+            let word = |at: u64| {
+                let mut word = [0; 8];
+                let read = crash.memory.read(Gva(at), &mut word[..width as usize]);
+                read.ok().map(|()| u64::from_le_bytes(word))
+            };
+            let (low, high) = crash.stack.unwrap();
+            // What the trap of the fault pushed, by a search of its own over the stack that the dump holds.
+            let saved: Vec<(u64, u64)> = (low..high)
+                .step_by(8)
+                .filter(|at| {
+                    crash.machine == Machine::X64 && word(*at).is_some() && word(*at) == named
+                })
+                .filter(|at| {
+                    word(at + 8) == Some(0x10)
+                        && word(at + 16).is_some_and(|f| f & 2 != 0 && f >> 32 == 0)
+                })
+                .map(|at| (at - BELOW - EXCEPTION_FRAME, at + PUSHED))
+                .collect();
+            trapped += saved.len();
+            let walk = investigate(crash, &Budget::default()).walk;
+            let mut last = 0;
+            for frame in walk
+                .frames
+                .iter()
+                .filter(|frame| frame.trust == Trust::Scan)
+            {
+                let (ip, sp) = (frame.ip().unwrap(), frame.sp().unwrap());
+                let slot = sp - width;
+                let shown = format!("{}: {ip:#x} at {slot:#x}", name(&file));
+                assert_eq!(word(slot), Some(ip), "{shown}");
+                assert!(
+                    slot > last && (low..high).contains(&slot),
+                    "{shown}, after {last:#x}"
+                );
+                let inside = saved.iter().find(|(from, to)| (*from..*to).contains(&slot));
+                assert_eq!(inside, None, "{shown}: saved by the trap");
+                let mut code = [0; 7];
+                if crash.machine != Machine::Arm64
+                    && crash.memory.read(Gva(ip - 7), &mut code).is_ok()
+                {
+                    assert!(ends_in_a_call(&code), "{shown}: {code:02x?}");
+                }
+                last = slot;
+                candidates += 1;
+            }
+        });
+    }
+    assert!(candidates > 200, "{candidates}");
+    assert!(trapped >= 9, "{trapped}");
+}
+
+/// True for bytes that can end in a call: `E8` with four bytes, or `FF /2` with none to five bytes of operand (Intel's
+/// manual).
+fn ends_in_a_call(code: &[u8; 7]) -> bool {
+    let indirect = |len: usize| code[7 - len] == 0xFF && code[8 - len] >> 3 & 7 == 2;
+    code[2] == 0xE8 || [2, 3, 4, 6, 7].into_iter().any(indirect)
 }
 
 /// One line of the table: file, source, registers, frames, candidates among them.

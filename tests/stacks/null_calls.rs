@@ -177,3 +177,32 @@ fn a_trashed_callback_of_the_network_stack_is_a_shape_of_the_defect() {
         );
     }
 }
+
+#[test]
+fn a_system_call_that_ends_at_a_raised_irql_has_the_bucket_of_the_call() {
+    let bucket = |machine: Machine, address: &dyn Fn(&CrashState) -> u64| {
+        let mut s = scenes::machine(machine, 6001);
+        s.code = 0x4A;
+        s.parameters = [address(&s), 2, 0, 0];
+        report(&s)["bucket"].clone()
+    };
+    for machine in [Machine::X64, Machine::X86] {
+        let mut keys = Vec::new();
+        for (driver, offset) in [
+            ("tcpip.sys", 0x2_10E9),
+            ("tcpip.sys", 0x2_2000),
+            ("ndis.sys", 0x1_1234),
+        ] {
+            let found = bucket(machine, &|s| s.driver(driver).at(offset));
+            let key = found["key"].as_str().unwrap().to_owned();
+            let stem = driver.split('.').next().unwrap();
+            assert!(key.starts_with(&format!("0x4A_{stem}_")), "{key}");
+            assert!(key.ends_with(&format!("+{offset:#x}")), "{key}");
+            assert!(!keys.contains(&key), "two places, two buckets: {keys:?}");
+            keys.push(key);
+        }
+        // An address in a program names no place of the kernel's, the end of every system call least of all.
+        let found = bucket(machine, &|_| 0x7700_1234);
+        assert!(!found.to_string().contains("KiBugCheckDispatch"), "{found}");
+    }
+}
