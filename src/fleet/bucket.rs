@@ -93,7 +93,8 @@ impl Buckets {
         let path = &summary.source.path;
         let key = summary.bucket.as_ref().map(|found| {
             let known = self.names.get_key_value(found.key.as_str());
-            let key = known.map_or_else(|| Arc::from(found.key.as_str()), |(key, _)| Arc::clone(key));
+            let key =
+                known.map_or_else(|| Arc::from(found.key.as_str()), |(key, _)| Arc::clone(key));
             let name = self.names.entry(Arc::clone(&key)).or_default();
             if *name < found.name {
                 name.clone_from(&found.name);
@@ -187,6 +188,9 @@ fn row(key: &str, name: Option<String>, all: &[&Crash]) -> BucketRow {
         last_seen: times().max(),
         months,
         verdicts,
-        example: dumps.map(|((.., path), _)| path.clone()).min().unwrap_or_default(),
+        example: dumps
+            .map(|((.., path), _)| path.clone())
+            .min()
+            .unwrap_or_default(),
     }
 }

@@ -134,8 +134,14 @@ pub fn of_triage(
     let known = own.header.bug_check_code.map(base_code);
     let stored = stored.filter(|(code, _)| *code != 0 && bugchecks::find(*code).name.is_some());
     match stored {
-        // A sign that the header is right; its code may carry a mark of its own.
-        Some((code, _)) if known == Some(base_code(code)) => own.bug_check = Some(From::Memory),
+        // A sign that the header is right; its code may carry a mark of its own. A parameter that was never written
+        // is the kernel's.
+        Some((code, parameters)) if known == Some(base_code(code)) => {
+            own.bug_check = Some(From::Memory);
+            for (stated, value) in own.header.bug_check_parameters.iter_mut().zip(parameters) {
+                stated.get_or_insert(header.truncate(value));
+            }
+        }
         Some(stored) => bug_check(header, Some(stored), &mut own),
         None => {}
     }
@@ -259,10 +265,13 @@ fn bug_check(header: &Header, stored: Option<(u32, [u64; 4])>, own: &mut Believe
     let stored = parameters.map(|value| Some(machine.truncate(value)));
     own.bug_check = Some(From::Memory);
     own.running = false;
+    // What was never written contradicts nothing.
+    let agrees =
+        |(stated, value): (&Option<u64>, &Option<u64>)| stated.is_none() || stated == value;
     let same = header
         .bug_check_code
         .is_some_and(|stated| base_code(stated) == base_code(code))
-        && header.bug_check_parameters == stored;
+        && header.bug_check_parameters.iter().zip(&stored).all(agrees);
     if same {
         // The header's code may carry the mark of a file whose context is the fault's.
         own.header.bug_check_code = header.bug_check_code;

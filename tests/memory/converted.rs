@@ -360,3 +360,54 @@ fn a_header_that_counts_fewer_processors_than_memory_is_not_believed() {
         assert_eq!(got["dump"]["header"]["processors"], 1);
     }
 }
+
+#[test]
+fn each_parameter_that_was_never_written_is_the_kernels_and_the_others_stay() {
+    for mode in MODES {
+        let width = if mode.is_32_bit() { 4 } else { 8 };
+        let whole = reported(&state(mode), 2)["bugcheck"].clone();
+        for unwritten in 0..16u32 {
+            let mut painted = state(mode);
+            for index in (0..4).filter(|index| unwritten & 1 << index != 0) {
+                let at = fields(mode).parameters + index * width;
+                painted.header.patches.push((at, filler(width)));
+            }
+            let report = reported(&painted, 2);
+            assert_eq!(report["bugcheck"], whole, "{mode:?} {unwritten:04b}");
+            // What was never written contradicts nothing.
+            assert!(
+                report["dump"]["header"].is_null(),
+                "{}",
+                report["dump"]["header"]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_same_of_a_small_dump_whose_pieces_hold_the_kernels_variable() {
+    for (name, at, width) in [
+        ("server2008-x64-d1.dmp", 0x40, 8),
+        ("vista-sp1-x86-d1.dmp", 0x2C, 4),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/dumps")
+            .join(name);
+        let whole = triage(&path)["bugcheck"].clone();
+        let dir = tempfile::tempdir().unwrap();
+        for unwritten in 0..16u32 {
+            let mut dump = std::fs::read(&path).unwrap();
+            for index in (0..4).filter(|index| unwritten & 1 << index != 0) {
+                let at = at + index * width;
+                dump[at..at + width].copy_from_slice(&filler(width));
+            }
+            let painted = dir.path().join("painted.dmp");
+            std::fs::write(&painted, dump).unwrap();
+            assert_eq!(
+                triage(&painted)["bugcheck"],
+                whole,
+                "{name} {unwritten:04b}"
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::support::share::{fixture, numbered, of_type, put, records, run, zip};
+use crate::support::share::{fixture, numbered, of_type, put, records, run, with_code, zip};
 
 struct Share {
     dir: tempfile::TempDir,
@@ -245,9 +245,8 @@ fn an_archive_that_is_replaced_leaves_the_crashes_that_it_held() {
 }
 
 /// A dump of another crash with this code, whose header carries these attributes (0x1050 of the 64-bit header).
-fn with_code(number: u64, code: u32, attributes: Option<u32>) -> Vec<u8> {
-    let mut dump = numbered(number);
-    dump[0x38..0x3C].copy_from_slice(&code.to_le_bytes());
+fn attributed(number: u64, code: u32, attributes: Option<u32>) -> Vec<u8> {
+    let mut dump = with_code(numbered(number), code);
     if let Some(attributes) = attributes {
         dump[0x1050..0x1054].copy_from_slice(&attributes.to_le_bytes());
     }
@@ -268,7 +267,7 @@ fn codes_that_are_either_count_as_reports_of_a_running_system_by_the_headers_mar
         (7, 0xE2, None, "forced"),
     ] {
         let path = share.dir.path().join(format!("SRV1/{number}.dmp"));
-        put(&path, &with_code(number, code, attributes));
+        put(&path, &attributed(number, code, attributes));
         let output = run(&["triage", "--format", "jsonl", path.to_str().unwrap()]);
         let report = &records(&output.stdout)[0];
         assert_eq!(report["dump"]["kind"], kind, "{code:#x} {attributes:x?}");

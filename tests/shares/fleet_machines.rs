@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::share::{fixture, matching, numbered, of_type, put, records, run};
+use crate::support::share::{fixture, matching, numbered, of_type, put, records, run, with_code};
 use kbtriage::fleet::Fleet;
 use kbtriage::report::summary::Summary;
 use serde_json::{Value, json};
@@ -28,12 +28,6 @@ fn machines(summaries: &[Value]) -> Vec<Value> {
         fleet.add(summary);
     }
     fleet.records().map(|record| json!(record)).collect()
-}
-
-/// One dump's code, at 0x38 of the 64-bit header.
-fn with_code(mut dump: Vec<u8>, code: u32) -> Vec<u8> {
-    dump[0x38..0x3C].copy_from_slice(&code.to_le_bytes());
-    dump
 }
 
 #[test]

@@ -9,7 +9,6 @@ use kbtriage::fault::investigate;
 use kbtriage::fault::{Crash, FaultContext, Investigation, Snapshot, Source, find_context};
 use kbtriage::gather;
 use kbtriage::machine::{Machine, Reg};
-use kbtriage::memory::Memory;
 use kbtriage::unwind::{MemoryCode, Trust};
 
 fn dumps() -> Option<Vec<PathBuf>> {
@@ -279,7 +278,8 @@ fn no_candidate_is_a_word_of_what_a_trap_saved_or_stands_where_no_call_left_it()
             for frame in walk
                 .frames
                 .iter()
-                .filter(|frame| frame.trust == Trust::Scan)
+                // What another trap frame among them holds was not pushed by a call.
+                .filter(|frame| frame.trust == Trust::Scan && frame.boundary.is_none())
             {
                 let (ip, sp) = (frame.ip().unwrap(), frame.sp().unwrap());
                 let slot = sp - width;

@@ -30,6 +30,19 @@ pub fn numbered(number: u64) -> Vec<u8> {
     dump
 }
 
+/// A dump with another code: at 0x38 of the 64-bit header, and in the kernel's own variable, of which a small dump
+/// holds a copy with the parameters behind it.
+pub fn with_code(mut dump: Vec<u8>, code: u32) -> Vec<u8> {
+    let variable = [&dump[0x38..0x3C], &[0; 4], &dump[0x40..0x60]].concat();
+    let mut places = dump.windows(variable.len());
+    let at = places.rposition(|bytes| bytes == variable.as_slice());
+    let at = at.expect("the kernel's variable");
+    for at in [0x38, at] {
+        dump[at..at + 4].copy_from_slice(&code.to_le_bytes());
+    }
+    dump
+}
+
 /// Writes a file whose time is long ago, with the directories above it.
 pub fn put(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();

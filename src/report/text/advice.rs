@@ -188,7 +188,8 @@ fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
             })
             .collect();
         let commands = step.commands.iter().take(shown);
-        let commands = commands.flat_map(|text| fit::command(text, palette.width.saturating_sub(7)));
+        let commands =
+            commands.flat_map(|text| fit::command(text, palette.width.saturating_sub(7)));
         own.extend(commands.map(|line| format!("       {line}")));
         if lines.len() + own.len() > room {
             break;

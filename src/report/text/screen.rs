@@ -591,9 +591,8 @@ fn odd(report: &Report) -> Vec<String> {
     let said = texts.len() > before;
     let damage = report.dump.iter().flat_map(|dump| &dump.damage);
     texts.extend(damage.map(|damage| format!("damaged: {}", damage.what)));
-    let told = |code: &str| {
-        WORTH_A_LINE.contains(&code) && !(said && code == "dump.header-not-believed")
-    };
+    let told =
+        |code: &str| WORTH_A_LINE.contains(&code) && !(said && code == "dump.header-not-believed");
     let warnings = report.notes.iter().filter(|note| {
         told(&note.code) || (note.severity == Severity::Warning && note.code != "dump.damaged")
     });
