@@ -412,16 +412,21 @@ fn db() -> Db {
         ("WEB01/a.dmp".to_owned(), matching()),
         ("WEB01/b.dmp".to_owned(), numbered(800)),
         ("SQL02/c.dmp".to_owned(), with_code(matching(), 0xE2)),
-        (format!("{hostile}/d.dmp"), numbered(5)),
+        ("EVIL/d.dmp".to_owned(), numbered(5)),
     ] {
         put(&root.join(path), &dump);
     }
+    // No folder of Windows can have such a name.
+    let map = dir.path().join("map");
+    std::fs::write(&map, format!("EVIL\t{hostile}\n")).unwrap();
     let path = dir.path().join("dumps.db");
     let output = run(&[
         "scan",
         root.to_str().unwrap(),
         "--db",
         path.to_str().unwrap(),
+        "--machine-map",
+        map.to_str().unwrap(),
     ]);
     assert_eq!(output.status.code(), Some(0));
     Db { _dir: dir, path }

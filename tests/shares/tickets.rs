@@ -269,7 +269,10 @@ fn payloads_hold_what_the_references_publish_and_nothing_else() {
     let hostile = "E&<b>\"|*{color:red}\u{1b}[31m\u{202e}";
     put(&root.join("WEB01/a.dmp"), &matching());
     put(&root.join(&long).join("b.dmp"), &numbered(1));
-    put(&root.join(hostile).join("c.dmp"), &numbered(2));
+    put(&root.join("E/c.dmp"), &numbered(2));
+    // No folder of Windows can have such a name.
+    let map = dir.path().join("map");
+    std::fs::write(&map, format!("E\t{hostile}\n")).unwrap();
     // One machine with many dumps at long paths.
     for number in 0..40 {
         let path = format!("DEEP/{0}/{0}/{0}/{0}/{number}.dmp", "d".repeat(240));
@@ -279,6 +282,8 @@ fn payloads_hold_what_the_references_publish_and_nothing_else() {
     let scan = crate::support::share::program()
         .arg("scan")
         .arg(&root)
+        .arg("--machine-map")
+        .arg(&map)
         .arg("--db")
         .arg(&db)
         .output()

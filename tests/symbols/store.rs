@@ -489,17 +489,23 @@ fn hostile_names_of_modules_and_of_imported_files_are_refused_or_reduced() {
     }
     // What another machine brought: names that Unix allows and Windows or a store does not.
     let (from, to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    for name in ["nul.pdb", "ab:c.pdb", "tcpip.pdb.", "ok.pdb"] {
-        put(from.path().join(name), &pdb().write());
+    let mut names = vec!["nul.pdb", "ab:c.pdb", "tcpip.pdb.", "ok.pdb"];
+    if cfg!(windows) {
+        // A stream of the file `ab` there; the others can be made by a verbatim path.
+        names.retain(|name| !name.contains(':'));
     }
-    let imported = import(from.path(), &to.path().join("store")).unwrap();
+    let root = from.path().canonicalize().unwrap();
+    for name in &names {
+        put(root.join(name), &pdb().write());
+    }
+    let imported = import(&root, &to.path().join("store")).unwrap();
     let taken: Vec<&str> = imported
         .taken
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
     assert_eq!(taken, ["ok.pdb"]);
-    assert_eq!(imported.refused.len(), 3);
+    assert_eq!(imported.refused.len(), names.len() - 1);
 }
 
 /// Written by another program: the cabinet of the `cab` crate's own test (MIT), LZX.
