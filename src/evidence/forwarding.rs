@@ -133,16 +133,18 @@ fn entries(facts: &CrashFacts) -> Option<Evidence> {
 /// The forwarding sets' own count of entries.
 fn counted(facts: &CrashFacts) -> Option<Evidence> {
     let sets = &facts.memory.as_ref()?.sets;
-    let set = sets.iter().find(|set| set.entries > 0)?;
+    let (set, entries) = sets
+        .iter()
+        .find_map(|set| Some((set, set.entries.filter(|entries| *entries > 0)?)))?;
     Some(
         Evidence::pro(
             "forwarding.entries-exist",
             Strength::Moderate,
             Basis::PublicSymbol,
             format!(
-                "the forwarding set at {:#x} counts {} entries: multicast was forwarded (layout of \
+                "the forwarding set at {:#x} counts {entries} entries: multicast was forwarded (layout of \
                  the set: fixed x64 build of Windows 10)",
-                set.address, set.entries
+                set.address
             ),
         )
         .at("forwarding set"),

@@ -95,13 +95,17 @@ pub struct TableFacts {
     pub table: u64,
 }
 
-/// The multicast forwarding set, read with the layout of the fixed x64 build of Windows 10.
+/// The multicast forwarding set, read with the layout that the image's own code uses, or that of the fixed x64 build
+/// of Windows 10.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetFacts {
     /// Address.
     pub address: u64,
-    /// Entries.
-    pub entries: u32,
+    /// Entries; `None` where the layout does not say where they are counted.
+    pub entries: Option<u32>,
+    /// The layout was read from the image's own code.
+    #[serde(default)]
+    pub by_code: bool,
     /// Address of its spin lock.
     pub spin_lock: u64,
     /// What the spin lock holds: 0, 1, or the address of its queue's last handle.

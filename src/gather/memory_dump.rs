@@ -27,6 +27,7 @@ use super::findings::PoolView;
 use super::forwarding::locks;
 use super::forwarding::mfe_state::{Known, at_mfe, in_queues, may_concern};
 use super::forwarding::removal::removal;
+use super::forwarding::set::SetLayout;
 use super::module_image;
 use super::processors;
 use super::session::{self, Session};
@@ -372,7 +373,8 @@ fn memory_facts(
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
     let stacks = processors::stacks(kernel, machine, fault, stack, &facts.other_stacks);
-    locks::add(&pool, &stacks, session, facts);
+    let layout = SetLayout::of(found.map(|found| &found.code.set_layout), machine);
+    locks::add(&pool, &stacks, session, layout, facts);
     let forced = is_forced(header);
     let concerned = found.filter(|found| may_concern(&found.fault));
     if !forced && concerned.is_none() {
@@ -448,7 +450,10 @@ fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFa
         .unwrap_or_default()
         .iter()
         .any(|count| count.tag == FORWARDING_TAG && count.outstanding > EMPTY_SETS);
-    let counted = facts.sets.iter().any(|set| set.entries > 0);
+    let counted = facts
+        .sets
+        .iter()
+        .any(|set| set.entries.is_some_and(|entries| entries > 0));
     let source = match (entries, counted) {
         (true, _) => "pool-allocations",
         (false, true) => "forwarding-set",

@@ -42,15 +42,22 @@ fn set_finding(set: &SetFacts, pointer: usize) -> m::MemoryFinding {
         1 => "held".to_owned(),
         handle => format!("held, the last queue handle is {}", hex(handle)),
     };
-    let entries = counted(set.entries, "entry", "entries");
+    let entries = match set.entries {
+        Some(entries) => format!(" with {}", counted(entries, "entry", "entries")),
+        None => String::new(),
+    };
+    let layout = match set.by_code {
+        true => "by the code of this tcpip.sys",
+        false => "of the fixed x64 build of Windows 10",
+    };
     let readers = counted(set.readers, "reader", "readers");
     m::MemoryFinding {
         kind: "forwarding-set".to_owned(),
         address: Some(Hex::address(set.address, pointer)),
         tag: Some(FORWARDING_TAG.to_owned()),
         detail: format!(
-            "multicast forwarding set with {entries}: spin lock {} is {held}, {readers} inside, timer \
-             table {}; layout of the fixed x64 build of Windows 10, taken because the table {}",
+            "multicast forwarding set{entries}: spin lock {} is {held}, {readers} inside, timer \
+             table {}; layout {layout}, taken because the table {}",
             hex(set.spin_lock),
             hex(set.table),
             match set.table_has.as_str() {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::set::{self, FORWARDING, ForwardingSet, QueueHandle, TIMERS};
+use super::set::{self, FORWARDING, ForwardingSet, QueueHandle, SetLayout, TIMERS};
 use crate::fault::{self, Spin};
 use crate::kernel::pool::PoolBlock;
 use crate::machine::Registers;
@@ -32,15 +32,20 @@ pub(in crate::gather) fn add(
     pool: &PoolView<'_>,
     stacks: &[ProcessorStack],
     code: &dyn CodeInfo,
+    layout: Option<SetLayout>,
     facts: &mut MemoryFacts,
 ) {
     let mut sets: Vec<SetFacts> = Vec::new();
     for (cpu, processor) in stacks.iter().zip(&mut facts.processors) {
         let words = pointers(pool, cpu, code);
-        for set in sets_among(pool, &words) {
+        for (layout, set) in layout.iter().flat_map(|layout| {
+            sets_among(pool, &words, layout)
+                .into_iter()
+                .map(move |set| (layout, set))
+        }) {
             match sets.iter_mut().find(|known| known.address == set.address) {
                 Some(known) => known.seen_on.push(cpu.number),
-                None => sets.push(set_facts(&set, cpu.number)),
+                None => sets.push(set_facts(&set, layout, cpu.number)),
             }
         }
         let handles = cpu.stack.map_or_else(Vec::new, |range| {
@@ -94,7 +99,11 @@ fn pointers(
 }
 
 /// The sets that pointers lead to, directly or through one block of forwarding memory.
-fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<ForwardingSet> {
+fn sets_among(
+    pool: &PoolView<'_>,
+    words: &[(Option<u64>, u64)],
+    layout: &SetLayout,
+) -> Vec<ForwardingSet> {
     let mut found: Vec<ForwardingSet> = Vec::new();
     let mut seen = BTreeSet::new();
     let mut blocks: Vec<PoolBlock> = Vec::new();
@@ -122,7 +131,8 @@ fn sets_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<Forwardi
     }
     for block in &blocks {
         let block_of = |at: u64| pool.block(at);
-        let set = set::set_in(pool.memory, block, pool.machine, &block_of, pool.budget);
+        let by = (pool.machine, layout);
+        let set = set::set_in(pool.memory, block, by, &block_of, pool.budget);
         found.extend(set);
     }
     found
@@ -146,10 +156,11 @@ fn tables_among(pool: &PoolView<'_>, words: &[(Option<u64>, u64)]) -> Vec<TableF
     tables
 }
 
-fn set_facts(set: &ForwardingSet, processor: u32) -> SetFacts {
+fn set_facts(set: &ForwardingSet, layout: &SetLayout, processor: u32) -> SetFacts {
     SetFacts {
         address: set.address,
         entries: set.entries,
+        by_code: layout.is_by_code(),
         spin_lock: set.spin_lock,
         held_by: set.held_by,
         readers: set.readers,
@@ -227,7 +238,10 @@ fn waited_for(
     if on_stack && let Some(own) = address.checked_sub(width).and_then(handle) {
         return ("queued-spin-lock", Some(own.lock));
     }
-    if let Some(set) = sets.iter().find(|set| set.spin_lock + 8 == address) {
+    if let Some(set) = sets
+        .iter()
+        .find(|set| set.spin_lock.checked_add(width) == Some(address))
+    {
         return ("readers", Some(set.spin_lock));
     }
     let queued = set::is_kernel(value, pool.machine)

@@ -2,10 +2,11 @@
 //!
 //! KLOCK_QUEUE_HANDLE is documented and its layout the same on every build; a spin lock that such a
 //! handle holds keeps the address of the last handle of the queue. The set's layout is known from the
-//! public symbols of the fixed x64 build of Windows 10 only, so bytes are a set only where each field
-//! makes sense and the table it names is tagged as one or holds lists. Source: `docs/kb943650.md`.
+//! public symbols of the fixed x64 build of Windows 10 only, and from the image's own code where that says it; bytes are a set only where
+//! each field makes sense and the table it names is tagged as one or holds lists. Source: `docs/kb943650.md`.
 
 use crate::bytes::{Budget, Gva, View};
+use crate::facts::SetLayoutFacts;
 use crate::knowledge::defect::{FORWARDING_TAG, TIMER_TAG};
 use crate::machine::Machine;
 use crate::memory::Memory;
@@ -140,14 +141,62 @@ pub fn is_kernel(address: u64, machine: Machine) -> bool {
     }
 }
 
-/// Offsets of the set in the fixed x64 build of Windows 10.
-mod layout {
-    pub const COUNT: u64 = 0;
-    pub const SPIN_LOCK: u64 = 0x10;
-    pub const READERS: u64 = 0x18;
-    pub const TABLE: u64 = 0x20;
-    pub const SIZE: u64 = 0x28;
+/// Where in a set its parts lie, in bytes from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetLayout {
+    /// Count of entries, where it is known.
+    count: Option<u64>,
+    spin_lock: u64,
+    table: u64,
 }
+
+/// In the fixed x64 build of Windows 10.
+const WINDOWS_10: SetLayout = SetLayout {
+    count: Some(0),
+    spin_lock: 0x10,
+    table: 0x20,
+};
+
+impl SetLayout {
+    /// As the image's own code uses the set; where it does not say, the one that public symbols show, on the machine
+    /// whose they are.
+    pub fn of(by_code: Option<&SetLayoutFacts>, machine: Machine) -> Option<SetLayout> {
+        let told = by_code.and_then(|code| code.lock.zip(code.table));
+        match told {
+            Some((spin_lock, table)) if spin_lock != table => {
+                let own = SetLayout {
+                    count: None,
+                    spin_lock,
+                    table,
+                };
+                let known = SetLayout {
+                    count: None,
+                    ..WINDOWS_10
+                };
+                let same = machine == Machine::X64 && own == known;
+                Some(if same { WINDOWS_10 } else { own })
+            }
+            _ => (machine == Machine::X64).then_some(WINDOWS_10),
+        }
+    }
+
+    /// It was read from the image's code.
+    pub fn is_by_code(&self) -> bool {
+        *self != WINDOWS_10
+    }
+
+    /// The count of readers lies behind the spin lock.
+    fn readers(&self, width: u64) -> u64 {
+        self.spin_lock.saturating_add(width)
+    }
+
+    /// Bytes up to the last part.
+    fn size(&self, width: u64) -> u64 {
+        let end = |at: u64| at.saturating_add(width);
+        end(self.readers(width)).max(end(self.table))
+    }
+}
+
 /// Entries beyond which a count is none.
 const MOST_MFES: u32 = 1 << 20;
 /// Readers beyond which a count is none: each is a processor inside the lock.
@@ -160,8 +209,8 @@ const EMPTY_LISTS: usize = 8;
 pub struct ForwardingSet {
     /// Address.
     pub address: u64,
-    /// Entries.
-    pub entries: u32,
+    /// Entries, where the layout says where their count is.
+    pub entries: Option<u32>,
     /// Address of its spin lock.
     pub spin_lock: u64,
     /// What the spin lock holds: 0, 1, or the address of the last handle of its queue.
@@ -176,30 +225,34 @@ pub struct ForwardingSet {
     pub table_has: &'static str,
 }
 
-/// The set that begins a pool block of forwarding memory, if the block is one. `block_of` gives the
+/// The set that begins a pool block of forwarding memory, if the block is one by that layout. `block_of` gives the
 /// pool block around an address.
 pub fn set_in(
     memory: &dyn Memory,
     block: &PoolBlock,
-    machine: Machine,
+    (machine, layout): (Machine, &SetLayout),
     block_of: &dyn Fn(u64) -> Option<PoolBlock>,
     budget: &Budget,
 ) -> Option<ForwardingSet> {
     let at = block.body;
+    let width = machine.pointer_width();
     let room = block.size.checked_sub(at.checked_sub(block.header)?)?;
-    if machine != Machine::X64 || block.tag != FORWARDING || !block.allocated || room < layout::SIZE
-    {
+    if block.tag != FORWARDING || !block.allocated || room < layout.size(width as u64) {
         return None;
     }
-    let mut bytes = [0; layout::SIZE as usize];
-    memory.read(Gva(at), &mut bytes).ok()?;
-    let view = View(&bytes);
-    let entries = view.u32(layout::COUNT as usize)?;
-    let held_by = view.u64(layout::SPIN_LOCK as usize)?;
-    let readers = view.u32(layout::READERS as usize)?;
-    let table = view.u64(layout::TABLE as usize)?;
-    let spin_lock = at.checked_add(layout::SPIN_LOCK)?;
-    if entries > MOST_MFES || readers > MOST_READERS || !is_kernel(table, machine) {
+    let pointer = |place: u64| memory.read_pointer(Gva(at.checked_add(place)?), width).ok();
+    let number = |place: u64| memory.read_u32(Gva(at.checked_add(place)?)).ok();
+    let entries = match layout.count {
+        Some(place) => Some(number(place)?),
+        None => None,
+    };
+    let held_by = pointer(layout.spin_lock)?;
+    let readers_at = layout.readers(width as u64);
+    let readers = number(readers_at)?;
+    let table = pointer(layout.table)?;
+    let spin_lock = at.checked_add(layout.spin_lock)?;
+    let many = entries.is_some_and(|entries| entries > MOST_MFES);
+    if many || readers > MOST_READERS || !is_kernel(table, machine) {
         return None;
     }
     let queued = || {
@@ -220,7 +273,7 @@ pub fn set_in(
         entries,
         spin_lock,
         held_by,
-        readers_at: at.checked_add(layout::READERS)?,
+        readers_at: at.checked_add(readers_at)?,
         readers,
         table,
         table_has,
