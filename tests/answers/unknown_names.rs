@@ -102,6 +102,88 @@ fn a_known_other_owner_between_is_the_owner_whatever_the_code_of_those_outside_s
 }
 
 #[test]
+fn a_function_without_any_name_is_known_by_what_its_code_does_to_lists() {
+    let judged = |stack: &[&str], reads: bool| {
+        let mut crash = fault(stack);
+        if reads {
+            crash.json["code"] = code(json!([]), json!([works(&ip(&crash, 0), true)]), json!([]));
+        }
+        decide(&seen(crash), true).status
+    };
+    let restart = ["tcpip", "tcpip!IppForwardMulticastPackets"];
+    assert_eq!(judged(&restart, true), MatchStatus::Probable);
+    assert_eq!(judged(&restart, false), MatchStatus::Possible);
+    let other = ["tcpip", "tcpip!IppReassemblyTimeout", "tcpip!IppTimeout"];
+    assert_eq!(judged(&other, true), MatchStatus::Unlikely);
+}
+
+/// Executed crashes of builds whose functions have names that no list knows, with what an execution says of them.
+#[test]
+fn the_defect_is_found_in_builds_whose_functions_have_other_names() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus");
+    let drawn = folder.join("drawn");
+    let labels = std::fs::read_to_string(drawn.join("labels.jsonl")).unwrap();
+    let labels: Vec<Value> = labels
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(labels.len(), 8);
+    let unpack = tempfile::tempdir().unwrap();
+    for symbols in [true, false] {
+        let mut command = crate::support::run::command();
+        command
+            .args(["triage", "--format", "jsonl"])
+            .env_remove("_NT_SYMBOL_PATH");
+        if symbols {
+            for place in [&folder, &drawn] {
+                command.arg("--symbols").arg(place.join("symbols"));
+                for machine in ["x64", "x86"] {
+                    command
+                        .arg("--images")
+                        .arg(place.join("images").join(machine));
+                }
+            }
+        }
+        for label in &labels {
+            let file = label["file"].as_str().unwrap();
+            let bytes = std::fs::read(drawn.join("dumps").join(file)).unwrap();
+            let place = unpack.path().join(file.trim_end_matches(".gz"));
+            let bytes = match file.ends_with(".gz") {
+                true => {
+                    let mut out = Vec::new();
+                    let mut packed = flate2::read::GzDecoder::new(bytes.as_slice());
+                    std::io::Read::read_to_end(&mut packed, &mut out).unwrap();
+                    out
+                }
+                false => bytes,
+            };
+            std::fs::write(&place, bytes).unwrap();
+            command.arg(place);
+        }
+        let out = command.output().expect("the program runs");
+        let text = String::from_utf8(out.stdout).expect("UTF-8");
+        for (label, line) in labels.iter().zip(text.lines()) {
+            let report: Value = serde_json::from_str(line).unwrap();
+            let found = &report["hotfix"]["match"];
+            let status = found["status"].as_str().unwrap();
+            assert_eq!(label["caused_by_defect"], true);
+            match symbols {
+                true => assert!(
+                    matches!(status, "probable" | "confirmed"),
+                    "{}: {found}",
+                    label["file"]
+                ),
+                false => assert!(
+                    !matches!(status, "unlikely" | "excluded"),
+                    "{}: {found}",
+                    label["file"]
+                ),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_fault_of_another_kind_in_such_a_function_is_no_sign() {
     let stack = ["tcpip!XySweep", "tcpip!IppTimeout"];
     let mut crash = fault(&stack).set("/fault/instruction_kind", json!("plain-access"));

@@ -16,13 +16,14 @@ use super::{FORWARDING, Seen, is_timer};
 /// under another name: its removal, and what restarts it.
 const MOST_UNKNOWN: usize = 2;
 
-/// A function of the network stack with a certain name that no family has.
+/// A function of the network stack with a certain name that no family has; or without one, where its code tells that it
+/// works on a list.
 fn is_unknown(frame: &Seen<'_>) -> bool {
     frame.own
         && frame.family.is_none()
         && frame.forwarding.is_none()
         && !frame.wrapper
-        && frame.symbol.is_some()
+        && (frame.symbol.is_some() || frame.lists)
 }
 
 fn is(frame: &Seen<'_>, ids: &[&str]) -> bool {
