@@ -35,6 +35,56 @@ Examples:
 Refused unless every shard of one list is there, once and complete. Lines come
 out sorted by path, with the machines and the counts of the whole.")]
     Merge(MergeArgs),
+    /// Write a store's records by month, as analytical engines take them
+    #[command(after_help = "\
+Example:
+  kbtriage store export dumps.db --format parquet --output crashes
+
+Makes crashes/month=2008-07/crashes.parquet and so on. The folder must not exist.")]
+    Export(ExportArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+struct ExportArgs {
+    /// The store
+    #[arg(value_name = "FILE")]
+    db: PathBuf,
+    /// Form of the files
+    #[arg(long, value_enum)]
+    format: ExportFormat,
+    /// The folder to make
+    #[arg(long, short, value_name = "DIR")]
+    output: PathBuf,
+}
+
+/// Form of exported files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ExportFormat {
+    /// The summaries, one a line
+    Jsonl,
+    /// Columns for DuckDB, Spark and others; only in a build with the feature
+    /// parquet
+    Parquet,
+}
+
+impl ExportArgs {
+    fn run(&self) -> Result<u64, String> {
+        let form = match self.format {
+            ExportFormat::Jsonl => store::ExportForm::Jsonl,
+            #[cfg(feature = "parquet")]
+            ExportFormat::Parquet => store::ExportForm::Parquet,
+            #[cfg(not(feature = "parquet"))]
+            ExportFormat::Parquet => {
+                return Err("--format parquet: this build has none: cargo install with --features parquet, \
+                            or --format jsonl"
+                    .to_owned());
+            }
+        };
+        let shown = |path: &std::path::Path| visible(&path.to_string_lossy());
+        let store = Store::open(&self.db).map_err(|e| format!("{}: {e}", shown(&self.db)))?;
+        store::export(&store, form, &self.output)
+            .map_err(|error| format!("--output: {}", visible(&error.to_string())))
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -59,6 +109,18 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
         StoreCommand::Info { db } => match info(db, out)? {
             Ok(()) => Ok(0),
             Err(error) => usage(&format!("{}: {error}", visible(&db.to_string_lossy()))),
+        },
+        StoreCommand::Export(args) => match args.run() {
+            Ok(count) => {
+                let records = crate::report::text::words::counted(count, "record");
+                writeln!(
+                    out,
+                    "{records} in {}",
+                    visible(&args.output.to_string_lossy())
+                )?;
+                Ok(0)
+            }
+            Err(message) => usage(&message),
         },
         StoreCommand::Merge(args) => {
             let parts = crate::source::expand(args.parts.iter().map(Into::into));

@@ -3,6 +3,7 @@
 //! A killed run loses no more than its last second; what is in the file is always whole. Knows files
 //! by path, size, time and number; never opens a dump.
 
+mod export;
 mod initial_load;
 mod merge;
 mod read;
@@ -15,6 +16,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
+pub use export::{ExportError, ExportForm, export};
 pub use merge::{MergeError, Part, check, merge};
 pub use read::{StoreCatalogue, StoredFile};
 pub use write::StoreWriter;

@@ -239,6 +239,39 @@ impl Store {
         Ok(unreadable)
     }
 
+    /// Every summary and its line, in the order in which they were stored; one that this version cannot read is left
+    /// out.
+    ///
+    /// # Errors
+    /// Those of the database, and those of `take`.
+    pub fn each_line<E: From<StoreError>>(
+        &self,
+        mut take: impl FnMut(Summary, &str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sql = |error: rusqlite::Error| E::from(StoreError::from(error));
+        let mut select = self
+            .connection
+            .prepare(
+                "SELECT summary, first_seen, last_seen, earlier = ''
+                 FROM record CROSS JOIN file ON file.id = record.file",
+            )
+            .map_err(sql)?;
+        let mut rows = select.query([]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let line: String = row.get(0).map_err(sql)?;
+            let Ok(mut summary) = serde_json::from_str::<Summary>(&line) else {
+                continue;
+            };
+            summary.seen = Some(Seen {
+                first: row.get(1).map_err(sql)?,
+                last: row.get(2).map_err(sql)?,
+                there: row.get(3).map_err(sql)?,
+            });
+            take(summary, &line)?;
+        }
+        Ok(())
+    }
+
     /// Every file that gave records, in the order of paths.
     ///
     /// # Errors

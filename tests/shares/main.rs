@@ -6,6 +6,8 @@ mod support;
 mod archives;
 mod crashes;
 mod error_reports;
+#[cfg(feature = "store")]
+mod export;
 #[cfg(unix)]
 mod failing;
 mod far_share;

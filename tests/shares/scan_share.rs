@@ -324,10 +324,10 @@ fn an_archive_that_unpacks_without_end_is_stopped() {
 #[test]
 fn a_file_that_is_named_and_gives_no_report_is_a_failure_and_in_a_directory_it_is_none() {
     let dir = tempfile::tempdir().unwrap();
-    let packed = b"7z\xBC\xAF\x27\x1C\0\x04 of another program".as_slice();
+    let packed = b"Rar!\x1A\x07\0 of another program".as_slice();
     for (name, content) in [
-        ("H/other.7z", packed),
-        ("H/outer.zip", &zip(&[("other.7z", packed)])),
+        ("H/other.rar", packed),
+        ("H/outer.zip", &zip(&[("other.rar", packed)])),
         ("H/notes.txt", b"no dump at all"),
     ] {
         let path = dir.path().join(name);
