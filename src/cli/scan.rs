@@ -344,7 +344,8 @@ impl Prepared {
         if interrupted {
             return Ok(INTERRUPTED);
         }
-        let failed = tally.failed() || !finished.complete || untold > 0;
+        let unread = tally.failed() && !args.unreadable_ok;
+        let failed = unread || !finished.complete || untold > 0;
         Ok(match (args.exit_verdict && tally.matched(), failed) {
             (true, true) => 11,
             (true, false) => 10,

@@ -103,7 +103,7 @@ table = f"read_parquet('{sys.argv[1]}/*/*.parquet', hive_partitioning = true, hi
 rows = duckdb.sql(f"SELECT path, machine, crash_id, strftime(crash_time AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ'), "
                   f"format, build, stop_code, live_report, verdict, match, applicability, bucket, month "
                   f"FROM {table} ORDER BY path").fetchall()
-one = duckdb.sql(f"SELECT file_name FROM parquet_file_metadata('{sys.argv[1]}/*/*.parquet') LIMIT 1").fetchone()[0]
+one = duckdb.sql(f"SELECT file_name FROM parquet_file_metadata('{sys.argv[1]}/*/*.parquet') LIMIT 1").fetchall()[0][0]
 types = duckdb.sql(f"SELECT name, type, converted_type FROM parquet_schema('{one}')").fetchall()
 print(json.dumps({"rows": rows, "types": types}))
 "#;

@@ -349,6 +349,11 @@ fn a_file_that_is_named_and_gives_no_report_is_a_failure_and_in_a_directory_it_i
         &zip(&[("a.dmp", &matching())])[..60],
     );
     assert_eq!(scan(dir.path(), &[]).status.code(), Some(1));
+    // Who would run it again for that can say that it is known.
+    let output = scan(dir.path(), &["--unreadable-ok"]);
+    assert_eq!(output.status.code(), Some(0));
+    let lines = records(&output.stdout);
+    assert_eq!(of_type(&lines, "scan")[0]["errors"]["truncated"], 1);
 }
 
 #[test]

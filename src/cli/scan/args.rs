@@ -87,6 +87,10 @@ pub struct ScanArgs {
     /// Exit with 10 when a dump is, or probably is, this defect
     #[arg(long)]
     pub exit_verdict: bool,
+    /// Exit with 0 although a dump or directory could not be read: for schedulers
+    /// that would run the same again; the closing record says what it was
+    #[arg(long)]
+    pub unreadable_ok: bool,
     /// No progress on the terminal and no summary on standard error
     #[arg(long, short)]
     pub quiet: bool,
