@@ -1,6 +1,7 @@
 //! A store for analytical engines: what DuckDB reads of it is what the lines of the scan say.
 
 use std::path::Path;
+#[cfg(feature = "parquet")]
 use std::process::Command;
 
 use crate::support::share::{fixture, numbered, of_type, put, records, run};
