@@ -369,6 +369,22 @@ fn what_rsbsp_holds_is_settled_by_what_it_leads_to_and_named() {
 }
 
 #[test]
+fn a_trap_frame_that_names_another_address_than_the_bug_check_is_said() {
+    let mut scene = Scene::new(&Plan::default());
+    let plain = dump::write(&scene.machine, &scene.header);
+    // StIFA, by the headers of the WDK 6001.18000.
+    scene.machine.word(scene.trap_frame + 0x258, 0x5678);
+    let changed = dump::write(&scene.machine, &scene.header);
+    let said = |name: &str, bytes: &[u8]| report(name, bytes).to_string();
+    assert!(!said("ifa-same", &plain).contains("IFA of the trap frame"));
+    let said = said("ifa-other", &changed);
+    assert!(
+        said.contains("IFA of the trap frame is 0x5678, the bug check names the address 0x10"),
+        "{said}"
+    );
+}
+
+#[test]
 fn an_unhandled_exception_has_its_fault_in_the_trap_frame_too() {
     let (scene, report) = scene_report(
         "1e",
