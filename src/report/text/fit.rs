@@ -216,7 +216,7 @@ mod tests {
                 .collect();
             assert_eq!(whole + last.trim_start(), text);
         }
-        assert_eq!(command(text, 97), [text]);
+        assert_eq!(command(text, text.len()), [text]);
     }
 
     #[test]
