@@ -212,7 +212,7 @@ fn plain_part(bytes: &[u8]) -> String {
     while let Some(c) = rest.next() {
         match c {
             '\u{1b}' => {
-                while let Some(next) = rest.next() {
+                for next in rest.by_ref() {
                     if next.is_ascii_alphabetic() {
                         break;
                     }

@@ -273,8 +273,10 @@ fn worst_memory_takes_bounded_time_and_what_was_left_out_is_said() {
                 deepen(&mut state, &mut random);
                 fill(&mut state, pattern, &mut random);
                 state.refresh();
-                let mut engine = Engine::default();
-                engine.deep = number % 2 == 1;
+                let engine = Engine {
+                    deep: number % 2 == 1,
+                    ..Engine::default()
+                };
                 let file = write(&state.machine, &state.header, Fill::Written);
                 let began = Instant::now();
                 let report = engine.triage(&file, &SourceInfo::default());
