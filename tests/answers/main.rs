@@ -14,5 +14,6 @@ mod look_alikes;
 mod match_rules;
 mod proof;
 mod published_traces;
+mod releases;
 mod unknown_names;
 mod verdicts_page;
