@@ -251,7 +251,7 @@ impl Prepared {
         let tool = self.engine.tool();
         let mut output = match Output::new(args.output.as_deref(), out) {
             Ok(output) => output,
-            Err(error) => return usage(&format!("--output: {error}")),
+            Err(error) => return usage(&output_failed(args, &error)),
         };
         let opened = match open_store(args, &self.engine, &self.options) {
             Ok(opened) => opened,
@@ -361,7 +361,7 @@ impl Prepared {
         let given = roots.iter().map(|root| root.given.clone()).collect();
         let mut output = match Output::new(args.output.as_deref(), out) {
             Ok(output) => output,
-            Err(error) => return usage(&format!("--output: {error}")),
+            Err(error) => return usage(&output_failed(args, &error)),
         };
         let mut failed = false;
         let mut result = Ok(());
@@ -382,6 +382,13 @@ impl Prepared {
         output.keep()?;
         Ok(u8::from(failed))
     }
+}
+
+/// Why there is no output, with its name.
+fn output_failed(args: &ScanArgs, error: &io::Error) -> String {
+    let path = args.output.as_deref().unwrap_or(Path::new("-"));
+    let shown = crate::report::escape::visible(&path.to_string_lossy());
+    format!("--output: {shown}: {error}")
 }
 
 /// What keeps results, and what knows those of earlier runs.

@@ -39,14 +39,18 @@ fn disputed(facts: &CrashFacts, bugcheck: BugCheckFacts) -> Option<String> {
     {
         return None;
     }
-    let frames = &facts.stack.as_ref()?.frames;
-    let trapped = frames.iter().filter(|frame| {
-        frame.trust == Trust::TrapFrame && frame.boundary == Some(Boundary::Exception)
-    });
-    let mut places = trapped.filter_map(|frame| {
-        let (id, _) = facts.modules.locate(frame.ip)?;
+    let name_at = |address: u64| {
+        let (id, _) = facts.modules.locate(address)?;
         facts.modules.get(id)?.name()
-    });
+    };
+    let frames = facts.stack.iter().flat_map(|stack| &stack.frames);
+    let trapped = frames
+        .filter(|frame| {
+            frame.trust == Trust::TrapFrame && frame.boundary == Some(Boundary::Exception)
+        })
+        .map(|frame| frame.ip);
+    // Whoever asks for a report of a running system does so in the kernel, never in the network stack.
+    let mut places = trapped.chain(facts.fault.ip).filter_map(name_at);
     places.find(|name| is_stack_module(name)).map(str::to_owned)
 }
 

@@ -10,6 +10,9 @@ use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
+/// 366 days, in units of 100 ns as FILETIMEs count.
+const YEAR: u64 = 366 * 86_400 * 10_000_000;
+
 /// Forwarding at the time of the crash.
 pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let mut found = Vec::new();
@@ -38,22 +41,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             // The registry value is not where netsh keeps its setting: only netsh's own output counts.
             if before && !state.at_crash && state.source.as_deref() == Some("netsh-output") =>
         {
-            found.push(with_place(
-                Evidence::contra(
-                    "forwarding.off-before",
-                    Strength::Moderate,
-                    Basis::Article,
-                    format!(
-                        "multicast forwarding was off{} when it was looked at before the crash",
-                        match (state.ipv4, state.ipv6) {
-                            (Some(false), None) => " for IPv4",
-                            (None, Some(false)) => " for IPv6",
-                            _ => "",
-                        }
-                    ),
-                ),
-                place,
-            ));
+            found.push(with_place(off_before(facts), place));
         }
         (Some(false), Some(false) | None) | (None, Some(false)) if state.at_crash => {
             found.push(with_place(
@@ -95,6 +83,44 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         question: "Was multicast forwarding on?",
         outcome,
     }
+}
+
+/// What `netsh` said before the crash: it counts where it was asked about both protocols and not long ago. What it was
+/// not asked about may have been on.
+fn off_before(facts: &CrashFacts) -> Evidence {
+    let state = &facts.system.multicast_forwarding;
+    let both = (state.ipv4, state.ipv6) == (Some(false), Some(false));
+    let age = facts
+        .dump
+        .crash_time
+        .zip(state.as_of)
+        .map(|(crash, seen)| crash.saturating_sub(seen));
+    let recent = age.is_some_and(|age| age <= YEAR);
+    if both && recent {
+        return Evidence::contra(
+            "forwarding.off-before",
+            Strength::Moderate,
+            Basis::Article,
+            "multicast forwarding was off when it was looked at before the crash",
+        );
+    }
+    let of = match (state.ipv4, state.ipv6) {
+        (Some(false), None) => " for IPv4",
+        (None, Some(false)) => " for IPv6",
+        _ => "",
+    };
+    let but = match recent {
+        true => "nothing says so of the other protocol",
+        false => "that was more than a year before",
+    };
+    Evidence::contra(
+        "forwarding.partly-off-before",
+        Strength::Weak,
+        Basis::Article,
+        format!(
+            "multicast forwarding was off{of} when it was looked at before the crash, but {but}"
+        ),
+    )
 }
 
 /// Forwarding entries in the pool.

@@ -159,22 +159,33 @@ fn a_header_of_another_windows_than_its_tcpip_excludes_nothing_and_is_named() {
 #[test]
 fn forwarding_that_was_off_before_the_crash_counts_against_what_has_no_sign_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let saved = folder.path().join("before.netsh.txt");
-    let text = "General Global Parameters\n-----------------------------\n\
-                Default Hop Limit                     : 128 hops\n\
-                Multicast Forwarding                  : disabled\n";
-    std::fs::write(&saved, text).unwrap();
-    // Before every crash of the laboratory.
-    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-    std::fs::File::options()
-        .write(true)
-        .open(&saved)
-        .unwrap()
-        .set_modified(old)
-        .unwrap();
-    let registry = ["--registry", saved.to_str().unwrap()];
+    let output = |family: &str| {
+        format!(
+            "netsh interface {family} show global\n\n\
+             General Global Parameters\n-----------------------------\n\
+             Default Hop Limit                     : 128 hops\n\
+             Multicast Forwarding                  : disabled\n"
+        )
+    };
     let path = corpus().join("dumps/x64-multicast-ldr22221-002-mini.dmp");
     let bytes = unpacked(&path);
+    let crash = report(&bytes, &[], &[])["dump"]["crash_time"].clone();
+    let crash = time::OffsetDateTime::parse(
+        crash.as_str().unwrap(),
+        &time::format_description::well_known::Rfc3339,
+    )
+    .unwrap();
+    let saved = |name: &str, text: &str, days: u64| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let at = std::time::SystemTime::from(crash) - std::time::Duration::from_secs(days * 86_400);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(at).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let both = [output("ipv4"), output("ipv6")];
+    let (four, six) = (saved("4.txt", &both[0], 10), saved("6.txt", &both[1], 10));
+    let registry = ["--registry", &four, "--registry", &six];
     let bare = report(&bytes, &[], &registry);
     assert!(
         has(&bare, "forwarding.off-before"),
@@ -186,6 +197,24 @@ fn forwarding_that_was_off_before_the_crash_counts_against_what_has_no_sign_of_i
     let named = report(&bytes, &corpus_stores(), &registry);
     assert!(has(&named, "forwarding.off-before"));
     assert_eq!(status(&named), "probable");
+    // Of one protocol, or of years ago: weaker, and never the opposite answer.
+    let old = (
+        saved("4o.txt", &both[0], 900),
+        saved("6o.txt", &both[1], 900),
+    );
+    for registry in [
+        vec!["--registry", &four],
+        vec!["--registry", &six],
+        vec!["--registry", &old.0, "--registry", &old.1],
+    ] {
+        let said = report(&bytes, &[], &registry);
+        assert!(
+            has(&said, "forwarding.partly-off-before"),
+            "{registry:?}: {}",
+            said["system"]["multicast_forwarding"]
+        );
+        assert_eq!(status(&said), "possible", "{registry:?}");
+    }
 }
 
 /// A row of the table of crashes from outside: what happened, the file, whether it is judged with symbols, and the

@@ -38,6 +38,7 @@ pub(in crate::knowledge) static MATCH_RULES: &[MatchRule] = &[
     MatchRule { id: "forwarding.off-at-crash", supports: false, effect: Effect::Excludes, unless: &[], why: "without forwarding the problem does not occur, and memory agrees with the registry that there was none" },
     MatchRule { id: "forwarding.off-before", supports: false, effect: Effect::Counters, unless: &[Effect::Forwards, Effect::DecisiveFrame, Effect::DecisiveLink, Effect::MemoryBlock], why: "off when it was last looked at before the crash; the defect's own frames and entries show that it was on" },
     MatchRule { id: "forwarding.on", supports: true, effect: Effect::Forwards, unless: &[], why: "it makes the place reachable, and outweighs a value that says off" },
+    MatchRule { id: "forwarding.partly-off-before", supports: false, effect: Effect::Listed, unless: &[], why: "of one protocol only, or long ago: the other may have been on, or it may have been turned on since" },
     MatchRule { id: "frame.completion", supports: false, effect: Effect::Counters, unless: &[], why: "leads away from the timer" },
     MatchRule { id: "frame.foreign-caller", supports: false, effect: Effect::Counters, unless: &[], why: "another owner nearest the fault" },
     MatchRule { id: "frame.later-windows", supports: false, effect: Effect::Excludes, unless: &[], why: "6.0 has no such function" },
