@@ -33,7 +33,7 @@ pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     }
 }
 
-/// The code is the header's alone, and it is no fault's, but memory shows an exception in the network stack: where.
+/// The code is the header's alone, and it is no fault's, but what the dump holds of a fault is in the network stack: where.
 fn disputed(facts: &CrashFacts, bugcheck: BugCheckFacts) -> Option<String> {
     if bugcheck.source != ReadFrom::Header || bugchecks::find(bugcheck.raw_code).kind == Kind::Fault
     {
@@ -65,7 +65,7 @@ fn weakened(outcome: Outcome, place: &str) -> Outcome {
             Strength::Weak,
             Basis::Inference,
             format!(
-                "{}; only the dump's header has that code, and its memory shows an exception in {place}",
+                "{}; only the dump's header has that code, and the fault that the dump holds is in {place}",
                 evidence.summary
             ),
         ),
