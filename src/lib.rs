@@ -9,13 +9,13 @@
 //! use std::path::Path;
 //!
 //! use kbtriage::source::SourceInfo;
-//! use kbtriage::triage::Engine;
+//! use kbtriage::triage::{Engine, Request};
 //! use kbtriage::verdict::{Applicability, MatchStatus};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let path = Path::new("fixtures/dumps/server2008-x64-d1.dmp");
 //! let bytes = std::fs::read(path)?;
-//! let report = Engine::default().triage(&bytes, &SourceInfo::of_path(path));
+//! let report = Engine::default().triage(&bytes, Request::new(&SourceInfo::of_path(path))).report;
 //!
 //! assert_eq!(report.bugcheck.ok_or("no bug check")?.code.0, "0x000000D1");
 //! let answer = report.hotfix.ok_or("no answer")?;

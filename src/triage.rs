@@ -2,19 +2,16 @@
 //!
 //! [`Engine::triage`] never fails: whatever goes wrong becomes part of the report.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bytes::{Beginning, Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
 use crate::cause::{self, Cause, Known};
-use crate::dump::{self, user::UserDumpError};
 use crate::evidence::look_alikes::{Named, look_alikes};
 use crate::evidence::{self, Context, Observation};
 use crate::facts::CrashFacts;
-use crate::gather;
-use crate::gather::external::{self, ExternalState};
-use crate::gather::wer;
+use crate::gather::external::ExternalState;
+use crate::gather::{self, FolderState, Given};
 use crate::knowledge::Knowledge;
 use crate::knowledge::articles::ArticleKind;
 use crate::knowledge::builds::BuildTable;
@@ -23,7 +20,7 @@ use crate::knowledge::inventory::Inventory;
 use crate::report::model::{Detail, Tool, ToolOptions};
 use crate::report::notes;
 use crate::report::{self, Answer, AnswerOf, Input, Report};
-use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
+use crate::source::{self, ErrorKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
 use crate::verdict::{self, MatchStatus, Step, Verdict};
 
@@ -54,7 +51,7 @@ pub struct Engine {
     /// State of the machine from files beside its dumps, best first.
     pub registry: Vec<ExternalState>,
     /// The same for the dumps below a folder.
-    pub beside: Vec<Beside>,
+    pub folders: Vec<FolderState>,
     /// Versions of machines' files.
     pub inventory: Arc<Inventory>,
     /// Limits for each dump.
@@ -73,7 +70,7 @@ impl Default for Engine {
             knowledge: Knowledge::default(),
             symbols: None,
             registry: Vec::new(),
-            beside: Vec::new(),
+            folders: Vec::new(),
             inventory: Arc::default(),
             limits: Limits::default(),
             sha256: false,
@@ -87,72 +84,52 @@ impl Default for Engine {
     }
 }
 
-/// What a folder tells of the machine whose dumps lie in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
-    /// The folder, as the paths of its dumps begin.
-    pub folder: PathBuf,
-    /// The machine's name.
-    pub machine: Option<String>,
-    /// State of the machine.
-    pub states: Vec<ExternalState>,
+/// What is asked about one dump.
+pub struct Request<'a> {
+    /// Which file it is.
+    pub info: &'a SourceInfo,
+    /// How much of the report is made: for [`Detail::Summary`] what a summary holds, and the rest not.
+    pub detail: Detail,
+    /// Tells from the dump's own name for its machine which one it is of.
+    pub machine: &'a dyn Fn(Option<&str>) -> Option<String>,
+    /// How the dump begins, where that was read already.
+    pub beginning: Option<Beginning>,
 }
 
-/// A report and the reasoning behind it.
+impl<'a> Request<'a> {
+    /// The whole report on a dump of the machine that it names itself.
+    pub fn new(info: &'a SourceInfo) -> Request<'a> {
+        Request {
+            info,
+            detail: Detail::Full,
+            machine: &own_name,
+            beginning: None,
+        }
+    }
+}
+
+fn own_name(own: Option<&str>) -> Option<String> {
+    own.map(str::to_owned)
+}
+
+/// A report and what it was made from.
 pub struct Triaged {
     /// The report.
     pub report: Report,
-    /// Every observer's question and outcome; empty when the input could not be analysed.
-    pub observations: Vec<Observation>,
-    /// Every rule of the match and whether it held; empty likewise, and for a summary.
-    pub steps: Vec<Step>,
-    /// What the report was judged from, for a store; `None` when the input could not be analysed.
+    /// What the report was judged from, for [`judge`] and for a store; `None` when the input could not
+    /// be analysed.
     pub facts: Option<CrashFacts>,
-}
-
-/// The folder of a dump, where images or symbol files lie in it. One whose name is no text is left alone.
-fn image_folder(info: &SourceInfo) -> Option<&Path> {
-    let has_images = info.beside.as_ref().is_some_and(|beside| beside.has_images);
-    let folder = Path::new(&info.path).parent()?;
-    (has_images && info.path_exact.is_none()).then_some(match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    })
 }
 
 impl Engine {
     /// The report on the dump in `bytes`.
-    pub fn triage(&self, bytes: &dyn ReadAt, info: &SourceInfo) -> Report {
-        self.explain(bytes, info, Detail::Full).report
-    }
-
-    /// [`Engine::explain_for`] the machine that the dump itself names.
-    pub fn explain(&self, bytes: &dyn ReadAt, info: &SourceInfo, detail: Detail) -> Triaged {
-        self.explain_for(bytes, info, detail, &|own| own.map(str::to_owned))
-    }
-
-    /// The report and the whole reasoning. For [`Detail::Summary`] the report holds what a summary
-    /// holds, and the rest of it is not made.
-    /// `machine` tells from the dump's own name for its machine which one it is of.
-    pub fn explain_for(
-        &self,
-        bytes: &dyn ReadAt,
-        info: &SourceInfo,
-        detail: Detail,
-        machine: &dyn Fn(Option<&str>) -> Option<String>,
-    ) -> Triaged {
-        self.explain_begun(bytes, None, info, detail, machine)
-    }
-
-    /// [`Engine::explain_for`] a dump whose beginning was read already.
-    pub fn explain_begun(
-        &self,
-        bytes: &dyn ReadAt,
-        beginning: Option<Beginning>,
-        info: &SourceInfo,
-        detail: Detail,
-        machine: &dyn Fn(Option<&str>) -> Option<String>,
-    ) -> Triaged {
+    pub fn triage(&self, bytes: &dyn ReadAt, request: Request<'_>) -> Triaged {
+        let Request {
+            info,
+            detail,
+            machine,
+            beginning,
+        } = request;
         let budget = Budget::new(self.limits.steps, self.limits.time);
         let bytes = &Sticky::until(bytes, budget.deadline());
         let opened = match beginning {
@@ -164,28 +141,12 @@ impl Engine {
             Err(error) => return self.unreadable(info, &read_failed(&error, bytes)),
         };
         let fingerprint = source::fingerprint_read(&mut reader).ok();
-        let facts = self.facts(&reader, info, &budget).map(|mut facts| {
-            crate::facts::texts::cap(&mut facts);
-            facts
-        });
+        let facts = gather::gather_input(&reader, info, self.given(), &budget);
         let sha256 = self.sha256.then(|| source::sha256(bytes).ok()).flatten();
         // What the system could not give is not what the dump does not hold: nothing is weighed then.
-        let facts = match bytes.failure() {
-            Some(failure) if failure.late => facts.map(|mut facts| {
-                if !facts.limits.contains(&Limit::Time) {
-                    facts.limits.insert(0, Limit::Time);
-                }
-                facts
-            }),
-            Some(failure) => {
-                let input = Input {
-                    info,
-                    fingerprint: None,
-                    sha256: None,
-                };
-                return self.failed(input, &io_failed(&failure));
-            }
-            None => facts,
+        let late = match bytes.failure() {
+            Some(failure) if !failure.late => return self.unreadable(info, &io_failed(&failure)),
+            failure => failure.is_some(),
         };
         let input = Input {
             info,
@@ -194,11 +155,11 @@ impl Engine {
         };
         match facts {
             Ok(mut facts) => {
-                if let Some(beside) = &info.beside {
-                    wer::apply(&mut facts, beside);
+                if late && !facts.limits.contains(&Limit::Time) {
+                    facts.limits.insert(0, Limit::Time);
                 }
                 let machine = machine(facts.system.machine.as_deref());
-                self.judge_for(facts, input, detail, machine.as_deref())
+                self.report_on(facts, input, detail, machine.as_deref())
             }
             Err(error) => self.failed(input, &error),
         }
@@ -206,7 +167,7 @@ impl Engine {
 
     /// The report on facts that were gathered before: what a store judges again when the
     /// knowledge changed. `machine` is the one the dump is of, for the inventory.
-    pub fn judge_for(
+    pub(crate) fn report_on(
         &self,
         mut facts: CrashFacts,
         input: Input<'_>,
@@ -216,34 +177,18 @@ impl Engine {
         gather::identify_builds(&mut facts, &self.knowledge.builds);
         let inventory = gather::look_up(&mut facts, &self.inventory, machine);
         let judged = judge(&facts, &self.knowledge, detail);
-        let mut notes = notes::notes(&facts);
-        notes.extend(inventory.map(notes::inventory_unused));
         let silent = self.symbols.as_ref().map(SymbolLibrary::silent_servers);
-        let silent = silent.unwrap_or_default();
-        notes.extend(
-            silent
-                .iter()
-                .map(|(server, why)| notes::silent_server(server, why)),
-        );
+        let notes = notes::notes(&facts, inventory, &silent.unwrap_or_default());
         let answers = (&judged.main, judged.others.as_slice());
+        let cause = judged.cause.as_ref();
         Triaged {
-            report: report::build(
-                self.tool(),
-                input,
-                &facts,
-                answers,
-                judged.cause.as_ref(),
-                notes,
-                detail,
-            ),
-            steps: judged.steps,
-            observations: judged.observations,
+            report: report::build(self.tool(), input, &facts, answers, cause, notes, detail),
             facts: Some(facts),
         }
     }
 
     /// A report on an input that could not even be opened.
-    pub fn unreadable(&self, info: &SourceInfo, error: &SourceError) -> Triaged {
+    pub(crate) fn unreadable(&self, info: &SourceInfo, error: &SourceError) -> Triaged {
         let input = Input {
             info,
             fingerprint: None,
@@ -255,47 +200,18 @@ impl Engine {
     fn failed(&self, input: Input<'_>, error: &SourceError) -> Triaged {
         Triaged {
             report: report::failed(self.tool(), input, error),
-            observations: Vec::new(),
-            steps: Vec::new(),
             facts: None,
         }
     }
 
-    /// Everything seen in the dump.
-    fn facts(
-        &self,
-        reader: &PagedReader<'_>,
-        info: &SourceInfo,
-        budget: &Budget,
-    ) -> Result<CrashFacts, SourceError> {
-        let kind = source::identify(reader.prefix(), reader.len());
-        if let Some(refusal) = kind.refusal() {
-            return Err(refusal);
+    /// What gathering may use.
+    fn given(&self) -> Given<'_> {
+        Given {
+            symbols: self.symbols.as_ref(),
+            registry: &self.registry,
+            folders: &self.folders,
+            deep: self.deep,
         }
-        if kind == FileKind::UserMinidump {
-            let dump = dump::user::read_with(reader)
-                .map_err(|error| SourceError::new(user_error_kind(&error), error.to_string()))?;
-            return Ok(gather::gather_user(dump, reader.len()));
-        }
-        let dump = dump::open(reader, budget)
-            .map_err(|error| SourceError::new(dump_error_kind(&error), error.to_string()))?;
-        let symbols = self.symbols.as_ref();
-        let symbols = symbols.map(|library| library.near(image_folder(info)));
-        let mut facts = gather::gather_with(reader, dump, symbols, self.deep, budget);
-        let path = Path::new(&info.path);
-        let folders = || self.beside.iter().filter(|b| path.starts_with(&b.folder));
-        let states: Vec<&ExternalState> = self
-            .registry
-            .iter()
-            .chain(folders().flat_map(|beside| &beside.states))
-            .collect();
-        external::apply(&mut facts, &states);
-        for beside in folders() {
-            if facts.system.machine.is_none() {
-                facts.system.machine.clone_from(&beside.machine);
-            }
-        }
-        Ok(facts)
     }
 
     /// The program and its options, as every record names them.
@@ -411,22 +327,6 @@ fn io_failed(failure: &Failure) -> SourceError {
             failure.at, failure.message
         ),
     )
-}
-
-fn user_error_kind(error: &UserDumpError) -> ErrorKind {
-    match error {
-        UserDumpError::NotMinidump => ErrorKind::NotADump,
-        UserDumpError::Cut { .. } | UserDumpError::Nothing => ErrorKind::Truncated,
-        UserDumpError::Read(_) => ErrorKind::Io,
-        UserDumpError::Parser(_) => ErrorKind::Internal,
-    }
-}
-
-fn dump_error_kind(error: &dump::DumpError) -> ErrorKind {
-    match error {
-        dump::DumpError::NotKernelDump => ErrorKind::NotADump,
-        dump::DumpError::HeaderCut { .. } => ErrorKind::Truncated,
-    }
 }
 
 /// What the crash is, whichever article was asked for.

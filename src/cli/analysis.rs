@@ -16,13 +16,13 @@ use crate::knowledge::load::Loaded;
 use crate::report::Report;
 use crate::report::escape::visible;
 use crate::source::{self, Beside, Source, SourceError, SourceInfo, look_beside};
-use crate::triage::{Engine, Limits, Triaged};
+use crate::triage::{Engine, Limits, Request, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::knowledge::wer_report as wer;
-use crate::report::model::{Detail, ToolOptions};
+use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
 
 /// Options of the analysis.
@@ -133,7 +133,11 @@ impl AnalysisArgs {
                 let triaged = contained(|| {
                     let machine =
                         |own: Option<&str>| self.machine.clone().or(own.map(str::to_owned));
-                    engine.explain_for(source.bytes(), &source.info, Detail::Full, &machine)
+                    let request = Request {
+                        machine: &machine,
+                        ..Request::new(&source.info)
+                    };
+                    engine.triage(source.bytes(), request)
                 });
                 match triaged {
                     Ok(triaged) => changed(triaged, &source, engine),

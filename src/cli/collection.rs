@@ -12,9 +12,10 @@ use walkdir::WalkDir;
 
 use super::analysis::registry;
 use crate::cli::kb;
+use crate::gather::FolderState;
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::escape::visible;
-use crate::triage::{Beside, Engine};
+use crate::triage::Engine;
 
 /// Says that a folder is one, and of which machine.
 const MARKER: &str = "kbtriage-collection.txt";
@@ -124,7 +125,7 @@ pub fn add(engine: &mut Engine, folders: &[PathBuf]) -> io::Result<()> {
     }
     let mut inventory = Inventory::clone(&engine.inventory);
     for folder in folders {
-        let mut beside = Beside {
+        let mut state = FolderState {
             folder: folder.clone(),
             machine: machine_of(folder).flatten(),
             states: Vec::new(),
@@ -142,7 +143,7 @@ pub fn add(engine: &mut Engine, folders: &[PathBuf]) -> io::Result<()> {
             let path = folder.join(name);
             if path.is_file() {
                 match registry(&path) {
-                    Ok(state) => beside.states.push(state),
+                    Ok(found) => state.states.push(found),
                     Err(complaint) => complaints.push(complaint),
                 }
             }
@@ -154,7 +155,7 @@ pub fn add(engine: &mut Engine, folders: &[PathBuf]) -> io::Result<()> {
                 visible(&complaint)
             )?;
         }
-        engine.beside.push(beside);
+        engine.folders.push(state);
     }
     engine.inventory = std::sync::Arc::new(inventory);
     Ok(())

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::evidence::{Observation, Outcome};
+use crate::report::Report;
 use crate::report::escape::visible;
+use crate::report::model::Detail;
 use crate::report::text::{self, Length, Palette, words};
-use crate::triage::Triaged;
+use crate::triage::{Judged, judge};
 use crate::verdict::{MatchStatus, Step};
 
 use super::analysis::{AnalysisArgs, error_line};
@@ -47,28 +49,31 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
         writeln!(crate::cli::terminal::stderr(), "{line}")?;
         return Ok(1);
     }
-    out.write_all(render(&triaged, args.color.palette()).as_bytes())?;
+    if let Some(facts) = &triaged.facts {
+        let judged = judge(facts, &engine.knowledge, Detail::Full);
+        out.write_all(render(&triaged.report, &judged, args.color.palette()).as_bytes())?;
+    }
     args.analysis.say_silent_servers(&engine)?;
     Ok(0)
 }
 
-fn render(triaged: &Triaged, palette: Palette) -> String {
+fn render(report: &Report, judged: &Judged, palette: Palette) -> String {
     let length = Length {
         long: true,
         titled: true,
         drivers: false,
     };
-    let mut out = text::render(&triaged.report, palette, length);
-    let parameters = text::parameters(&triaged.report, palette);
+    let mut out = text::render(report, palette, length);
+    let parameters = text::parameters(report, palette);
     if !parameters.is_empty() {
         let _ = writeln!(out, "\n{}", palette.heading("Bug check parameters"));
         out.push_str(&parameters);
     }
     let _ = writeln!(out, "\n{}", palette.heading("Every check"));
-    for observation in &triaged.observations {
+    for observation in &judged.observations {
         check(observation, palette, &mut out);
     }
-    rules(&triaged.steps, palette, &mut out);
+    rules(&judged.steps, palette, &mut out);
     out
 }
 

@@ -64,7 +64,7 @@ fn plain(bytes: &[u8]) -> Option<CrashFacts> {
 mod tests {
     use super::*;
     use crate::source::SourceInfo;
-    use crate::triage::Engine;
+    use crate::triage::{Engine, Request};
 
     fn facts() -> CrashFacts {
         let bytes: Vec<u8> = std::fs::read(concat!(
@@ -72,8 +72,8 @@ mod tests {
             "/fixtures/dumps/server2008-x64-d1.dmp"
         ))
         .unwrap();
-        let detail = crate::report::model::Detail::Full;
-        let triaged = Engine::default().explain(&bytes, &SourceInfo::default(), detail);
+        let info = SourceInfo::default();
+        let triaged = Engine::default().triage(&bytes, Request::new(&info));
         triaged.facts.unwrap()
     }
 

@@ -132,7 +132,7 @@ mod tests {
         Container, DamageRecord, ErrorRecord, MemoryFinding, Note, Severity,
     };
     use crate::report::summary::MachineName;
-    use crate::triage::Engine;
+    use crate::triage::{Engine, Request};
 
     const MACHINE: &str = "SENTINEL-HOST";
     const DOMAIN: &str = "OTHER-SENTINEL";
@@ -148,7 +148,7 @@ mod tests {
             path_exact: Some(PATH.as_bytes().to_vec()),
             ..SourceInfo::default()
         };
-        let report = Engine::default().triage(&bytes, &info);
+        let report = Engine::default().triage(&bytes, Request::new(&info)).report;
         let mut summary = Summary::of(
             report,
             Some(MachineName {

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::facts::SourceInfo;
     use crate::report::summary::MachineName;
-    use crate::triage::Engine;
+    use crate::triage::{Engine, Request};
 
     /// A summary of a fixture, counted for `machine`, as if it were the crash number `n`.
     fn summary(machine: &str, n: u64) -> Summary {
@@ -214,7 +214,7 @@ mod tests {
             path: format!("{machine}/{n}.dmp"),
             ..SourceInfo::default()
         };
-        let report = Engine::default().triage(&bytes, &info);
+        let report = Engine::default().triage(&bytes, Request::new(&info)).report;
         let mut summary = Summary::of(
             report,
             Some(MachineName {

@@ -1,6 +1,6 @@
 //! Fills [`CrashFacts`] from a dump: whatever needs the file, memory, images or symbols happens here.
 //!
-//! `kernel_dump` and `user` are the two ways in; `memory_dump` reads what only a dump with memory
+//! `input` is the way in, to `kernel_dump` or to `user`; `memory_dump` reads what only a dump with memory
 //! holds; `session` joins symbols, memory and the walk. Nothing here weighs what it found.
 //!
 //! [`CrashFacts`]: crate::facts::CrashFacts
@@ -13,6 +13,7 @@ pub mod external;
 mod fault;
 mod findings;
 pub mod forwarding;
+mod input;
 mod kernel_dump;
 mod memory_dump;
 mod module_image;
@@ -22,6 +23,7 @@ mod user;
 mod versions;
 pub mod wer;
 
+pub use input::{FolderState, Given, gather_input};
 pub use kernel_dump::{address_space, gather, gather_with};
 pub(crate) use session::codeview;
 pub use user::gather_user;

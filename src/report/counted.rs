@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::facts::SourceInfo;
     use crate::fleet::Machines;
-    use crate::triage::Engine;
+    use crate::triage::{Engine, Request};
 
     /// Summaries of all fixtures, counted for a few machines.
     fn summaries() -> Vec<Summary> {
@@ -257,7 +257,9 @@ mod tests {
             .zip(0..)
             .map(|(path, n)| {
                 let bytes = std::fs::read(path).unwrap();
-                let report = Engine::default().triage(&bytes, &SourceInfo::of_path(path));
+                let report = Engine::default()
+                    .triage(&bytes, Request::new(&SourceInfo::of_path(path)))
+                    .report;
                 let name = ["A", "B", "C"][n % 3].to_owned();
                 let source = "path".to_owned();
                 Summary::of(report, Some(MachineName { name, source }))

@@ -4,8 +4,13 @@
 use super::model::{Note, Severity};
 use crate::facts::{CrashFacts, Format, Limit};
 
-/// What a reader should know about a kernel dump's report.
-pub fn notes(facts: &CrashFacts) -> Vec<Note> {
+/// What a reader should know about a report: `inventory` says why an inventory that was given was not used,
+/// `silent` names each symbol server that gave no answer and says why.
+pub fn notes(
+    facts: &CrashFacts,
+    inventory: Option<String>,
+    silent: &[(String, String)],
+) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut add = |code: &str, severity, field: &str, message: &str| {
         notes.push(Note {
@@ -99,28 +104,19 @@ pub fn notes(facts: &CrashFacts) -> Vec<Note> {
             ),
         );
     }
+    if let Some(why) = inventory {
+        add("modules.inventory", Severity::Info, "/modules", &why);
+    }
+    // A report without names is not a report that has none.
+    for (server, why) in silent {
+        add(
+            "symbols.server-silent",
+            Severity::Info,
+            "/modules",
+            &format!("the symbol server {server} gave no answer: {why}"),
+        );
+    }
     notes
-}
-
-/// Says why the inventory was not used.
-pub fn inventory_unused(message: String) -> Note {
-    Note {
-        code: "modules.inventory".to_owned(),
-        severity: Severity::Info,
-        field: Some("/modules".to_owned()),
-        message,
-    }
-}
-
-/// Names a symbol server that gave no answer in this run: a report without names is not a report that
-/// has none.
-pub fn silent_server(server: &str, why: &str) -> Note {
-    Note {
-        code: "symbols.server-silent".to_owned(),
-        severity: Severity::Info,
-        field: Some("/modules".to_owned()),
-        message: format!("the symbol server {server} gave no answer: {why}"),
-    }
 }
 
 /// What a reader should know of a report on an Itanium: on every memory dump, and on a small dump where

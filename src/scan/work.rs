@@ -26,7 +26,7 @@ use crate::report::summary::{MachineName, Summary};
 use crate::report::{Input, Report};
 use crate::source::{self, Beside, add_beside, look_beside};
 use crate::source::{Container, ErrorKind, FileKind, SourceError, SourceInfo, identify};
-use crate::triage::Triaged;
+use crate::triage::{Request, Triaged};
 
 /// Bytes that say what a file is.
 const LOOK: usize = 64 * 1024;
@@ -368,7 +368,7 @@ impl<'a> Worker<'a> {
                     None => {
                         let mut info = source.info.clone();
                         info.beside = Some(self.beside(item));
-                        self.analyse(item, &bytes, beginning, &info)
+                        self.record(item, self.triage(item, &bytes, Some(beginning), &info))
                     }
                 };
                 if recent && is_incomplete(&record.summary) {
@@ -460,47 +460,26 @@ impl<'a> Worker<'a> {
         let triaged = self
             .job
             .engine
-            .judge_for(facts, input, detail, machine.as_deref());
+            .report_on(facts, input, detail, machine.as_deref());
         self.record(item, triaged)
     }
 
-    /// A record, and what was seen in the dump.
-    fn analyse_with_facts(
+    fn triage(
         &self,
         item: &Item,
         bytes: &dyn ReadAt,
+        beginning: Option<Beginning>,
         info: &SourceInfo,
-    ) -> (Record, Option<CrashFacts>) {
-        match contained(|| {
-            let detail = self.job.options.detail;
-            let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
-            self.job.engine.explain_for(bytes, info, detail, &machine)
-        }) {
-            Ok(triaged) => {
-                let facts = triaged.facts.clone();
-                (self.record(item, triaged), facts)
-            }
-            Err(_) => (self.unreadable(item, info, &defect()), None),
-        }
-    }
-
-    fn analyse(
-        &self,
-        item: &Item,
-        bytes: &dyn ReadAt,
-        beginning: Beginning,
-        info: &SourceInfo,
-    ) -> Record {
+    ) -> Triaged {
+        let request = Request {
+            info,
+            detail: self.job.options.detail,
+            machine: &|own| self.job.machine(&item.relative, own),
+            beginning,
+        };
         // One bad dump never takes the others with it.
-        match contained(|| {
-            let detail = self.job.options.detail;
-            let machine = |own: Option<&str>| self.job.machine(&item.relative, own);
-            let engine = &self.job.engine;
-            engine.explain_begun(bytes, Some(beginning), info, detail, &machine)
-        }) {
-            Ok(triaged) => self.record(item, triaged),
-            Err(_) => self.unreadable(item, info, &defect()),
-        }
+        contained(|| self.job.engine.triage(bytes, request))
+            .unwrap_or_else(|_| self.job.engine.unreadable(info, &defect()))
     }
 
     /// The dumps of an archive; an archive without any is no input that matters.
@@ -542,10 +521,10 @@ impl<'a> Worker<'a> {
                         inner: source.bytes(),
                         pulse: self.pulse,
                     };
-                    let (record, facts) = self.analyse_with_facts(item, &bytes, &info);
+                    let triaged = self.triage(item, &bytes, None, &info);
                     beside.dumps += 1;
-                    dump = facts.map(|facts| (info, facts));
-                    record
+                    dump = triaged.facts.clone().map(|facts| (info, facts));
+                    self.record(item, triaged)
                 }
                 Err(error) => self.unreadable(item, &info, error),
             };
@@ -675,7 +654,7 @@ pub fn rejudge(
     };
     let mut triaged = job
         .engine
-        .judge_for(facts, input, job.options.detail, machine.as_deref());
+        .report_on(facts, input, job.options.detail, machine.as_deref());
     // The caller has them packed.
     triaged.facts = None;
     Some(record(job, &item, triaged))

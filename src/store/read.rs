@@ -376,7 +376,7 @@ mod tests {
     use crate::report::summary::MachineName;
     use crate::scan::{Done, Keeper, Outcome, Record, summary_line};
     use crate::source::SourceInfo;
-    use crate::triage::Engine;
+    use crate::triage::{Engine, Request};
 
     /// A fixture's record, counted for `machine`.
     fn done(machine: &str, number: u64) -> Done {
@@ -385,7 +385,9 @@ mod tests {
             "/fixtures/dumps/server2008-x64-d1.dmp"
         );
         let bytes = std::fs::read(path).unwrap();
-        let report = Engine::default().triage(&bytes, &SourceInfo::of_path(Path::new(path)));
+        let report = Engine::default()
+            .triage(&bytes, Request::new(&SourceInfo::of_path(Path::new(path))))
+            .report;
         let machine = MachineName {
             name: machine.to_owned(),
             source: "path".to_owned(),

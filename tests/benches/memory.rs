@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kbtriage::source;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -64,7 +64,11 @@ fn measure(name: &str, dump_type: u32, path: &Path) {
     let engine = Engine::default();
     let to_report = median(11, || {
         let source = source::open(path).expect("our own file");
-        black_box(engine.triage(source.bytes(), &source.info));
+        black_box(
+            engine
+                .triage(source.bytes(), Request::new(&source.info))
+                .report,
+        );
     });
     let whole = median(11, || {
         let status = program(path).status().expect("the program runs");

@@ -14,7 +14,7 @@ use kbtriage::report::summary::{MachineName, Summary};
 use kbtriage::scan::{Done, FileStat, Keeper as _, Outcome, Part, Record, Tally, summary_line};
 use kbtriage::source::SourceInfo;
 use kbtriage::store::{Store, StoreWriter};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 const SHARDS: u64 = 64;
 const MACHINES: u64 = 5000;
@@ -177,7 +177,9 @@ fn templates() -> Vec<Summary> {
     paths.sort();
     let summaries = paths.iter().map(|path| {
         let bytes = fs::read(path).expect("a fixture");
-        let report = Engine::default().triage(&bytes, &SourceInfo::of_path(path));
+        let report = Engine::default()
+            .triage(&bytes, Request::new(&SourceInfo::of_path(path)))
+            .report;
         Summary::of(report, None)
     });
     summaries

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kbtriage::report::json;
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -29,11 +29,12 @@ fn main() {
     let engine = Engine::default();
     let info = SourceInfo::of_path(&path);
     let to_report = median(if quick { 1 } else { IN_PROCESS }, || {
-        std::hint::black_box(engine.triage(&bytes, &info));
+        std::hint::black_box(engine.triage(&bytes, Request::new(&info)).report);
     });
     let to_json = median(if quick { 1 } else { IN_PROCESS }, || {
         let mut out = Vec::new();
-        json::write_compact(&mut out, &engine.triage(&bytes, &info)).expect("memory");
+        json::write_compact(&mut out, &engine.triage(&bytes, Request::new(&info)).report)
+            .expect("memory");
         std::hint::black_box(out);
     });
     println!("bytes to report, in process:  {to_report:>10.1?}   (to reach: 1 ms)");

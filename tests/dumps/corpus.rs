@@ -11,7 +11,7 @@ use kbtriage::scan::archive::{self, ArchiveKind, Meter};
 use kbtriage::scan::{Pulse, UnpackLimits};
 use kbtriage::source::SourceInfo;
 use kbtriage::symbols::index_pdb;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 /// Far more than any takes, on a busy machine and without optimisation.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -31,7 +31,9 @@ fn corpus() -> Vec<(String, PathBuf)> {
 }
 
 fn report(engine: &Engine, bytes: &dyn ReadAt) {
-    let report = engine.triage(bytes, &SourceInfo::default());
+    let report = engine
+        .triage(bytes, Request::new(&SourceInfo::default()))
+        .report;
     let text = serde_json::to_string(&report).unwrap();
     assert!(text.len() < 8 << 20, "{} bytes of report", text.len());
 }

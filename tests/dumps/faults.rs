@@ -9,7 +9,7 @@ use kbtriage::bytes::{ReadAt, ReadError};
 use kbtriage::report::Report;
 use kbtriage::report::model::Status;
 use kbtriage::source::{ErrorKind, SourceInfo};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 use crate::support::share::fixture;
@@ -118,7 +118,9 @@ fn engine() -> Engine {
 }
 
 fn report(engine: &Engine, bytes: &dyn ReadAt) -> Report {
-    engine.triage(bytes, &SourceInfo::default())
+    engine
+        .triage(bytes, Request::new(&SourceInfo::default()))
+        .report
 }
 
 fn json(report: &Report) -> Value {

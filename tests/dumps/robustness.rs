@@ -14,7 +14,7 @@ use kbtriage::bytes::{ReadAt, ReadError};
 use kbtriage::report;
 use kbtriage::report::model::Status;
 use kbtriage::source::{ErrorKind, SourceInfo};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 /// Counts what each thread has allocated and the most it ever had.
@@ -106,14 +106,14 @@ impl Checker {
         let started = Instant::now();
         let before = NOW.get();
         PEAK.set(before);
-        let one = self.engine.triage(&source, &info);
+        let one = self.engine.triage(&source, Request::new(&info)).report;
         let memory = PEAK.get() - before;
         let time = started.elapsed();
         assert!(memory <= MEMORY, "{}: {memory} bytes", what());
         assert!(time <= TIME, "{}: {time:?}", what());
 
         let json = serde_json::to_vec(&one).unwrap();
-        let two = self.engine.triage(&source, &info);
+        let two = self.engine.triage(&source, Request::new(&info)).report;
         assert!(
             json == serde_json::to_vec(&two).unwrap(),
             "{}: two runs differ",

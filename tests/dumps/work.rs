@@ -7,7 +7,7 @@ use crate::support::catalogue;
 use crate::support::shared::shared;
 use kbtriage::bytes::{ReadAt, ReadError};
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 /// Records every read: where, and how many bytes came back.
 struct Recording {
@@ -74,7 +74,9 @@ fn a_real_triage_dump_costs_two_reads_for_its_fixed_part_and_half_a_mebibyte_in_
         let path = entry.unwrap().path();
         let dump = Recording::new(fs::read(&path).unwrap());
         let name = path.file_name().unwrap().to_string_lossy();
-        Engine::default().triage(&dump, &SourceInfo::default());
+        Engine::default()
+            .triage(&dump, Request::new(&SourceInfo::default()))
+            .report;
         let end = fixed_part_end(&dump.bytes);
         let (fixed_reads, fixed_bytes) = dump.below(end);
         let (reads, read) = dump.below(u64::MAX);
@@ -124,7 +126,9 @@ fn a_real_dump_that_is_far_away_costs_three_reads() {
                 continue;
             }
             let name = path.file_name().unwrap().to_string_lossy();
-            let near = Engine::default().triage(&bytes, &SourceInfo::default());
+            let near = Engine::default()
+                .triage(&bytes, Request::new(&SourceInfo::default()))
+                .report;
             // A small one in one read; one of ten megabytes takes two windows.
             let most = match size {
                 0..=0x8_0000 => 1,
@@ -134,7 +138,9 @@ fn a_real_dump_that_is_far_away_costs_three_reads() {
             // A machine that does other work waits longer now and then than the source does.
             let reads = (0..3).map(|_| {
                 let dump = Far(Recording::new(bytes.clone()));
-                let far = Engine::default().triage(&dump, &SourceInfo::default());
+                let far = Engine::default()
+                    .triage(&dump, Request::new(&SourceInfo::default()))
+                    .report;
                 assert_eq!(far, near, "{name}");
                 let (reads, read) = dump.0.below(u64::MAX);
                 println!("{name}: {reads} reads, {read} bytes of {size}");
@@ -153,7 +159,9 @@ fn a_fixture_is_read_once() {
         let bytes = crate::support::write(&fixture.state);
         let size = bytes.len() as u64;
         let dump = Recording::new(bytes);
-        Engine::default().triage(&dump, &SourceInfo::default());
+        Engine::default()
+            .triage(&dump, Request::new(&SourceInfo::default()))
+            .report;
         let (reads, read) = dump.below(u64::MAX);
         if size <= 512 << 10 {
             assert_eq!((reads, read), (1, size), "{}", fixture.name);

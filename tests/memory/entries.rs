@@ -3,7 +3,7 @@
 
 use kbtriage::source::SourceInfo;
 use kbtriage::symbols::{Origin, SymbolLibrary, SymbolOptions, SymbolPath};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 use crate::kernel::pool_page;
@@ -83,7 +83,12 @@ impl Torn {
 
     fn report(&self, engine: &Engine) -> Value {
         let file = write(&self.state.machine, &self.state.header, Fill::All);
-        serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap()
+        serde_json::to_value(
+            engine
+                .triage(&file, Request::new(&SourceInfo::default()))
+                .report,
+        )
+        .unwrap()
     }
 }
 

@@ -11,6 +11,7 @@ use kbtriage::dump::{Body, PhysicalBody};
 use kbtriage::kernel::ia64::{Settled, address_space};
 use kbtriage::memory::translate::{Ia64Tables, Level};
 use kbtriage::memory::{Absent, Memory, Paged, Physical};
+use kbtriage::triage::{Engine, Request};
 use serde_json::{Value, json};
 
 fn file(name: &str, bytes: &[u8]) -> PathBuf {
@@ -625,8 +626,8 @@ fn a_dump_cut_or_changed_anywhere_still_ends_in_a_report() {
     let scene = Scene::new(&Plan::default());
     let bytes = dump::write(&scene.machine, &scene.header);
     let triage = |bytes: &Vec<u8>| {
-        let detail = kbtriage::report::model::Detail::Full;
-        kbtriage::triage::Engine::default().explain(bytes, &Default::default(), detail);
+        let info = kbtriage::source::SourceInfo::default();
+        Engine::default().triage(bytes, Request::new(&info));
     };
     for parts in 1..16 {
         triage(&bytes[..bytes.len() * parts / 16].to_vec());

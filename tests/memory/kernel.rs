@@ -7,7 +7,7 @@ use kbtriage::kernel::pool;
 use kbtriage::machine::Machine as Architecture;
 use kbtriage::memory::{Memory, Paged, Physical};
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 use crate::reports::report;
@@ -316,7 +316,12 @@ fn a_hive_file_counts_for_the_crash_only_when_its_key_was_not_written_since() {
             registry: vec![state],
             ..Engine::default()
         };
-        let got = serde_json::to_value(engine.triage(&dump, &SourceInfo::default())).unwrap();
+        let got = serde_json::to_value(
+            engine
+                .triage(&dump, Request::new(&SourceInfo::default()))
+                .report,
+        )
+        .unwrap();
         assert_eq!(got["system"]["multicast_forwarding"]["ipv4"], false);
         let evidence = got["hotfix"]["match"]["evidence"].to_string();
         assert_eq!(evidence.contains("forwarding.off"), at_crash, "{evidence}");
@@ -335,7 +340,12 @@ fn a_hive_file_of_another_machine_is_not_used() {
         registry: vec![state],
         ..Engine::default()
     };
-    let got = serde_json::to_value(engine.triage(&dump, &SourceInfo::default())).unwrap();
+    let got = serde_json::to_value(
+        engine
+            .triage(&dump, Request::new(&SourceInfo::default()))
+            .report,
+    )
+    .unwrap();
     assert_eq!(got["system"]["machine"], "ALPHA");
     assert!(got["system"]["multicast_forwarding"]["ipv4"].is_null());
     assert!(

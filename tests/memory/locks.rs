@@ -7,7 +7,7 @@ use kbtriage::kernel::{pool, structures};
 use kbtriage::machine::Machine as Architecture;
 use kbtriage::source::SourceInfo;
 use kbtriage::symbols::{Origin, SymbolLibrary, SymbolOptions, SymbolPath};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 use crate::kernel::{architecture, pool_page, with};
@@ -419,7 +419,12 @@ fn an_encoded_debugger_data_block_is_read_with_the_kernels_symbols() {
             (0x110, "KdpDataBlockEncoded"),
         ],
     );
-    let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+    let got = serde_json::to_value(
+        engine
+            .triage(&file, Request::new(&SourceInfo::default()))
+            .report,
+    )
+    .unwrap();
     assert_eq!(
         got["system"]["build_lab"],
         crate::support::memory_state::BUILD_LAB,
@@ -452,7 +457,12 @@ fn symbols_of_the_kernel_make_a_large_table_known_by_its_tag() {
         folder.path(),
         &[(0x100, "PoolBigPageTable"), (0x108, "PoolBigPageTableSize")],
     );
-    let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+    let got = serde_json::to_value(
+        engine
+            .triage(&file, Request::new(&SourceInfo::default()))
+            .report,
+    )
+    .unwrap();
     let found = of_kind(&got, "forwarding-set");
     assert!(
         found[0]["detail"].as_str().unwrap().contains("tagged Iptt"),
@@ -483,7 +493,12 @@ fn the_whole_dump_is_searched_for_the_registry_only_on_request() {
                 deep: true,
                 ..Engine::default()
             };
-            let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+            let got = serde_json::to_value(
+                engine
+                    .triage(&file, Request::new(&SourceInfo::default()))
+                    .report,
+            )
+            .unwrap();
             assert_eq!(got["system"]["machine"], "ALPHA", "{mode:?} {dump_type}");
             assert_eq!(got["system"]["multicast_forwarding"]["ipv4"], true);
             let (_, both) = file.counts();
@@ -506,6 +521,11 @@ fn the_list_of_hives_is_found_by_its_symbol_where_the_handle_table_is_gone() {
     assert!(report(&file)["system"]["machine"].is_null());
     let folder = tempfile::tempdir().unwrap();
     let engine = kernel_symbols(folder.path(), &[(0x100, "CmpHiveListHead")]);
-    let got = serde_json::to_value(engine.triage(&file, &SourceInfo::default())).unwrap();
+    let got = serde_json::to_value(
+        engine
+            .triage(&file, Request::new(&SourceInfo::default()))
+            .report,
+    )
+    .unwrap();
     assert_eq!(got["system"]["machine"], "ALPHA");
 }

@@ -1,7 +1,7 @@
 //! Reports on memory dumps: the same memory in every type gives the same answers.
 
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
 use crate::TYPES;
@@ -15,7 +15,7 @@ pub fn report(file: &SparseFile) -> Value {
         size: Some(file.len),
         ..SourceInfo::default()
     };
-    serde_json::to_value(Engine::default().triage(file, &info)).unwrap()
+    serde_json::to_value(Engine::default().triage(file, Request::new(&info)).report).unwrap()
 }
 
 fn of_type(state: &State, dump_type: u32) -> Value {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kbtriage::report::model::Status;
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 
 use crate::support::memory_dump::{Fill, write};
 use crate::support::memory_machine::Mode;
@@ -279,7 +279,9 @@ fn worst_memory_takes_bounded_time_and_what_was_left_out_is_said() {
                 };
                 let file = write(&state.machine, &state.header, Fill::Written);
                 let began = Instant::now();
-                let report = engine.triage(&file, &SourceInfo::default());
+                let report = engine
+                    .triage(&file, Request::new(&SourceInfo::default()))
+                    .report;
                 let took = began.elapsed();
                 let limited = report
                     .notes

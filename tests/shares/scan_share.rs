@@ -265,8 +265,11 @@ fn a_summary_is_that_of_the_whole_report() {
                 continue;
             };
             let summary = |detail| {
-                let triaged = engine.explain(source.bytes(), &source.info, detail);
-                Summary::of(triaged.report, None)
+                let request = kbtriage::triage::Request {
+                    detail,
+                    ..kbtriage::triage::Request::new(&source.info)
+                };
+                Summary::of(engine.triage(source.bytes(), request).report, None)
             };
             assert_eq!(summary(Detail::Summary), summary(Detail::Full));
             compared += 1;

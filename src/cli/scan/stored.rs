@@ -59,7 +59,7 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
         engine.knowledge.builds.len(),
         engine.inventory.fingerprint(),
         engine.knowledge.articles.names(),
-        format!("{:?}", engine.beside),
+        format!("{:?}", engine.folders),
         options.unpack.enabled,
         options.unpack.bytes,
         machines.fixed,

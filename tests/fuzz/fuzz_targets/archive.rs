@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kbtriage::scan::archive::{self, ArchiveKind, Meter};
 use kbtriage::scan::{Pulse, UnpackLimits};
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
 fn engine() -> &'static Engine {
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         match &member.content {
             Ok(source) => {
                 unpacked += source.bytes().len();
-                let report = engine().triage(source.bytes(), &source.info);
+                let report = engine().triage(source.bytes(), Request::new(&source.info)).report;
                 serde_json::to_vec(&report).expect("a report is always JSON");
             }
             Err(error) => assert!(!error.message.is_empty()),

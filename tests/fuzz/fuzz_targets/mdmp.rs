@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use kbtriage::dump::user::{self, UserDumpError};
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 #[path = "../../support/mdmp_fields.rs"]
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(dump.stack.len() <= 256);
             assert!(dump.damage.len() <= 65);
             std::hint::black_box(user::inventory(&dump));
-            let report = engine().triage(&bytes, &SourceInfo::default());
+            let report = engine().triage(&bytes, Request::new(&SourceInfo::default())).report;
             serde_json::to_vec(&report).expect("a report is always JSON");
         }
         Err(error) => assert!(!matches!(error, UserDumpError::Parser(_)), "{error}"),

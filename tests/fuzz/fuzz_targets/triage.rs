@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 use kbtriage::source::SourceInfo;
-use kbtriage::triage::Engine;
+use kbtriage::triage::{Engine, Request};
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 #[allow(dead_code)] // the robustness tests use all of it
@@ -22,7 +22,7 @@ fn engine() -> &'static Engine {
 
 fuzz_target!(|data: &[u8]| {
     let bytes = data.to_vec();
-    let report = engine().triage(&bytes, &SourceInfo::default());
+    let report = engine().triage(&bytes, Request::new(&SourceInfo::default())).report;
     let json = serde_json::to_vec(&report).expect("a report is always JSON");
     // A report may be larger than its dump, but not by orders of magnitude.
     assert!(
