@@ -68,7 +68,7 @@ pub(super) static FOREIGN: &[Foreign] = &[
     row(0, b"PK\x05\x06", Compressed, "empty zip archive", "there is no dump in it"),
     row(0, b"PK\x07\x08", Compressed, "zip archive", SCAN),
     row(0, b"MSCF\0\0\0\0", Compressed, "cabinet archive", SCAN),
-    row(0, b"7z\xBC\xAF\x27\x1C", Compressed, "7-Zip archive", EXTRACT),
+    row(0, b"7z\xBC\xAF\x27\x1C", Compressed, "7-Zip archive", SCAN),
     row(0, b"\xFD7zXZ\0", Compressed, "xz archive", SCAN),
     row(0, b"\x28\xB5\x2F\xFD", Compressed, "zstd archive", SCAN),
     row(0, b"\x04\x22\x4D\x18", Compressed, "lz4 archive", DECOMPRESS),

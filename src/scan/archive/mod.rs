@@ -1,10 +1,11 @@
-//! Dumps inside archives: zip, cabinet, tar, and files packed by gzip, xz, bzip2 or Zstandard, nested once.
+//! Dumps inside archives: zip, cabinet, tar, 7-Zip, and files packed by gzip, xz, bzip2 or Zstandard, nested once.
 //! Bounded by bytes, members and time whatever an archive claims; nothing is unpacked next to it. What
 //! cannot be opened is said to be not looked into, never to hold no dump.
 
 mod cabinet;
 mod meter;
 mod reader;
+mod sevenz;
 mod streams;
 mod tarball;
 mod zipped;
@@ -38,6 +39,8 @@ pub enum ArchiveKind {
     Cabinet,
     /// Tar.
     Tar,
+    /// 7-Zip.
+    SevenZip,
     /// One file packed by gzip.
     Gzip,
     /// One file packed by xz.
@@ -56,6 +59,8 @@ impl ArchiveKind {
             Some(ArchiveKind::Zip)
         } else if begins(b"MSCF\0\0\0\0") {
             Some(ArchiveKind::Cabinet)
+        } else if begins(b"7z\xBC\xAF\x27\x1C") {
+            Some(ArchiveKind::SevenZip)
         } else if begins(b"\x1F\x8B\x08") {
             Some(ArchiveKind::Gzip)
         } else if begins(b"\xFD7zXZ\0") {
@@ -135,6 +140,7 @@ impl Unpack<'_> {
         let walked = contained(|| match kind {
             ArchiveKind::Zip => zipped::walk(self, bytes, outer, depth),
             ArchiveKind::Cabinet => cabinet::walk(self, bytes, outer, depth),
+            ArchiveKind::SevenZip => sevenz::walk(self, bytes, outer, depth),
             ArchiveKind::Tar => {
                 tarball::walk(self, &mut Stream::new(bytes, self.meter), outer, depth)
             }

@@ -35,7 +35,10 @@ pub fn open<'a>(
         ArchiveKind::Bzip2 => (None, Box::new(MultiBzDecoder::new(input))),
         ArchiveKind::Xz => (None, Box::new(Xz::new(input))),
         ArchiveKind::Zstd => (None, Box::new(Zstd(Frame::Between(input)))),
-        ArchiveKind::Zip | ArchiveKind::Cabinet | ArchiveKind::Tar => {
+        ArchiveKind::Zip
+        | ArchiveKind::Cabinet
+        | ArchiveKind::Tar
+        | ArchiveKind::SevenZip => {
             return Err(io::ErrorKind::Unsupported.into());
         }
     })
