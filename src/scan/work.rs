@@ -705,7 +705,12 @@ fn read_just_now<'o>(outcome: &'o Outcome, found: Option<&Metadata>) -> Option<&
     };
     match (records.as_slice(), found) {
         ([record], Some(found)) if changed_within(found, JUST_NOW) => {
-            record.summary.source.fingerprint.as_deref()
+            let source = &record.summary.source;
+            // That of a dump in an archive is not the archive's.
+            match source.container {
+                None => source.fingerprint.as_deref(),
+                Some(_) => None,
+            }
         }
         _ => None,
     }
