@@ -61,7 +61,17 @@ fn packed() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             cabinet(&[("n.txt", b"no dump"), ("x.dmp", &dump)]),
             "k.cab!x.dmp",
         ),
+        ("l.7z", sevenz("lzma.7z"), "l.7z!x.dmp"),
+        ("m.7z", sevenz("lzma2.7z"), "m.7z!x.dmp"),
+        ("n.7z", sevenz("ppmd.7z"), "n.7z!x.dmp"),
+        ("o.7z", sevenz("bzip2.7z"), "o.7z!x.dmp"),
     ]
+}
+
+/// One of the archives that 7-Zip itself made.
+fn sevenz(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/archives");
+    std::fs::read(folder.join(name)).unwrap()
 }
 
 #[test]
@@ -76,6 +86,104 @@ fn a_dump_is_found_in_every_kind_of_archive() {
         .map(|(_, _, path)| ((*path).to_owned(), "ok".to_owned(), String::new()))
         .collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn an_archive_that_was_written_just_now_has_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content, _) in packed() {
+        std::fs::write(dir.path().join(name), content).unwrap();
+    }
+    let found = reports(&scan(dir.path(), &[]));
+    assert_eq!(found.len(), packed().len());
+    for (path, status, kind) in found {
+        assert_eq!((status.as_str(), kind.as_str()), ("ok", ""), "{path}");
+    }
+}
+
+#[test]
+fn dumps_of_one_block_of_a_7z_archive_or_of_two_are_two_dumps() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["apart.7z", "solid.7z"] {
+        put(&dir.path().join(name), &sevenz(name));
+    }
+    let found: Vec<String> = reports(&scan(dir.path(), &[]))
+        .into_iter()
+        .map(|(path, status, _)| format!("{path} {status}"))
+        .collect();
+    let expected = [
+        "apart.7z!x.dmp ok",
+        "apart.7z!y.dmp ok",
+        "solid.7z!x.dmp ok",
+        "solid.7z!y.dmp ok",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_7z_archive_that_cannot_be_unpacked_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["deflate.7z", "encrypted.7z", "encrypted-names.7z"] {
+        put(&dir.path().join(name), &sevenz(name));
+    }
+    let greedy = with_dictionary(sevenz("lzma.7z"), 0x4000_0000);
+    put(&dir.path().join("greedy.7z"), &greedy);
+    // Its directory claims to begin where no file ends.
+    let mut far = sevenz("lzma.7z");
+    far[12..20].copy_from_slice(&(1u64 << 62).to_le_bytes());
+    seal(&mut far);
+    put(&dir.path().join("far.7z"), &far);
+    let lines = scan(dir.path(), &["--all-files"]);
+    let said = |name: &str| -> Vec<String> {
+        of_type(&lines, "report")
+            .iter()
+            .filter(|line| line["source"]["path"].as_str().unwrap().contains(name))
+            .map(|line| {
+                let error = &line["error"];
+                let text = |key: &str| error[key].as_str().unwrap().to_owned();
+                format!("{}: {}", text("kind"), text("message"))
+            })
+            .collect()
+    };
+    for (name, kind, words) in [
+        ("deflate.7z", "unsupported", "a method that is not read"),
+        ("encrypted.7z", "unsupported", "encrypted"),
+        ("encrypted-names.7z", "unsupported", "encrypted"),
+        ("greedy.7z", "limit", "more memory than is given"),
+        ("far.7z", "truncated", "cut or damaged"),
+    ] {
+        let said = said(name);
+        assert!(!said.is_empty(), "{name}");
+        for line in said {
+            assert!(
+                line.starts_with(kind) && line.contains(words),
+                "{name}: {line}"
+            );
+        }
+    }
+}
+
+/// As `archive`, its LZMA coder asking for a dictionary of so many bytes (7-Zip's `7zFormat.txt`: the coder's
+/// identity 03 01 01, the length 5 of its properties, one byte, the size).
+fn with_dictionary(mut archive: Vec<u8>, size: u32) -> Vec<u8> {
+    let coder = [3, 1, 1, 5, 0x5D];
+    let at = archive
+        .windows(5)
+        .rposition(|bytes| bytes == coder)
+        .unwrap()
+        + coder.len();
+    archive[at..at + 4].copy_from_slice(&size.to_le_bytes());
+    let directory = 32 + u64::from_le_bytes(archive[12..20].try_into().unwrap()) as usize;
+    let sum = crc32fast::hash(&archive[directory..]);
+    archive[28..32].copy_from_slice(&sum.to_le_bytes());
+    seal(&mut archive);
+    archive
+}
+
+/// Sums the first header of a 7-Zip archive anew.
+fn seal(archive: &mut [u8]) {
+    let sum = crc32fast::hash(&archive[12..32]);
+    archive[8..12].copy_from_slice(&sum.to_le_bytes());
 }
 
 #[test]

@@ -89,7 +89,8 @@ pub(super) fn walk(
         match result {
             Ok(_) if left.is_empty() => {}
             Ok(_) => {
-                let error = broken("the 7-Zip archive is damaged: what is packed behind a damaged member");
+                let error =
+                    broken("the 7-Zip archive is damaged: what is packed behind a damaged member");
                 for name in left {
                     unpack.unreadable(name.clone(), outer, error.clone());
                 }

@@ -35,10 +35,7 @@ pub fn open<'a>(
         ArchiveKind::Bzip2 => (None, Box::new(MultiBzDecoder::new(input))),
         ArchiveKind::Xz => (None, Box::new(Xz::new(input))),
         ArchiveKind::Zstd => (None, Box::new(Zstd(Frame::Between(input)))),
-        ArchiveKind::Zip
-        | ArchiveKind::Cabinet
-        | ArchiveKind::Tar
-        | ArchiveKind::SevenZip => {
+        ArchiveKind::Zip | ArchiveKind::Cabinet | ArchiveKind::Tar | ArchiveKind::SevenZip => {
             return Err(io::ErrorKind::Unsupported.into());
         }
     })
