@@ -4,39 +4,21 @@ use super::code;
 use super::fault::{Found, found};
 use super::memory_dump;
 use super::session::{self, Session};
-use crate::bytes::{Budget, Gva, PagedReader, View};
-use crate::dump::triage::{Copied, Driver};
+use crate::bytes::{Budget, PagedReader};
+use crate::dump::triage::Driver;
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump};
 use crate::facts::{Module, Modules, UnloadedModule, file_name};
 use crate::fault::{self, Crash};
 use crate::kernel::believed::{self, Believed, Disbelieved};
-use crate::kernel::{DebuggerData, process, state, structures as layouts};
+use crate::kernel::pieces::Pieces;
 use crate::knowledge::bugchecks::{Parameters, Platform};
 use crate::machine::Registers;
-use crate::memory::{Block, BlockKind, Memory, Sparse};
 use crate::symbols::Near;
 
 use crate::facts::{
     BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format,
     HeaderFacts, Product, ReadFrom, SystemFacts, TaggedFact,
 };
-
-/// Longest copy of EPROCESS or KPRCB read for its few fields, in bytes.
-const STRUCTURE: u64 = 0x4000;
-/// Longest build string read, in bytes.
-const BUILD_LAB: usize = 128;
-
-/// What a triage dump's copies of kernel structures say.
-#[derive(Default)]
-struct Structures {
-    service_pack: Option<u32>,
-    build_lab: Option<String>,
-    process: Option<String>,
-    thread: Option<u64>,
-    dpc_time: Option<(u32, u32)>,
-    /// The bug check as the kernel stored it.
-    bugcheck: Option<(u32, [u64; 4])>,
-}
 
 /// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
 pub fn gather(
@@ -76,18 +58,10 @@ pub fn gather_with(
         )),
         _ => None,
     };
-    let space = triage.map(|triage| address_space(reader, &header, triage));
-    let structures = triage
-        .zip(space.as_ref())
-        .map(|(triage, space)| structures(reader, &header, triage, space))
-        .unwrap_or_default();
-    let by_pieces = triage.map(|_| {
-        believed::of_triage(
-            &header,
-            structures.build_lab.as_deref(),
-            structures.bugcheck,
-        )
-    });
+    let pieces = triage.map(|triage| Pieces::read(reader, &header, triage));
+    let by_pieces = pieces
+        .as_ref()
+        .map(|pieces| believed::of_triage(&header, pieces));
     let context = triage
         .and_then(|t| t.context.as_ref())
         .or(header.context.as_ref());
@@ -97,11 +71,10 @@ pub fn gather_with(
     };
     let found = match &mut memory {
         Some(memory) => memory.found.take(),
-        None => triage.zip(space.as_ref()).and_then(|(triage, space)| {
+        None => triage.zip(pieces.as_ref()).and_then(|(triage, pieces)| {
             investigate(
-                reader,
                 &by_pieces.as_ref()?.header,
-                (triage, space),
+                (triage, pieces),
                 &mut modules,
                 library,
                 budget,
@@ -113,9 +86,13 @@ pub fn gather_with(
         None => by_pieces,
     };
     let believed = believed.unwrap_or_else(|| believed::by_header(&header));
+    let (process, build_lab) = pieces
+        .as_ref()
+        .map(|p| (p.process.clone(), p.build_lab.clone()))
+        .unwrap_or_default();
     let mut damage = damage.into_vec();
     let memory = memory.unwrap_or_default();
-    let dpc_time = structures.dpc_time.or_else(|| {
+    let dpc_time = pieces.as_ref().and_then(|p| p.dpc_time).or_else(|| {
         let processors = &memory.facts.as_ref()?.processors;
         processors.iter().find(|p| p.crashed)?.dpc_time
     });
@@ -154,16 +131,19 @@ pub fn gather_with(
             build_source: believed.build.map(read_from),
             service_pack: triage
                 .and_then(|t| t.service_pack)
-                .or(structures.service_pack)
+                .or(pieces.as_ref().and_then(|p| p.service_pack))
                 .or(memory.service_pack),
             product: believed.header.product_type.and_then(product),
             checked_build: header.checked_build,
-            build_lab: structures.build_lab.or(memory.build_lab),
+            build_lab: build_lab.or(memory.build_lab),
             machine: memory.machine,
             multicast_forwarding: memory.forwarding,
         },
-        process: structures.process.or(memory.process),
-        thread: structures.thread.or(memory.thread),
+        process: process.or(memory.process),
+        thread: pieces
+            .as_ref()
+            .and_then(|p| p.current_thread)
+            .or(memory.thread),
         bugcheck: bugcheck(&believed),
         exception: None,
         header_context: context.map(context_facts),
@@ -185,15 +165,14 @@ pub fn gather_with(
 /// Finds the fault's context and stack in what a triage dump holds, and learns what the symbol
 /// path says about the modules that matter.
 fn investigate(
-    reader: &PagedReader<'_>,
     header: &Header,
-    (triage, space): (&TriageDump, &Sparse<'_>),
+    (triage, pieces): (&TriageDump, &Pieces<'_>),
     modules: &mut Modules,
     library: Option<Near<'_>>,
     budget: &Budget,
 ) -> Option<Found> {
-    let session = Session::new(modules, space, library, header.machine?);
-    let crash = Crash::from_triage(reader, header, triage, space, &session)?;
+    let session = Session::new(modules, &pieces.space, library, header.machine?);
+    let crash = Crash::from_triage(header, triage, pieces, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
     session.want_package();
@@ -377,186 +356,37 @@ fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
     Some(list)
 }
 
-/// Reads the few fields that the copies of kernel structures hold for a report.
-fn structures(
-    reader: &PagedReader<'_>,
-    header: &Header,
-    triage: &TriageDump,
-    space: &Sparse<'_>,
-) -> Structures {
-    let copy = |piece: Option<Copied>| {
-        piece.and_then(|piece| reader.bytes(piece.offset, piece.room.min(STRUCTURE)).ok())
-    };
-    let kdbg = copy(triage.debugger_data).and_then(|bytes| DebuggerData::read(&bytes));
-    let thread = current_thread(reader, header, triage);
-    Structures {
-        service_pack: kdbg
-            .as_ref()
-            .and_then(DebuggerData::csd_version)
-            .and_then(|at| space.read_u32(Gva(header.truncate(at))).ok())
-            .filter(|csd| *csd <= 0xFFFF)
-            .map(|csd| csd >> 8),
-        build_lab: kdbg
-            .as_ref()
-            .and_then(DebuggerData::nt_build_lab)
-            .and_then(|at| build_lab(space, Gva(header.truncate(at)))),
-        process: copy(triage.process).and_then(|eprocess| {
-            process::image_file_name(&eprocess, header.build?, header.machine?)
-        }),
-        thread,
-        dpc_time: dpc_time(reader, header, triage),
-        bugcheck: kdbg
-            .as_ref()
-            .and_then(DebuggerData::bugcheck_data)
-            .and_then(|at| state::bugcheck(space, header.truncate(at), header.machine?)),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
 
-/// KPRCB.DpcTimeCount and DpcTimeLimit, at the offsets of exactly this build.
-fn dpc_time(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Option<(u32, u32)> {
-    let layout = layouts::find(header.build, header.machine?)?;
-    let copy = triage.prcb?;
-    let field = |at: u64| {
-        let mut bytes = [0; 4];
-        let inside = at.checked_add(4).is_some_and(|end| end <= copy.room);
-        let offset = copy.offset.checked_add(at).filter(|_| inside)?;
-        reader.read_exact_at(offset, &mut bytes).ok()?;
-        Some(u32::from_le_bytes(bytes))
-    };
-    Some((
-        field(layout.prcb_dpc_time_count)?,
-        field(layout.prcb_dpc_time_limit)?,
-    ))
-}
+    use super::*;
+    use crate::dump;
+    use crate::kernel::debugger_data::READS;
+    use crate::machine::Machine;
 
-/// The virtual memory a triage dump holds: its blocks and the debugger data at its own address.
-pub fn address_space<'a>(
-    reader: &'a PagedReader<'a>,
-    header: &Header,
-    triage: &TriageDump,
-) -> Sparse<'a> {
-    let placed = |address: Option<u64>, copy: Option<Copied>, kind| {
-        let (address, copy) = address.zip(copy)?;
-        Some(Block {
-            start: Gva(header.truncate(address)),
-            len: copy.room,
-            offset: copy.offset,
-            kind,
-        })
-    };
-    let thread = current_thread(reader, header, triage);
-    let process = thread.and_then(|_| process_of_thread(reader, header, triage));
-    let structures = [
-        placed(
-            header.kd_debugger_data_block,
-            triage.debugger_data,
-            BlockKind::DebuggerData,
-        ),
-        placed(thread, triage.thread, BlockKind::Thread),
-        placed(process, triage.process, BlockKind::Process),
-    ];
-    let store = triage.backing_store.and_then(|store| {
-        let len = u64::from(store.size);
-        Some(Block {
-            start: Gva(store.limit.checked_sub(len)?),
-            len,
-            offset: u64::from(store.offset),
-            kind: BlockKind::RegisterStack,
-        })
-    });
-    let structures: Vec<Block> = structures.into_iter().chain([store]).flatten().collect();
-    let mut space = Sparse::new(reader, &triage.blocks, &structures);
-    // Where the processor block belongs is known only where the array that leads to it is held.
-    let prcb = prcb_address(reader, header, triage, &space);
-    if let Some(block) = placed(prcb, triage.prcb, BlockKind::Prcb) {
-        space.add(&block);
-    }
-    space
-}
-
-/// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
-fn build_lab(space: &Sparse<'_>, at: Gva) -> Option<String> {
-    let mut text = String::new();
-    for offset in 0..BUILD_LAB as u64 {
-        match space.read_u8(at.checked_add(offset)?).ok()? {
-            0 => {
-                return text
-                    .starts_with(|c: char| c.is_ascii_digit())
-                    .then_some(text);
-            }
-            byte if byte.is_ascii_graphic() => text.push(char::from(byte)),
-            _ => return None,
+    #[test]
+    fn the_debugger_data_block_of_a_dump_is_read_once() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps");
+        let mut kinds = [0; 2];
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            let reader = PagedReader::open(&bytes).unwrap();
+            let Ok(dump) = dump::open(&reader, &Budget::default()) else {
+                continue;
+            };
+            let kind = match &dump.body {
+                Body::Triage(_) => 0,
+                // An Itanium's kernel is found by its block.
+                Body::Physical(Some(_)) if dump.header.machine != Some(Machine::Ia64) => 1,
+                _ => continue,
+            };
+            let before = READS.get();
+            gather(&reader, dump, None, &Budget::default());
+            assert_eq!(READS.get() - before, 1, "{}", path.display());
+            kinds[kind] += 1;
         }
+        assert!(kinds.iter().all(|read| *read >= 5), "{kinds:?}");
     }
-    None
-}
-
-/// The debugger data block of a triage dump.
-fn debugger_data(reader: &PagedReader<'_>, triage: &TriageDump) -> Option<DebuggerData> {
-    let copy = triage.debugger_data?;
-    let bytes = reader.bytes(copy.offset, copy.room.min(STRUCTURE)).ok()?;
-    DebuggerData::read(&bytes)
-}
-
-/// A pointer at `at` in the copy of a structure; null is none.
-fn pointer_in(
-    reader: &PagedReader<'_>,
-    header: &Header,
-    copy: Option<Copied>,
-    at: Option<u16>,
-) -> Option<u64> {
-    let (copy, at) = copy.zip(at)?;
-    let mut bytes = [0; 8];
-    let bytes = bytes.get_mut(..header.pointer)?;
-    let end = u64::from(at).checked_add(header.pointer as u64)?;
-    let offset = copy.offset.checked_add(u64::from(at))?;
-    if end > copy.room || reader.read_exact_at(offset, bytes).is_err() {
-        return None;
-    }
-    View(bytes)
-        .pointer(0, header.pointer)
-        .filter(|address| *address != 0)
-}
-
-/// KPRCB.CurrentThread: the address the ETHREAD copy belongs at.
-fn current_thread(reader: &PagedReader<'_>, header: &Header, triage: &TriageDump) -> Option<u64> {
-    let at = debugger_data(reader, triage)?.prcb_current_thread();
-    pointer_in(reader, header, triage.prcb, at)
-}
-
-/// KTHREAD.ApcState.Process: the address the EPROCESS copy belongs at.
-fn process_of_thread(
-    reader: &PagedReader<'_>,
-    header: &Header,
-    triage: &TriageDump,
-) -> Option<u64> {
-    let at = debugger_data(reader, triage)?.kthread_process();
-    pointer_in(reader, header, triage.thread, at)
-}
-
-/// The address of the KPRCB copy: the entry of KiProcessorBlock for the processor's own number.
-fn prcb_address(
-    reader: &PagedReader<'_>,
-    header: &Header,
-    triage: &TriageDump,
-    space: &Sparse<'_>,
-) -> Option<u64> {
-    let kdbg = debugger_data(reader, triage)?;
-    let copy = triage.prcb?;
-    let at = u64::from(kdbg.prcb_number()?);
-    let mut number = [0; 1];
-    if at >= copy.room
-        || reader
-            .read_exact_at(copy.offset.checked_add(at)?, &mut number)
-            .is_err()
-    {
-        return None;
-    }
-    let entry = u64::from(u8::from_le_bytes(number)).checked_mul(header.pointer as u64)?;
-    let array = Gva(header.truncate(kdbg.processor_block()?));
-    let at = array.checked_add(entry)?;
-    space
-        .read_pointer(at, header.pointer)
-        .ok()
-        .filter(|address| *address != 0)
 }

@@ -7,11 +7,12 @@ use crate::fault::{self, Crash};
 use crate::kernel::DebuggerData;
 use crate::kernel::believed::{self, Believed};
 use crate::kernel::debugger_data::Keys;
+use crate::kernel::find::Block;
 use crate::kernel::ia64;
 use crate::kernel::lists::End;
 use crate::kernel::modules::LoadedDrivers;
 use crate::kernel::registry::{self, Hive, MemoryCells};
-use crate::kernel::state::{self, KernelState};
+use crate::kernel::state::KernelState;
 use crate::kernel::structures;
 use crate::knowledge::bugchecks;
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
@@ -83,9 +84,10 @@ pub(super) fn read(
         result.note("virtual memory is not read for this machine or without its page tables");
         return result;
     };
-    let paged_pool = state::paged_pool_start(&space, header);
+    let block = Block::read(&space, header);
+    let paged_pool = block.paged_pool_start(&space, machine);
     let space = space.with_paged_pool(paged_pool);
-    let Some((mut kernel, believed)) = kernel_state(&space, header, library, budget) else {
+    let Some((mut kernel, believed)) = kernel_state(&space, header, &block, library, budget) else {
         return result;
     };
     let header = &believed.header;
@@ -120,15 +122,17 @@ pub(super) fn read(
 fn kernel_state(
     space: &Paged<'_>,
     header: &Header,
+    block: &Block,
     library: Option<Near<'_>>,
     budget: &Budget,
 ) -> Option<(KernelState, Believed)> {
-    let (kernel, believed) = believed::read(space, header, None, budget)?;
+    let (kernel, believed) = believed::read(space, header, block, budget)?;
     if !kernel.kdbg_encoded {
         return Some((kernel, believed));
     }
     let decoded = keys(&kernel, space, library, header.machine, budget)
-        .and_then(|keys| believed::read(space, header, Some(&keys), budget));
+        .and_then(|keys| block.decoded(&keys))
+        .and_then(|block| believed::read(space, header, &block, budget));
     Some(decoded.unwrap_or((kernel, believed)))
 }
 

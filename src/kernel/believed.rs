@@ -8,9 +8,10 @@ use crate::knowledge::bugchecks::{self, base_code};
 use crate::machine::Machine;
 use crate::memory::{Memory, Paged};
 
+use super::find::Block;
+use super::pieces::Pieces;
 use super::shared_data::{self, SharedData};
 use super::state::{self, KernelState};
-use super::{debugger_data::Keys, find};
 
 /// FILETIME units by which the header's time may differ from the kernel's clock: the header is written when
 /// the clock has stopped.
@@ -95,44 +96,34 @@ pub fn by_header(header: &Header) -> Believed {
 pub fn read(
     space: &Paged<'_>,
     header: &Header,
-    keys: Option<&Keys>,
+    block: &Block,
     budget: &Budget,
 ) -> Option<(KernelState, Believed)> {
     let machine = header.machine?;
-    let mut base = header.clone();
-    if let Some(at) = find::debugger_data(space, header) {
-        base.kd_debugger_data_block = Some(at);
-    }
-    let kernel = state::read(space, &base, keys, budget)?;
+    let mut kernel = state::read(space, header, block, budget)?;
     let shared = shared_data::read(space, machine);
     let build = build(space, &kernel, &shared, header);
-    let believed = believe(header, &base, &kernel, build, &shared);
-    let changed =
-        believed.header.build != header.build || believed.header.processors != header.processors;
-    let kernel = match changed {
-        true => state::read(space, &believed.header, keys, budget)?,
-        false => kernel,
-    };
+    let mut believed = believe(header, &kernel, build, &shared);
+    believed.header.kd_debugger_data_block = block.at;
+    kernel.look_at_processors(space, &believed.header, budget);
     Some((kernel, believed))
 }
 
 /// The header of a small dump, completed by what its pieces of memory say: the build's name and the bug check. The
 /// kernel stores a bug check before it writes the file, and in a running system it stores none: a code that is one is
 /// believed before the header's. Bytes that are no known code say nothing.
-pub fn of_triage(
-    header: &Header,
-    build_lab: Option<&str>,
-    stored: Option<(u32, [u64; 4])>,
-) -> Believed {
+pub fn of_triage(header: &Header, pieces: &Pieces<'_>) -> Believed {
     let mut own = by_header(header);
-    if let Some(build) = build_lab.and_then(build_of) {
+    if let Some(build) = pieces.build_lab.as_deref().and_then(build_of) {
         let stated = *own.header.build.get_or_insert(build);
         if stated == build {
             own.build = Some(From::Memory);
         }
     }
     let known = own.header.bug_check_code.map(base_code);
-    let stored = stored.filter(|(code, _)| *code != 0 && bugchecks::find(*code).name.is_some());
+    let stored = pieces
+        .bugcheck
+        .filter(|(code, _)| *code != 0 && bugchecks::find(*code).name.is_some());
     match stored {
         // A sign that the header is right; its code may carry a mark of its own. A parameter that was never written
         // is the kernel's.
@@ -202,15 +193,8 @@ fn version_of(build: u32) -> Option<(u32, u32)> {
     })
 }
 
-fn believe(
-    header: &Header,
-    base: &Header,
-    kernel: &KernelState,
-    build: Build,
-    shared: &SharedData,
-) -> Believed {
+fn believe(header: &Header, kernel: &KernelState, build: Build, shared: &SharedData) -> Believed {
     let mut own = by_header(header);
-    own.header.kd_debugger_data_block = base.kd_debugger_data_block;
     match build {
         Build::Said(build) => {
             own.disbelieved.build = header.build.filter(|stated| *stated != build);

@@ -63,6 +63,12 @@ impl Keys {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many blocks this thread has read: a dump's is read once.
+    pub static READS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// A plain (not encoded) debugger data block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebuggerData {
@@ -72,6 +78,8 @@ pub struct DebuggerData {
 impl DebuggerData {
     /// Reads the block at the start of `bytes`; `None` when it is encoded or not one.
     pub fn read(bytes: &[u8]) -> Option<DebuggerData> {
+        #[cfg(test)]
+        READS.set(READS.get() + 1);
         let view = View(bytes);
         if view.bytes(field::OWNER_TAG, 4)? != b"KDBG" {
             return None;

@@ -1,5 +1,5 @@
-//! Finds the debugger data block where the header does not say where it is: in the kernel's own image,
-//! which the list of modules, or a search of physical memory, leads to.
+//! The debugger data block of a memory dump, read once: where the header says, or found in the kernel's own
+//! image, which the list of modules, or a search of physical memory, leads to.
 
 use crate::bytes::{Gva, View};
 use crate::dump::Header;
@@ -7,6 +7,7 @@ use crate::machine::Machine;
 use crate::memory::{Memory, Paged};
 
 use super::DebuggerData;
+use super::debugger_data::Keys;
 
 /// OwnerTag of the block and the offset it has in it.
 const TAG: &[u8; 4] = b"KDBG";
@@ -20,9 +21,67 @@ const MOST_PAGES: u64 = 1 << 17;
 const PAGE: u64 = 0x1000;
 /// The first build that encodes the block.
 const FIRST_ENCODED: u32 = 9200;
+/// Bytes of the block that are read: as many as are there, of the largest down to the smallest that names the list
+/// of modules.
+const READ: [usize; 4] = [0x400, 0x340, 0x330, 0x290];
+
+/// The debugger data block of a memory dump.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Its address; `None` when nothing says it.
+    pub at: Option<u64>,
+    /// What is there.
+    bytes: Vec<u8>,
+    /// The block, when it is there and plain or was decoded.
+    pub data: Option<DebuggerData>,
+}
+
+impl Block {
+    /// Finds and reads the block.
+    pub fn read(space: &Paged<'_>, header: &Header) -> Block {
+        let stated = header.kd_debugger_data_block;
+        let at = debugger_data(space, header).or(stated);
+        let bytes = at.zip(header.machine).and_then(|(at, machine)| {
+            READ.iter().find_map(|len| {
+                let mut bytes = vec![0; *len];
+                let read = space.read(Gva(machine.truncate(at)), &mut bytes);
+                read.is_ok().then_some(bytes)
+            })
+        });
+        let bytes = bytes.unwrap_or_default();
+        Block {
+            at,
+            data: DebuggerData::read(&bytes),
+            bytes,
+        }
+    }
+
+    /// The block is there but is not plain: newer kernels encode it.
+    pub fn is_encoded(&self) -> bool {
+        self.data.is_none() && self.bytes.iter().any(|byte| *byte != 0)
+    }
+
+    /// The block, decoded; `None` when the keys do not make one of it.
+    pub fn decoded(&self, keys: &Keys) -> Option<Block> {
+        let data = DebuggerData::decode(&self.bytes, keys)?;
+        Some(Block {
+            data: Some(data),
+            ..self.clone()
+        })
+    }
+
+    /// Lowest address of paged pool, for prototype entries of x86 without PAE.
+    pub fn paged_pool_start(&self, space: &Paged<'_>, machine: Machine) -> Option<u64> {
+        let variable = self.data.as_ref()?.paged_pool_start()?;
+        space
+            .read_pointer(Gva(machine.truncate(variable)), machine.pointer_width())
+            .ok()
+            .filter(|start| *start != 0)
+    }
+}
 
 /// The address of the plain debugger data block. `None` when there is none, or one that is encoded.
-pub fn debugger_data(space: &Paged<'_>, header: &Header) -> Option<u64> {
+fn debugger_data(space: &Paged<'_>, header: &Header) -> Option<u64> {
     let machine = header.machine?;
     if let Some(at) = header.kd_debugger_data_block.map(|at| machine.truncate(at))
         && tagged(space, at)

@@ -7,7 +7,7 @@ use crate::bytes::View;
 use crate::machine::Machine;
 
 use super::DebuggerData;
-use super::layouts;
+use super::structures;
 
 /// The fields of KPRCB a stack needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl ProcessorState {
         machine: Machine,
         kdbg: Option<&DebuggerData>,
     ) -> ProcessorState {
-        let layout = layouts::find(build, machine).map(|l| l.prcb);
+        let layout = structures::stack(build, machine).map(|l| l.prcb);
         let view = View(prcb);
         let pointer = |at: Option<usize>| {
             view.pointer(at?, machine.pointer_width())
@@ -76,7 +76,7 @@ impl ThreadStack {
         machine: Machine,
         kdbg: Option<&DebuggerData>,
     ) -> ThreadStack {
-        let layout = layouts::find(build, machine).map(|l| l.thread);
+        let layout = structures::stack(build, machine).map(|l| l.thread);
         let view = View(thread);
         let pointer = |at: Option<usize>| {
             view.pointer(at?, machine.pointer_width())

@@ -3,18 +3,14 @@
 use crate::bytes::{Budget, Gva};
 use crate::dump::Header;
 use crate::machine::Machine;
-use crate::memory::{Memory, Paged};
+use crate::memory::Memory;
 
 use super::DebuggerData;
-use super::debugger_data::Keys;
+use super::find::Block;
 use super::modules::{self, LoadedDrivers};
 use super::processors::{self, Processor, Source};
 use super::unloaded::{self, UnloadedDriver};
 
-/// Bytes of the debugger data block that are read at most.
-const LARGEST_BLOCK: usize = 0x400;
-/// Bytes of the smallest block that names the list of modules.
-const SMALLEST_BLOCK: usize = 0x290;
 /// Longest build string, in bytes.
 const BUILD_LAB: u64 = 128;
 
@@ -29,7 +25,7 @@ pub struct KernelState {
     pub drivers: Option<LoadedDrivers>,
     /// Unloaded drivers; `None` when the list is not there.
     pub unloaded: Option<Vec<UnloadedDriver>>,
-    /// Every processor that could be found.
+    /// Every processor that could be found; empty until [`KernelState::look_at_processors`].
     pub processors: Vec<Processor>,
     /// How many processors the kernel's own array names; `None` where its end is not in the dump.
     pub processor_count: Option<u32>,
@@ -43,24 +39,19 @@ pub struct KernelState {
     pub bugcheck: Option<(u32, [u64; 4])>,
 }
 
-/// Reads what the kernel left in the crash's address space. `keys` decode a debugger data block that is
-/// not plain.
+/// Reads what the kernel left in the crash's address space, but its processors, whose blocks are read by
+/// the build. `block` is the debugger data block.
 pub fn read(
     memory: &dyn Memory,
     header: &Header,
-    keys: Option<&Keys>,
+    block: &Block,
     budget: &Budget,
 ) -> Option<KernelState> {
     let machine = header.machine?;
     let width = machine.pointer_width();
-    let raw = header
-        .kd_debugger_data_block
-        .map(|at| block(memory, Gva(machine.truncate(at))))
-        .unwrap_or_default();
-    let kdbg =
-        DebuggerData::read(&raw).or_else(|| keys.and_then(|keys| DebuggerData::decode(&raw, keys)));
+    let kdbg = block.data.as_ref();
     let field = |name: fn(&DebuggerData) -> Option<u64>| {
-        let value = name(kdbg.as_ref()?)?;
+        let value = name(kdbg?)?;
         Some(machine.truncate(value))
     };
     let head = header
@@ -71,14 +62,14 @@ pub fn read(
         memory,
         machine,
         build: header.build,
-        kdbg: kdbg.as_ref(),
+        kdbg,
         budget,
     };
-    let processor_count = processors::count(source);
-    let processors = processors::read(source, processor_count.or(header.processors));
-    let crashed = crashed(&processors, header);
     Some(KernelState {
-        kdbg_encoded: kdbg.is_none() && raw.iter().any(|byte| *byte != 0),
+        kdbg_encoded: block.is_encoded(),
+        processor_count: processors::count(source),
+        processors: Vec::new(),
+        crashed: None,
         drivers: head.map(|head| modules::read(memory, head, width, budget)),
         unloaded: field(DebuggerData::unloaded_drivers).and_then(|ring| {
             unloaded::read(
@@ -88,25 +79,29 @@ pub fn read(
                 width,
             )
         }),
-        crashed,
-        processor_count,
-        processors,
         csd_version: field(DebuggerData::csd_version).and_then(|at| memory.read_u32(Gva(at)).ok()),
         build_lab: field(DebuggerData::nt_build_lab).and_then(|at| build_lab(memory, at)),
         bugcheck: field(DebuggerData::bugcheck_data).and_then(|at| bugcheck(memory, at, machine)),
-        kdbg,
+        kdbg: kdbg.cloned(),
     })
 }
 
-/// The bytes of the block, as many as are there.
-fn block(memory: &dyn Memory, at: Gva) -> Vec<u8> {
-    for len in [LARGEST_BLOCK, 0x340, 0x330, SMALLEST_BLOCK] {
-        let mut bytes = vec![0; len];
-        if memory.read(at, &mut bytes).is_ok() {
-            return bytes;
-        }
+impl KernelState {
+    /// Reads every processor by the build and the count of `header`, and finds the one that crashed.
+    pub fn look_at_processors(&mut self, memory: &dyn Memory, header: &Header, budget: &Budget) {
+        let Some(machine) = header.machine else {
+            return;
+        };
+        let source = Source {
+            memory,
+            machine,
+            build: header.build,
+            kdbg: self.kdbg.as_ref(),
+            budget,
+        };
+        self.processors = processors::read(source, self.processor_count.or(header.processors));
+        self.crashed = crashed(&self.processors, header);
     }
-    Vec::new()
 }
 
 /// The processor that crashed: the one whose saved registers are the header's, or on whose
@@ -174,8 +169,8 @@ pub fn bugcheck(memory: &dyn Memory, at: u64, machine: Machine) -> Option<(u32, 
     Some((code, [word(1)?, word(2)?, word(3)?, word(4)?]))
 }
 
-/// Terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
-fn build_lab(memory: &dyn Memory, at: u64) -> Option<String> {
+/// NtBuildLab: terminated ASCII of the form `6001.18000.amd64fre.longhorn_rtm.080118-1840`.
+pub(super) fn build_lab(memory: &dyn Memory, at: u64) -> Option<String> {
     let mut text = String::new();
     for offset in 0..BUILD_LAB {
         match memory.read_u8(Gva(at.checked_add(offset)?)).ok()? {
@@ -189,17 +184,4 @@ fn build_lab(memory: &dyn Memory, at: u64) -> Option<String> {
         }
     }
     None
-}
-
-/// Lowest address of paged pool, for prototype entries of x86 without PAE.
-pub fn paged_pool_start(space: &Paged<'_>, header: &Header) -> Option<u64> {
-    let machine = header.machine?;
-    let at = header.kd_debugger_data_block?;
-    let raw = block(space, Gva(machine.truncate(at)));
-    let variable = DebuggerData::read(&raw)?.paged_pool_start()?;
-    let width = machine.pointer_width();
-    space
-        .read_pointer(Gva(machine.truncate(variable)), width)
-        .ok()
-        .filter(|start| *start != 0)
 }

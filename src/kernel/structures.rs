@@ -1,12 +1,50 @@
-//! Offsets of the kernel structures a memory dump is searched by, for Vista RTM, SP1 / Server 2008
-//! and SP2.
+//! Offsets in kernel structures by build and architecture: what a stack needs, and what a memory dump is
+//! searched by.
 //!
-//! From Microsoft's public symbols, held against `../shared/data/kernel-structures.json` by a test.
-//! Only these builds: an offset is never carried over to another one.
+//! Vista RTM, SP1 / Server 2008 and SP2 only, from Microsoft's public symbols (IA-64: from the header of the kit of
+//! Server 2008), held against `../shared/data/kernel-structures.json` by a test. Other builds have what the debugger
+//! data block says and nothing else: an offset is never carried over from a neighbouring build.
 
 use crate::machine::Machine;
 
 use super::pool::BigPages;
+
+/// Fields of KPRCB that a stack needs, offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrcbLayout {
+    /// CurrentThread.
+    pub current_thread: usize,
+    /// IdleThread.
+    pub idle_thread: usize,
+    /// DpcStack: the address past the top of the DPC stack.
+    pub dpc_stack: usize,
+    /// DpcRoutineActive (one byte).
+    pub dpc_routine_active: usize,
+    /// DebuggerSavedIRQL (one byte); not known on IA-64.
+    pub debugger_saved_irql: Option<usize>,
+}
+
+/// Fields of KTHREAD that a stack needs, offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadLayout {
+    /// InitialStack.
+    pub initial_stack: usize,
+    /// StackLimit: the lowest address.
+    pub stack_limit: usize,
+    /// StackBase: the address past the top.
+    pub stack_base: usize,
+    /// IA-64: InitialBStore and BStoreLimit, lowest address and address past the top.
+    pub backing_store: Option<(usize, usize)>,
+}
+
+/// What a stack needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackLayout {
+    /// KPRCB.
+    pub prcb: PrcbLayout,
+    /// KTHREAD.
+    pub thread: ThreadLayout,
+}
 
 /// Offsets in bytes, by structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +53,8 @@ pub struct Structures {
     pub build: u32,
     /// Architecture.
     pub machine: Machine,
+    /// What a stack needs.
+    pub stack: StackLayout,
     /// KPRCB.DpcTimeCount.
     pub prcb_dpc_time_count: u64,
     /// KPRCB.DpcTimeLimit.
@@ -92,6 +132,21 @@ pub struct Tracker {
 const X86: Structures = Structures {
     build: 6001,
     machine: Machine::X86,
+    stack: StackLayout {
+        prcb: PrcbLayout {
+            current_thread: 0x4,
+            idle_thread: 0xC,
+            dpc_stack: 0x1A08,
+            dpc_routine_active: 0x1A1A,
+            debugger_saved_irql: Some(0x5C5),
+        },
+        thread: ThreadLayout {
+            initial_stack: 0x28,
+            stack_limit: 0x2C,
+            stack_base: 0x174,
+            backing_store: None,
+        },
+    },
     prcb_dpc_time_count: 0x5B4,
     prcb_dpc_time_limit: 0x5DC,
     prcb_ipi_frozen: 0x1974,
@@ -134,6 +189,21 @@ const X86: Structures = Structures {
 const X64: Structures = Structures {
     build: 6001,
     machine: Machine::X64,
+    stack: StackLayout {
+        prcb: PrcbLayout {
+            current_thread: 0x8,
+            idle_thread: 0x18,
+            dpc_stack: 0x3440,
+            dpc_routine_active: 0x345E,
+            debugger_saved_irql: Some(0x3799),
+        },
+        thread: ThreadLayout {
+            initial_stack: 0x28,
+            stack_limit: 0x30,
+            stack_base: 0x250,
+            backing_store: None,
+        },
+    },
     prcb_dpc_time_count: 0x37A0,
     prcb_dpc_time_limit: 0x37A4,
     prcb_ipi_frozen: 0x2308,
@@ -168,10 +238,40 @@ const X64: Structures = Structures {
     },
 };
 
-/// Every layout known.
+/// From `ksia64.h` of the WDK 6001.18000, which has nothing else of the structures. IA-64 has no layout of 6002: the
+/// two kits between which it lies differ.
+const IA64: (u32, StackLayout) = (
+    6001,
+    StackLayout {
+        prcb: PrcbLayout {
+            current_thread: 0x8,
+            idle_thread: 0x18,
+            dpc_stack: 0x19C0,
+            dpc_routine_active: 0x19D6,
+            debugger_saved_irql: None,
+        },
+        thread: ThreadLayout {
+            initial_stack: 0x28,
+            stack_limit: 0x30,
+            stack_base: 0x290,
+            backing_store: Some((0x48, 0x50)),
+        },
+    },
+);
+
+/// Every build whose structures are known.
 pub static STRUCTURES: &[Structures] = &[
     Structures {
         build: 6000,
+        stack: StackLayout {
+            prcb: PrcbLayout {
+                dpc_stack: 0x1988,
+                dpc_routine_active: 0x199A,
+                debugger_saved_irql: Some(0x545),
+                ..X86.stack.prcb
+            },
+            ..X86.stack
+        },
         prcb_dpc_time_count: 0x534,
         prcb_dpc_time_limit: 0x55C,
         prcb_ipi_frozen: 0x18F4,
@@ -179,6 +279,15 @@ pub static STRUCTURES: &[Structures] = &[
     },
     Structures {
         build: 6000,
+        stack: StackLayout {
+            prcb: PrcbLayout {
+                dpc_stack: 0x3340,
+                dpc_routine_active: 0x335E,
+                debugger_saved_irql: Some(0x3699),
+                ..X64.stack.prcb
+            },
+            ..X64.stack
+        },
         prcb_dpc_time_count: 0x36A0,
         prcb_dpc_time_limit: 0x36A4,
         prcb_ipi_frozen: 0x2208,
@@ -190,7 +299,15 @@ pub static STRUCTURES: &[Structures] = &[
     Structures { build: 6002, ..X64 },
 ];
 
-/// The layouts of a build, if they are known for exactly that build.
+/// What a stack of a build needs, if it is known for exactly that build.
+pub fn stack(build: Option<u32>, machine: Machine) -> Option<StackLayout> {
+    match machine {
+        Machine::Ia64 => (build == Some(IA64.0)).then_some(IA64.1),
+        _ => find(build, machine).map(|structures| structures.stack),
+    }
+}
+
+/// The structures of a build, if they are known for exactly that build.
 pub fn find(build: Option<u32>, machine: Machine) -> Option<&'static Structures> {
     STRUCTURES
         .iter()
@@ -225,6 +342,21 @@ mod tests {
             let expected = Structures {
                 build: layout.build,
                 machine: layout.machine,
+                stack: StackLayout {
+                    prcb: PrcbLayout {
+                        current_thread: at("KPRCB", "CurrentThread") as usize,
+                        idle_thread: at("KPRCB", "IdleThread") as usize,
+                        dpc_stack: at("KPRCB", "DpcStack") as usize,
+                        dpc_routine_active: at("KPRCB", "DpcRoutineActive") as usize,
+                        debugger_saved_irql: Some(at("KPRCB", "DebuggerSavedIRQL") as usize),
+                    },
+                    thread: ThreadLayout {
+                        initial_stack: at("KTHREAD", "InitialStack") as usize,
+                        stack_limit: at("KTHREAD", "StackLimit") as usize,
+                        stack_base: at("KTHREAD", "StackBase") as usize,
+                        backing_store: None,
+                    },
+                },
                 prcb_dpc_time_count: at("KPRCB", "DpcTimeCount"),
                 prcb_dpc_time_limit: at("KPRCB", "DpcTimeLimit"),
                 prcb_ipi_frozen: at("KPRCB", "IpiFrozen"),

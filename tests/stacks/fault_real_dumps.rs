@@ -8,6 +8,7 @@ use kbtriage::dump::{self, Body};
 use kbtriage::fault::investigate;
 use kbtriage::fault::{Crash, FaultContext, Investigation, Snapshot, Source, find_context};
 use kbtriage::gather;
+use kbtriage::kernel::pieces::Pieces;
 use kbtriage::machine::{Machine, Reg};
 use kbtriage::unwind::{MemoryCode, Trust};
 
@@ -34,11 +35,11 @@ fn with_crash<T>(file: &Path, f: impl FnOnce(&Crash<'_>) -> T) -> T {
     let Body::Triage(triage) = &dump.body else {
         panic!("{} is a triage dump", file.display())
     };
-    let memory = gather::address_space(&reader, &dump.header, triage);
+    let pieces = Pieces::read(&reader, &dump.header, triage);
     let opened = dump::open(&reader, &Budget::default()).unwrap();
     let modules = gather::gather(&reader, opened, None, &Budget::default()).modules;
-    let code = MemoryCode::new(&modules, &memory);
-    let crash = Crash::from_triage(&reader, &dump.header, triage, &memory, &code).unwrap();
+    let code = MemoryCode::new(&modules, &pieces.space);
+    let crash = Crash::from_triage(&dump.header, triage, &pieces, &code).unwrap();
     f(&crash)
 }
 
