@@ -16,7 +16,7 @@ use crate::knowledge::versions::{
 };
 
 use super::link_times::linked_together;
-use super::sources::{against_build, is_disputed};
+use super::sources::{against_build, against_version, is_disputed};
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// The build the hotfix is made for.
@@ -81,6 +81,17 @@ fn best_known(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     };
     if is_disputed(facts, builds) {
         return disputed(facts, builds, build);
+    }
+    if let Some(contradiction) = against_version(facts, builds).filter(|_| build == SERVICE_PACK_1)
+    {
+        let said = Servicing {
+            disputed: true,
+            ..unknown(format!("sources disagree: {contradiction}"))
+        };
+        return match facts.code.lock_check.as_ref() {
+            Some(check) => with_code(said, check),
+            None => said,
+        };
     }
     if build != SERVICE_PACK_1 {
         let said = by_system(build);

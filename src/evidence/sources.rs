@@ -11,6 +11,7 @@ use crate::knowledge::builds::BuildTable;
 use crate::knowledge::defect::{self, DateFinding};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::releases::{self, day};
+use crate::knowledge::versions::{FixState, judge};
 
 use super::servicing::claim;
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -95,6 +96,36 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     others
 }
 
+/// What contradicts a version of tcpip.sys that was not read from the file itself but said beside the dump, in words:
+/// its link time, where it is in the hours of a release with another version, or before the fix was made.
+pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option<String> {
+    let (_, tcpip) = facts.modules.find(KB943650.decides)?;
+    let (version, source) = claim(tcpip, builds)?;
+    let by = match source {
+        "wer-report" => "the error report beside the dump",
+        "inventory" => "the inventory",
+        _ => return None,
+    };
+    let stamp = tcpip.time_date_stamp;
+    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let linked = match releases::of_stamp(stamp, architecture) {
+        Some(release) if release.version == version => return None,
+        Some(release) => format!("in the hours when the files of {} were", release.version),
+        None => {
+            let before = defect::judge_stamp(stamp)
+                .is_some_and(|window| window.finding == DateFinding::ProbablyNotFixed);
+            let is_fixed = judge(KB943650.decides, version).state == FixState::Fixed;
+            if !before || !is_fixed {
+                return None;
+            }
+            format!("{}, before the fix was made", day(stamp))
+        }
+    };
+    Some(format!(
+        "{by} says tcpip.sys {version}, but the dump's tcpip.sys was linked {linked}"
+    ))
+}
+
 /// True where a source that is as good as the believed build contradicts it.
 pub(super) fn is_disputed(facts: &CrashFacts, builds: &BuildTable) -> bool {
     against_build(facts, builds)
@@ -119,6 +150,21 @@ fn same_system(one: u32, other: u32) -> bool {
 /// Sources about the Windows that crashed.
 pub(super) fn windows(facts: &CrashFacts, context: &Context<'_>) -> Observation {
     let others = against_build(facts, context.builds);
+    if let (Some(_), [], Some(said)) = (
+        facts.system.build,
+        others.as_slice(),
+        against_version(facts, context.builds),
+    ) {
+        return sources(Outcome::Found(vec![
+            Evidence::contra(
+                "build.sources-disagree",
+                Strength::Weak,
+                Basis::Inference,
+                said,
+            )
+            .at("tcpip.sys"),
+        ]));
+    }
     let outcome = match (facts.system.build, others.as_slice()) {
         (None, _) => Outcome::NotObservable("the dump does not name its Windows build".to_owned()),
         (Some(_), []) => {
@@ -141,6 +187,10 @@ pub(super) fn windows(facts: &CrashFacts, context: &Context<'_>) -> Observation 
             ])
         }
     };
+    sources(outcome)
+}
+
+fn sources(outcome: Outcome) -> Observation {
     Observation {
         observer: "build.sources",
         question: "Do all sources name the same Windows?",

@@ -32,11 +32,28 @@ fn version(report: &Value) -> (Value, Value) {
     (tcpip["version"].clone(), tcpip["version_source"].clone())
 }
 
+/// The fixture, its tcpip.sys (of Service Pack 1 itself) linked at another time.
+fn with_stamp(stamp: u32) -> Vec<u8> {
+    let mut bytes = fixture(DUMP);
+    let own = 0x4791_9384u32.to_le_bytes();
+    let places: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|at| bytes[*at..*at + 4] == own)
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 4].copy_from_slice(&stamp.to_le_bytes());
+    }
+    bytes
+}
+
+/// 2008-08-13, 04:00 UTC: after the hotfix, in the hours of no release.
+const LATER: u32 = 0x48A2_5B40;
+
 #[test]
 fn the_report_beside_a_dump_tells_the_versions_of_its_drivers() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("Mini.dmp");
-    put(&dump, &fixture(DUMP));
+    put(&dump, &with_stamp(LATER));
     let without = triage(&dump);
     assert_eq!(version(&without).0, Value::Null);
     for (found, state) in [
@@ -50,6 +67,58 @@ fn the_report_beside_a_dump_tells_the_versions_of_its_drivers() {
         let got = triage(&dump);
         assert_eq!(version(&got), (found.into(), "wer-report".into()));
         assert_eq!(got["hotfix"]["applicability"]["status"], state, "{found}");
+    }
+}
+
+#[test]
+fn a_version_that_the_files_own_link_time_contradicts_decides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("Mini.dmp");
+    let part = dir.path().join("sysdata.xml");
+    let answer = |bytes: &[u8], found: &str| {
+        put(&dump, bytes);
+        put(&part, &sysdata(6001, found));
+        let got = triage(&dump);
+        let matching = &got["hotfix"]["match"];
+        let disagree = matching["evidence"]
+            .to_string()
+            .contains("build.sources-disagree");
+        let applicability = &got["hotfix"]["applicability"];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        (
+            text(&applicability["status"]),
+            text(&applicability["reason"]),
+            text(&matching["status"]),
+            disagree,
+        )
+    };
+    // In the hours of 6.0.6001.18000, a minute of January 2008 (before the fix was made), and later.
+    let in_hours = fixture(DUMP);
+    let before = with_stamp(0x4784_0000);
+    for (bytes, found) in [
+        (&in_hours, "6.0.6001.22222"),
+        (&in_hours, "6.0.6001.18063"),
+        (&before, "6.0.6001.22222"),
+    ] {
+        let (status, reason, matching, disagree) = answer(bytes, found);
+        assert_eq!(status, "unknown", "{found}: {reason}");
+        assert!(
+            reason.contains(found) && reason.contains("linked"),
+            "{reason}"
+        );
+        assert_ne!(matching, "excluded", "{found}");
+        assert!(disagree, "{found}");
+    }
+    for (bytes, found, right) in [
+        (&in_hours, "6.0.6001.18000", "applicable"),
+        (&with_stamp(LATER), "6.0.6001.22222", "already-installed"),
+    ] {
+        let (status, reason, _, disagree) = answer(bytes, found);
+        assert_eq!(
+            (status.as_str(), disagree),
+            (right, false),
+            "{found}: {reason}"
+        );
     }
 }
 

@@ -314,3 +314,39 @@ pub fn holds_lists(
             .take_while(|_| budget.spend(1).is_ok())
             .any(entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What code tells decides; one part alone tells nothing; x86 has no layout that is public.
+    #[test]
+    fn the_layout_is_the_codes_own_and_else_that_of_public_symbols() {
+        let told = |lock, table| SetLayoutFacts { lock, table };
+        let of = |facts: &SetLayoutFacts, machine| SetLayout::of(Some(facts), machine);
+        let own = of(&told(Some(0x20), Some(0x38)), Machine::X86).unwrap();
+        assert_eq!((own.spin_lock, own.table, own.count), (0x20, 0x38, None));
+        assert!(own.is_by_code());
+        assert_eq!(own.size(4), 0x3C);
+        assert_eq!(of(&told(Some(0x20), Some(0x38)), Machine::X64), Some(own));
+        for silent in [
+            told(None, None),
+            told(Some(0x20), None),
+            told(None, Some(0x38)),
+            told(Some(0x20), Some(0x20)),
+        ] {
+            assert_eq!(of(&silent, Machine::X86), None, "{silent:?}");
+            let public = of(&silent, Machine::X64).unwrap();
+            // The fixed x64 build of Windows 10: count at 0, lock at 10h, table at 20h.
+            assert_eq!(
+                (public.spin_lock, public.table, public.count),
+                (0x10, 0x20, Some(0))
+            );
+            assert!(!public.is_by_code());
+        }
+        // Code that says what public symbols say knows the count, too; on x86 the numbers mean nothing of it.
+        let same = told(Some(0x10), Some(0x20));
+        assert_eq!(of(&same, Machine::X64).unwrap().count, Some(0));
+        assert_eq!(of(&same, Machine::X86).unwrap().count, None);
+    }
+}
