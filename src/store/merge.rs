@@ -120,7 +120,7 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
         .map_err(|error| at(into)(error.into()))?;
     for part in parts {
         // Refuse what is no store, or a damaged one, before it is attached.
-        let open = Store::open(part).map_err(at(part))?;
+        let open = Store::open_unseen(part).map_err(at(part))?;
         open.check_whole().map_err(at(part))?;
         drop(open);
         copy(&store, part).map_err(at(part))?;

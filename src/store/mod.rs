@@ -42,6 +42,13 @@ const LOG_PAGES: u32 = 1024;
 const STABLE_PLANS: DbConfig = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
 /// Longest value in a store, in bytes: a summary, or the facts of one dump.
 const LONGEST_VALUE: i32 = 64 << 20;
+/// Largest store that is looked through before it is read, in bytes: a tenth of a second. What a larger one may cost
+/// is bounded by [`Rows`].
+const LOOKED_THROUGH: u64 = 64 << 20;
+/// As [`LOOKED_THROUGH`], before a scan adds to it: a rescan takes less than a second.
+const LOOKED_THROUGH_BY_SCAN: u64 = 16 << 20;
+/// Bytes that a row takes at least, of any table: times, names and JSON are in each.
+const SHORTEST_ROW: u64 = 64;
 /// How long another process may hold the file.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -172,6 +179,7 @@ impl Store {
         store.check()?;
         if !empty {
             store.check_first_fill()?;
+            store.look_through(LOOKED_THROUGH_BY_SCAN)?;
         }
         // A first fill that was cut off wrote without a log; while another process reads, that stays so.
         let _ = store.log();
@@ -187,6 +195,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; one that does not exist is not made.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let store = Store::open_unseen(path)?;
+        store.look_through(LOOKED_THROUGH)?;
+        Ok(store)
+    }
+
+    /// As [`Store::open`], of a store that this process opened before.
+    fn open_unseen(path: &Path) -> Result<Store, StoreError> {
         match Store::open_as_it_is(path) {
             Err(StoreError::Sqlite(error)) if is_cut_off(&error) => {
                 roll_back(path)?;
@@ -281,6 +296,29 @@ impl Store {
         }
     }
 
+    /// Bytes of its files.
+    fn bytes(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let len = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        len(&self.path).saturating_add(len(Path::new(&log)))
+    }
+
+    /// Looks through a store of at most so many bytes.
+    fn look_through(&self, most: u64) -> Result<(), StoreError> {
+        match self.bytes() <= most {
+            true => self.check_whole(),
+            false => Ok(()),
+        }
+    }
+
+    /// The rows that one question may give.
+    fn rows(&self) -> Rows {
+        Rows {
+            left: self.bytes() / SHORTEST_ROW,
+        }
+    }
+
     /// Looks through the whole file before a store of somebody else is used.
     ///
     /// # Errors
@@ -293,6 +331,29 @@ impl Store {
             "ok" => Ok(()),
             _ => Err(StoreError::Broken(found)),
         }
+    }
+}
+
+/// Counts rows: a file whose pages name one page again and again has no end of them, and no more fit in than its
+/// bytes have room for.
+struct Rows {
+    left: u64,
+}
+
+impl Rows {
+    /// Takes note of one.
+    fn count(&mut self) -> Result<(), StoreError> {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => Err(self.none_left()),
+        }
+    }
+
+    fn none_left(&self) -> StoreError {
+        StoreError::Broken("it has more rows than fit in its bytes".to_owned())
     }
 }
 

@@ -77,7 +77,7 @@ impl StoreCatalogue {
 
 impl Catalogue for StoreCatalogue {
     fn lookup(&self) -> Option<Box<dyn Lookup>> {
-        let store = Store::open(&self.path).ok()?;
+        let store = Store::open_unseen(&self.path).ok()?;
         // A new store knows nothing, and what this run adds it has not to ask for.
         let knows = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
         let select = "SELECT EXISTS (SELECT 1 FROM file)";
@@ -113,7 +113,11 @@ impl StoreLookup {
         let mut stored = file(row)?;
         if let StoredOutcome::Records(records) = &mut stored.outcome {
             records.extend(record(row)?);
+            // Nearly every file has one.
+            let mut counted = None;
             while let Some(row) = rows.next()? {
+                let counted = counted.get_or_insert_with(|| self.store.rows());
+                counted.count()?;
                 records.extend(record(row)?);
             }
         }
@@ -211,10 +215,12 @@ impl Store {
             .prepare("SELECT summary FROM record WHERE id = ?1")
             .map_err(sql)?;
         let mut rows = select.query([]).map_err(sql)?;
+        let mut counted = self.rows();
         while let Some(row) = rows.next().map_err(sql)? {
+            counted.count()?;
             let outline = row.get_ref(0).map_err(sql)?.as_blob_or_null();
-            let counted = outline.ok().flatten().and_then(counted::unpack);
-            let summary = match counted {
+            let kept = outline.ok().flatten().and_then(counted::unpack);
+            let summary = match kept {
                 Some(summary) => Some(summary),
                 // Another version of the program wrote it.
                 None => {
@@ -257,7 +263,9 @@ impl Store {
             )
             .map_err(sql)?;
         let mut rows = select.query([]).map_err(sql)?;
+        let mut counted = self.rows();
         while let Some(row) = rows.next().map_err(sql)? {
+            counted.count()?;
             let line: String = row.get(0).map_err(sql)?;
             let Ok(mut summary) = serde_json::from_str::<Summary>(&line) else {
                 continue;
@@ -296,7 +304,9 @@ impl Store {
             )
             .map_err(sql)?;
         let mut rows = files.query([]).map_err(sql)?;
+        let mut counted = self.rows();
         while let Some(row) = rows.next().map_err(sql)? {
+            counted.count()?;
             let id: i64 = row.get(0).map_err(sql)?;
             let path = |index| -> Result<PathBuf, E> {
                 let bytes: Vec<u8> = row.get(index).map_err(sql)?;
@@ -310,13 +320,15 @@ impl Store {
                     .map_err(sql)?
                     .map(i64::cast_unsigned),
             };
-            let found = records
-                .query_map([id], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, Option<Vec<u8>>>(1)?))
-                })
-                .map_err(sql)?
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(sql)?;
+            let mut found = Vec::new();
+            let mut own = records.query([id]).map_err(sql)?;
+            while let Some(row) = own.next().map_err(sql)? {
+                counted.count()?;
+                found.push((
+                    row.get::<_, String>(0).map_err(sql)?,
+                    row.get::<_, Option<Vec<u8>>>(1).map_err(sql)?,
+                ));
+            }
             let file = StoredFile {
                 path: path(1)?,
                 relative: path(2)?,
@@ -341,13 +353,14 @@ impl Store {
         let mut select = self
             .connection
             .prepare("SELECT scan FROM run ORDER BY id")?;
-        let texts = select
-            .query_map([], |row| row.get::<_, String>(0))?
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(texts
-            .iter()
-            .filter_map(|text| serde_json::from_str(text).ok())
-            .collect())
+        let mut counted = self.rows();
+        let mut runs = Vec::new();
+        let mut rows = select.query([])?;
+        while let Some(row) = rows.next()? {
+            counted.count()?;
+            runs.extend(serde_json::from_str(&row.get::<_, String>(0)?).ok());
+        }
+        Ok(runs)
     }
 
     /// How many files and records it holds.
@@ -356,12 +369,16 @@ impl Store {
     /// [`StoreError`].
     pub fn counts(&self) -> Result<(u64, u64), StoreError> {
         let count = |table: &str| -> Result<u64, StoreError> {
-            let n: i64 =
-                self.connection
-                    .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
-                        row.get(0)
-                    })?;
-            Ok(n.cast_unsigned())
+            let most = self.rows().left.saturating_add(1);
+            let n: i64 = self.connection.query_row(
+                &format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?1)"),
+                [most.cast_signed()],
+                |row| row.get(0),
+            )?;
+            match n.cast_unsigned() < most {
+                true => Ok(n.cast_unsigned()),
+                false => Err(self.rows().none_left()),
+            }
         };
         Ok((count("file")?, count("record")?))
     }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::share::{matching, numbered, program, put, run};
+use crate::support::share::{cabinet, matching, numbered, program, put, run, tarball, zip};
+use crate::support::symbols::{Pdb, Pe};
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -251,6 +252,87 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+/// A store whose table of records is a few pages that name each other again and again: a table of ever more rows
+/// (SQLite's file format: 1.3.7 size in pages; 1.6 interior pages of tables, type 05h: the right-most child at 8, cells from
+/// 12 on, each of which begins with its left child).
+fn endless_store(path: &Path, size: u64) {
+    const PAGE: usize = 65_536;
+    const LEVELS: u32 = 8;
+    let dump = path.parent().unwrap().join("endless.dmp");
+    put(&dump, &matching());
+    run(&["scan", text(&dump), "--db", text(path), "--quiet"]);
+    let root: i64 = {
+        let store = rusqlite::Connection::open(path).unwrap();
+        store
+            .execute_batch(
+                "INSERT INTO record (file, position, outline, summary)
+                     WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 9000)
+                     SELECT 1, x, x'', '{' FROM n;
+                 PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;",
+            )
+            .unwrap();
+        let select = "SELECT rootpage FROM sqlite_schema WHERE name = 'record' AND type = 'table'";
+        store.query_row(select, [], |row| row.get(0)).unwrap()
+    };
+    let mut bytes = fs::read(path).unwrap();
+    assert_eq!(bytes[16..18], [0, 1], "pages of 64 KiB");
+    let at = (usize::try_from(root).unwrap() - 1) * PAGE;
+    let interior = bytes[at..at + PAGE].to_vec();
+    assert_eq!(interior[0], 5, "an interior page of a table");
+    let cells = usize::from(u16::from_be_bytes([interior[3], interior[4]]));
+    let cell = |n: usize| {
+        usize::from(u16::from_be_bytes([
+            interior[12 + 2 * n],
+            interior[13 + 2 * n],
+        ]))
+    };
+    let first = u32::try_from(bytes.len() / PAGE).unwrap() + 1;
+    for level in 0..LEVELS {
+        let mut page = interior.clone();
+        // The last level keeps the leaves.
+        if level + 1 < LEVELS {
+            let next = (first + level + 1).to_be_bytes();
+            page[8..12].copy_from_slice(&next);
+            for n in 0..cells {
+                page[cell(n)..cell(n) + 4].copy_from_slice(&next);
+            }
+        }
+        bytes.extend(page);
+    }
+    for place in (0..cells).map(cell).chain([8]) {
+        bytes[at + place..at + place + 4].copy_from_slice(&first.to_be_bytes());
+    }
+    let pages = u32::try_from(size.max(bytes.len() as u64).div_ceil(PAGE as u64)).unwrap();
+    bytes[28..32].copy_from_slice(&pages.to_be_bytes());
+    fs::write(path, bytes).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(u64::from(pages) * PAGE as u64).unwrap();
+}
+
+#[test]
+fn a_store_of_more_rows_than_its_bytes_hold_is_damaged_and_costs_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    // One that is looked through before it is read, one that is too large for that.
+    let small = dir.path().join("small.db");
+    endless_store(&small, 0);
+    let large = dir.path().join("large.db");
+    endless_store(&large, 65 << 20);
+    for arguments in [
+        &["fleet", "machines", "--db", text(&small)][..],
+        &["fleet", "metrics", "--db", text(&large)],
+    ] {
+        let begun = Instant::now();
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = said(&output);
+        assert!(
+            said.contains("the store is damaged"),
+            "{arguments:?}: {said}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(60), "{arguments:?}");
+    }
+}
+
 crate::support::only_on!(
     unix,
     no_side_file_is_waited_for,
@@ -383,4 +465,257 @@ fn what_steers_a_terminal_is_shown_wherever_it_comes_from() {
             assert_eq!(raw, None, "{arguments:?}: {text:?}");
         }
     }
+}
+
+/// What a terminal would act on, or a reader would not see.
+const STEERING: &str = "\u{1b}]52;c;aGk=\u{7}\u{202e}\u{200b}\u{e000}\u{9b}2J";
+
+/// No stream of the program holds a character of [`STEERING`] that is not printable.
+fn nothing_steers(arguments: &[&str]) {
+    let output = run(arguments);
+    for stream in [&output.stdout, &output.stderr] {
+        let text = String::from_utf8_lossy(stream);
+        let raw = text
+            .chars()
+            .find(|c| STEERING.contains(*c) && !c.is_ascii_graphic());
+        assert_eq!(raw, None, "{arguments:?}: {text:?}");
+    }
+}
+
+#[test]
+fn names_in_archives_are_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    let dump = matching();
+    let name = format!("{STEERING}.dmp");
+    let inner = zip(&[(&name, &dump), ("damaged.zip", b"PK\x03\x04 no archive")]);
+    let nested = format!("{STEERING}.zip");
+    put(&share.join("a.zip"), &inner);
+    put(
+        &share.join("b.tar"),
+        &tarball(&[(&nested, &inner), (&name, &dump)]),
+    );
+    put(&share.join("c.cab"), &cabinet(&[(&name, &dump)]));
+    let cut = zip(&[(&name, &dump)]);
+    put(&share.join("d.zip"), &cut[..cut.len() - 40]);
+    let (db, html) = (dir.path().join("a.db"), dir.path().join("a.html"));
+    let share = text(&share);
+    for arguments in [
+        &["scan", share, "--format", "text"][..],
+        &["scan", share, "--format", "csv"],
+        &["scan", share, "--format", "markdown"],
+        &["scan", share, "--format", "jsonl", "--all-files"],
+        &["scan", share, "--format", "html", "--output", text(&html)],
+        &["scan", share, "--db", text(&db), "--quiet"],
+        &["fleet", "machines", "--db", text(&db), "--all"],
+        &["fleet", "buckets", "--db", text(&db)],
+        &["fleet", "tickets", "--db", text(&db)],
+        &["store", "info", text(&db)],
+    ] {
+        nothing_steers(arguments);
+    }
+    let page = fs::read_to_string(&html).unwrap();
+    assert!(!page.contains(['\u{1b}', '\u{7}', '\u{202e}', '\u{9b}']));
+}
+
+/// Every text of a store that a scan would not have put there as it is.
+#[test]
+fn texts_of_a_store_are_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, db) = share_and_store(dir.path());
+    {
+        let store = rusqlite::Connection::open(&db).unwrap();
+        // As JSON has it: the characters are there when it is read.
+        let json = serde_json::to_string(STEERING).unwrap();
+        let json = json.trim_matches('"');
+        let quoted = json.replace('\'', "''");
+        store
+            .execute_batch(&format!(
+                "UPDATE file SET skipped = NULL, message = '{quoted}',
+                     path = CAST('{STEERING}' || id AS BLOB), relative = CAST('{STEERING}' || id AS BLOB);
+                 UPDATE record SET machine = '{STEERING}', crash_id = '{STEERING}', bucket = '{STEERING}',
+                     outline = x'', summary = replace(replace(replace(replace(summary,
+                         'tcpip.sys', '{quoted}'), '0xD1', '{quoted}'), 'may-apply', 'may-apply'),
+                         'DRIVER_IRQL_NOT_LESS_OR_EQUAL', '{quoted}');
+                 UPDATE run SET scan = replace(scan, 'kbtriage', '{quoted}');"
+            ))
+            .unwrap();
+    }
+    let (out, merged) = (dir.path().join("out"), dir.path().join("merged.db"));
+    let db = text(&db);
+    for arguments in [
+        &["fleet", "machines", "--db", db, "--all"][..],
+        &["fleet", "machines", "--db", db, "--format", "csv"],
+        &["fleet", "machines", "--db", db, "--format", "markdown"],
+        &["fleet", "machines", "--db", db, "--format", "html"],
+        &["fleet", "machines", "--db", db, "--format", "json"],
+        &["fleet", "buckets", "--db", db],
+        &["fleet", "buckets", "--db", db, "--format", "csv"],
+        &["fleet", "tickets", "--db", db],
+        &["fleet", "metrics", "--db", db],
+        &["store", "info", db],
+        &[
+            "store",
+            "export",
+            db,
+            "--format",
+            "jsonl",
+            "--output",
+            text(&out),
+        ],
+        &["store", "merge", "--db", text(&merged), db],
+        &["fleet", "machines", "--db", text(&merged)],
+    ] {
+        nothing_steers(arguments);
+    }
+}
+
+/// Inventories, lists of names, states of forwarding, error reports and articles of others.
+#[test]
+fn texts_of_side_files_are_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("a.dmp");
+    put(&dump, &matching());
+    let side = |name: &str, content: &str| {
+        let path = dir.path().join("side").join(name);
+        put(&path, content.as_bytes());
+        path.to_str().unwrap().to_owned()
+    };
+    let s = STEERING;
+    let inventory = side(
+        "inventory.csv",
+        &format!("machine,file,version\n{s},tcpip.sys,{s}\n"),
+    );
+    let netsh = side(
+        "netsh.txt",
+        &format!("General Global Parameters\n---\nMulticast Forwarding : {s}\n"),
+    );
+    let registry = side(
+        "state.reg",
+        &format!("Windows Registry Editor Version 5.00\n\n[{s}]\n\"{s}\"=dword:{s}\n"),
+    );
+    let map = side("map.csv", &format!("{s},{s}\n"));
+    let list = side("list", &format!("/no/{s}\n"));
+    let builds = side("builds.tsv", &format!("{s}\t{s}\t{s}\n"));
+    let template = side("template", &format!("{{{{ {s} }}}}"));
+    let rules = dir.path().join("rules");
+    put(&rules.join("a.toml"), format!("kb = \"{s}\"\n").as_bytes());
+    let dump = text(&dump);
+    for arguments in [
+        &["triage", dump, "--machine", s, "--inventory", &inventory][..],
+        &["triage", dump, "--registry", &netsh],
+        &["triage", dump, "--registry", &registry],
+        &["triage", dump, "--builds", &builds],
+        &["triage", dump, "--knowledge", text(&rules)],
+        &["triage", dump, "--kb", s],
+        &["triage", dump, "--symbols", s, "--images", s],
+        &["triage", "--files-from", &list],
+        &["scan", dump, "--machine-map", &map, "--format", "text"],
+        &["kb", "show", s],
+        &["kb", "check", &format!("{s}=6.0.6001.18000")],
+        &["symbols", "check", dump, "--symbols", s],
+        &["fleet", "tickets", "--db", dump, "--to", &template],
+        &["completions", s],
+    ] {
+        nothing_steers(arguments);
+    }
+    // Beside the dump.
+    put(
+        &dir.path().join("sysdata.xml"),
+        format!("<SYSTEMINFO><SYSTEM><OSVER>{}</OSVER></SYSTEM><DRIVERS><DRIVER><FILENAME>{}.sys</FILENAME><VERSION>{}</VERSION></DRIVER></DRIVERS></SYSTEMINFO>", "6.0.6001 1.0", "\u{202e}", "\u{202e}").as_bytes(),
+    );
+    put(
+        &dir.path().join("Report.wer"),
+        format!("Version=1\r\nSig[0].Name=BCCode\r\nSig[0].Value={s}\r\n").as_bytes(),
+    );
+    for arguments in [
+        &["triage", dump][..],
+        &["triage", dump, "--format", "json"],
+        &["explain", dump],
+        &["scan", dump, "--format", "text"],
+    ] {
+        nothing_steers(arguments);
+    }
+}
+
+/// Names of functions, of a symbol file that a dump's module names.
+#[test]
+fn names_of_a_symbol_file_are_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("a.dmp");
+    let mut bytes = crate::support::share::fixture("server2008-x64-d1.dmp");
+    // Where it faults, in the code of the image below: tcpip.sys lies at FFFFFA6000C22000h.
+    let (own, moved) = (0xFFFF_FA60_00C4_D1C4u64, 0xFFFF_FA60_00C2_3140u64);
+    for at in 0..bytes.len() - 8 {
+        if bytes[at..at + 8] == own.to_le_bytes() {
+            bytes[at..at + 8].copy_from_slice(&moved.to_le_bytes());
+        }
+    }
+    put(&dump, &bytes);
+    // tcpip.sys of the fixture: stamp and size of the image are its key.
+    let guid = *b"hostile names...";
+    let mut image = Pe::new(0x4791_9384, guid, 1, "tcpip.pdb");
+    image.size = 1_523_712;
+    let evil = format!("Tt{STEERING}Timer");
+    let pdb = Pdb::new(guid, 1, &[(0x10, "TtFirst"), (0x100, &evil)]);
+    let store = dir.path().join("store");
+    put(
+        &store.join("tcpip.sys").join(image.key()).join("tcpip.sys"),
+        &image.write(),
+    );
+    put(
+        &store.join("tcpip.pdb").join(pdb.key()).join("tcpip.pdb"),
+        &pdb.write(),
+    );
+    let (dump, store) = (text(&dump), text(&store));
+    let mut named = 0;
+    for arguments in [
+        &["triage", dump, "--symbols", store, "--images", store][..],
+        &[
+            "triage",
+            dump,
+            "--symbols",
+            store,
+            "--images",
+            store,
+            "--format",
+            "json",
+        ],
+        &[
+            "triage",
+            dump,
+            "--symbols",
+            store,
+            "--images",
+            store,
+            "--format",
+            "html",
+        ],
+        &["explain", dump, "--symbols", store, "--images", store],
+        &["stack", dump, "--symbols", store, "--images", store],
+        &[
+            "symbols",
+            "check",
+            dump,
+            "--symbols",
+            store,
+            "--images",
+            store,
+        ],
+        &[
+            "symbols",
+            "find",
+            dump,
+            "tcpip!*",
+            "--symbols",
+            store,
+            "--images",
+            store,
+        ],
+    ] {
+        nothing_steers(arguments);
+        let output = run(arguments);
+        named += usize::from(String::from_utf8_lossy(&output.stdout).contains("52;c;aGk="));
+    }
+    assert!(named >= 3, "the name was shown {named} times");
 }

@@ -55,11 +55,7 @@ fn hostile_share(root: &Path) -> BTreeMap<String, &'static str> {
         &zip(&[("a.txt", b"no dump")]),
         "no-dump-inside",
     );
-    add(
-        "packed/other.7z",
-        b"7z\xBC\xAF\x27\x1C\0\x04\0\0\0\0",
-        "compressed",
-    );
+    add("packed/other.rar", b"Rar!\x1A\x07\x01\0", "compressed");
     let whole = zip(&[("MEMORY.DMP", &dump), ("a.txt", b"x")]);
     put(&root.join("packed/one.zip"), &whole);
     put(
