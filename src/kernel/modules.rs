@@ -3,7 +3,7 @@
 //! A list that is torn, cyclic or partly absent still gives the entries that were met. Names can
 //! be paged out: the entry stays without one.
 
-use crate::bytes::{Budget, Gva, View};
+use crate::bytes::{Budget, Gva, Limit, View};
 use crate::memory::Memory;
 
 use super::lists::{self, Direction, End, Rules};
@@ -80,6 +80,9 @@ pub fn read(memory: &dyn Memory, head: u64, width: usize, budget: &Budget) -> Lo
         budget,
     };
     let walk = lists::walk(memory, head, Direction::Forward, rules);
+    if walk.entries.len() >= MOST {
+        budget.reach(Limit::Candidates);
+    }
     let mut list = LoadedDrivers {
         drivers: Vec::with_capacity(walk.entries.len()),
         unreadable: 0,

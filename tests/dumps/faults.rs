@@ -12,8 +12,10 @@ use kbtriage::source::{ErrorKind, SourceInfo};
 use kbtriage::triage::{Engine, Request};
 use serde_json::Value;
 
+use crate::support::catalogue;
 use crate::support::share::fixture;
 use crate::support::shared::shared;
+use crate::support::state::Driver;
 
 /// A dump of each kind whose reading differs.
 const DUMPS: [&str; 6] = [
@@ -264,4 +266,31 @@ fn no_command_takes_a_failed_read_for_an_answer() {
         assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
         assert!(said.contains("Input/output error"), "{command:?}: {said}");
     }
+}
+
+/// The most drivers that are read of a small dump is 4,096: one that lists 5,000 and holds them says that the rest is
+/// left out; one whose file ends earlier is cut off, which is another thing.
+#[test]
+fn more_drivers_than_are_looked_at_are_said() {
+    let mut state = catalogue::server_2008_x64();
+    let last = state.drivers.last().unwrap().clone();
+    while state.drivers.len() < 5000 {
+        let n = state.drivers.len() as u64;
+        state.drivers.push(Driver {
+            name: format!("d{n}.sys"),
+            base: last.base + n * 0x10_0000,
+            ..last.clone()
+        });
+    }
+    let whole = crate::support::write(&state);
+    let said = |bytes: &[u8]| -> Vec<String> {
+        let notes = json(&report(&Engine::default(), &bytes.to_vec()))["notes"].clone();
+        let codes = notes.as_array().unwrap().iter();
+        let codes = codes.map(|note| note["code"].as_str().unwrap().to_owned());
+        codes.filter(|code| code.starts_with("limit.")).collect()
+    };
+    assert_eq!(said(&whole), ["limit.candidates"]);
+    assert!(said(&whole[..whole.len() / 8]).is_empty());
+    state.drivers.truncate(4000);
+    assert!(said(&crate::support::write(&state)).is_empty());
 }

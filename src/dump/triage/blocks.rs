@@ -1,6 +1,6 @@
 //! The memory a triage dump carries: the stack, the data page and `TRIAGE_DATA_BLOCK`s.
 
-use crate::bytes::{Budget, Gva, PagedReader};
+use crate::bytes::{Budget, Gva, Limit, PagedReader};
 use crate::memory::{Block, BlockKind};
 
 use super::{Damages, Fields, Header, StackCopy};
@@ -59,6 +59,9 @@ fn read_data_blocks(
     let at = u64::from(at);
     let held = reader.len().saturating_sub(at) / ENTRY as u64;
     let listed = u64::from(count).min(MOST).min(held);
+    if u64::from(count) > MOST && held > listed {
+        budget.reach(Limit::Candidates);
+    }
     if listed < u64::from(count) {
         damage.note(
             format!("the list of data blocks is cut off: {listed} of {count} entries"),

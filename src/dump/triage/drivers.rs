@@ -1,6 +1,6 @@
 //! The driver list of a triage dump: `DUMP_DRIVER_ENTRY`, each with a KLDR entry and a name.
 
-use crate::bytes::{Budget, PagedReader, View};
+use crate::bytes::{Budget, Limit, PagedReader, View};
 
 use super::super::layout::KldrLayout;
 use super::{Damages, Fields, Header, field};
@@ -47,6 +47,9 @@ pub(super) fn read(
     let stride = stride(fields, count);
     let held = reader.len().saturating_sub(at) / u64::from(stride);
     let listed = u64::from(count.min(MOST)).min(held);
+    if count > MOST && held > listed {
+        budget.reach(Limit::Candidates);
+    }
     if listed < u64::from(count) {
         damage.note(
             format!("the driver list is cut off: {listed} of {count} entries"),
