@@ -43,6 +43,8 @@ pub mod fault;
 pub mod fleet;
 pub mod gather;
 mod hex;
+#[cfg(feature = "online")]
+mod https;
 pub mod image;
 pub mod kernel;
 pub mod knowledge;

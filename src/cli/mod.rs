@@ -11,6 +11,7 @@ mod manual;
 mod merge_lines;
 mod output;
 mod scan;
+pub mod schema;
 mod select;
 pub mod stack;
 #[cfg(feature = "store")]
@@ -25,9 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-
-use crate::report::Kind;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Exit status for wrong usage.
 const USAGE: u8 = 2;
@@ -81,8 +80,8 @@ enum Command {
     /// Print the JSON Schema of a report or of another record
     Schema {
         /// The record
-        #[arg(value_enum, default_value_t = SchemaOf::Report)]
-        record: SchemaOf,
+        #[arg(value_enum, default_value_t = schema::Record::Report)]
+        record: schema::Record,
     },
     /// Print a completion script for a shell
     Completions {
@@ -154,42 +153,6 @@ const COMMANDS: &[&str] = &[
     "completions",
     "man",
 ];
-
-/// Records that have a schema.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SchemaOf {
-    /// One dump, everything
-    Report,
-    /// One dump, as scan writes it
-    Summary,
-    /// What a machine's dumps say together
-    Machine,
-    /// The closing record of a scan
-    Scan,
-    /// Crashes that group together, as fleet buckets writes them
-    #[cfg(feature = "store")]
-    Bucket,
-    /// The symbol files a dump needs, as symbols check writes them
-    Symbols,
-    /// A file or version against the article, as kb check writes it
-    FileCheck,
-}
-
-impl SchemaOf {
-    fn schema(self) -> serde_json::Value {
-        use crate::report::{schema_for, schema_of};
-        match self {
-            SchemaOf::Report => schema_of(Kind::Report),
-            SchemaOf::Summary => schema_of(Kind::Summary),
-            SchemaOf::Machine => schema_of(Kind::Machine),
-            SchemaOf::Scan => schema_of(Kind::Scan),
-            #[cfg(feature = "store")]
-            SchemaOf::Bucket => schema_for::<crate::fleet::BucketRow>("bucket record"),
-            SchemaOf::Symbols => schema_for::<symbols::files::DumpRecord<'_>>("symbols record"),
-            SchemaOf::FileCheck => schema_for::<kb::FileCheck>("file-check record"),
-        }
-    }
-}
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
@@ -293,9 +256,7 @@ fn run(command: Command) -> io::Result<u8> {
         }
         Command::Symbols(args) => symbols::run(&args.0, &mut out)?,
         Command::Schema { record } => {
-            let schema = record.schema();
-            crate::report::json::write_pretty(&mut out, &schema)?;
-            writeln!(out)?;
+            out.write_all(record.schema().as_bytes())?;
             0
         }
         Command::Completions { shell } => {

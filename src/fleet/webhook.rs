@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, Mac};
+use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use super::redact;
@@ -212,16 +212,8 @@ fn agent(url: &str) -> ureq::Agent {
         true => None,
         false => ureq::Proxy::try_from_env(),
     };
-    let tls = ureq::tls::TlsConfig::builder()
-        .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-        .build();
-    ureq::Agent::config_builder()
-        .tls_config(tls)
+    crate::https::agent()
         .proxy(proxy)
-        .user_agent(concat!("kbtriage/", env!("CARGO_PKG_VERSION")))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
         .timeout_global(Some(SILENCE))
         .build()
         .new_agent()
@@ -296,14 +288,12 @@ impl Sender {
 }
 
 fn signature(secret: &[u8], time: u64, body: &[u8]) -> String {
-    // A key of any length will do for HMAC.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else {
-        return String::new();
-    };
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret));
     mac.update(time.to_string().as_bytes());
     mac.update(b".");
     mac.update(body);
-    format!("v1={:x}", mac.finalize().into_bytes())
+    let hex = |text: String, byte: &u8| text + &format!("{byte:02x}");
+    mac.sign().as_ref().iter().fold("v1=".to_owned(), hex)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{ApplicabilityRecord, MulticastForwarding, Tool};
@@ -23,7 +22,8 @@ closed_enum! {
 }
 
 /// What the dumps of one machine say together: a pure function of their reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineRecord {
     /// Always `machine`.
     #[serde(rename = "type")]
@@ -58,7 +58,8 @@ pub struct MachineRecord {
 }
 
 /// A driver that several crashes of one machine are laid to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SharedSuspect {
     /// Its file name in lower case.
     pub module: String,
@@ -67,7 +68,8 @@ pub struct SharedSuspect {
 }
 
 /// Dumps of one machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DumpCount {
     /// Dumps that were analysed.
     pub count: u64,
@@ -88,7 +90,8 @@ fn is_none(count: &u64) -> bool {
 }
 
 /// One stop code of a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StopCode {
     /// The code.
     pub code: Code,
@@ -99,7 +102,8 @@ pub struct StopCode {
 }
 
 /// The version of one file of a machine, as last seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileKnown {
     /// File name in lower case.
     pub file: String,
@@ -112,7 +116,8 @@ pub struct FileKnown {
 }
 
 /// The answer for a machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineHotfix {
     /// The article.
     pub kb: String,
@@ -126,7 +131,8 @@ pub struct MachineHotfix {
 }
 
 /// Do a machine's crashes match the defect?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineMatch {
     /// That of the crash that matches best.
     pub status: MatchStatus,
@@ -138,7 +144,8 @@ pub struct MachineMatch {
 }
 
 /// Evidence and the dumps that show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineEvidence {
     /// Stable, for programs.
     pub id: String,
@@ -156,7 +163,8 @@ pub struct MachineEvidence {
 }
 
 /// One of several workers that share a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Shard {
     /// From 1.
     pub index: u32,
@@ -165,7 +173,8 @@ pub struct Shard {
 }
 
 /// The summary of a run over many files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScanRecord {
     /// Always `scan`.
     #[serde(rename = "type")]
@@ -202,10 +211,11 @@ pub struct ScanRecord {
 }
 
 /// How much was skipped for one reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SkippedCount {
     /// Stable, for programs.
-    #[schemars(extend("examples" = ["not-a-dump", "no-dump-inside", "link", "special-file", "offline", "loop", "compressed", "growing", "vanished", "error-report"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["not-a-dump", "no-dump-inside", "link", "special-file", "offline", "loop", "compressed", "growing", "vanished", "error-report"])))]
     pub reason: String,
     /// How many entries.
     pub count: u64,
@@ -214,7 +224,8 @@ pub struct SkippedCount {
 }
 
 /// Directories that could not be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Unreadable {
     /// How many.
     pub count: u64,
@@ -223,7 +234,8 @@ pub struct Unreadable {
 }
 
 /// A directory that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnreadableDirectory {
     /// Its path.
     pub path: String,

@@ -3,7 +3,6 @@
 //! Leaves out registers, frames beyond the faulting activity, most modules, and what can be worked
 //! out again from the facts. What is left out is absent, not empty. Decides nothing.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{
@@ -26,7 +25,8 @@ const INITIALS: &[u8] = b"ntfbi";
 const KERNELS: [&str; 4] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp"];
 
 /// One dump's summary.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
     /// Always `report`.
     #[serde(rename = "type")]
@@ -86,7 +86,8 @@ pub struct Summary {
 }
 
 /// When scans saw a dump.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Seen {
     /// RFC 3339 UTC.
     pub first: String,
@@ -97,17 +98,19 @@ pub struct Seen {
 }
 
 /// The machine a dump is counted for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MachineName {
     /// Its name.
     pub name: String,
     /// How it was learnt.
-    #[schemars(extend("examples" = ["dump", "path", "mapping", "option"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["dump", "path", "mapping", "option"])))]
     pub source: String,
 }
 
 /// The fault without registers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryFault {
     /// The faulting instruction.
     pub instruction_pointer: Option<Hex>,
@@ -134,7 +137,8 @@ pub struct SummaryFault {
 }
 
 /// What the crash is, without hints and advice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryCause {
     /// What kind of event the dump records.
     pub event: Event,
@@ -147,7 +151,8 @@ pub struct SummaryCause {
 }
 
 /// The answer without the advice, which follows from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryHotfix {
     /// The article.
     pub kb: String,
@@ -161,7 +166,8 @@ pub struct SummaryHotfix {
 }
 
 /// Does this crash match the defect?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SummaryMatch {
     /// The answer.
     pub status: MatchStatus,

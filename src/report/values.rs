@@ -1,8 +1,5 @@
 //! The small value types of the report contract: hex text, times, open-ended enumerations.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::facts::unix_from_filetime;
@@ -30,17 +27,18 @@ impl Hex {
     }
 }
 
-impl JsonSchema for Hex {
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Hex {
     fn inline_schema() -> bool {
         true
     }
 
-    fn schema_name() -> Cow<'static, str> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         "Hex".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]+$" })
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^0x[0-9a-f]+$" })
     }
 }
 
@@ -61,17 +59,18 @@ impl Code {
     }
 }
 
-impl JsonSchema for Code {
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Code {
     fn inline_schema() -> bool {
         true
     }
 
-    fn schema_name() -> Cow<'static, str> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
         "Code".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^0x[0-9A-F]{8}$" })
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^0x[0-9A-F]{8}$" })
     }
 }
 

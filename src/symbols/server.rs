@@ -259,17 +259,9 @@ mod online {
     impl Servers {
         fn agent(&self) -> &ureq::Agent {
             self.agent.get_or_init(|| {
-                let tls = ureq::tls::TlsConfig::builder()
-                    .root_certs(ureq::tls::RootCerts::PlatformVerifier)
-                    .build();
-                ureq::Agent::config_builder()
-                    .tls_config(tls)
+                crate::https::agent()
                     // Each request says which proxy it goes through.
                     .proxy(None)
-                    .user_agent(concat!("kbtriage/", env!("CARGO_PKG_VERSION")))
-                    .http_status_as_error(false)
-                    .max_redirects(0)
-                    .max_redirects_will_error(false)
                     .timeout_connect(Some(self.limits.connect))
                     .timeout_resolve(Some(self.limits.connect))
                     .timeout_recv_response(Some(self.limits.silence))

@@ -11,7 +11,7 @@ use crate::support::mutate::{self, Field};
 use crate::support::prng::Prng;
 use crate::support::shared::shared;
 use kbtriage::bytes::{ReadAt, ReadError};
-use kbtriage::report;
+use kbtriage::cli::schema::Record;
 use kbtriage::report::model::Status;
 use kbtriage::source::{ErrorKind, SourceInfo};
 use kbtriage::triage::{Engine, Request};
@@ -94,7 +94,7 @@ impl Checker {
     fn new() -> Checker {
         Checker {
             engine: Engine::default(),
-            schema: jsonschema::validator_for(&report::schema()).unwrap(),
+            schema: jsonschema::validator_for(&Record::Report.derived()).unwrap(),
             seen: Seen::default(),
         }
     }

@@ -99,6 +99,7 @@ fn what_judges_facts_imports_facts_and_knowledge_alone() {
                 "evidence",
                 "facts",
                 "hex",
+                "https",
                 "knowledge",
                 "report",
                 "verdict",

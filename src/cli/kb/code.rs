@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bytes::{Budget, contained};
@@ -19,7 +18,8 @@ use crate::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolPath};
 pub type CodeReader<'a> = dyn Fn(&Path, &[u8]) -> CodeCheck + 'a;
 
 /// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     /// The timer is restarted under the write lock: the fix.
@@ -31,7 +31,8 @@ pub enum Finding {
 }
 
 /// The finding, with where it was seen or why it was not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CodeCheck {
     /// What was found.
     pub finding: Finding,

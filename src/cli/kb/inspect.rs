@@ -7,7 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::Path;
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::code::{CodeCheck, CodeReader, Finding};
@@ -25,7 +24,8 @@ use crate::source;
 const MAX_IMAGE: u64 = 64 << 20;
 
 /// Why an argument could not be checked. `kind` is one of the report contract's words.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckError {
     /// Word of the report contract.
     pub kind: &'static str,
@@ -43,7 +43,8 @@ impl CheckError {
 }
 
 /// A remark on a check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckNote {
     /// Stable name.
     pub code: &'static str,
@@ -72,7 +73,8 @@ impl CheckNote {
 }
 
 /// Identity from a PE header: lower-case hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Identity {
     /// IMAGE_FILE_HEADER.Machine.
     pub machine: String,
@@ -85,7 +87,8 @@ pub struct Identity {
 }
 
 /// The answer to one argument. The record of `--format json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileCheck {
     /// Always `file-check`.
     #[serde(rename = "type")]
@@ -101,7 +104,7 @@ pub struct FileCheck {
     /// `original-filename`, `file-name`, `argument` or `assumed`.
     pub file_source: Option<&'static str>,
     /// `null`: not known.
-    #[schemars(with = "Option<String>")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub version: Option<FileVersion>,
     /// `image`, `table` or `argument`.
     pub version_source: Option<&'static str>,
@@ -114,7 +117,7 @@ pub struct FileCheck {
     /// Servicing branch, where the number tells one.
     pub branch: Option<Branch>,
     /// First fixed version.
-    #[schemars(with = "String")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub fixed_in: FileVersion,
     /// What the answer rests on.
     pub basis: Basis,

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::dumps::DumpModules;
@@ -89,7 +88,8 @@ pub struct ImportArgs {
 }
 
 /// One file in the JSON output.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct FileRecord<'a> {
     kind: &'static str,
     name: &'a str,
@@ -101,7 +101,8 @@ struct FileRecord<'a> {
 }
 
 /// Which symbol files one dump needs, and where they are.
-#[derive(Serialize, JsonSchema)]
+#[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(in crate::cli) struct DumpRecord<'a> {
     /// Always `symbols`.
     r#type: &'static str,

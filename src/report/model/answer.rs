@@ -1,13 +1,13 @@
 //! What a report answers about one article: match, evidence, applicability, look-alikes, actions.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Basis, Strength};
 use crate::verdict::{Applicability, MatchStatus, Verdict};
 
 /// The answer about one article.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hotfix {
     /// The article.
     pub kb: String,
@@ -25,7 +25,8 @@ pub struct Hotfix {
 }
 
 /// Does this crash match the defect?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Match {
     /// The answer.
     pub status: MatchStatus,
@@ -45,7 +46,8 @@ pub struct Match {
 }
 
 /// What a higher match status would need.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MissingRecord {
     /// The status.
     pub status: MatchStatus,
@@ -56,7 +58,8 @@ pub struct MissingRecord {
 }
 
 /// One piece of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EvidenceRecord {
     /// Stable, for programs.
     pub id: String,
@@ -75,7 +78,8 @@ pub struct EvidenceRecord {
 }
 
 /// Another known problem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LookAlikeRecord {
     /// Article or a word.
     pub id: String,
@@ -84,7 +88,8 @@ pub struct LookAlikeRecord {
 }
 
 /// Does the hotfix apply to this machine?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApplicabilityRecord {
     /// The answer.
     pub status: Applicability,
@@ -95,7 +100,8 @@ pub struct ApplicabilityRecord {
 }
 
 /// One file that decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecidedFrom {
     /// File name.
     pub file: String,
@@ -110,7 +116,8 @@ pub struct DecidedFrom {
 }
 
 /// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Action {
     /// Stable, for programs.
     #[serde(rename = "do")]

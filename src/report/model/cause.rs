@@ -1,6 +1,5 @@
 //! What a report says a crash is, apart from the article asked for: suspects, hints, what to do next.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Action;
@@ -8,7 +7,8 @@ use crate::cause::{Event, Trust, What};
 use crate::report::values::Hex;
 
 /// What the crash is, whichever article was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cause {
     /// What kind of event the dump records.
     pub event: Event,
@@ -25,7 +25,8 @@ pub struct Cause {
 }
 
 /// Whom the crash is laid to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SuspectRecord {
     /// What kind of thing it is.
     pub what: What,
@@ -44,10 +45,11 @@ pub struct SuspectRecord {
 }
 
 /// Something that was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HintRecord {
     /// What it is.
-    #[schemars(extend("examples" = ["changed-code", "one-bit", "stack-exhausted", "recursion", "pool-block", "verifier", "driver-age", "on-stack"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["changed-code", "one-bit", "stack-exhausted", "recursion", "pool-block", "verifier", "driver-age", "on-stack"])))]
     pub kind: String,
     /// In words.
     pub text: String,

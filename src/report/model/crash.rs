@@ -1,12 +1,12 @@
 //! What a report says of the crash itself: bug check, fault, stacks, memory, modules, bucket.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::report::values::{Code, Hex};
 
 /// The bug check.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BugCheck {
     /// Without the M bit that triage dumps add to some codes.
     pub code: Code,
@@ -16,14 +16,15 @@ pub struct BugCheck {
     pub name: Option<String>,
     /// Where it was read: in the kernel's variables, or in the header alone.
     #[serde(default)]
-    #[schemars(extend("examples" = ["header", "memory"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["header", "memory"])))]
     pub source: Option<String>,
     /// The four parameters.
     pub parameters: Vec<Parameter>,
 }
 
 /// One bug check parameter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Parameter {
     /// As stored, at pointer width; `null` when it was never written.
     pub value: Option<Hex>,
@@ -34,7 +35,8 @@ pub struct Parameter {
 }
 
 /// A user-mode exception.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Exception {
     /// NTSTATUS.
     pub code: Code,
@@ -50,7 +52,8 @@ pub struct Exception {
 }
 
 /// The header's context.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeaderContext {
     /// Instruction pointer.
     pub instruction_pointer: Option<Hex>,
@@ -63,7 +66,8 @@ pub struct HeaderContext {
 }
 
 /// A place in code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Location {
     /// File name of the module.
     pub module: Option<String>,
@@ -74,7 +78,7 @@ pub struct Location {
     /// Offset from the function's start.
     pub displacement: Option<Hex>,
     /// How sure the name is.
-    #[schemars(extend("examples" = ["exact", "cold", "approximate", "export"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["exact", "cold", "approximate", "export"])))]
     pub symbol_kind: Option<String>,
     /// Other names of the same address.
     pub symbol_aliases: Vec<String>,
@@ -85,26 +89,27 @@ pub struct Location {
 }
 
 /// What the processor was doing when it went wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fault {
     /// The faulting instruction.
     pub instruction_pointer: Option<Hex>,
     /// Where it lies.
     pub location: Option<Location>,
     /// How the context was found.
-    #[schemars(extend("examples" = ["trap-frame", "context-record", "exception-record", "machine-frame", "header-context", "bugcheck-parameters"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["trap-frame", "context-record", "exception-record", "machine-frame", "header-context", "bugcheck-parameters"])))]
     pub source: Option<String>,
     /// How many contexts fitted equally well.
     pub candidates: u32,
     /// The address referenced.
     pub address: Option<Hex>,
     /// What was done to it.
-    #[schemars(extend("examples" = ["read", "write", "execute"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["read", "write", "execute"])))]
     pub access: Option<String>,
     /// IRQL.
     pub irql: Option<u32>,
     /// What kind of activity it was.
-    #[schemars(extend("examples" = ["thread", "dpc", "idle", "interrupt"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["thread", "dpc", "idle", "interrupt"])))]
     pub context: Option<String>,
     /// The instruction.
     pub instruction: Option<String>,
@@ -120,19 +125,21 @@ pub struct Fault {
 }
 
 /// The place of a call.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Caller {
     /// The return address.
     pub instruction_pointer: Hex,
     /// Where it lies.
     pub location: Option<Location>,
     /// How the frame was found, as in a stack.
-    #[schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"])))]
     pub trust: String,
 }
 
 /// An address recomputed from recovered registers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EffectiveAddress {
     /// The address.
     pub value: Hex,
@@ -141,7 +148,8 @@ pub struct EffectiveAddress {
 }
 
 /// A call stack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stack {
     /// Processor number.
     pub processor: Option<u32>,
@@ -156,7 +164,8 @@ pub struct Stack {
 }
 
 /// One frame.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Frame {
     /// From 0, innermost first.
     pub index: u32,
@@ -174,18 +183,19 @@ pub struct Frame {
     pub displacement: Option<Hex>,
     /// How sure the name is, as in a location.
     #[serde(default)]
-    #[schemars(extend("examples" = ["exact", "cold", "approximate", "export"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["exact", "cold", "approximate", "export"])))]
     pub symbol_kind: Option<String>,
     /// How the frame was found.
-    #[schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"])))]
     pub trust: String,
     /// The frame at which one activity interrupted another.
-    #[schemars(extend("examples" = ["interrupt", "dpc", "exception", "user"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["interrupt", "dpc", "exception", "user"])))]
     pub boundary: Option<String>,
 }
 
 /// A finding in memory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemoryFinding {
     /// What it is.
     pub kind: String,
@@ -198,7 +208,8 @@ pub struct MemoryFinding {
 }
 
 /// A loaded module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Module {
     /// File name.
     pub name: Option<String>,
@@ -215,20 +226,21 @@ pub struct Module {
     /// File version.
     pub version: Option<String>,
     /// How it was learnt.
-    #[schemars(extend("examples" = ["image", "memory", "table", "inventory"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["image", "memory", "table", "inventory"])))]
     pub version_source: Option<String>,
     /// Servicing branch, files of Windows 6.0.
-    #[schemars(extend("examples" = ["gdr", "ldr", "rtm"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["gdr", "ldr", "rtm"])))]
     pub branch: Option<String>,
     /// The PDB its image names.
     pub pdb: Option<Pdb>,
     /// What became of its symbols.
-    #[schemars(extend("examples" = ["loaded", "missing", "mismatched", "not-needed"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["loaded", "missing", "mismatched", "not-needed"])))]
     pub symbols: String,
 }
 
 /// A PDB's identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pdb {
     /// File name.
     pub name: String,
@@ -237,7 +249,8 @@ pub struct Pdb {
 }
 
 /// An unloaded module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnloadedModule {
     /// Name, cut at twelve characters by Windows.
     pub name: Option<String>,
@@ -248,7 +261,8 @@ pub struct UnloadedModule {
 }
 
 /// A stable grouping of crashes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bucket {
     /// From code, access, module identity and RVA: does not change when symbols arrive.
     pub key: String,

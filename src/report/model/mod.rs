@@ -3,7 +3,6 @@
 //! Field names and meanings keep for the whole of `schema_version` 1; fields may be added. `null`
 //! means not known or not applicable, an empty array means known to be empty.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::values::{Code, Hex};
@@ -62,7 +61,8 @@ closed_enum! {
 }
 
 /// One dump's report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// Always `report`.
     #[serde(rename = "type")]
@@ -129,7 +129,8 @@ closed_enum! {
 }
 
 /// The program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tool {
     /// Always `kbtriage`.
     pub name: String,
@@ -142,7 +143,8 @@ pub struct Tool {
 }
 
 /// Options that change what a report can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ToolOptions {
     /// No server was asked.
     pub offline: bool,
@@ -154,7 +156,8 @@ pub struct ToolOptions {
 }
 
 /// Why nothing could be said.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorRecord {
     /// Kind, for programs.
     pub kind: ErrorKind,
@@ -163,7 +166,8 @@ pub struct ErrorRecord {
 }
 
 /// A remark about the report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Note {
     /// Stable, for programs.
     pub code: String,
@@ -176,7 +180,8 @@ pub struct Note {
 }
 
 /// Where the bytes came from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Source {
     /// As given; `-` for standard input.
     pub path: String,
@@ -195,7 +200,8 @@ pub struct Source {
 }
 
 /// An archive member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Container {
     /// Path of the archive.
     pub path: String,
@@ -204,10 +210,11 @@ pub struct Container {
 }
 
 /// The file as a dump.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dump {
     /// Declared kind: a missing body is damage, not another format.
-    #[schemars(extend("examples" = ["kernel-triage", "kernel-summary", "kernel-complete", "kernel-bitmap", "kernel-ranges", "kernel-header-only", "kernel-unknown", "user-minidump"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["kernel-triage", "kernel-summary", "kernel-complete", "kernel-bitmap", "kernel-ranges", "kernel-header-only", "kernel-unknown", "user-minidump"])))]
     pub format: String,
     /// DumpType.
     #[serde(rename = "type")]
@@ -216,14 +223,14 @@ pub struct Dump {
     #[serde(default)]
     pub kind: Option<DumpKind>,
     /// Processor architecture.
-    #[schemars(extend("examples" = ["x86", "x64", "ia64", "arm64", "arm"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["x86", "x64", "ia64", "arm64", "arm"])))]
     pub architecture: Option<String>,
     /// x86 page tables with Physical Address Extension.
     pub pae: Option<bool>,
     /// Processors of the machine.
     pub processors: Option<u32>,
     /// The program that made the file, where its marks tell.
-    #[schemars(extend("examples" = ["kernel", "debugger", "livekd", "qemu", "elf2dmp", "rekall", "volatility", "bin2dmp", "converter"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["kernel", "debugger", "livekd", "qemu", "elf2dmp", "rekall", "volatility", "bin2dmp", "converter"])))]
     pub writer: Option<String>,
     /// Values of the header that are not believed: memory says otherwise, or the writer puts them into
     /// every file. `null` when there are none.
@@ -261,7 +268,8 @@ closed_enum! {
 
 /// What a header says and memory contradicts, or what its writer puts into every file: not believed,
 /// and `null` where the header agrees.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeaderValues {
     /// Bug check code as stored.
     pub bugcheck_code: Option<Code>,
@@ -278,7 +286,8 @@ pub struct HeaderValues {
 }
 
 /// Fields of a triage dump.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Triage {
     /// TriageOptions.
     pub options: Option<Hex>,
@@ -289,7 +298,8 @@ pub struct Triage {
 }
 
 /// One block of secondary data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TaggedData {
     /// Tag.
     pub guid: String,
@@ -298,7 +308,8 @@ pub struct TaggedData {
 }
 
 /// One thing wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DamageRecord {
     /// In words.
     pub what: String,
@@ -307,11 +318,12 @@ pub struct DamageRecord {
 }
 
 /// The Windows that crashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct System {
     /// The kind of system: a program's dump can be of others than Windows.
     #[serde(default)]
-    #[schemars(extend("examples" = ["windows", "linux", "macos", "ios", "android", "fuchsia", "solaris", "ps3", "nacl", "unknown"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["windows", "linux", "macos", "ios", "android", "fuchsia", "solaris", "ps3", "nacl", "unknown"])))]
     pub platform: Option<String>,
     /// Major and minor version of Windows; of another system as its dump has it.
     pub version: Option<String>,
@@ -319,12 +331,12 @@ pub struct System {
     pub build: Option<u32>,
     /// Where the build was read: in the kernel's variables, or in the header alone.
     #[serde(default)]
-    #[schemars(extend("examples" = ["header", "memory"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["header", "memory"])))]
     pub build_source: Option<String>,
     /// Service pack, 0 for none.
     pub service_pack: Option<u32>,
     /// Product type.
-    #[schemars(extend("examples" = ["workstation", "server", "domain-controller"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["workstation", "server", "domain-controller"])))]
     pub product: Option<String>,
     /// What people call it.
     pub name: Option<String>,
@@ -337,7 +349,8 @@ pub struct System {
 }
 
 /// Whether multicast forwarding was on, and how that was learnt.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MulticastForwarding {
     /// IPv4.
     pub ipv4: Option<bool>,
@@ -346,7 +359,7 @@ pub struct MulticastForwarding {
     /// IPv4 or IPv6, where the source does not say which.
     pub any: Option<bool>,
     /// Where it was read.
-    #[schemars(extend("examples" = ["pool-allocations", "forwarding-set", "registry-in-dump", "hive-file", "reg-export", "netsh-output"]))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["pool-allocations", "forwarding-set", "registry-in-dump", "hive-file", "reg-export", "netsh-output"])))]
     pub source: Option<String>,
     /// When it was so, RFC 3339 UTC.
     pub as_of: Option<String>,
