@@ -1,16 +1,14 @@
 //! Triage of Windows kernel crash dumps: what crashed, where, whether it is the timer-queue
 //! corruption of KB943650, and whether that hotfix applies to the machine.
 //!
-//! You give the bytes of a dump, of any size, as [`bytes::ReadAt`]; nothing else is read unless a
-//! [`symbols::SymbolLibrary`] says where symbols are. You get a [`report::Report`], whatever the bytes
-//! are: what cannot be read is listed in it. The same bytes and options give the same report.
+//! You give the bytes of a dump, of any size, as [`ReadAt`]; nothing else is read unless a
+//! [`SymbolLibrary`] says where symbols are. You get a [`report::Report`], whatever the bytes are: what cannot
+//! be read is listed in it. The same bytes and options give the same report.
 //!
 //! ```
 //! use std::path::Path;
 //!
-//! use kbtriage::source::SourceInfo;
-//! use kbtriage::triage::{Engine, Request};
-//! use kbtriage::verdict::{Applicability, MatchStatus};
+//! use kbtriage::{Applicability, Engine, MatchStatus, Request, SourceInfo};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let path = Path::new("fixtures/dumps/server2008-x64-d1.dmp");
@@ -26,37 +24,85 @@
 //! # }
 //! ```
 //!
-//! [`triage::Engine`] reads a dump and judges it; [`triage::judge`] judges [`facts::CrashFacts`] that were
-//! gathered before. `docs/architecture.md` describes the rooms below and the order in which data passes
-//! them.
+//! [`Engine`] reads a dump and judges it; [`judge`] judges [`CrashFacts`] that were gathered before.
+//! `docs/architecture.md` describes the rooms behind this door and the order in which data passes them.
 
 #![forbid(unsafe_code)]
+// Rooms offer more at their doors than each other need: what the tests of a room ask for.
+#![cfg_attr(not(feature = "internals"), allow(unused_imports), warn(missing_docs))]
+// And nobody asks them all that a library's type would be asked.
+#![cfg_attr(feature = "internals", allow(clippy::len_without_is_empty))]
 
-pub mod bytes;
-pub mod cause;
-pub mod cli;
-pub mod code;
-pub mod dump;
-pub mod evidence;
-pub mod facts;
-pub mod fault;
-pub mod fleet;
-pub mod gather;
-mod hex;
-#[cfg(feature = "online")]
-mod https;
-pub mod image;
-pub mod kernel;
-pub mod knowledge;
-pub mod machine;
-pub mod memory;
 pub mod report;
-pub mod scan;
-pub mod source;
-#[cfg(feature = "store")]
-pub mod store;
-pub mod symbols;
-pub mod triage;
-pub mod unwind;
-pub mod verdict;
-mod vocabulary;
+
+// The rooms are private. The tests, benches and fuzz targets reach into them by the feature `internals`.
+cfg_if::cfg_if! {
+    if #[cfg(feature = "internals")] {
+        pub mod bytes;
+        pub mod cause;
+        pub mod cli;
+        pub mod code;
+        pub mod dump;
+        pub mod evidence;
+        pub mod facts;
+        pub mod fault;
+        pub mod fleet;
+        pub mod gather;
+        pub mod hex;
+        #[cfg(feature = "online")]
+        pub mod https;
+        pub mod image;
+        pub mod kernel;
+        pub mod knowledge;
+        pub mod machine;
+        pub mod memory;
+        pub mod scan;
+        pub mod source;
+        #[cfg(feature = "store")]
+        pub mod store;
+        pub mod symbols;
+        pub mod triage;
+        pub mod unwind;
+        pub mod verdict;
+        pub mod vocabulary;
+    } else {
+        mod bytes;
+        mod cause;
+        mod cli;
+        mod code;
+        mod dump;
+        mod evidence;
+        mod facts;
+        mod fault;
+        mod fleet;
+        mod gather;
+        mod hex;
+        #[cfg(feature = "online")]
+        mod https;
+        mod image;
+        mod kernel;
+        mod knowledge;
+        mod machine;
+        mod memory;
+        mod scan;
+        mod source;
+        #[cfg(feature = "store")]
+        mod store;
+        mod symbols;
+        mod triage;
+        mod unwind;
+        mod verdict;
+        mod vocabulary;
+    }
+}
+
+pub use bytes::{ReadAt, ReadError};
+pub use facts::CrashFacts;
+pub use knowledge::Knowledge;
+pub use source::SourceInfo;
+pub use symbols::{SymbolLibrary, SymbolOptions};
+pub use triage::{Engine, Judged, Limits, Request, Triaged, judge};
+pub use verdict::{Applicability, MatchStatus, Verdict};
+
+#[doc(hidden)]
+pub use cli::main;

@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    kbtriage::cli::main()
+    kbtriage::main()
 }

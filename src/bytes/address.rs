@@ -14,10 +14,6 @@ pub struct Gpa(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pfn(pub u64);
 
-/// Offset from an image's base address, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rva(pub u32);
-
 /// Position of a loaded module in the module list of one dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleId(pub u16);
@@ -26,11 +22,6 @@ impl Gva {
     /// The address `offset` bytes above this one, or `None` past the end of the address space.
     pub fn checked_add(self, offset: u64) -> Option<Gva> {
         self.0.checked_add(offset).map(Gva)
-    }
-
-    /// The address `offset` bytes below this one, or `None` below zero.
-    pub fn checked_sub(self, offset: u64) -> Option<Gva> {
-        self.0.checked_sub(offset).map(Gva)
     }
 }
 

@@ -119,6 +119,7 @@ impl Budget {
     }
 
     /// Steps not spent yet.
+    #[cfg_attr(not(feature = "internals"), expect(dead_code))]
     pub fn steps_left(&self) -> u64 {
         self.steps_left.get()
     }

@@ -13,8 +13,8 @@ mod sticky;
 pub mod text;
 mod view;
 
-pub use address::{Gpa, Gva, ModuleId, Pfn, Rva};
-pub use budget::{Budget, Exhausted, Limit};
+pub use address::{Gpa, Gva, ModuleId, Pfn};
+pub use budget::{Budget, Limit};
 pub use contain::{Panicked, contained};
 pub use paged::{Beginning, PagedReader};
 pub use read_at::{FileReader, ReadAt, ReadError};

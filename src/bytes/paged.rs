@@ -225,11 +225,6 @@ impl<'a> PagedReader<'a> {
         self.source.len()
     }
 
-    /// True when there is nothing to read.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The bytes read when the source was opened, from offset 0: all of a source of up to 512 KiB, else 192 KiB.
     pub fn prefix(&self) -> &[u8] {
         self.beginning.bytes()

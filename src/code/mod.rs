@@ -15,9 +15,8 @@ mod walks;
 
 pub use callers::call_sites;
 pub use calls::{called, only_calls, reaches};
-pub use flow::Target;
 pub use lists::{ListWork, Passed, list_work, passed, passed_by_name};
-pub use lock_check::{LockCheck, LockFinding, check};
+pub use lock_check::{LockFinding, check};
 pub use removal::{LeftBehind, left_behind};
 pub use walks::walks_at;
 

@@ -24,11 +24,6 @@ impl Damages {
         }
     }
 
-    /// True when nothing was found.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     /// The findings; a last entry counts those left out.
     pub fn into_vec(self) -> Vec<Damage> {
         let mut list = self.list;

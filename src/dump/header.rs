@@ -90,16 +90,12 @@ pub struct Header {
     pub pointer: usize,
     /// Processor architecture; `None` when MachineImageType names none we know.
     pub machine: Option<Machine>,
-    /// MachineImageType as it stands in the file.
-    pub machine_image_type: u32,
     /// True for a checked (debug) build of Windows.
     pub checked_build: Option<bool>,
     /// Windows build number, 6001 for Vista SP1 and Server 2008.
     pub build: Option<u32>,
     /// CR3 of the context that crashed.
     pub directory_table_base: Option<u64>,
-    /// Virtual address of `MmPfnDatabase`.
-    pub pfn_data_base: Option<u64>,
     /// Virtual address of `PsLoadedModuleList`.
     pub ps_loaded_module_list: Option<u64>,
     /// Virtual address of `PsActiveProcessHead`.
@@ -120,12 +116,8 @@ pub struct Header {
     pub context: Option<Registers>,
     /// DumpType.
     pub dump_type: DumpType,
-    /// MiniDumpFields bits, triage dumps only.
-    pub mini_dump_fields: Option<u32>,
     /// 1 workstation, 2 domain controller, 3 server.
     pub product_type: Option<u32>,
-    /// `VER_SUITE_*` bits.
-    pub suite_mask: Option<u32>,
     /// The attributes of the file; later versions of Windows fill them in.
     pub attributes: Option<u32>,
     /// The writer's status; only debuggers fill it in.
@@ -241,7 +233,6 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
     let mut header = Header {
         pointer: layout.pointer,
         machine,
-        machine_image_type,
         checked_build: match written(layout.major_version) {
             Some(0xF) => Some(false),
             Some(0xC) => Some(true),
@@ -250,7 +241,6 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         // No Windows has build 0.
         build: written(layout.minor_version).filter(|build| *build != 0),
         directory_table_base: address(layout.directory_table_base),
-        pfn_data_base: address(layout.pfn_data_base),
         ps_loaded_module_list: address(layout.ps_loaded_module_list),
         ps_active_process_head: address(layout.ps_active_process_head),
         kd_debugger_data_block: address(layout.kd_debugger_data_block),
@@ -270,9 +260,7 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
             machine.read_context(room).filter(has_place)
         }),
         dump_type,
-        mini_dump_fields: written(layout.mini_dump_fields),
         product_type: written(layout.product_type),
-        suite_mask: written(layout.suite_mask),
         attributes: written(layout.attributes),
         writer_status: written(layout.writer_status),
         required_dump_space: view.u64(layout.required_dump_space).and_then(written64),

@@ -22,7 +22,6 @@ pub use damage::{Damage, Damages};
 pub use header::{BugCheck, DumpType, Header};
 pub use physical::PhysicalBody;
 pub use triage::TriageDump;
-pub use writer::Placeholders;
 
 use crate::bytes::{Budget, PagedReader};
 

@@ -51,16 +51,6 @@ pub struct PhysicalBody {
 }
 
 impl PhysicalBody {
-    /// Pages the body says the file holds; `None` when the sum is beyond any number.
-    pub fn pages(&self) -> Option<u64> {
-        match &self.map {
-            PageMap::Runs(runs) => runs
-                .iter()
-                .try_fold(0u64, |sum, run| sum.checked_add(run.page_count)),
-            PageMap::Bitmap(bitmap) => Some(bitmap.pages),
-        }
-    }
-
     /// First file offset past the last page; `None` when there are no pages or no such offset.
     pub fn end(&self) -> Option<u64> {
         match &self.map {

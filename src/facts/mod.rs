@@ -29,8 +29,8 @@ pub use memory::{
     SpinFacts, TableFacts,
 };
 pub use modules::{
-    Module, ModuleId, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim,
-    VersionSource, WrongFile, file_name, is_kernel,
+    Module, Modules, PdbIdentity, SymbolState, UnloadedModule, VersionClaim, VersionSource,
+    WrongFile, file_name, is_kernel,
 };
 pub use packed::{pack, unpack};
 pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};

@@ -20,11 +20,10 @@ mod spin;
 mod x64;
 mod x86;
 
-pub use access::{Activity, FaultAccess, fault_access};
-pub use bucket::{Bucket, Place, bucket};
+pub use bucket::{Place, bucket};
 pub use context::{FaultContext, Source, find_context};
 pub use crashed::crashed_processor;
-pub use instruction::{EffectiveAddress, FaultInstruction, InstructionKind, fault_instruction};
+pub use instruction::InstructionKind;
 pub(crate) use investigate::known_stacks;
 pub use investigate::{Investigation, investigate};
 pub use snapshot::Snapshot;

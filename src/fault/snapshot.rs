@@ -41,11 +41,6 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// Lowest address.
-    pub fn start(&self) -> u64 {
-        self.start
-    }
-
     /// Address past the highest byte.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.bytes.len() as u64)

@@ -70,22 +70,6 @@ impl Fleet {
         &self.inventory
     }
 
-    /// How many machines there are.
-    pub fn len(&self) -> usize {
-        self.merged().len()
-    }
-
-    /// True when no dump was counted for any machine.
-    pub fn is_empty(&self) -> bool {
-        self.machines.is_empty()
-    }
-
-    /// A record for each machine, by name.
-    pub fn records(&self) -> impl Iterator<Item = MachineRecord> {
-        let merged = self.merged().into_values();
-        merged.map(|roll_up| roll_up.record(&self.inventory))
-    }
-
     /// As [`Fleet::records`], by several threads where there are many machines: nothing else is left to do at the
     /// end of a scan.
     pub fn into_records(self) -> Vec<MachineRecord> {

@@ -16,8 +16,6 @@ mod version;
 
 pub use codeview::{CodeView, Guid};
 pub use exports::Export;
-pub use functions::{FunctionRange, RuntimeFunction};
-pub use imports::Import;
 pub use version::VersionInfo;
 
 use crate::machine::Machine;

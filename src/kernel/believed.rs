@@ -44,13 +44,6 @@ pub struct Disbelieved {
     pub uptime: Option<u64>,
 }
 
-impl Disbelieved {
-    /// True when there is nothing of the kind.
-    pub fn is_empty(&self) -> bool {
-        *self == Disbelieved::default()
-    }
-}
-
 /// The header with what memory says in place of what it says itself.
 #[derive(Clone, Debug)]
 pub struct Believed {

@@ -21,18 +21,15 @@ mod field {
     pub const MM_LAST_UNLOADED_DRIVER: usize = 0x228;
     pub const CM_NT_CSD_VERSION: usize = 0x268;
     pub const MM_SYSTEM_PARENT_TABLE_PAGE: usize = 0x288;
-    pub const OFFSET_KTHREAD_KERNEL_STACK: usize = 0x29C;
     pub const OFFSET_KTHREAD_INITIAL_STACK: usize = 0x29E;
     pub const OFFSET_KTHREAD_APC_PROCESS: usize = 0x2A0;
     pub const OFFSET_KTHREAD_BSTORE: usize = 0x2A4;
     pub const OFFSET_KTHREAD_BSTORE_LIMIT: usize = 0x2A6;
-    pub const SIZE_EPROCESS: usize = 0x2A8;
     pub const SIZE_PRCB: usize = 0x2B0;
     pub const OFFSET_PRCB_DPC_ROUTINE: usize = 0x2B2;
     pub const OFFSET_PRCB_CURRENT_THREAD: usize = 0x2B4;
     pub const OFFSET_PRCB_PROC_STATE_CONTEXT: usize = 0x2BC;
     pub const OFFSET_PRCB_NUMBER: usize = 0x2BE;
-    pub const SIZE_ETHREAD: usize = 0x2C0;
     pub const OFFSET_PRCB_PCR_PAGE: usize = 0x2F0;
     pub const OFFSET_PRCB_SPECIAL_REGISTERS: usize = 0x2F2;
 }
@@ -105,11 +102,6 @@ impl DebuggerData {
     /// Bytes present, at most the block's own size.
     pub fn len(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// True when the block holds nothing, which [`DebuggerData::read`] never returns.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The 64-bit field at `offset`: a virtual address in most cases; 0 counts as absent.
@@ -204,11 +196,6 @@ impl DebuggerData {
             .filter(|o| *o != 0)
     }
 
-    /// Offset of KTHREAD.KernelStack.
-    pub fn kthread_kernel_stack(&self) -> Option<u16> {
-        self.u16(field::OFFSET_KTHREAD_KERNEL_STACK)
-    }
-
     /// Offset of KTHREAD.InitialStack.
     pub fn kthread_initial_stack(&self) -> Option<u16> {
         self.u16(field::OFFSET_KTHREAD_INITIAL_STACK)
@@ -218,16 +205,6 @@ impl DebuggerData {
     pub fn kthread_process(&self) -> Option<u16> {
         self.u16(field::OFFSET_KTHREAD_APC_PROCESS)
             .filter(|o| *o != 0)
-    }
-
-    /// sizeof(EPROCESS).
-    pub fn size_eprocess(&self) -> Option<u16> {
-        self.u16(field::SIZE_EPROCESS).filter(|s| *s != 0)
-    }
-
-    /// sizeof(ETHREAD).
-    pub fn size_ethread(&self) -> Option<u16> {
-        self.u16(field::SIZE_ETHREAD).filter(|s| *s != 0)
     }
 
     /// sizeof(KPRCB).

@@ -37,8 +37,6 @@ pub struct Processor {
     pub thread: ThreadStack,
     /// Name of that thread's process.
     pub process: Option<String>,
-    /// CR3.
-    pub cr3: Option<u64>,
     /// CR8, which is the IRQL on x64.
     pub cr8: Option<u8>,
     /// KPCR.Irql of x86, which has no CR8. `None` when the KPCR does not lead to itself and to this
@@ -161,7 +159,6 @@ fn processor(source: Source<'_>, number: u32, prcb: u64) -> Processor {
         state,
         thread: ThreadStack::read(&thread_bytes, build, machine, kdbg),
         process: process_name(source, layout, &thread_bytes),
-        cr3: pointer(special(layout.map(|l| l.special_cr3))),
         cr8: pointer(special(layout.and_then(|l| l.special_cr8)))
             .and_then(|value| u8::try_from(value).ok())
             .filter(|irql| *irql < 16),

@@ -67,8 +67,6 @@ pub struct Structures {
     pub state_context: u64,
     /// KPROCESSOR_STATE.SpecialRegisters.
     pub state_special: u64,
-    /// KSPECIAL_REGISTERS.Cr3.
-    pub special_cr3: u64,
     /// KSPECIAL_REGISTERS.Cr8; x86 has none.
     pub special_cr8: Option<u64>,
     /// KPCR, where the IRQL is kept in it: on x86, which has no CR8.
@@ -153,7 +151,6 @@ const X86: Structures = Structures {
     prcb_processor_state: 0x1C,
     state_context: 0,
     state_special: 0x2CC,
-    special_cr3: 0x8,
     special_cr8: None,
     pcr: Some(Pcr {
         self_pcr: 0x1C,
@@ -210,7 +207,6 @@ const X64: Structures = Structures {
     prcb_processor_state: 0x40,
     state_context: 0xE0,
     state_special: 0,
-    special_cr3: 0x10,
     special_cr8: Some(0xA0),
     pcr: None,
     thread_process: 0x68,
@@ -363,7 +359,6 @@ mod tests {
                 prcb_processor_state: at("KPRCB", "ProcessorState"),
                 state_context: at("KPROCESSOR_STATE", "ContextFrame"),
                 state_special: at("KPROCESSOR_STATE", "SpecialRegisters"),
-                special_cr3: at("KSPECIAL_REGISTERS", "Cr3"),
                 special_cr8: (layout.machine == Machine::X64)
                     .then(|| at("KSPECIAL_REGISTERS", "Cr8")),
                 pcr: (layout.machine == Machine::X86).then(|| Pcr {

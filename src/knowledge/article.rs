@@ -134,8 +134,3 @@ pub struct LookAlikeRule {
 pub fn look_alikes() -> &'static [LookAlike] {
     super::tables::articles::LOOK_ALIKES
 }
-
-/// The look-alike with this id.
-pub fn look_alike(id: &str) -> Option<&'static LookAlike> {
-    look_alikes().iter().find(|row| row.id == id)
-}

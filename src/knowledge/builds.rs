@@ -56,11 +56,6 @@ pub fn by_symbols(file: &str, identity: &str) -> Option<&'static PdbVersion> {
     })
 }
 
-/// All of them.
-pub fn symbol_versions() -> &'static [PdbVersion] {
-    PDB_VERSIONS
-}
-
 /// What the table says about one identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identified<'a> {

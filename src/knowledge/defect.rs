@@ -92,11 +92,6 @@ pub fn undecorated(symbol: &str) -> &str {
     }
 }
 
-/// All families, most specific first.
-pub fn families() -> &'static [Family] {
-    FAMILIES
-}
-
 /// The most specific family a function belongs to. Decoration is removed first.
 pub fn family(module: &str, symbol: &str) -> Option<&'static Family> {
     let name = undecorated(symbol);
@@ -186,11 +181,6 @@ pub struct DateWindow {
     pub basis: Basis,
     /// One sentence for a person.
     pub reason: &'static str,
-}
-
-/// The rows of the date rule, ascending, without gaps.
-pub fn date_windows() -> &'static [DateWindow] {
-    DATE_WINDOWS
 }
 
 /// What the TimeDateStamp of a `tcpip.sys` says. For build 6001 only.

@@ -12,26 +12,6 @@ use super::versions::FileVersion;
 /// KB943650.
 pub static KB943650: &Hotfix = &tables::hotfix::KB943650;
 
-/// Every article this program knows.
-pub fn all() -> &'static [&'static Hotfix] {
-    static ALL: [&Hotfix; 1] = [&tables::hotfix::KB943650];
-    &ALL
-}
-
-/// Finds an article by its number, with or without `KB`, in any case.
-pub fn find(kb: &str) -> Option<&'static Hotfix> {
-    let number = |text: &str| -> String {
-        let upper = text.trim().to_ascii_uppercase();
-        upper
-            .strip_prefix("KB")
-            .map_or_else(|| upper.clone(), str::to_owned)
-    };
-    all()
-        .iter()
-        .copied()
-        .find(|article| number(article.kb) == number(kb))
-}
-
 /// Processor architecture of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]

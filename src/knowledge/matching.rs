@@ -121,6 +121,7 @@ pub struct StatusRow {
 }
 
 /// Every evidence id of KB943650.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn match_rules() -> &'static [MatchRule] {
     MATCH_RULES
 }

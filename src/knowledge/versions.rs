@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -129,7 +128,8 @@ pub fn is_published(version: FileVersion) -> bool {
 }
 
 /// Servicing branch of a Windows 6.0 file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Branch {
     /// The release build of a Windows version or service pack.
@@ -152,7 +152,8 @@ impl Branch {
 }
 
 /// Does a file hold the fix?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FixState {
     /// Holds the fix.
@@ -199,7 +200,8 @@ closed_enum! {
 }
 
 /// How firmly a version rule holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Certainty {
     /// The article states it.
@@ -445,6 +447,7 @@ pub struct SystemRule {
 }
 
 /// All build rules, ascending; together they cover every build number exactly once.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn system_rules() -> &'static [SystemRule] {
     SYSTEM_RULES
 }

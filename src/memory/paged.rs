@@ -102,14 +102,6 @@ impl<'a> Paged<'a> {
         self
     }
 
-    /// The page table format; `None` for IA-64, which has one only.
-    pub fn paging(&self) -> Option<Paging> {
-        match &self.tables {
-            Space::Tables(tables) => Some(tables.paging),
-            Space::Ia64(_) => None,
-        }
-    }
-
     /// The physical memory below.
     pub fn physical(&self) -> &'a Physical<'a> {
         self.physical

@@ -63,16 +63,6 @@ impl<'a> Physical<'a> {
         }
     }
 
-    /// Size of a page in bytes.
-    pub fn page_size(&self) -> u64 {
-        self.body.page_size
-    }
-
-    /// The dump's own map of its pages.
-    pub fn body(&self) -> &PhysicalBody {
-        &self.body
-    }
-
     /// The work this dump may still cost.
     pub fn budget(&self) -> &'a Budget {
         self.budget

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crew::Jobs;
-pub use discover::{Discovery, Found, What, discover};
+pub use discover::{Discovery, What, discover};
 pub use filter::Filter;
 pub use list::{Entry, WorkList};
 pub use machine_name::MachineNamer;

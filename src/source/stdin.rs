@@ -13,9 +13,6 @@ const IN_MEMORY: usize = 4 * 1024 * 1024;
 /// Bytes of one read.
 const CHUNK: usize = 64 * 1024;
 
-/// The limit where the user gives none: 4 GiB of temporary file.
-pub const STDIN_LIMIT: u64 = 4 << 30;
-
 /// Reads all of standard input, at most `limit` bytes.
 ///
 /// # Errors
@@ -96,7 +93,7 @@ mod tests {
     fn a_stream_reads_back_as_it_came_whether_it_fits_memory_or_not() {
         for len in [0, 17, IN_MEMORY, IN_MEMORY + 1, IN_MEMORY + 3 * CHUNK + 5] {
             let bytes: Vec<u8> = (0..len).map(|i| (i / 251) as u8).collect();
-            let source = spool(&mut bytes.as_slice(), STDIN_LIMIT).unwrap();
+            let source = spool(&mut bytes.as_slice(), u64::MAX).unwrap();
             assert_eq!(source.info.size, Some(len as u64));
             assert_eq!(source.bytes().len(), len as u64);
             let mut back = vec![0; len];

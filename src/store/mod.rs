@@ -16,9 +16,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
-pub use export::{ExportError, ExportForm, export};
+pub use export::{ExportForm, export};
 pub use merge::{MergeError, Part, check, merge};
-pub use read::{StoreCatalogue, StoredFile};
+pub use read::StoreCatalogue;
 pub use write::StoreWriter;
 
 /// The time of a scan, as SQLite tells it.

@@ -121,37 +121,3 @@ pub trait CodeInfo {
     /// The file name of the module, as `tcpip.sys`.
     fn module_name(&self, module: ModuleSpan) -> Option<Cow<'_, str>>;
 }
-
-/// A machine of which no code is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoCode;
-
-impl CodeInfo for NoCode {
-    fn module_at(&self, _: u64) -> Option<ModuleSpan> {
-        None
-    }
-
-    fn is_executable(&self, _: ModuleSpan, _: u32) -> Option<bool> {
-        None
-    }
-
-    fn read_image(&self, _: ModuleSpan, _: u32, _: &mut [u8]) -> bool {
-        false
-    }
-
-    fn exception_directory(&self, _: ModuleSpan) -> Option<ExceptionDirectory> {
-        None
-    }
-
-    fn frame_data(&self, _: u64) -> Option<FrameData<'_>> {
-        None
-    }
-
-    fn name_at(&self, _: u64) -> Option<Name<'_>> {
-        None
-    }
-
-    fn module_name(&self, _: ModuleSpan) -> Option<Cow<'_, str>> {
-        None
-    }
-}

@@ -18,10 +18,8 @@ mod walk_x86;
 pub mod x64;
 pub mod x86;
 
-pub use code_info::{
-    CodeInfo, ExceptionDirectory, FrameData, FrameProgram, ModuleSpan, Name, NoCode,
-};
+pub use code_info::{CodeInfo, ExceptionDirectory, FrameData, FrameProgram, ModuleSpan, Name};
 pub use frame::{Boundary, Frame, Stop, Trust, Walk};
 pub use memory_code::MemoryCode;
-pub use scan::{Confirmed, looks_like_return};
+pub use scan::looks_like_return;
 pub use walk::{MOST_CANDIDATES, MOST_FRAMES, StackKind, StackRange, Walker};

@@ -162,7 +162,9 @@ fn every_look_alike_with_a_rule_has_an_example_that_it_names() {
         );
     }
     assert!(
-        article::look_alike("bad-memory").unwrap().rules.is_empty(),
+        article::look_alikes()
+            .iter()
+            .any(|other| other.id == "bad-memory" && other.rules.is_empty()),
         "one dump never shows it"
     );
 }

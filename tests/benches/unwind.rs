@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use kbtriage::bytes::{Budget, ModuleId};
 use kbtriage::fault::{Crash, Snapshot, find_context};
 use kbtriage::kernel::processor::{ProcessorState, ThreadStack};
 use kbtriage::machine::{Machine, Reg, Registers};
-use kbtriage::unwind::{ModuleSpan, NoCode, Walker};
+use kbtriage::unwind::{CodeInfo, ExceptionDirectory, FrameData, ModuleSpan, Name, Walker};
 use support::unwind::chain::{Stack, call_sites, chain};
 use support::unwind::{Image, store};
 
@@ -103,4 +104,37 @@ fn search_of_a_stack() {
 fn main() {
     walk_of_forty_frames();
     search_of_a_stack();
+}
+
+/// A machine of which no code is known.
+struct NoCode;
+
+impl CodeInfo for NoCode {
+    fn module_at(&self, _: u64) -> Option<ModuleSpan> {
+        None
+    }
+
+    fn is_executable(&self, _: ModuleSpan, _: u32) -> Option<bool> {
+        None
+    }
+
+    fn read_image(&self, _: ModuleSpan, _: u32, _: &mut [u8]) -> bool {
+        false
+    }
+
+    fn exception_directory(&self, _: ModuleSpan) -> Option<ExceptionDirectory> {
+        None
+    }
+
+    fn frame_data(&self, _: u64) -> Option<FrameData<'_>> {
+        None
+    }
+
+    fn name_at(&self, _: u64) -> Option<Name<'_>> {
+        None
+    }
+
+    fn module_name(&self, _: ModuleSpan) -> Option<Cow<'_, str>> {
+        None
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbtriage::knowledge::hotfix::{self, Architecture, FileRole, KB943650};
+use kbtriage::knowledge::hotfix::{Architecture, FileRole, KB943650};
 
 use super::{shared, version};
 
@@ -224,19 +224,6 @@ fn itanium_has_server_packages_only() {
     assert!(!client(Architecture::Ia64));
     let counts = Architecture::ALL.map(|package| KB943650.packages(package).count());
     assert_eq!(counts, [13, 13, 9]);
-}
-
-#[test]
-fn an_article_is_found_by_its_number_with_or_without_kb() {
-    for name in ["KB943650", "943650", "kb943650"] {
-        assert_eq!(
-            hotfix::find(name).map(|article| article.kb),
-            Some("KB943650"),
-            "{name}"
-        );
-    }
-    assert!(hotfix::find("KB972887").is_none());
-    assert!(hotfix::find("").is_none());
 }
 
 #[test]

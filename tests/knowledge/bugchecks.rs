@@ -26,8 +26,11 @@ fn every_code_of_the_reference_has_its_name() {
             0x1D0 => "ACPI_FIRMWARE_WATCHDOG_TIMEOUT",
             _ => name,
         };
-        assert_eq!(bugchecks::raw_name(raw), Some(name), "{code}");
         count += 1;
+        // The M bit is a mark that some dumps add, not another code.
+        if raw >> 28 != 1 {
+            assert_eq!(bugchecks::find(raw).name, Some(name), "{code}");
+        }
     }
     assert_eq!(count, 379);
 }
@@ -55,10 +58,6 @@ fn the_m_bit_goes_only_when_the_top_nibble_is_exactly_one() {
         let found = bugchecks::find(raw);
         assert_eq!((found.code, found.name), (code, name), "{raw:#x}");
     }
-    assert_eq!(
-        bugchecks::raw_name(0x1000_007E),
-        Some("SYSTEM_THREAD_EXCEPTION_NOT_HANDLED_M")
-    );
 }
 
 /// Windows Server 2008.
@@ -69,8 +68,12 @@ const X64: Platform = Platform {
 };
 const X86: Platform = Platform { pointer: 4, ..X64 };
 
+fn parameters(code: u32, values: [u64; 4], platform: Platform) -> Parameters {
+    Parameters::written(code, values.map(Some), platform)
+}
+
 fn stated(code: u32, params: [u64; 4]) -> Parameters {
-    Parameters::new(code, params, X64)
+    parameters(code, params, X64)
 }
 
 fn decoded(code: u32, params: [u64; 4]) -> [Option<String>; 4] {
@@ -79,7 +82,7 @@ fn decoded(code: u32, params: [u64; 4]) -> [Option<String>; 4] {
 
 /// Address and kind of the access that the parameters name.
 fn access(code: u32, params: [u64; 4], platform: Platform) -> (Option<u64>, Option<Access>) {
-    let found = Parameters::new(code, params, platform).violation();
+    let found = parameters(code, params, platform).violation();
     found.map_or((None, None), |found| (found.address, found.access))
 }
 
@@ -232,7 +235,7 @@ fn a_page_fault_s_access_is_read_as_its_windows_wrote_it_and_said_in_the_same_wo
         (unknown, 2, Some(Write)),
         (unknown, 0x10, Some(Execute)),
     ] {
-        let parameters = Parameters::new(0x50, [0x10, value, 0x999, 0], platform);
+        let parameters = parameters(0x50, [0x10, value, 0x999, 0], platform);
         let found = parameters.violation().and_then(|v| v.access);
         assert_eq!(found, wanted, "{platform:?} {value:#x}");
         let text = parameters.text(1).decoded;
@@ -243,7 +246,7 @@ fn a_page_fault_s_access_is_read_as_its_windows_wrote_it_and_said_in_the_same_wo
         );
     }
     // Special pool reads 1 as a write on every system.
-    let special = Parameters::new(0xD5, [0x10, 1, 0x999, 0], new);
+    let special = parameters(0xD5, [0x10, 1, 0x999, 0], new);
     assert_eq!(special.violation().unwrap().access, Some(Write));
 }
 
@@ -307,8 +310,10 @@ fn the_codes_that_matter_have_parameter_texts() {
 
 #[test]
 fn only_codes_that_vista_cannot_raise_are_impossible() {
+    let impossible =
+        |code| bugchecks::role(code).is_some_and(|role| role.kind == RoleKind::Impossible);
     for code in [0x133, 0x139, 0x161] {
-        assert!(!bugchecks::possible_on_6_0(code), "{code:#x}");
+        assert!(impossible(code), "{code:#x}");
     }
     for code in [
         0x0A,
@@ -321,7 +326,7 @@ fn only_codes_that_vista_cannot_raise_are_impossible() {
         0x9E,
         0x12345,
     ] {
-        assert!(bugchecks::possible_on_6_0(code), "{code:#x}");
+        assert!(!impossible(code), "{code:#x}");
     }
 }
 

@@ -58,8 +58,8 @@ fn names_and_live_codes_are_those_of_the_reference() {
     for row in rows.iter().filter(|row| !misnumbered(row)) {
         let found = bugchecks::find(row.code);
         // Two codes have no name on their page.
-        if !row.name.is_empty() {
-            assert_eq!(bugchecks::raw_name(row.code), Some(row.name.as_str()));
+        if !row.name.is_empty() && row.code >> 28 != 1 {
+            assert_eq!(found.name, Some(row.name.as_str()));
         }
         let wanted = match row.reports.as_str() {
             "stop" => Reports::Stop,
@@ -119,7 +119,7 @@ fn every_parameter_that_is_described_agrees_with_the_reference() {
                 arm: false,
                 build: Some(6001),
             };
-            let ours = Parameters::new(row.code, [0; 4], platform)
+            let ours = Parameters::written(row.code, [Some(0); 4], platform)
                 .text(index)
                 .meaning;
             let lower = theirs.to_ascii_lowercase();
@@ -249,7 +249,7 @@ fn every_value_of_an_access_parameter_decodes_to_the_reference_s_word() {
                     let mut params = [0xFFFF_0000_1000, 2, 0x2000, 0x2000];
                     params[index] = value;
                     // The instruction keeps another address than the one accessed.
-                    let found = Parameters::new(row.code, params, platform);
+                    let found = Parameters::written(row.code, params.map(Some), platform);
                     let word = found.text(index).decoded;
                     assert_eq!(
                         word.as_deref(),
@@ -302,7 +302,7 @@ fn every_first_parameter_that_the_reference_lists_has_a_text() {
                 let Ok(value) = u64::from_str_radix(digits, 16) else {
                     continue;
                 };
-                let text = Parameters::new(code, [value, 0, 0, 0], platform).text(0);
+                let text = Parameters::written(code, [value, 0, 0, 0].map(Some), platform).text(0);
                 assert!(text.decoded.is_some(), "{code:#x} ({value:#x}): {cells:?}");
                 compared += 1;
             }
@@ -335,7 +335,7 @@ fn no_text_is_a_sentence_of_the_reference() {
     };
     for row in bugchecks::codes() {
         for index in 0..4 {
-            let ours = Parameters::new(row.code, [0; 4], platform)
+            let ours = Parameters::written(row.code, [Some(0); 4], platform)
                 .text(index)
                 .meaning;
             assert!(

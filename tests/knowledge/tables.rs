@@ -161,8 +161,8 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
     );
     let mut codes = rows(files, "bugchecks.tsv", 8);
     codes.sort_by_key(|row| row.number(0));
-    // The M bit is a mark that some dumps add: such rows are names and nothing else.
-    let (m, codes): (Vec<_>, Vec<_>) = codes.into_iter().partition(|row| row.number(0) >> 28 == 1);
+    // The M bit is a mark that some dumps add: such rows are names, which nothing prints.
+    codes.retain(|row| row.number(0) >> 28 != 1);
     table(
         &mut out,
         "CODES",
@@ -182,19 +182,6 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
                 row.variant(6, "RaisedBy"),
                 row.variant(7, "Blames"),
             )
-        }),
-    );
-    table(
-        &mut out,
-        "M_NAMES",
-        "(u32, &str)",
-        m.iter().map(|row| {
-            assert!(
-                row.columns[2..].iter().all(|text| *text == "-"),
-                "{}",
-                row.place
-            );
-            format!("(0x{:08X}, {})", row.number(0), row.text(1))
         }),
     );
     table(

@@ -27,7 +27,11 @@ fn machines(summaries: &[Value]) -> Vec<Value> {
         let summary: Summary = serde_json::from_value(summary.clone()).unwrap();
         fleet.add(summary);
     }
-    fleet.records().map(|record| json!(record)).collect()
+    fleet
+        .into_records()
+        .iter()
+        .map(|record| json!(record))
+        .collect()
 }
 
 #[test]

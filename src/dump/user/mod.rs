@@ -16,10 +16,6 @@ use crate::bytes::{PagedReader, Panicked, ReadAt, ReadError, contained};
 
 use super::{Damage, Damages};
 
-/// Files of the KB943650 package that a process can have loaded. `tcpip.sys` and the other drivers
-/// never appear in a process, and are not taken from one that claims so.
-pub const PACKAGE_FILES: [&str; 3] = ["bfe.dll", "fwpuclnt.dll", "ikeext.dll"];
-
 /// Everything a user-mode dump says, as plain data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserDump {
@@ -231,26 +227,6 @@ pub fn read_with(reader: &PagedReader<'_>) -> Result<UserDump, UserDumpError> {
         return Err(UserDumpError::Nothing);
     }
     Ok(dump)
-}
-
-/// Versions of the files of the KB943650 package that the process had loaded, in the order of
-/// [`PACKAGE_FILES`]: file name in lower case, version. What they mean is judged elsewhere: older or
-/// GDR tells that the package is not installed, newer tells nothing.
-pub fn inventory(dump: &UserDump) -> Vec<(&'static str, String)> {
-    let windows = dump
-        .system
-        .as_ref()
-        .is_none_or(|system| system.platform == "windows");
-    PACKAGE_FILES
-        .iter()
-        .flat_map(|file| {
-            dump.modules
-                .iter()
-                .filter(|module| module.name.eq_ignore_ascii_case(file))
-                .filter_map(|module| Some((*file, module.version.clone()?)))
-        })
-        .filter(|_| windows)
-        .collect()
 }
 
 /// The last component of a Windows or Unix path.

@@ -9,10 +9,10 @@ pub mod netsh;
 mod search;
 mod text;
 
-pub use hive::{Cells, FileCells, Hive, Key, SIGNATURE};
+pub use hive::{Cells, FileCells, Hive};
 pub use memory::{MemoryCells, listed_hive, system_hive};
 pub use search::search;
-pub use text::{Text, TextKind, read_text};
+pub use text::{TextKind, read_text};
 
 /// A DWORD value with the time its key was last written, a FILETIME.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

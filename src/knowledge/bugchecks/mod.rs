@@ -11,10 +11,10 @@ mod text;
 pub use ntstatus::ntstatus_name;
 pub use parameters::{Access, Parameters, Platform, Slot, Violation};
 pub(super) use parameters::{Decoder, ParameterRow};
-pub use role::{CodeRole, RoleKind, possible_on_6_0, role, roles};
+pub use role::{CodeRole, RoleKind, role, roles};
 pub use text::{ParameterText, has_parameter_texts};
 
-use super::tables::bugchecks::{CODES, DRIVERS, M_NAMES};
+use super::tables::bugchecks::{CODES, DRIVERS};
 
 /// Does a code report a crash?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,7 @@ pub fn find(raw: u32) -> BugCheck {
 }
 
 /// All codes of the reference without the M bit, ascending.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn codes() -> &'static [BugCheck] {
     CODES
 }
@@ -204,15 +205,5 @@ pub fn base_code(raw: u32) -> u32 {
     match raw >> 28 {
         1 => raw & 0x0FFF_FFFF,
         _ => raw,
-    }
-}
-
-/// Name of a code as the dump stores it: `..._M` where the reference has one for the M variant.
-pub fn raw_name(raw: u32) -> Option<&'static str> {
-    let m = M_NAMES.iter().find(|(code, _)| *code == raw);
-    match (m, raw == base_code(raw)) {
-        (Some((_, name)), _) => Some(name),
-        (None, true) => find(raw).name,
-        (None, false) => None,
     }
 }

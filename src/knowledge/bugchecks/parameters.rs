@@ -234,11 +234,6 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The parameters of a code, which may carry the M bit.
-    pub fn new(raw: u32, values: [u64; 4], platform: Platform) -> Parameters {
-        Parameters::written(raw, values.map(Some), platform)
-    }
-
     /// The same, of a dump in which some may never have been written.
     pub fn written(raw: u32, values: [Option<u64>; 4], platform: Platform) -> Parameters {
         Parameters {

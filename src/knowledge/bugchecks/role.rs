@@ -45,11 +45,7 @@ pub fn role(raw: u32) -> Option<&'static CodeRole> {
 }
 
 /// All codes with a part in KB943650, ascending by code.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn roles() -> &'static [CodeRole] {
     ROLES
-}
-
-/// Can Windows 6.0 raise this code? False only where it is known that it cannot.
-pub fn possible_on_6_0(code: u32) -> bool {
-    role(code).is_none_or(|role| role.kind != RoleKind::Impossible)
 }

@@ -19,6 +19,7 @@ pub struct ParameterText {
 }
 
 /// Are the parameters of this code described?
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn has_parameter_texts(code: u32) -> bool {
     row(base_code(code), 0).is_some()
 }

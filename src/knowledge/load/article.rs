@@ -63,6 +63,7 @@ pub fn article(text: &str, origin: &str) -> std::result::Result<Article, LoadErr
 ///
 /// # Errors
 /// The first thing that is wrong: file, line, what was expected.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn look_alikes(text: &str, origin: &str) -> std::result::Result<Vec<LookAlike>, LoadError> {
     let document = Document { origin, text };
     let root = document.parse()?;

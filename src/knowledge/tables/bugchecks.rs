@@ -429,13 +429,6 @@ pub(in crate::knowledge) static CODES: &[BugCheck] = &[
     BugCheck { code: 0xDEADDEAD, name: Some("MANUALLY_INITIATED_CRASH1"), reports: Reports::Stop, kind: Kind::Forced, irql: RaisedAt::Any, access: None, raised_by: RaisedBy::Code, blames: Blames::Nobody },
 ];
 
-pub(in crate::knowledge) static M_NAMES: &[(u32, &str)] = &[
-    (0x1000007E, "SYSTEM_THREAD_EXCEPTION_NOT_HANDLED_M"),
-    (0x1000007F, "UNEXPECTED_KERNEL_MODE_TRAP_M"),
-    (0x1000008E, "KERNEL_MODE_EXCEPTION_NOT_HANDLED_M"),
-    (0x100000EA, "THREAD_STUCK_IN_DEVICE_DRIVER_M"),
-];
-
 pub(in crate::knowledge) static DRIVERS: &[DriverParameter] = &[
     DriverParameter { code: 0x4A, first: None, index: 0, leads: Leads::Code },
     DriverParameter { code: 0x7C, first: Some(0x4), index: 2, leads: Leads::Driver },

@@ -22,12 +22,6 @@ pub fn skip(address: u64, n: i64) -> u64 {
     address.wrapping_add_signed(words.wrapping_mul(8))
 }
 
-/// Registers stored from `low` up to `high`.
-pub fn count(low: u64, high: u64) -> i64 {
-    let words = high.wrapping_sub(low).cast_signed() / 8;
-    words.wrapping_sub(position(low).wrapping_add(words) / 64)
-}
-
 /// Where the NaT bit of the register at `address` lies: address of the word, number of the bit.
 pub fn nat_bit(address: u64) -> (u64, u32) {
     (address | 0x1F8, (address >> 3 & 63) as u32)
@@ -117,9 +111,6 @@ mod tests {
             for n in -200..=200 {
                 let to = stepped(from, n);
                 assert_eq!(skip(from, n), to, "slot {slot}, {n}");
-                if n >= 0 {
-                    assert_eq!(count(from, to), n, "slot {slot}, {n}");
-                }
                 assert!(!holds_nats(to));
                 cases += 1;
             }

@@ -10,8 +10,6 @@ use crate::machine::{ExceptionRecord, Machine, Reg, Registers};
 
 /// Size in bytes.
 pub const SIZE: usize = 0x340;
-/// Offset of StIIP.
-pub const IIP: u64 = 0x238;
 /// Offset of EOFMarker.
 pub const MARKER: u64 = 0x330;
 /// Offset of the EXCEPTION_RECORD.

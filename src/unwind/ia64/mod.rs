@@ -12,7 +12,7 @@ mod unwind_info;
 
 pub use crate::machine::ia64::register_stack;
 pub use bundle::holds_call;
-pub use rules::{CallerStack, Executed, Found, Place, Rules, rules};
+pub use rules::{Executed, rules};
 pub use step::{
     FunctionRules, Position, Rule, Step, StepError, function_rules, leaf, outward, preserved,
     saved_at, step,

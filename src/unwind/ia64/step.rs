@@ -194,6 +194,7 @@ fn descriptors(
 ///
 /// # Errors
 /// [`StepError`]; the registers given are untouched.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn step(
     code: &dyn CodeInfo,
     memory: &dyn Memory,
@@ -469,6 +470,7 @@ fn stored(
 
 /// The address at which a function's descriptors say that a register of its caller is saved, where
 /// that is memory: on the memory stack, or on the register stack.
+#[cfg_attr(not(feature = "internals"), expect(dead_code))]
 pub fn saved_at(
     memory: &dyn Memory,
     registers: &Registers,

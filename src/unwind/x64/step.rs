@@ -80,6 +80,7 @@ pub struct Step {
     /// Set when the "caller" is code that an interrupt or exception stopped.
     pub machine_frame: Option<MachineFrame>,
     /// How it was found.
+    #[cfg_attr(not(feature = "internals"), expect(dead_code))]
     pub rule: Rule,
 }
 

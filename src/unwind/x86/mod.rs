@@ -5,4 +5,4 @@
 
 mod program;
 
-pub use program::{Evaluated, Inputs, ProgramError, evaluate};
+pub use program::{Inputs, evaluate};
