@@ -59,6 +59,9 @@ fn changed_code(facts: &CrashFacts) -> Option<Hint> {
     let file = at.map_or_else(String::new, |place| place.file.to_ascii_lowercase());
     let what = match changed.bits {
         1 => "a single bit differs, as from bad memory".to_owned(),
+        _ if changed.bytes == 1 => {
+            "one byte differs: patched by other software, or damaged".to_owned()
+        }
         _ => format!(
             "{} bytes differ: patched by other software, or damaged",
             changed.bytes

@@ -125,7 +125,14 @@ pub fn judge(facts: &CrashFacts, known: &Known<'_>) -> Option<Cause> {
         (false, Kind::Hang) => Event::Hang,
         (false, _) => Event::Crash,
     };
-    let (suspects, reason) = suspects::suspects(facts, &check);
+    let (suspects, reason) = match known.article {
+        None if suspects::written_over(facts, &check) => (
+            Vec::new(),
+            "the memory that the fault met had been written over, and who wrote is not in the dump"
+                .to_owned(),
+        ),
+        _ => suspects::suspects(facts, &check),
+    };
     let mut cause = Cause {
         event,
         suspects,

@@ -2,8 +2,10 @@
 //!
 //! Commands are those of Windows' own tools as Microsoft documents them, for the Windows that crashed.
 
+use super::suspects::written_over;
 use super::{Cause, Event, Known, Suspect, Trust, What};
 use crate::facts::{CrashFacts, Format};
+use crate::knowledge::article::look_alike_name;
 use crate::knowledge::bugchecks::{Blames, BugCheck};
 use crate::knowledge::windows;
 
@@ -57,7 +59,14 @@ pub(super) fn steps(
         ));
     }
     if let Some((id, why)) = known.look_alikes.first() {
-        list.push(step("look-alike", format!("Read about {id}: {why}.")));
+        let name = look_alike_name(id);
+        let driver = cause.suspects.iter().any(|s| s.what == What::Driver);
+        match name == *id {
+            true => list.push(step("look-alike", format!("Read about {id}: {why}."))),
+            // The driver that is meant is the suspect already.
+            false if driver => {}
+            false => list.push(step("look-alike", format!("Look at {name} first: {why}."))),
+        }
     }
     match cause.event {
         Event::LiveReport => list.push(step(
@@ -77,7 +86,10 @@ pub(super) fn steps(
             }
         }
     }
-    if cause.suspects.is_empty() && check.blames == Blames::Damage {
+    if cause.suspects.is_empty() && written_over(facts, check) {
+        list.extend(verify_all(facts));
+        list.push(memory_test());
+    } else if cause.suspects.is_empty() && check.blames == Blames::Damage {
         list.push(memory_test());
         list.extend(verify_all(facts));
     }
@@ -172,8 +184,8 @@ fn verify(files: &[String]) -> Option<Step> {
     (!files.is_empty()).then(|| {
         step(
             "driver-verifier",
-            "If it goes on, let Driver Verifier watch. It stops Windows at the driver's mistake and may \
-             keep it from starting: verifier /reset ends it, in safe mode if need be:",
+            "If it goes on, have Driver Verifier stop Windows at the driver's mistake. Should Windows then \
+             not start, \"verifier /reset\" in safe mode ends it:",
         )
         .with(format!("verifier /standard /driver {}", files.join(" ")))
     })
@@ -203,7 +215,7 @@ fn larger(facts: &CrashFacts) -> Option<Step> {
     .then(|| {
         step(
             "collect-kernel-dump",
-            "Make the next dump a kernel memory dump, which tells more (after a restart):",
+            "Make the next dump a kernel memory dump (from the next restart on):",
         )
         .with(LARGER)
     })

@@ -350,6 +350,18 @@ fn damage(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
     found
 }
 
+/// Memory shows that somebody wrote over the list that the fault met: who met it did not make it.
+pub(super) fn written_over(facts: &CrashFacts, check: &BugCheck) -> bool {
+    let findings = facts.memory.iter().flat_map(|memory| &memory.findings);
+    check.blames == Blames::Stack
+        && findings.into_iter().any(|finding| {
+            matches!(
+                finding.kind.as_str(),
+                "overwritten-entry" | "overwritten-list"
+            )
+        })
+}
+
 /// The memory manager's checks that the reference lays to hardware: a relocated page that differs, a page read
 /// back differently, and page tables that differ by one bit.
 fn faulty_memory(facts: &CrashFacts, check: &BugCheck) -> bool {
@@ -437,9 +449,11 @@ fn nobody(facts: &CrashFacts, check: &BugCheck) -> String {
     });
     match (facts.stack.is_some(), certain.len(), searched) {
         (false, 0, _) => "the dump holds no stack".to_owned(),
-        (_, _, true) => "only Windows' kernel and frameworks are certain on the stack; who called them is \
-                         beyond what can be walked without the files of these modules (--images, --symbols)"
-            .to_owned(),
+        (_, _, true) => {
+            "only Windows' kernel and frameworks are certain on the stack; their callers show \
+                         with the files of these modules (--images, --symbols)"
+                .to_owned()
+        }
         _ => "only Windows' kernel and frameworks are on the stack".to_owned(),
     }
 }

@@ -108,6 +108,8 @@ pub fn same(a: &str, b: &str) -> bool {
 pub struct LookAlike {
     /// Article or bulletin, or a word for a problem without one.
     pub id: Text,
+    /// What people call a problem without an article; empty where the id says it.
+    pub name: Text,
     /// Where it occurs.
     pub place: Text,
     /// What it looks like.
@@ -133,4 +135,12 @@ pub struct LookAlikeRule {
 /// All look-alikes, nearest first.
 pub fn look_alikes() -> &'static [LookAlike] {
     super::tables::articles::LOOK_ALIKES
+}
+
+/// What people call the look-alike with this id: the id itself where it is an article's.
+pub fn look_alike_name(id: &str) -> &str {
+    match look_alikes().iter().find(|row| row.id == id) {
+        Some(row) if !row.name.is_empty() => &row.name,
+        _ => id,
+    }
 }

@@ -345,7 +345,7 @@ fn platform_name(platform: &str) -> Option<&'static str> {
         "ps3" => "PlayStation 3",
         "nacl" => "Native Client",
         "windows" => return None,
-        _ => "a system that is not known",
+        _ => "unknown system, not Windows",
     })
 }
 

@@ -64,7 +64,7 @@ fn headline(cause: &Cause) -> String {
     match (cause.event, names.is_empty()) {
         (Event::LiveReport, true) => "a report of a running Windows, not a crash".to_owned(),
         (Event::LiveReport, false) => format!("a report of a running Windows, not a crash: {who}"),
-        (Event::Forced, _) => "forced: nothing crashed by itself".to_owned(),
+        (Event::Forced, _) => "a forced dump, nothing crashed by itself".to_owned(),
         (Event::Hang, _) => format!("a processor did not get on: {who}"),
         (Event::Crash, _) => who,
     }

@@ -119,6 +119,14 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
         return Vec::new();
     }
     let mut list = Vec::new();
+    if let Some(declared) = facts.dump.bytes_declared
+        && declared > facts.dump.bytes_present
+    {
+        list.push(format!(
+            "the whole file: {} of its {declared} bytes are here",
+            facts.dump.bytes_present
+        ));
+    }
     let tcpip = facts
         .modules
         .find(KB943650.decides)

@@ -734,8 +734,9 @@ fn articles(files: &BTreeMap<String, String>) -> String {
         "LookAlike",
         look_alikes.iter().map(|row| {
             format!(
-                "LookAlike {{ id: {}, place: {}, symptom: {}, tell: {}, alone: {}, rules: {} }}",
+                "LookAlike {{ id: {}, name: {}, place: {}, symptom: {}, tell: {}, alone: {}, rules: {} }}",
                 cow(&row.id),
+                cow(&row.name),
                 cow(&row.place),
                 cow(&row.symptom),
                 cow(&row.tell),

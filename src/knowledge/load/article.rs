@@ -72,6 +72,12 @@ pub fn look_alikes(text: &str, origin: &str) -> std::result::Result<Vec<LookAlik
         let mut row = item.table("[[look_alike]]")?;
         let look_alike = LookAlike {
             id: row.required("id")?.text()?.into(),
+            name: row
+                .optional("name")
+                .map(|item| item.text())
+                .transpose()?
+                .unwrap_or_default()
+                .into(),
             place: row.required("place")?.text()?.into(),
             symptom: row.required("symptom")?.text()?.into(),
             tell: row.required("tell")?.text()?.into(),

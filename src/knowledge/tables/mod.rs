@@ -9,4 +9,4 @@ pub(super) mod matching;
 pub(super) mod rules;
 pub(super) mod windows;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:058f794d";
+pub(super) const VERSION: &str = "2026-11-22+sha256:64b0e034";

@@ -1,19 +1,25 @@
 //! "Do now" on the screen: the few steps that come first, with the commands to copy. The whole list, in its own
 //! words, is in the long report and in the record's `actions`.
 
+use crate::cause::Event;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{Cause, Hotfix, Report};
 use crate::verdict::{Applicability, Verdict};
 
 use super::fit;
+use super::happened::is_forced;
 use super::palette::Palette;
-use super::screen::is_forced;
+use super::words;
 
 /// Steps about another cause that the screen has room for.
 const FIRST: usize = 2;
 /// Lines of advice where the report has much else to say, its heading included.
 pub const FEW: usize = 8;
+/// Lines of advice where little happened.
+pub const MANY: usize = 11;
+/// Lines about another problem that are kept free for it.
+pub const OTHER: usize = 10;
 /// Makes the next dump a kernel memory dump (Microsoft's KB254649, "Overview of memory dump file options": the
 /// value 2 of `DebugInfoType`): shorter than the registry command that does the same.
 const LARGER_DUMP: &str = "wmic recoveros set DebugInfoType=2";
@@ -57,7 +63,7 @@ pub fn command(name: &str, report: &Report, width: usize) -> String {
 /// The heading and the steps, at most `room` lines.
 pub fn lines(report: &Report, hotfix: &Hotfix, palette: Palette, room: usize) -> Vec<String> {
     if hotfix.verdict == Verdict::DoesNotApply {
-        return elsewhere(report, hotfix, palette);
+        return elsewhere(report, hotfix, palette, room);
     }
     let steps = match hotfix.kb == KB943650.kb {
         true => steps(report, hotfix),
@@ -200,7 +206,7 @@ fn numbered(steps: &[Step], palette: Palette, room: usize) -> Vec<String> {
 }
 
 /// The crash is another problem: where to look instead.
-fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> {
+fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette, lines: usize) -> Vec<String> {
     let lacks = matches!(
         hotfix.applicability.status,
         Applicability::Applicable
@@ -209,15 +215,12 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
     );
     const INDENT: usize = 9;
     let room = palette.width - INDENT;
-    let mut own = match &report.cause {
-        Some(cause) => another(cause, room),
-        None => vec!["Another problem.".to_owned()],
-    };
+    let mut last = Vec::new();
     if report.bugcheck.is_some() {
-        own.push(command("stack", report, room));
+        last.push(command("stack", report, room));
     }
     if lacks {
-        let word = match super::words::fix_state(&hotfix.applicability).starts_with("probably") {
+        let word = match words::fix_state(&hotfix.applicability).starts_with("probably") {
             true => "probably lacks",
             false => "lacks",
         };
@@ -225,8 +228,13 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
             "The machine {word} the fix of {} too; that matters only if it forwards multicast.",
             hotfix.kb
         );
-        own.extend(fit::lines(&visible(&text), room, 2));
+        last.extend(fit::lines(&visible(&text), room, 2));
     }
+    let mut own = match &report.cause {
+        Some(cause) => another(cause, room, lines.saturating_sub(last.len())),
+        None => fit::lines(&nothing(report), room, 4),
+    };
+    own.extend(last);
     own.iter()
         .enumerate()
         .map(|(index, line)| match index {
@@ -236,17 +244,45 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette) -> Vec<String> 
         .collect()
 }
 
-/// Whom the crash is laid to, why, and the first steps.
-fn another(cause: &Cause, room: usize) -> Vec<String> {
-    let headline = format!("Another problem: {}.", visible(&cause.headline));
+/// What to bring where a dump says nothing of a crash of Windows: a program's, or one of which little is left.
+fn nothing(report: &Report) -> String {
+    const WHERE: &str = r"%SystemRoot%\Minidump and %SystemRoot%\MEMORY.DMP";
+    let format = report.dump.as_ref().map(|dump| dump.format.as_str());
+    if format == Some("user-minidump") {
+        return format!(
+            "Send this dump to the maker of the program. If Windows itself stopped, too, bring its dump, \
+             which lies in {WHERE}."
+        );
+    }
+    format!(
+        "Another problem, and this file does not hold its Stop code. Bring the whole dump, or others of \
+         this computer: they lie in {WHERE}."
+    )
+}
+
+/// Whom the crash is laid to, why, and the first steps, whole, as far as `lines` hold them.
+fn another(cause: &Cause, room: usize, lines: usize) -> Vec<String> {
+    let headline = match (cause.suspects.is_empty(), cause.event) {
+        (true, Event::Crash) => "Another problem; the dump names no suspect.".to_owned(),
+        _ => format!("Another problem: {}.", visible(&cause.headline)),
+    };
     let mut own = fit::lines(&headline, room, 2);
-    let reason = format!("Why: {}.", visible(&cause.reason));
+    let reason = words::sentence(&format!("Why: {}", visible(&cause.reason)));
     own.extend(fit::lines(&reason, room, 2));
-    for step in cause.next.iter().take(FIRST) {
-        own.extend(fit::lines(&visible(&step.text), room, 1));
+    for (index, step) in cause.next.iter().take(FIRST).enumerate() {
         let command = step.command.iter();
-        let lines = command.flat_map(|text| fit::command(&visible(text), room.saturating_sub(2)));
-        own.extend(lines.map(|line| format!("  {line}")));
+        let command: Vec<String> = command
+            .flat_map(|text| fit::command(&visible(text), room.saturating_sub(2)))
+            .map(|line| format!("  {line}"))
+            .collect();
+        let left = lines.saturating_sub(own.len() + command.len());
+        let text = fit::lines(&visible(&step.text), room, left.clamp(1, 3));
+        // A command never stands without what it does.
+        if index > 0 && text.len() > left {
+            break;
+        }
+        own.extend(text);
+        own.extend(command);
     }
     own
 }

@@ -13,7 +13,8 @@ pub fn whole_words<'a>(width: usize) -> textwrap::Options<'a> {
         .word_splitter(textwrap::WordSplitter::NoHyphenation)
 }
 
-/// `text` in at most `most` lines of `width` columns: whole, or as far as a clause of it fits, or cut.
+/// `text` in at most `most` lines of `width` columns: whole, or as far as a clause of it fits, or cut. What is left
+/// out is marked.
 pub fn lines(text: &str, width: usize, most: usize) -> Vec<String> {
     let wrap = |text: &str| -> Vec<String> {
         let lines = textwrap::wrap(text, whole_words(width).break_words(true));
@@ -29,7 +30,7 @@ pub fn lines(text: &str, width: usize, most: usize) -> Vec<String> {
     let mut clause = text.as_str();
     while let Some(shorter) = without_last_clause(clause) {
         clause = shorter;
-        let lines = wrap(clause);
+        let lines = wrap(&format!("{clause} {ELLIPSIS}"));
         if lines.len() <= most {
             return lines;
         }
@@ -179,7 +180,9 @@ mod tests {
                     because hotfixes go into the LDR branch only";
         assert_eq!(
             lines(text, 90, 1),
-            ["tcpip.sys 6.0.6001.18311: GDR branch of Service Pack 1: not fixed whatever its date"]
+            [
+                "tcpip.sys 6.0.6001.18311: GDR branch of Service Pack 1: not fixed whatever its date …"
+            ]
         );
         let name = "x".repeat(500);
         let cut = lines(&name, 20, 2);

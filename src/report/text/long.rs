@@ -10,7 +10,7 @@ use super::super::model::{
 };
 use super::fit::{self, whole_words};
 use super::palette::Palette;
-use super::{place, screen, words};
+use super::{happened, place, words};
 
 /// Frames shown in the report; the stack command shows all.
 const SHOWN_FRAMES: usize = 6;
@@ -95,7 +95,7 @@ fn what(report: &Report, out: &mut Out) {
         ("Dump", dump(report)),
         ("Crash", crash(report)),
         (
-            match screen::is_live(report) {
+            match happened::is_live(report) {
                 true => "Report",
                 false => "Stop",
             },
@@ -374,7 +374,10 @@ fn answer(hotfix: &Hotfix, out: &mut Out) {
         .matching
         .look_alikes
         .iter()
-        .map(|other| visible(&format!("{}: {}", other.id, other.why)))
+        .map(|other| {
+            let name = crate::knowledge::article::look_alike_name(&other.id);
+            visible(&format!("{name}: {}", other.why))
+        })
         .collect();
     list(out, "It could also be", &others);
     let open: Vec<String> = hotfix

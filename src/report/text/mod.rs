@@ -4,18 +4,23 @@
 //! [`visible`].
 
 mod advice;
+mod answer;
 mod drivers;
 mod fit;
+mod happened;
 mod long;
 mod palette;
+mod reasons;
 mod screen;
 pub mod words;
 
+pub use answer::{Answered, answered};
 pub use drivers::linked;
 pub use fit::{cut, lines, middle, whole_words};
+pub use happened::happened;
 pub use long::{frame_place, long, parameters};
 pub use palette::{COLUMNS, MOST_COLUMNS, Palette};
-pub use screen::{Answered, LINES, answered, happened};
+pub use screen::LINES;
 
 use super::escape::visible;
 use super::model::{Location, Report, Status};

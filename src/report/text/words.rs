@@ -180,19 +180,28 @@ pub fn windows(report: &Report) -> String {
         let parts: Vec<String> = parts.into_iter().flatten().map(visible).collect();
         return parts.join(" ");
     }
-    let name = edition(system);
+    let dump = report.dump.as_ref();
+    let of_kernel = dump.filter(|dump| dump.format.starts_with("kernel"));
+    let architecture = of_kernel.and_then(|dump| dump.architecture.as_deref());
+    let name = edition(system, architecture);
     match system.build {
         Some(build @ 1..) => format!("{name} ({build})"),
         _ => name,
     }
 }
 
-/// One of the products that share a build, where the dump says which kind of system it is.
-fn edition(system: &System) -> String {
+/// One of the products that share a build, where the dump says which kind of system it is, or the kernel's
+/// architecture leaves one: no server after 2008 is x86, and no Vista or Windows 7 is for Itanium.
+fn edition(system: &System, architecture: Option<&str>) -> String {
     let name = system.name.as_deref().unwrap_or("Windows");
     let mut parts = name.split(" / ");
     let (first, second) = (parts.next().unwrap_or(name), parts.next());
-    let product = match (system.product.as_deref(), second, parts.next()) {
+    let product = match (architecture, system.build) {
+        (Some("x86"), Some(6004..)) => Some("workstation"),
+        (Some("ia64"), Some(6000..)) => Some("server"),
+        _ => system.product.as_deref(),
+    };
+    let product = match (product, second, parts.next()) {
         (Some("workstation"), Some(second), None) => match second.strip_suffix(" or later") {
             Some(_) => format!("{first} or later"),
             None => first.to_owned(),
@@ -216,11 +225,11 @@ fn edition(system: &System) -> String {
     }
 }
 
-/// Where an address lies that no module holds, where modules are `listed` or are not.
+/// Behind an address that no module holds, where modules are `listed` or are not.
 pub fn outside(listed: bool) -> &'static str {
     match listed {
-        true => "in no loaded module",
-        false => "in a module that is not known: the dump's list of modules could not be read",
+        true => ", in no loaded module",
+        false => "; in which module is not known, for the list of modules could not be read",
     }
 }
 
