@@ -102,7 +102,7 @@ pub fn read(
     match body.end() {
         Some(end) if end > reader.len() => damage.note(
             format!(
-                "the file is truncated: {} of {end} bytes, {} are missing",
+                "the file is truncated: {} of {end} bytes, {} missing",
                 reader.len(),
                 end - reader.len()
             ),

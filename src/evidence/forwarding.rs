@@ -168,9 +168,10 @@ fn counted(facts: &CrashFacts) -> Option<Evidence> {
             Strength::Moderate,
             Basis::PublicSymbol,
             format!(
-                "the forwarding set at {:#x} counts {entries} entries: multicast was forwarded (layout of \
+                "the forwarding set at {:#x} counts {entries} {}: multicast was forwarded (layout of \
                  the set: fixed x64 build of Windows 10)",
-                set.address
+                set.address,
+                if entries == 1 { "entry" } else { "entries" }
             ),
         )
         .at("forwarding set"),

@@ -105,7 +105,11 @@ impl Ticket {
             ),
             (
                 "Crashes".to_owned(),
-                format!("{} in {} dumps", record.dumps.crashes, record.dumps.count),
+                format!(
+                    "{} in {}",
+                    record.dumps.crashes,
+                    words::counted(record.dumps.count, "dump")
+                ),
             ),
         ];
         if let Some(dump) = &record.hotfix.matching.decided_by {
@@ -121,7 +125,7 @@ impl Ticket {
             let crashes = words::counted(suspect.crashes, "crash");
             facts.push((
                 "Shared suspect".to_owned(),
-                format!("{crashes} are laid to {}", visible(&suspect.module)),
+                format!("{} (laid to it: {crashes})", visible(&suspect.module)),
             ));
         }
         for (label, time) in [
@@ -186,7 +190,11 @@ impl Ticket {
             ("Bucket".to_owned(), visible(&row.key)),
             (
                 "Crashes".to_owned(),
-                format!("{} on {} machines", row.crashes, row.machines),
+                format!(
+                    "{} on {}",
+                    row.crashes,
+                    words::counted(row.machines, "machine")
+                ),
             ),
         ];
         for (label, time) in [
@@ -206,8 +214,9 @@ impl Ticket {
         Ticket {
             key: key("bucket", &row.key, kb),
             title: format!(
-                "{name}: {} crashes on {} machines",
-                row.crashes, row.machines
+                "{name}: {} on {}",
+                words::counted(row.crashes, "crash"),
+                words::counted(row.machines, "machine")
             ),
             machine: None,
             verdict: None,

@@ -310,7 +310,7 @@ impl FromMemory {
         }
         if list.unreadable > 0 {
             self.note(&format!(
-                "{} entries of the list of modules cannot be read",
+                "entries of the list of modules that cannot be read: {}",
                 list.unreadable
             ));
         }
@@ -482,8 +482,8 @@ fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
             address: None,
             tag: Some(count.tag.clone()),
             detail: format!(
-                "{} pool allocations tagged {} are outstanding",
-                count.outstanding, count.tag
+                "outstanding pool allocations tagged {}: {}",
+                count.tag, count.outstanding
             ),
         })
         .collect()

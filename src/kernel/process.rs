@@ -7,7 +7,7 @@ use crate::machine::Machine;
 const ROOM: usize = 15;
 
 /// First and last build, architecture, offset of EPROCESS.ImageFileName in bytes. Builds 6000 to
-/// 6002 from `docs/dump-format.md`; later ones from Microsoft's public symbols, each checked on
+/// 6002 and later ones from Microsoft's public symbols, the later each checked on
 /// a real dump. A build in no row has no name: the offset is never guessed.
 const IMAGE_FILE_NAME: &[(u32, u32, Machine, usize)] = &[
     (6000, 6001, Machine::X86, 0x14C),

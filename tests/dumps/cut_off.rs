@@ -41,7 +41,7 @@ fn a_cut_off_small_dump_says_how_much_of_it_is_missing() {
             len - 1,
         ] {
             let found = damage(&whole[..kept]);
-            let expected = format!("it has {kept} of {len} bytes, {} are missing", len - kept);
+            let expected = format!("it has {kept} of {len} bytes, {} missing", len - kept);
             assert!(
                 found.iter().any(|what| what.contains(&expected)),
                 "{name} {kept}: {found:?}"

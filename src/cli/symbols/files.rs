@@ -14,6 +14,7 @@ use crate::cli::scan::output::Output;
 use crate::report::SCHEMA_VERSION;
 use crate::report::escape::visible;
 use crate::report::json;
+use crate::report::text::words;
 use crate::symbols::{self, Lookup, Need, Network, Origin, SymbolLibrary, SymbolPath};
 
 /// Which symbol files dumps need, and where they are; asks no server
@@ -214,8 +215,9 @@ pub fn import(args: &ImportArgs, out: &mut dyn Write) -> io::Result<u8> {
     let store = visible(&store.display().to_string());
     writeln!(
         out,
-        "{count} files taken into {store}, {} others left alone",
-        imported.other
+        "{} taken into {store}, {} left alone",
+        words::counted(count as u64, "file"),
+        words::counted(imported.other as u64, "other")
     )?;
     for (path, reason) in &imported.refused {
         failure(&format!("{}: {reason}", path.display()))?;
@@ -289,7 +291,11 @@ fn text(
 ) -> io::Result<()> {
     let shown = visible(&path.display().to_string());
     let (modules, machine) = (dump.modules.len(), dump.machine.name());
-    writeln!(out, "{shown}: {machine}, {modules} modules")?;
+    writeln!(
+        out,
+        "{shown}: {machine}, {}",
+        words::counted(modules as u64, "module")
+    )?;
     let wide = needs
         .iter()
         .map(|need| need.name.as_str().len())
@@ -324,5 +330,9 @@ fn text(
         .filter(|need| need.state.found().is_none())
         .count();
     let found = needs.len() - missing;
-    writeln!(out, "  {found} of {} files found", needs.len())
+    writeln!(
+        out,
+        "  {found} of {} found",
+        words::counted(needs.len() as u64, "file")
+    )
 }

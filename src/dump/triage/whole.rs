@@ -74,7 +74,7 @@ pub(super) fn check(
         damage.note(
             format!(
                 "the file is cut off: it has {len} bytes of at least {extent}, and at least \
-                 {missing} are missing"
+                 {missing} missing"
             ),
             Some(len),
         );
@@ -120,7 +120,7 @@ fn stated(header: &Header) -> Option<u64> {
 
 fn cut_off(len: u64, stated: u64) -> String {
     format!(
-        "the file is cut off: it has {len} of {stated} bytes, {} are missing",
+        "the file is cut off: it has {len} of {stated} bytes, {} missing",
         stated.saturating_sub(len)
     )
 }

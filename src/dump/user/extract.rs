@@ -296,13 +296,13 @@ impl Extract {
         }
         if unnamed > 0 {
             damage.note(
-                format!("the names of {unnamed} modules cannot be read"),
+                format!("module names that cannot be read: {unnamed}"),
                 offset(at),
             );
         }
         if unidentified > 0 {
             damage.note(
-                format!("the symbol file's identity of {unidentified} modules cannot be read"),
+                format!("modules whose symbol file's identity cannot be read: {unidentified}"),
                 offset(at),
             );
         }

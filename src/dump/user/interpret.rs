@@ -71,7 +71,7 @@ pub(super) fn read(
     let dropped = extract.modules.saturating_sub(result.modules.len());
     if dropped > 0 {
         damage.note(
-            format!("{dropped} modules of impossible size are left out"),
+            format!("modules of impossible size, left out: {dropped}"),
             None,
         );
     }

@@ -97,7 +97,7 @@ fn folder(
                 return match left {
                     0 => Ok(()),
                     _ => Err(unpack.reason(broken(&format!(
-                        "the cabinet is damaged: {left} members behind {name} cannot be read"
+                        "the cabinet is damaged: members behind {name} that cannot be read: {left}"
                     )))),
                 };
             }
