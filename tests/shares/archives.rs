@@ -309,8 +309,30 @@ fn two_members_of_one_name_are_two() {
         .iter()
         .map(|report| report["dump"]["crash_time"].to_string())
         .collect();
-    assert_eq!(reports(&lines).len(), 6);
+    let names: Vec<String> = reports(&lines).into_iter().map(|(name, ..)| name).collect();
+    let expected = ["a.zip", "b.cab", "c.tar"]
+        .map(|archive| {
+            [
+                format!("{archive}!same.dmp"),
+                format!("{archive}!same.dmp (2)"),
+            ]
+        })
+        .concat();
+    assert_eq!(names, expected, "a report says which it is about");
     assert_eq!(crashes.len(), 2, "both were read");
+}
+
+#[test]
+fn members_that_cannot_be_read_are_no_dumps_in_the_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = matching();
+    let archive = zip(&[("a.dmp", &dump), ("b.dmp", &dump[..0x20])]);
+    put(&dir.path().join("a.zip"), &archive);
+    let root = dir.path().to_str().unwrap();
+    let text = run(&["scan", root, "--format", "text"]).stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("\n1 dump"), "{text}");
+    assert!(text.contains("1 file could not be analysed"), "{text}");
 }
 
 /// A zip archive whose directory names the same bytes again and again.

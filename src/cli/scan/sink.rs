@@ -292,10 +292,10 @@ impl<'a> ScanSink<'a> {
             true => "run again to continue",
             false => "run again",
         };
-        let done = words::grouped(self.tally.entries());
+        let done = words::counted(self.tally.entries(), "file");
         let _ = writeln!(
             crate::cli::terminal::stderr(),
-            "kbtriage: stopped after {done} files: {again}"
+            "kbtriage: stopped after {done}: {again}"
         );
     }
 
@@ -351,11 +351,12 @@ impl<'a> ScanSink<'a> {
                 closing.print(*out)?;
             }
             Writer::Html(ref mut out, ref mut page) => {
+                let failed = scan.errors.values().sum();
                 let counts = Counts {
-                    dumps: scan.reports,
+                    dumps: scan.reports.saturating_sub(failed),
                     machines: scan.machines,
                     verdicts: scan.verdicts.clone(),
-                    failed: scan.errors.values().sum(),
+                    failed,
                 };
                 let mut remarks = Vec::new();
                 closing.print(&mut remarks)?;

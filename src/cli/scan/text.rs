@@ -258,7 +258,8 @@ impl Closing<'_> {
     /// Whatever the writer says.
     pub fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let scan = self.scan;
-        let mut head = words::counted(scan.reports, "dump");
+        let failed: u64 = scan.errors.values().sum();
+        let mut head = words::counted(scan.reports.saturating_sub(failed), "dump");
         if scan.machines > 0 {
             head.push_str(&format!(" of {}", words::counted(scan.machines, "machine")));
         }
@@ -286,7 +287,6 @@ impl Closing<'_> {
             let machines = words::counted(with_something, "machine");
             writeln!(out, "  {machines} with something to do about it")?;
         }
-        let failed: u64 = scan.errors.values().sum();
         if failed > 0 {
             let kinds: Vec<String> = scan
                 .errors
@@ -330,8 +330,16 @@ impl Closing<'_> {
                 text::middle(&visible(root), 24)
             )?;
         }
-        if !self.finished.complete {
-            let progress = &self.finished.progress;
+        let progress = &self.finished.progress;
+        let stopped = progress.done < progress.found || !progress.listed || self.finished.stuck > 0;
+        if !self.finished.complete && !stopped {
+            // All that is there was read, but a directory that was named is not there.
+            let what = match scan.reports {
+                0 => "nothing was scanned",
+                _ => "not everything was scanned",
+            };
+            writeln!(out, "{what}: what was named is not there")?;
+        } else if !self.finished.complete {
             let again = match self.has_store {
                 true => "run again to continue",
                 false => "run again; with --db FILE it continues where it stopped",

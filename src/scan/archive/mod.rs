@@ -10,6 +10,8 @@ mod streams;
 mod tarball;
 mod zipped;
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 
 use crate::bytes::{ReadAt, contained};
@@ -114,7 +116,12 @@ pub fn open(
     pulse: &Pulse,
     take: &mut dyn FnMut(Member),
 ) -> Result<(), SourceError> {
-    let mut walk = Unpack { meter, pulse, take };
+    let mut walk = Unpack {
+        meter,
+        pulse,
+        take,
+        given: HashMap::new(),
+    };
     let walked = walk.archive(kind, bytes, &[], 0);
     // What a library made of a failed read or of a limit is not what happened.
     match meter.stopped() {
@@ -127,6 +134,8 @@ struct Unpack<'a> {
     meter: &'a Meter,
     pulse: &'a Pulse,
     take: &'a mut dyn FnMut(Member),
+    /// How often a name was given, by its hash.
+    given: HashMap<u64, u32>,
 }
 
 impl Unpack<'_> {
@@ -269,7 +278,18 @@ impl Unpack<'_> {
         Ok(false)
     }
 
-    fn give(&mut self, names: Vec<String>, content: Result<Source, SourceError>) {
+    /// Gives a member. A name that was given before has its number behind it: an archive may hold two of one name, and
+    /// a report has to say which it is about.
+    fn give(&mut self, mut names: Vec<String>, content: Result<Source, SourceError>) {
+        let mut hash = DefaultHasher::new();
+        names.hash(&mut hash);
+        let times = self.given.entry(hash.finish()).or_default();
+        *times += 1;
+        if *times > 1
+            && let Some(last) = names.last_mut()
+        {
+            last.push_str(&format!(" ({times})"));
+        }
         self.meter.outside(|| {
             (self.take)(Member {
                 names,
