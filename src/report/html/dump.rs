@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::drawing::{self, List, Point};
 use super::shown;
+use crate::knowledge::article::look_alike_name;
 use crate::report::escape::visible;
 use crate::report::model::{Action, Cause, EvidenceRecord, Frame, Hotfix, Report};
 use crate::report::text::{self, words};
+use crate::verdict::Verdict;
 
 /// Drivers and frames that a page shows: more than any machine has, fewer than a hostile dump may name.
 const MOST_ROWS: usize = 2000;
@@ -145,7 +147,7 @@ fn answer(number: usize, report: &Report, hotfix: &Hotfix) -> Answer {
             .map(|text| visible(text))
             .collect(),
         others: others
-            .map(|o| visible(&format!("{}: {}", o.id, o.why)))
+            .map(|o| visible(&format!("{}: {}", look_alike_name(&o.id), o.why)))
             .collect(),
     }
 }
@@ -172,7 +174,9 @@ fn other(cause: &Cause) -> Other {
 
 fn evidence(hotfix: &Hotfix) -> Vec<EvidenceRow> {
     let mut all: Vec<&EvidenceRecord> = hotfix.matching.evidence.iter().collect();
-    all.sort_by_key(|e| (!e.supports, words::weight(e.strength)));
+    // What the answer rests on comes first.
+    let negative = hotfix.verdict == Verdict::DoesNotApply;
+    all.sort_by_key(|e| (e.supports == negative, words::weight(e.strength)));
     let row = |e: &EvidenceRecord| EvidenceRow {
         side: if e.supports { "for" } else { "against" },
         weight: words::strength(e.strength),
