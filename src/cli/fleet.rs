@@ -161,16 +161,6 @@ impl SelectArgs {
         Some(format!("no {what} with {}; {there}", asked.join(", ")))
     }
 
-    /// The machines that are asked for: those that need something first.
-    ///
-    /// # Errors
-    /// A line for a person.
-    pub fn machines(&self) -> Result<Vec<MachineRecord>, String> {
-        let (mut records, _) = self.all_machines()?;
-        records.retain(|record| self.wants(record.hotfix.verdict));
-        Ok(records)
-    }
-
     /// Every machine, whatever its verdict: those that need something first; and the dumps that count for none.
     ///
     /// # Errors
@@ -204,6 +194,23 @@ impl SelectArgs {
     }
 }
 
+/// Says how many dumps count for no machine, and how they can.
+///
+/// # Errors
+/// Whatever standard error says.
+pub fn say_nameless(nameless: u64) -> io::Result<()> {
+    if nameless == 0 {
+        return Ok(());
+    }
+    let verb = if nameless == 1 { "s" } else { "" };
+    writeln!(
+        crate::cli::terminal::stderr(),
+        "kbtriage: {} tell{verb} no machine and count{verb} for none: scan with --machine NAME, \
+         --machine-from or --machine-map; fleet buckets counts all",
+        words::counted(nameless, "dump")
+    )
+}
+
 fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     if args.format == TableFormat::Html {
         return page(args, out);
@@ -212,17 +219,7 @@ fn machines(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(found) => found,
         Err(message) => return usage(&message),
     };
-    if nameless > 0 {
-        let (dumps, verb) = (
-            words::counted(nameless, "dump"),
-            if nameless == 1 { "s" } else { "" },
-        );
-        writeln!(
-            crate::cli::terminal::stderr(),
-            "kbtriage: {dumps} tell{verb} no machine and count{verb} for none: scan with --machine NAME, \
-             --machine-from or --machine-map; fleet buckets counts all"
-        )?;
-    }
+    say_nameless(nameless)?;
     let there = overview::verdicts(&all);
     let records: Vec<MachineRecord> = all
         .into_iter()

@@ -26,6 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Exit status for wrong usage.
@@ -171,11 +172,19 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
             // Help and version are answers, not errors; a closed pipe is nobody's fault.
             if !error.use_stderr() {
                 let _ = error.print();
                 return ExitCode::SUCCESS;
+            }
+            // An unknown option is never meant as a file's name.
+            let as_value = error.get(ContextKind::Suggested).is_some_and(|tips| {
+                matches!(tips, ContextValue::StyledStrs(tips)
+                    if tips.iter().any(|tip| tip.to_string().contains("as a value")))
+            });
+            if as_value {
+                error.remove(ContextKind::Suggested);
             }
             // It repeats what was typed, or what a script made of a file's name.
             let _ = write!(terminal::stderr(), "{}", error.render());

@@ -1,11 +1,12 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use crate::report::escape::visible;
+use crate::report::text::words;
 use crate::store::{self, Part, Store};
 
 use super::triage::usage;
@@ -20,11 +21,7 @@ pub struct StoreArgs {
 #[derive(Clone, Debug, Subcommand)]
 enum StoreCommand {
     /// What a store holds
-    Info {
-        /// The store
-        #[arg(value_name = "FILE")]
-        db: PathBuf,
-    },
+    Info(StoreFile),
     /// Put the parts of a sharded scan together: stores into --db, or lines into
     /// --output
     #[command(after_help = "\
@@ -44,11 +41,29 @@ Makes crashes/month=2008-07/crashes.parquet and so on. The folder must not exist
     Export(ExportArgs),
 }
 
+/// The store, named as a file or as the other commands name it.
 #[derive(Clone, Debug, Args)]
-struct ExportArgs {
+#[group(required = true, multiple = false)]
+struct StoreFile {
     /// The store
     #[arg(value_name = "FILE")]
-    db: PathBuf,
+    file: Option<PathBuf>,
+    /// The same, as scan and fleet name it
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
+}
+
+impl StoreFile {
+    fn path(&self) -> &Path {
+        let path = self.file.as_deref().or(self.db.as_deref());
+        path.unwrap_or(Path::new(""))
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+struct ExportArgs {
+    #[command(flatten)]
+    store: StoreFile,
     /// Form of the files
     #[arg(long, value_enum)]
     format: ExportFormat,
@@ -80,8 +95,9 @@ impl ExportArgs {
                     .to_owned());
             }
         };
-        let shown = |path: &std::path::Path| visible(&path.to_string_lossy());
-        let store = Store::open(&self.db).map_err(|e| format!("{}: {e}", shown(&self.db)))?;
+        let path = self.store.path();
+        let store =
+            Store::open(path).map_err(|e| format!("{}: {e}", visible(&path.to_string_lossy())))?;
         store::export(&store, form, &self.output)
             .map_err(|error| format!("--output: {}", visible(&error.to_string())))
     }
@@ -106,13 +122,16 @@ struct MergeArgs {
 /// Whatever standard output says.
 pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
     match &args.command {
-        StoreCommand::Info { db } => match info(db, out)? {
+        StoreCommand::Info(store) => match info(store.path(), out)? {
             Ok(()) => Ok(0),
-            Err(error) => usage(&format!("{}: {error}", visible(&db.to_string_lossy()))),
+            Err(error) => {
+                let path = store.path().to_string_lossy();
+                usage(&format!("{}: {error}", visible(&path)))
+            }
         },
         StoreCommand::Export(args) => match args.run() {
             Ok(count) => {
-                let records = crate::report::text::words::counted(count, "record");
+                let records = words::counted(count, "record");
                 writeln!(
                     out,
                     "{records} in {}",
@@ -137,13 +156,19 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
     }
 }
 
-fn info(db: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<(), store::StoreError>> {
+fn info(db: &Path, out: &mut dyn Write) -> io::Result<Result<(), store::StoreError>> {
     let gathered = Store::open(db).and_then(|store| Ok((store.counts()?, store.runs()?)));
     let ((files, records), runs) = match gathered {
         Ok(gathered) => gathered,
         Err(error) => return Ok(Err(error)),
     };
-    writeln!(out, "{files} files, {records} records, {} runs", runs.len())?;
+    writeln!(
+        out,
+        "{}, {}, {}",
+        words::counted(files, "file"),
+        words::counted(records, "record"),
+        words::counted(runs.len() as u64, "run")
+    )?;
     for run in runs {
         let mut roots: Vec<String> = run.roots.iter().map(|root| visible(root)).collect();
         if roots.is_empty() {
@@ -155,17 +180,17 @@ fn info(db: &std::path::Path, out: &mut dyn Write) -> io::Result<Result<(), stor
             .unwrap_or_default();
         writeln!(
             out,
-            "  {}{shard}: {} entries, {} reports{}",
+            "  {}{shard}: {}, {}{}",
             roots.join(" "),
-            run.entries,
-            run.reports,
+            words::counted(run.entries, "entry"),
+            words::counted(run.reports, "report"),
             if run.complete { "" } else { ", interrupted" }
         )?;
     }
     Ok(Ok(()))
 }
 
-fn stores(db: &std::path::Path, paths: &[PathBuf]) -> Result<(), String> {
+fn stores(db: &Path, paths: &[PathBuf]) -> Result<(), String> {
     if db.symlink_metadata().is_ok() {
         let there = store::MergeError::Exists(db.to_string_lossy().into_owned());
         return Err(visible(&there.to_string()));

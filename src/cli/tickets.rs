@@ -103,10 +103,11 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(form) => form,
         Err(message) => return usage(&format!("--to: {message}")),
     };
-    let (tickets, verdicts) = match args.tickets() {
+    let (tickets, verdicts, nameless) = match args.tickets() {
         Ok(tickets) => tickets,
         Err(message) => return usage(&message),
     };
+    super::fleet::say_nameless(nameless)?;
     let wishes = Wishes {
         project: args.project.clone(),
         issue_type: args.r#type.clone(),
@@ -117,6 +118,7 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(remembered) => remembered,
         Err(message) => return usage(&message),
     };
+    let mut written = 0;
     for ticket in &tickets {
         let existing = match remembered.mark(&format!("{EXISTING}{}", ticket.key)) {
             Ok(existing) => existing,
@@ -132,6 +134,7 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
             remembered.set_mark(&name, &digest)?;
         }
+        written += 1;
         match &form {
             Form::Payload(target) => {
                 let payload = match existing {
@@ -154,6 +157,22 @@ pub fn run(args: &TicketArgs, out: &mut dyn Write) -> io::Result<u8> {
                 writeln!(out)?;
             }
         }
+    }
+    if written == 0 {
+        let what = match args.per {
+            Per::Machine => "machine",
+            Per::Bucket => "bucket",
+        };
+        let why = match tickets.is_empty() {
+            true => {
+                format!("no {what} with something to do about it (--only VERDICT writes others)")
+            }
+            false => "nothing is new since they were last written".to_owned(),
+        };
+        writeln!(
+            crate::cli::terminal::stderr(),
+            "kbtriage: no tickets: {why}"
+        )?;
     }
     Ok(args.select.status(verdicts))
 }
@@ -225,12 +244,16 @@ impl TicketArgs {
         Ok(store)
     }
 
-    fn tickets(&self) -> Result<(Vec<Ticket>, Vec<Verdict>), String> {
+    /// The tickets, the verdicts they are about, and the dumps that count for no machine.
+    fn tickets(&self) -> Result<(Vec<Ticket>, Vec<Verdict>, u64), String> {
         let mut tickets = Vec::new();
         let mut verdicts = Vec::new();
+        let mut nameless = 0;
         match self.per {
             Per::Machine => {
-                for record in self.select.machines()? {
+                let (records, without) = self.select.all_machines()?;
+                nameless = without;
+                for record in records {
                     if self.wants(record.hotfix.verdict) {
                         verdicts.push(record.hotfix.verdict);
                         let actions = actions(record.hotfix.verdict);
@@ -252,7 +275,7 @@ impl TicketArgs {
                 }
             }
         }
-        Ok((tickets, verdicts))
+        Ok((tickets, verdicts, nameless))
     }
 }
 

@@ -93,6 +93,28 @@ fn a_directory_that_is_not_there_is_no_complete_scan() {
         stdout(&output)
     );
     assert!(stderr(&output).contains("nodir: "));
+    assert!(stderr(&output).contains("nothing was scanned"));
+    assert!(
+        !stderr(&output).contains("run again"),
+        "nothing was begun: {}",
+        stderr(&output)
+    );
+}
+
+#[cfg(feature = "store")]
+#[test]
+fn a_store_is_named_as_other_commands_name_it_and_no_tip_misleads() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = folder.path().join("dumps.db");
+    let db = db.to_str().unwrap();
+    run(&["scan", "--quiet", "--db", db, DUMP]);
+    let info = |arguments: &[&str]| stdout(&run(arguments));
+    let plain = info(&["store", "info", db]);
+    assert!(plain.starts_with("1 file, 1 record, 1 run\n"), "{plain}");
+    assert_eq!(info(&["store", "info", "--db", db]), plain);
+    // An option that is not known was not meant as the name of a file.
+    let said = stderr(&run(&["store", "info", "--bd", db]));
+    assert!(!said.contains("as a value"), "{said}");
 }
 
 #[test]

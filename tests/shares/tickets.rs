@@ -349,6 +349,35 @@ fn small_store(folder: &std::path::Path) -> std::path::PathBuf {
     db
 }
 
+#[test]
+fn a_store_without_machines_says_why_there_are_no_tickets() {
+    let folder = tempfile::tempdir().unwrap();
+    let share = folder.path().join("share");
+    put(&share.join("a.dmp"), &matching());
+    let db = folder.path().join("dumps.db");
+    let run = |arguments: &[&str]| {
+        let output = crate::support::run::command()
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        (
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (share, db) = (share.to_str().unwrap(), db.to_str().unwrap());
+    run(&["scan", "--quiet", "--db", db, share]);
+    let (out, said) = run(&["fleet", "tickets", "--to", "jira", "--db", db]);
+    assert_eq!(out, "");
+    assert!(said.contains("1 dump tells no machine"), "{said}");
+    assert!(said.contains("--machine"), "the remedy: {said}");
+    let (out, _) = run(&[
+        "fleet", "tickets", "--to", "jira", "--per", "bucket", "--db", db,
+    ]);
+    assert_eq!(out.lines().count(), 1, "buckets need no machine");
+}
+
 fn lines_of(db: &std::path::Path, arguments: &[&str]) -> Vec<serde_json::Value> {
     let output = crate::support::run::command()
         .args(["fleet", "tickets", "--db"])

@@ -29,10 +29,12 @@ pub struct MetricsArgs {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &MetricsArgs, out: &mut dyn Write) -> io::Result<u8> {
-    let records = match args.select.machines() {
-        Ok(records) => records,
+    let (mut records, nameless) = match args.select.all_machines() {
+        Ok(found) => found,
         Err(message) => return usage(&message),
     };
+    super::say_nameless(nameless)?;
+    records.retain(|record| args.select.wants(record.hotfix.verdict));
     write(&records, out)?;
     Ok(args.select.status(records.iter().map(|r| r.hotfix.verdict)))
 }

@@ -286,7 +286,7 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
     if length > limit {
         return Err(CheckError::new(
             "limit",
-            format!("larger than {} MiB, the most that is read", limit >> 20),
+            format!("larger than {}, the most that is read", in_binary(limit)),
         ));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
@@ -300,6 +300,14 @@ pub(super) fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, CheckErro
     }
     bytes.truncate(have);
     Ok(bytes)
+}
+
+/// `64 KiB`, `16 MiB`.
+fn in_binary(bytes: u64) -> String {
+    match bytes >> 20 {
+        0 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        mebibytes => format!("{mebibytes} MiB"),
+    }
 }
 
 fn of_io(error: &std::io::Error) -> CheckError {

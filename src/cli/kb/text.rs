@@ -1,35 +1,28 @@
-//! `kb show` and `kb check` as text for a person: plain, at most 80 columns.
+//! `kb show` and `kb check` as text for a person: plain, as wide as the terminal, 80 columns elsewhere.
 
 use std::io::{self, Write};
 
 use super::code::Finding;
 use super::inspect::{ASSUMED, FileCheck};
+use crate::cli::output::Color;
 use crate::knowledge::Basis;
 use crate::knowledge::article::{self, Article};
 use crate::knowledge::hotfix::{Architecture, Hotfix};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
 use crate::report::escape::visible;
-use crate::report::text::words;
+use crate::report::text::{whole_words, words};
 
-const WIDTH: usize = 78;
-
-/// Prints words behind a label, broken at `WIDTH` and indented to the label's width.
+/// Prints words behind a label, wrapped to the terminal's width and indented to the label's. A name without blanks
+/// that is wider is broken.
 fn paragraph(out: &mut dyn Write, label: &str, text: &str) -> io::Result<()> {
-    let indent = label.chars().count();
-    let mut line = label.to_owned();
-    let mut length = indent;
-    for word in text.split_whitespace() {
-        let needed = word.chars().count() + 1;
-        if length > indent && length + needed > WIDTH {
-            writeln!(out, "{}", line.trim_end())?;
-            line = " ".repeat(indent);
-            length = indent;
-        }
-        line.push_str(word);
-        line.push(' ');
-        length += needed;
+    let indent = " ".repeat(label.chars().count());
+    let options = whole_words(Color::Never.palette().width)
+        .initial_indent(label)
+        .subsequent_indent(&indent);
+    for line in textwrap::wrap(text.trim(), options) {
+        writeln!(out, "{}", line.trim_end())?;
     }
-    writeln!(out, "{}", line.trim_end())
+    Ok(())
 }
 
 fn heading(out: &mut dyn Write, text: &str) -> io::Result<()> {
@@ -219,14 +212,19 @@ pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
             .iter()
             .filter(|row| row.package == architecture)
         {
-            writeln!(out, "  {}", row.name)?;
+            paragraph(out, "  ", row.name)?;
             writeln!(out, "    {:>9}  {} {}", row.size, row.date, row.time)?;
         }
     }
 
     heading(out, "Look-alikes (other problems with similar crashes)")?;
     for row in article::look_alikes() {
-        writeln!(out, "  {} - {}", row.id, row.place)?;
+        writeln!(
+            out,
+            "  {} - {}",
+            article::look_alike_name(&row.id),
+            row.place
+        )?;
         paragraph(out, "    ", &format!("{}.", row.symptom))?;
         paragraph(out, "    Tell it by: ", &format!("{}.", row.tell))?;
     }
@@ -280,7 +278,7 @@ pub(super) fn show_article(article: &Article, out: &mut dyn Write) -> io::Result
     for row in article.actions.iter() {
         paragraph(out, "  * ", &line(&row.text))?;
         if let Some(command) = &row.command {
-            writeln!(out, "      {}", line(command))?;
+            paragraph(out, "      ", &line(command))?;
         }
     }
     Ok(())
