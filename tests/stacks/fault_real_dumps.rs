@@ -341,7 +341,7 @@ fn row(file: &Path, crash: &Crash<'_>, fault: &Investigation) -> String {
 #[test]
 fn the_table_in_the_documentation_is_what_the_dumps_give() {
     let Some(files) = dumps() else { return };
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/stacks.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stacks/real_dumps.md");
     let text = std::fs::read_to_string(path).unwrap();
     let mut missing = Vec::new();
     for file in &files {
@@ -354,7 +354,7 @@ fn the_table_in_the_documentation_is_what_the_dumps_give() {
     }
     assert!(
         missing.is_empty(),
-        "not in docs/stacks.md:\n{}",
+        "not in tests/stacks/real_dumps.md:\n{}",
         missing.join("\n")
     );
     assert_eq!(files.len(), 23);
