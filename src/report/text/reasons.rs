@@ -150,7 +150,12 @@ pub(super) fn other(hotfix: &Hotfix) -> Option<String> {
     let open = hotfix.verdict != Verdict::DoesNotApply;
     let first = hotfix.matching.look_alikes.first().filter(|_| open)?;
     let name = article::look_alike_name(&first.id);
-    Some(format!("{name}: {}", without_brackets(&first.why)))
+    // A problem without an article has nothing to read: what was seen says more than the rule.
+    let seen = first.why.strip_suffix(')').and_then(|why| why.split_once(" ("));
+    Some(match seen {
+        Some((_, seen)) if name != first.id => format!("{name}: {seen}"),
+        _ => format!("{name}: {}", without_brackets(&first.why)),
+    })
 }
 
 /// The version of tcpip.sys, where it is known.
