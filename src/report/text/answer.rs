@@ -66,13 +66,13 @@ fn meaning(report: &Report, hotfix: &Hotfix) -> String {
             "The timer queue of multicast forwarding probably was corrupt; not proven here."
         }
         MatchStatus::Possible if is_forced(report) => {
-            "This dump was forced while the network stack was at work: this defect can hang it there."
+            "Windows was in the network stack when this dump was forced; this defect can hang it there."
         }
         MatchStatus::Possible => {
             "The network stack faulted as this defect makes it fault; other bugs do, too."
         }
         _ if is_forced(report) => {
-            "This dump was forced: if Windows hung, what hung it is not in the dump."
+            "This dump was forced, as one does when Windows hangs. What hung it is not in the dump."
         }
         _ => match report.dump.as_ref() {
             Some(dump) if dump.bytes_declared.is_some_and(|n| n > dump.bytes_present) => {

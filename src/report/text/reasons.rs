@@ -151,7 +151,10 @@ pub(super) fn other(hotfix: &Hotfix) -> Option<String> {
     let first = hotfix.matching.look_alikes.first().filter(|_| open)?;
     let name = article::look_alike_name(&first.id);
     // A problem without an article has nothing to read: what was seen says more than the rule.
-    let seen = first.why.strip_suffix(')').and_then(|why| why.split_once(" ("));
+    let seen = first
+        .why
+        .strip_suffix(')')
+        .and_then(|why| why.split_once(" ("));
     Some(match seen {
         Some((_, seen)) if name != first.id => format!("{name}: {seen}"),
         _ => format!("{name}: {}", without_brackets(&first.why)),
