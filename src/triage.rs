@@ -7,22 +7,19 @@ use std::time::Duration;
 
 use crate::bytes::{Beginning, Budget, Failure, Limit, PagedReader, ReadAt, ReadError, Sticky};
 use crate::cause::{self, Cause, Known};
-use crate::evidence::look_alikes::{Named, look_alikes};
 use crate::evidence::{self, Context, Observation};
 use crate::facts::CrashFacts;
 use crate::gather::external::ExternalState;
 use crate::gather::{self, FolderState, Given};
 use crate::knowledge::Knowledge;
 use crate::knowledge::articles::ArticleKind;
-use crate::knowledge::builds::BuildTable;
-use crate::knowledge::hotfix;
 use crate::knowledge::inventory::Inventory;
 use crate::report::model::{Detail, Tool, ToolOptions};
 use crate::report::notes;
-use crate::report::{self, Answer, AnswerOf, Input, Report};
+use crate::report::{self, Input, Report};
 use crate::source::{self, ErrorKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict::{self, MatchStatus, Step, Verdict};
+use crate::verdict::{self, Answer, MatchStatus, Step, Verdict};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -228,9 +225,9 @@ impl Engine {
 /// The decisions on one crash and how they were come to.
 pub struct Judged {
     /// The answer about the article asked for.
-    pub main: AnswerOf,
+    pub main: Answer,
     /// The answers about the other ones.
-    pub others: Vec<AnswerOf>,
+    pub others: Vec<Answer>,
     /// What the crash is, whichever article was asked for; `None` without a bug check.
     pub cause: Option<Cause>,
     /// Every observer's question and outcome.
@@ -245,63 +242,25 @@ pub struct Judged {
 pub fn judge(facts: &CrashFacts, knowledge: &Knowledge, detail: Detail) -> Judged {
     let builds = &knowledge.builds;
     let observations = evidence::observe(facts, &Context { builds });
+    let full = detail == Detail::Full;
     let answer = |kind: &ArticleKind| match kind {
-        ArticleKind::Defect => {
-            AnswerOf::Defect(Box::new(defect(facts, builds, &observations, detail)))
-        }
-        ArticleKind::Article(article) => {
-            AnswerOf::Article(Box::new(verdict::article_answer(article, facts, builds)))
-        }
+        ArticleKind::Defect => verdict::defect_answer(facts, builds, &observations, full),
+        ArticleKind::Article(article) => verdict::article_answer(article, facts, builds),
     };
     let main = answer(&knowledge.articles.main);
+    let is_defect = matches!(knowledge.articles.main, ArticleKind::Defect);
     Judged {
-        cause: cause(facts, &main, detail),
+        cause: cause(facts, Some(&main).filter(|_| is_defect), full),
         main,
         others: knowledge.articles.others.iter().map(answer).collect(),
-        steps: match detail {
-            Detail::Full => {
-                let may_lack_fix =
-                    verdict::may_lack_fix(facts, &evidence::servicing(facts, builds));
-                verdict::trace(&evidence::evidence(&observations), may_lack_fix)
+        steps: match full {
+            true => {
+                let servicing = evidence::servicing(facts, builds);
+                verdict::trace(&evidence::evidence(&observations), servicing.may_lack_fix)
             }
-            Detail::Summary => Vec::new(),
+            false => Vec::new(),
         },
         observations,
-    }
-}
-
-/// The answer about KB943650.
-fn defect(
-    facts: &CrashFacts,
-    builds: &BuildTable,
-    observations: &[Observation],
-    detail: Detail,
-) -> Answer {
-    let full = detail == Detail::Full;
-    let evidence = evidence::evidence(observations);
-    let servicing = evidence::servicing(facts, builds);
-    let decision = verdict::decide(&evidence, verdict::may_lack_fix(facts, &servicing));
-    let status = decision.status;
-    let verdict = verdict::verdict(status, servicing.applicability);
-    Answer {
-        look_alikes: match status {
-            // Proven: nothing else is asked.
-            MatchStatus::Confirmed => Vec::new(),
-            _ if full => look_alikes(facts, builds),
-            _ => Vec::new(),
-        },
-        verdict,
-        actions: match full {
-            true => verdict::actions(facts, &servicing, (&decision, &evidence), verdict),
-            false => Vec::new(),
-        },
-        would_settle: match full {
-            true => verdict::would_settle(facts, &servicing, status),
-            false => Vec::new(),
-        },
-        decision,
-        evidence,
-        servicing,
     }
 }
 
@@ -329,16 +288,15 @@ fn io_failed(failure: &Failure) -> SourceError {
     )
 }
 
-/// What the crash is, whichever article was asked for.
-fn cause(facts: &CrashFacts, main: &AnswerOf, detail: Detail) -> Option<Cause> {
-    let (article, named): (_, &[Named]) = match main {
-        AnswerOf::Defect(answer) => {
-            let likely = answer.verdict != Verdict::DoesNotApply
-                && answer.decision.status >= MatchStatus::Possible;
-            (likely.then_some(hotfix::KB943650.kb), &answer.look_alikes)
-        }
-        AnswerOf::Article(_) => (None, &[]),
-    };
+/// What the crash is, whichever article was asked for. `defect` is the answer about KB943650, where it was.
+fn cause(facts: &CrashFacts, defect: Option<&Answer>, full: bool) -> Option<Cause> {
+    let article = defect
+        .filter(|answer| {
+            answer.verdict != Verdict::DoesNotApply
+                && answer.decision.status >= MatchStatus::Possible
+        })
+        .map(|answer| answer.kb.as_ref());
+    let named = defect.map_or(&[][..], |answer| &answer.look_alikes);
     let look_alikes: Vec<(&str, &str)> = named
         .iter()
         .map(|other| (other.id.as_str(), other.why.as_str()))
@@ -346,7 +304,7 @@ fn cause(facts: &CrashFacts, main: &AnswerOf, detail: Detail) -> Option<Cause> {
     let known = Known {
         article,
         look_alikes: &look_alikes,
-        full: detail == Detail::Full,
+        full,
     };
     cause::judge(facts, &known)
 }

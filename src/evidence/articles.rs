@@ -1,57 +1,19 @@
-//! The signs of an article that a rule file describes, seen in the facts of one crash.
+//! What a rule file's article asks, answered from the facts of one crash: how the machine stands to it, and
+//! which of its evidence is there.
 
 use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
 use crate::knowledge::article::Article;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::matching::{Effect, Strength};
-use crate::knowledge::versions::{Applicability, FileVersion};
+use crate::knowledge::versions::{Applicability, FixState};
 
+use super::Evidence;
 use super::conditions::{Holds, holds};
-use super::servicing::claim;
+use super::servicing::{DecidedFrom, Servicing, claim};
 
-/// A sign that was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sign {
-    /// `group.detail`.
-    pub id: String,
-    /// For the match (true) or against it.
-    pub supports: bool,
-    /// For a reader.
-    pub strength: Strength,
-    /// What it does to the match.
-    pub effect: Effect,
-    /// What the row rests on.
-    pub basis: Basis,
-    /// What was seen.
-    pub summary: String,
-}
-
-/// How the machine stands to an article.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Does its update apply?
-    pub applicability: Applicability,
-    /// In words.
-    pub reason: String,
-    /// The deciding file's version and how it was learnt, where that decided.
-    pub version: Option<(FileVersion, &'static str)>,
-    /// What the deciding row rests on.
-    pub basis: Basis,
-    /// The machine lacks the fix, or is one that has the defect unless a fixed file is known.
-    pub may_lack_fix: bool,
-}
-
-/// What builds and versions say.
-pub fn standing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> Standing {
-    let lacks = |applicability| {
-        matches!(
-            applicability,
-            Applicability::Applicable
-                | Applicability::NeedsServicePack
-                | Applicability::PartiallyServiced
-        )
-    };
+/// How the machine stands to the article: what builds and versions say.
+pub fn servicing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     let known = facts
         .modules
         .find(&article.decides)
@@ -62,12 +24,20 @@ pub fn standing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> S
             .iter()
             .find(|r| (r.from..=r.to).contains(&version))
     {
-        return Standing {
-            applicability: row.applicability,
-            reason: format!("{} {version}: {}", article.decides, row.reason),
-            version: Some((version, source)),
-            basis: row.basis,
-            may_lack_fix: lacks(row.applicability),
+        return Servicing {
+            may_lack_fix: state(row.applicability) == FixState::NotFixed,
+            ..said(
+                row.applicability,
+                row.basis,
+                format!("{} {version}: {}", article.decides, row.reason),
+                DecidedFrom {
+                    file: article.decides.to_string(),
+                    version: Some(version),
+                    fixed_in: article.fixed_in,
+                    source,
+                    basis: row.basis.as_str(),
+                },
+            )
         };
     }
     let row = facts.system.build.and_then(|build| {
@@ -76,79 +46,117 @@ pub fn standing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> S
             .iter()
             .find(|row| (row.from..=row.to).contains(&build))
     });
-    match row {
-        Some(row) => Standing {
-            applicability: row.applicability,
-            reason: row.reason.to_string(),
-            version: None,
-            basis: row.basis,
-            may_lack_fix: lacks(row.applicability) || row.applicability == Applicability::Unknown,
-        },
-        None => Standing {
-            applicability: Applicability::Unknown,
-            reason: match facts.system.build {
-                Some(build) => format!(
-                    "the rules of {} say nothing about build {build}",
-                    article.kb
-                ),
-                None => "the dump does not say which Windows it is from".to_owned(),
+    let (applicability, basis, reason) = match (row, facts.system.build) {
+        (Some(row), _) => (row.applicability, row.basis, row.reason.to_string()),
+        (None, Some(build)) => (
+            Applicability::Unknown,
+            Basis::None,
+            format!(
+                "the rules of {} say nothing about build {build}",
+                article.kb
+            ),
+        ),
+        (None, None) => (
+            Applicability::Unknown,
+            Basis::None,
+            "the dump does not say which Windows it is from".to_owned(),
+        ),
+    };
+    let state = state(applicability);
+    Servicing {
+        may_lack_fix: row.is_some() && matches!(state, FixState::NotFixed | FixState::Unknown),
+        ..said(
+            applicability,
+            basis,
+            reason,
+            DecidedFrom {
+                file: "windows build".to_owned(),
+                version: None,
+                fixed_in: None,
+                source: "dump-header",
+                basis: basis.as_str(),
             },
-            version: None,
-            basis: Basis::None,
-            may_lack_fix: false,
-        },
+        )
     }
 }
 
-/// The signs that were seen, in the order of the rule file; what the machine's state says comes
-/// first.
-pub fn signs(article: &Article, facts: &CrashFacts, standing: &Standing) -> Vec<Sign> {
-    let mut signs: Vec<Sign> = state(standing).into_iter().collect();
-    signs.extend(article.evidence.iter().filter_map(|row| {
-        let Holds::Yes(seen) = holds(&row.when, facts) else {
+fn said(
+    applicability: Applicability,
+    basis: Basis,
+    reason: String,
+    from: DecidedFrom,
+) -> Servicing {
+    Servicing {
+        state: state(applicability),
+        by_date: false,
+        disputed: false,
+        may_lack_fix: false,
+        applicability,
+        basis,
+        reason,
+        decided_from: vec![from],
+    }
+}
+
+/// What an article's applicability says of the deciding file.
+fn state(applicability: Applicability) -> FixState {
+    match applicability {
+        Applicability::Applicable
+        | Applicability::NeedsServicePack
+        | Applicability::PartiallyServiced => FixState::NotFixed,
+        Applicability::AlreadyInstalled
+        | Applicability::IncludedInLaterUpdate
+        | Applicability::SupersededByServicePack => FixState::Fixed,
+        Applicability::NotApplicable => FixState::NotApplicable,
+        Applicability::Unknown => FixState::Unknown,
+    }
+}
+
+/// The evidence that was seen and what each piece does to the match, in the order of the rule file; what the
+/// machine's state says comes first.
+pub fn evidence(
+    article: &Article,
+    facts: &CrashFacts,
+    servicing: &Servicing,
+) -> Vec<(Evidence, Effect)> {
+    let mut seen: Vec<(Evidence, Effect)> = of_state(servicing).into_iter().collect();
+    seen.extend(article.evidence.iter().filter_map(|row| {
+        let Holds::Yes(found) = holds(&row.when, facts) else {
             return None;
         };
         let mut summary = row.says.to_string();
-        if !seen.is_empty() {
-            summary = format!("{summary} ({})", seen.join("; "));
+        if !found.is_empty() {
+            summary = format!("{summary} ({})", found.join("; "));
         }
-        Some(Sign {
-            id: row.id.to_string(),
+        let evidence = Evidence {
+            id: row.id.clone(),
             supports: row.supports,
             strength: row.strength,
-            effect: row.effect,
-            basis: row.basis,
             summary,
-        })
+            place: None,
+            basis: row.basis,
+        };
+        Some((evidence, row.effect))
     }));
-    signs
+    seen
 }
 
-fn state(standing: &Standing) -> Option<Sign> {
-    let sign = |id: &str, effect: Effect, strength| Sign {
-        id: id.to_owned(),
-        supports: effect.side() != Some(false),
-        strength,
-        effect,
-        basis: standing.basis,
-        summary: standing.reason.clone(),
-    };
-    match standing.applicability {
-        Applicability::Applicable
-        | Applicability::NeedsServicePack
-        | Applicability::PartiallyServiced => {
-            Some(sign("build.unfixed", Effect::Unfixed, Strength::Moderate))
-        }
-        Applicability::AlreadyInstalled
-        | Applicability::IncludedInLaterUpdate
-        | Applicability::SupersededByServicePack => {
-            Some(sign("build.fixed", Effect::Excludes, Strength::Excluding))
-        }
-        Applicability::NotApplicable => Some(sign(
-            "build.other-system",
+fn of_state(servicing: &Servicing) -> Option<(Evidence, Effect)> {
+    let reason = servicing.reason.as_str();
+    let basis = servicing.basis;
+    Some(match servicing.state {
+        FixState::NotFixed => (
+            Evidence::pro("build.unfixed", Strength::Moderate, basis, reason),
+            Effect::Unfixed,
+        ),
+        FixState::Fixed => (
+            Evidence::contra("build.fixed", Strength::Excluding, basis, reason),
             Effect::Excludes,
-            Strength::Excluding,
-        )),
-        Applicability::Unknown => None,
-    }
+        ),
+        FixState::NotApplicable => (
+            Evidence::contra("build.other-system", Strength::Excluding, basis, reason),
+            Effect::Excludes,
+        ),
+        FixState::Unknown => return None,
+    })
 }

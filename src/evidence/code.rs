@@ -59,7 +59,7 @@ fn weakened(outcome: Outcome, place: &str) -> Outcome {
     let Outcome::Found(found) = outcome else {
         return outcome;
     };
-    let weaker = |evidence: Evidence| match evidence.id {
+    let weaker = |evidence: Evidence| match evidence.id.as_ref() {
         "code.impossible" => Evidence::contra(
             "code.sources-disagree",
             Strength::Weak,

@@ -156,7 +156,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             None => "interrupted frames".to_owned(),
         };
         match stuck {
-            Some(why) if is_decisive(decisive.id) => {
+            Some(why) if is_decisive(&decisive.id) => {
                 let summary = format!("{}; {why}", decisive.summary.replace("faulted", "hangs"));
                 return Outcome::Found(vec![
                     Evidence {
@@ -169,7 +169,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             _ => {
                 passing = passing.or(Some(
                     Evidence {
-                        id: "frame.mfe-timer-passing",
+                        id: "frame.mfe-timer-passing".into(),
                         strength: Strength::Weak,
                         summary: format!(
                             "{}; nothing shows that the processor had been there for long",
@@ -290,7 +290,7 @@ pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
             .is_some_and(|f| f.id == "mfe" || f.id == "mfe-expiry")
     });
     let decisive = || match judge_caller(facts) {
-        Outcome::Found(found) => found.iter().any(|evidence| is_decisive(evidence.id)),
+        Outcome::Found(found) => found.iter().any(|evidence| is_decisive(&evidence.id)),
         _ => false,
     };
     let outcome = match on_stack {

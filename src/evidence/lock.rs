@@ -322,7 +322,7 @@ mod tests {
 
     fn ids(facts: &CrashFacts) -> Vec<&'static str> {
         match outcome(facts) {
-            Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
+            Outcome::Found(found) => found.iter().map(testing::id).collect(),
             Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
         }
     }

@@ -51,7 +51,7 @@ fn has_fix(id: &str, facts: &CrashFacts, builds: &BuildTable) -> bool {
         .find(|article| article::same(&article.kb, id));
     article.is_some_and(|article| {
         matches!(
-            articles::standing(article, facts, builds).applicability,
+            articles::servicing(article, facts, builds).applicability,
             Applicability::AlreadyInstalled
                 | Applicability::IncludedInLaterUpdate
                 | Applicability::SupersededByServicePack

@@ -142,7 +142,7 @@ mod tests {
             ..Default::default()
         });
         match outcome(&facts) {
-            Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+            Outcome::Found(found) => found.iter().map(|e| (testing::id(e), e.supports)).collect(),
             _ => Vec::new(),
         }
     }

@@ -27,6 +27,8 @@ mod testing;
 
 pub use servicing::{Servicing, servicing};
 
+use std::borrow::Cow;
+
 use crate::facts::CrashFacts;
 use crate::knowledge::builds::BuildTable;
 
@@ -37,7 +39,7 @@ pub use crate::knowledge::matching::Strength;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// Stable name, `group.detail`.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// For the match (true) or against it.
     pub supports: bool,
     /// Weight.
@@ -53,7 +55,7 @@ pub struct Evidence {
 impl Evidence {
     fn pro(id: &'static str, strength: Strength, basis: Basis, summary: impl Into<String>) -> Self {
         Evidence {
-            id,
+            id: Cow::Borrowed(id),
             supports: true,
             strength,
             summary: summary.into(),

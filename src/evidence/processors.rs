@@ -217,7 +217,7 @@ mod tests {
 
     fn ids(outcome: &Outcome) -> Vec<&'static str> {
         match outcome {
-            Outcome::Found(found) => found.iter().map(|e| e.id).collect(),
+            Outcome::Found(found) => found.iter().map(testing::id).collect(),
             Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
         }
     }

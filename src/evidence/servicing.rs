@@ -29,13 +29,15 @@ pub struct DecidedFrom {
     pub file: String,
     /// Version, when known.
     pub version: Option<FileVersion>,
+    /// First version of a file that holds the fix, where a file decides and that is known.
+    pub fixed_in: Option<FileVersion>,
     /// How it was learnt: `image`, `table`, `time-date-stamp`, …
     pub source: &'static str,
     /// What the rule rests on, in the contract's words.
     pub basis: &'static str,
 }
 
-/// Does this machine hold the fix, and does the hotfix apply to it?
+/// Does this machine hold the fix of an article, and does its update apply to it?
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Servicing {
     /// State of the deciding file.
@@ -44,7 +46,9 @@ pub struct Servicing {
     pub by_date: bool,
     /// True when sources about this Windows contradict each other: nothing that rests on one alone excludes.
     pub disputed: bool,
-    /// Applicability of the hotfix.
+    /// Nothing known says that this system holds the fix: the match stays open.
+    pub may_lack_fix: bool,
+    /// Applicability of the update.
     pub applicability: Applicability,
     /// What the deciding rule rests on.
     pub basis: Basis,
@@ -57,7 +61,12 @@ pub struct Servicing {
 /// Works out the machine's servicing state from the best source there is.
 pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     let said = best_known(facts, builds);
+    // Where sources disagree about the Windows, another one than the believed may be right.
+    let has_build = |build| defect::BUILDS.contains(&build);
+    let may_have_defect = said.disputed || facts.system.build.is_some_and(has_build);
     Servicing {
+        may_lack_fix: may_have_defect
+            && matches!(said.state, FixState::NotFixed | FixState::Unknown),
         reason: of_its_architecture(facts, &said.reason),
         ..said
     }
@@ -161,6 +170,7 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
     decided_from.push(DecidedFrom {
         file: KB943650.decides.to_owned(),
         version: None,
+        fixed_in: Some(KB943650.fixed_version),
         source: if check.source == "image" {
             "image"
         } else {
@@ -197,6 +207,7 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
         state,
         by_date: false,
         disputed: false,
+        may_lack_fix: false,
         applicability: match state {
             FixState::NotFixed => Applicability::Applicable,
             _ => Applicability::IncludedInLaterUpdate,
@@ -212,6 +223,7 @@ fn unknown(reason: String) -> Servicing {
         state: FixState::Unknown,
         by_date: false,
         disputed: false,
+        may_lack_fix: false,
         applicability: Applicability::Unknown,
         basis: Basis::None,
         reason,
@@ -232,12 +244,14 @@ fn by_system(build: u32) -> Servicing {
         state,
         by_date: false,
         disputed: false,
+        may_lack_fix: false,
         applicability: rule.applicability,
         basis: rule.basis,
         reason: format!("{name}{}", rule.reason),
         decided_from: vec![DecidedFrom {
             file: "windows build".to_owned(),
             version: None,
+            fixed_in: None,
             source: "dump-header",
             basis: rule.basis.as_str(),
         }],
@@ -281,6 +295,7 @@ fn by_version(
     let decided = |file: &str, version, source, basis: Basis| DecidedFrom {
         file: file.to_owned(),
         version: Some(version),
+        fixed_in: Some(KB943650.fixed_version),
         source,
         basis: basis.as_str(),
     };
@@ -324,6 +339,7 @@ fn by_version(
         state,
         by_date: false,
         disputed: false,
+        may_lack_fix: false,
         applicability: package.applicability,
         basis,
         reason,
@@ -353,6 +369,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
     let from = |basis| DecidedFrom {
         file: KB943650.decides.to_owned(),
         version: None,
+        fixed_in: Some(KB943650.fixed_version),
         source: "time-date-stamp",
         basis,
     };
@@ -387,6 +404,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
         state,
         by_date: true,
         disputed: false,
+        may_lack_fix: false,
         applicability,
         basis: window.basis,
         reason,

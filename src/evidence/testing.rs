@@ -1,7 +1,10 @@
 //! Facts written by hand, for the unit tests of observers: what a test does not name is unknown.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
+use super::Evidence;
 use crate::facts::{CrashFacts, Module, Modules, SymbolState};
 
 /// Bytes of every module.
@@ -51,5 +54,13 @@ fn module(name: &str, base: u64) -> Module {
         size: SIZE,
         symbols: SymbolState::Loaded,
         ..Module::default()
+    }
+}
+
+/// The id of evidence that an observer gave.
+pub(super) fn id(evidence: &Evidence) -> &'static str {
+    match evidence.id {
+        Cow::Borrowed(id) => id,
+        Cow::Owned(_) => panic!("{}: of a rule file", evidence.id),
     }
 }

@@ -12,43 +12,15 @@ use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::cause::Cause;
-use crate::evidence::look_alikes::Named;
-use crate::evidence::{Evidence, Servicing};
 use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, NameFact, StackFacts};
 use crate::facts::{SourceError, SourceInfo};
 use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
 use crate::knowledge::versions::{judge, system_name};
-use crate::verdict::{Action, ArticleAnswer, Decision, Verdict};
+use crate::verdict::Answer;
 
 /// FILETIME units in a second.
 const SECOND: u64 = 10_000_000;
-
-/// The decisions about one crash.
-pub struct Answer {
-    /// Does the crash match, and by which rule?
-    pub decision: Decision,
-    /// Evidence in the observers' order.
-    pub evidence: Vec<Evidence>,
-    /// Other known problems: id and why.
-    pub look_alikes: Vec<Named>,
-    /// Does the hotfix apply?
-    pub servicing: Servicing,
-    /// One word.
-    pub verdict: Verdict,
-    /// What to do.
-    pub actions: Vec<Action>,
-    /// What would settle it.
-    pub would_settle: Vec<String>,
-}
-
-/// The decisions about one article.
-pub enum AnswerOf {
-    /// KB943650.
-    Defect(Box<Answer>),
-    /// One that a rule file describes.
-    Article(Box<ArticleAnswer>),
-}
 
 /// What the report says about the input as a file.
 pub struct Input<'a> {
@@ -109,7 +81,7 @@ pub fn build(
     tool: m::Tool,
     input: Input<'_>,
     facts: &CrashFacts,
-    (main, others): (&AnswerOf, &[AnswerOf]),
+    (main, others): (&Answer, &[Answer]),
     cause: Option<&Cause>,
     notes: Vec<m::Note>,
     detail: m::Detail,
@@ -183,8 +155,8 @@ pub fn build(
             .map(|memory| super::memory::findings(memory, pointer)),
         bucket: bucket(facts),
         cause: cause.map(super::cause::record),
-        hotfix: Some(answers::hotfix_of(main)),
-        other_articles: others.iter().map(answers::hotfix_of).collect(),
+        hotfix: Some(answers::hotfix(main)),
+        other_articles: others.iter().map(answers::hotfix).collect(),
         ..empty(tool, input)
     }
 }

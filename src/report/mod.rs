@@ -20,6 +20,6 @@ pub mod table;
 pub mod text;
 mod values;
 
-pub use build::{Answer, AnswerOf, Input, build, failed};
+pub use build::{Input, build, failed};
 pub use model::{Report, SCHEMA_VERSION, Status};
 pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_rfc3339};

@@ -81,7 +81,7 @@ pub fn actions(
 
 /// Decisive signs of the defect that something outweighed: the sign, and what did.
 fn outweighed(decision: &Decision, evidence: &[Evidence]) -> Option<(String, String)> {
-    let effect = |e: &&Evidence| matching::match_rule(e.id).map(|rule| rule.effect);
+    let effect = |e: &&Evidence| matching::match_rule(&e.id).map(|rule| rule.effect);
     let decisive = evidence.iter().find(|e| {
         e.supports
             && matches!(
@@ -91,7 +91,7 @@ fn outweighed(decision: &Decision, evidence: &[Evidence]) -> Option<(String, Str
     })?;
     let by: Vec<&str> = evidence
         .iter()
-        .filter(|e| decision.decided_by.iter().any(|id| id == e.id))
+        .filter(|e| decision.decided_by.iter().any(|id| *id == e.id))
         .map(|e| e.summary.as_str())
         .collect();
     (!by.is_empty()).then(|| (decisive.summary.clone(), by.join("; ")))

@@ -4,22 +4,18 @@
 //! decision out. The rules are the tables of `knowledge::matching`; nothing is weighed outside them.
 
 mod actions;
-mod articles;
+mod answers;
 mod next_data;
 mod rules;
 
 pub use actions::{Action, actions};
-pub use articles::{ArticleAnswer, answer as article_answer};
+pub use answers::{Answer, article_answer, defect_answer};
 pub use next_data::would_settle;
 pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
 
-use crate::evidence::Servicing;
-use crate::facts::CrashFacts;
-use crate::knowledge::defect::BUILDS;
 use crate::knowledge::matching;
 pub use crate::knowledge::matching::{Effect, MatchStatus};
 pub use crate::knowledge::versions::Applicability;
-use crate::knowledge::versions::FixState;
 use crate::vocabulary::closed_enum;
 
 closed_enum! {
@@ -38,17 +34,6 @@ closed_enum! {
         /// The dump cannot tell.
         Undetermined = "undetermined",
     }
-}
-
-/// True when nothing known says that this system holds the fix: the match stays open then.
-pub fn may_lack_fix(facts: &CrashFacts, servicing: &Servicing) -> bool {
-    // Where sources disagree about the Windows, another one than the believed may be right.
-    matches!(servicing.state, FixState::NotFixed | FixState::Unknown)
-        && (servicing.disputed
-            || facts
-                .system
-                .build
-                .is_some_and(|build| BUILDS.contains(&build)))
 }
 
 /// The word for a ticket, from the two answers.

@@ -50,7 +50,7 @@ pub fn decide(evidence: &[Evidence], may_lack_fix: bool) -> Decision {
 }
 
 fn piece(evidence: &Evidence) -> Piece<'_> {
-    let rule = matching::match_rule(evidence.id);
+    let rule = matching::match_rule(&evidence.id);
     debug_assert!(
         rule.is_some_and(|rule| rule.supports == evidence.supports),
         "{}: no row in match-rules.tsv, or the other side",
@@ -58,7 +58,7 @@ fn piece(evidence: &Evidence) -> Piece<'_> {
     );
     let rule = rule.filter(|rule| rule.supports == evidence.supports);
     Piece {
-        id: evidence.id,
+        id: &evidence.id,
         effect: rule.map_or(Effect::Listed, |rule| rule.effect),
         unless: rule.map_or(&[], |MatchRule { unless, .. }| unless),
     }

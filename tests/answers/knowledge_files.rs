@@ -488,7 +488,7 @@ fn answer(kb: &str, crash: Crash) -> [String; 3] {
     let answer = article_answer(article, &crash.facts(), &BuildTable::embedded());
     [
         answer.decision.status.to_string(),
-        answer.standing.applicability.to_string(),
+        answer.servicing.applicability.to_string(),
         answer.verdict.to_string(),
     ]
 }

@@ -16,7 +16,7 @@ use kbtriage::verdict::{Applicability, MatchStatus, Verdict, decide, verdict};
 fn piece(id: &str) -> Evidence {
     let rule = matching::match_rule(id).unwrap_or_else(|| panic!("no row for {id}"));
     Evidence {
-        id: rule.id,
+        id: rule.id.into(),
         supports: rule.supports,
         strength: Strength::Moderate,
         summary: String::new(),
@@ -487,7 +487,7 @@ fn seen(crash: crate::support::facts::Crash) -> Vec<Evidence> {
 }
 
 fn ids(crash: crate::support::facts::Crash) -> Vec<&'static str> {
-    seen(crash).iter().map(|e| e.id).collect()
+    seen(crash).iter().map(crate::support::facts::id).collect()
 }
 
 /// A dump forced by hand, whose processor had been in a DPC for long.
@@ -536,7 +536,7 @@ fn every_effect_is_reached_by_an_observer() {
     let reached: BTreeSet<String> = crashes
         .into_iter()
         .flat_map(seen)
-        .map(|e| matching::match_rule(e.id).unwrap().effect.to_string())
+        .map(|e| matching::match_rule(&e.id).unwrap().effect.to_string())
         .collect();
     for effect in Effect::ALL {
         assert!(

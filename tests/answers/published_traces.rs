@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::support::facts::Crash;
+use crate::support::facts::{Crash, id};
 use crate::support::published::{self, Trace};
 use crate::support::run;
 use crate::support::state::Machine;
@@ -21,8 +21,8 @@ fn judge(crash: Crash) -> (MatchStatus, Vec<&'static str>) {
     let builds = BuildTable::embedded();
     let seen = evidence::evidence(&evidence::observe(&facts, &Context { builds: &builds }));
     let servicing = evidence::servicing(&facts, &builds);
-    let decision = verdict::decide(&seen, verdict::may_lack_fix(&facts, &servicing));
-    (decision.status, seen.iter().map(|e| e.id).collect())
+    let decision = verdict::decide(&seen, servicing.may_lack_fix);
+    (decision.status, seen.iter().map(id).collect())
 }
 
 fn parameters(crash: Crash, parameters: [u64; 4]) -> Crash {

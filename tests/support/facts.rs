@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // each integration test takes the part it needs
 
+use std::borrow::Cow;
+
+use kbtriage::evidence::Evidence;
 use kbtriage::facts::CrashFacts;
 use kbtriage::facts::{Module, Modules, SymbolState, VersionClaim, VersionSource};
 use serde_json::{Value, json};
@@ -189,5 +192,13 @@ fn module(value: &Value) -> Module {
         version,
         symbols: SymbolState::Loaded,
         ..Module::default()
+    }
+}
+
+/// The id of evidence that an observer gave.
+pub fn id(evidence: &Evidence) -> &'static str {
+    match evidence.id {
+        Cow::Borrowed(id) => id,
+        Cow::Owned(_) => panic!("{}: of a rule file", evidence.id),
     }
 }

@@ -31,7 +31,7 @@ fn crash(functions: &[&str]) -> CrashFacts {
 
 fn ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
     match judge_caller(&crash(functions)) {
-        Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+        Outcome::Found(found) => found.iter().map(|e| (testing::id(e), e.supports)).collect(),
         Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
     }
 }
@@ -142,7 +142,7 @@ fn list_ids(functions: &[&str]) -> Vec<(&'static str, bool)> {
     facts.fault.instruction_kind = Some(crate::facts::InstructionKind::ListUnlink);
     facts.fault.effective_address = Some((0, true));
     match judge_caller(&facts) {
-        Outcome::Found(found) => found.iter().map(|e| (e.id, e.supports)).collect(),
+        Outcome::Found(found) => found.iter().map(|e| (testing::id(e), e.supports)).collect(),
         Outcome::Neutral(_) | Outcome::NotObservable(_) => Vec::new(),
     }
 }
