@@ -175,7 +175,7 @@ fn investigate(
     let crash = Crash::from_triage(header, triage, pieces, &session)?;
     let investigation = fault::investigate(&crash, budget);
     let mut found = found(&crash, &investigation, modules, &session, None);
-    session.want_package();
+    code::want_package(&session);
     code::add(&session, &mut found, &mut [], header.build, budget);
     let learnt = session.module_findings();
     session::apply(learnt, modules);

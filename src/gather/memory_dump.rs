@@ -15,7 +15,6 @@ use crate::kernel::registry::{self, Hive, MemoryCells};
 use crate::kernel::state::KernelState;
 use crate::kernel::structures;
 use crate::knowledge::bugchecks;
-use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::machine::{Machine, Registers};
 use crate::memory::translate::Ia64Tables;
 use crate::memory::{Memory, Paged, Physical};
@@ -24,15 +23,12 @@ use crate::symbols::Near;
 use super::code;
 use super::external::last_write;
 use super::fault::{Found, found};
-use super::findings::PoolView;
-use super::forwarding::locks;
-use super::forwarding::mfe_state::{Known, at_mfe, in_queues, may_concern};
-use super::forwarding::removal::removal;
-use super::forwarding::set::SetLayout;
+use super::forwarding;
+use super::forwarding::findings::PoolView;
 use super::module_image;
 use super::processors;
 use super::session::{self, Session};
-use crate::facts::{CodeFacts, Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
+use crate::facts::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]
@@ -241,7 +237,7 @@ impl FromMemory {
             other_stacks: processors::other_stacks(kernel, machine, space, &session, budget),
             ..MemoryFacts::default()
         };
-        session.want_package();
+        code::want_package(&session);
         // First what the code says: where an entry has its link is not guessed from memory.
         if let Some(found) = &mut self.found {
             code::add(
@@ -259,7 +255,7 @@ impl FromMemory {
             fault_registers,
             &mut facts,
         );
-        self.forwarding = pool_forwarding(&facts, header.system_time);
+        self.forwarding = forwarding::memory::forwarding(&facts, header.system_time);
         // Only for builds whose structures are known: looking names up costs.
         let hives = structures::find(header.build, machine)
             .and_then(|_| session.kernel_address("CmpHiveListHead"));
@@ -368,7 +364,8 @@ fn memory_facts(
         .kdbg
         .as_ref()
         .and_then(DebuggerData::pool_track_table);
-    facts.pool_tags = table.and_then(|at| pool.pool_tags(machine.truncate(at)));
+    facts.pool_tags =
+        table.and_then(|at| pool.pool_tags(machine.truncate(at), &forwarding::memory::TAGS));
     if let Some(found) = found {
         facts.findings = pool.at_fault(&found.fault);
     }
@@ -377,48 +374,12 @@ fn memory_facts(
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
     let stacks = processors::stacks(kernel, machine, fault, stack, &facts.other_stacks);
-    let layout = SetLayout::of(found.map(|found| &found.code.set_layout), machine);
-    locks::add(&pool, &stacks, session, layout, facts);
-    let forced = is_forced(header);
-    let concerned = found.filter(|found| may_concern(&found.fault));
-    if !forced && concerned.is_none() {
-        return;
-    }
-    let sets: Vec<u64> = facts.sets.iter().map(|set| set.address).collect();
-    let tables: Vec<u64> = facts.sets.iter().map(|set| set.table).collect();
-    // Of a forced dump any processor may be the one that hangs.
-    let looked_at = facts.processors.iter().filter(|p| p.crashed || forced);
-    let seen: Vec<u64> = looked_at
-        .flat_map(|p| &p.tables)
-        .map(|table| table.table)
-        .collect();
-    let known = Known {
-        sets: &sets,
-        tables: &tables,
-        seen: &seen,
-        by_code: found.and_then(|found| timer_link(&found.code)),
-    };
-    let more = match (forced, concerned) {
-        (true, _) => in_queues(&pool, &known).into_iter().collect(),
-        (false, Some(found)) => {
-            let removal = removal(session, found, budget);
-            at_mfe(&pool, session, found, &known, removal.as_ref())
-        }
-        (false, None) => Vec::new(),
-    };
-    facts.findings.extend(more);
+    forwarding::memory::add(&pool, session, found, &stacks, is_forced(header), facts);
 }
 
 /// True for a dump that somebody forced: nothing faulted, and any processor may be the one that hangs.
 fn is_forced(header: &Header) -> bool {
     bugchecks::find(header.bug_check_code.unwrap_or(0)).is_forced()
-}
-
-/// The one offset of the timer link in an entry that the image's own code uses.
-fn timer_link(code: &CodeFacts) -> Option<u64> {
-    let mut links = code.timer_links.iter().map(|link| link.displacement);
-    let first = links.next()?;
-    links.all(|other| other == first).then_some(first)
 }
 
 /// What an encoded debugger data block is decoded with, where the kernel's symbols name it.
@@ -443,33 +404,6 @@ fn keys(
         always: value("KiWaitAlways")?,
         encoded_at: session.kernel_address("KdpDataBlockEncoded")?,
     })
-}
-
-/// What the tracking table and the sets themselves say about forwarding: entries exist only where it is
-/// on. Neither says for which family.
-fn pool_forwarding(facts: &MemoryFacts, crash_time: Option<u64>) -> ForwardingFacts {
-    let entries = facts
-        .pool_tags
-        .as_deref()
-        .unwrap_or_default()
-        .iter()
-        .any(|count| count.tag == FORWARDING_TAG && count.outstanding > EMPTY_SETS);
-    let counted = facts
-        .sets
-        .iter()
-        .any(|set| set.entries.is_some_and(|entries| entries > 0));
-    let source = match (entries, counted) {
-        (true, _) => "pool-allocations",
-        (false, true) => "forwarding-set",
-        (false, false) => return ForwardingFacts::default(),
-    };
-    ForwardingFacts {
-        any: Some(true),
-        source: Some(source.to_owned()),
-        as_of: crash_time,
-        at_crash: true,
-        ..ForwardingFacts::default()
-    }
 }
 
 /// The counts of the tracking table as findings.

@@ -7,11 +7,8 @@
 
 mod clues;
 mod code;
-mod code_kin;
-mod code_layout;
 pub mod external;
 mod fault;
-mod findings;
 pub mod forwarding;
 mod input;
 mod kernel_dump;

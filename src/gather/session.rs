@@ -15,7 +15,6 @@ use crate::facts::{
     Module, Modules, PdbIdentity, SymbolState, VersionClaim, VersionSource, WrongFile,
 };
 use crate::image::{CodeView, Guid};
-use crate::knowledge::hotfix::KB943650;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::symbols::{FrameKind, FrameRecord, Lookup, ModuleIdentity, Near, Resolved, SymbolKind};
@@ -76,13 +75,12 @@ impl<'a> Session<'a> {
         resolved
     }
 
-    /// Looks for the files of the hotfix's package although no frame asked for them: their versions
-    /// decide.
-    pub fn want_package(&self) {
+    /// Looks for modules although no frame asked for them.
+    pub fn want<'f>(&self, files: impl IntoIterator<Item = &'f str>) {
         if self.library.is_none() {
             return;
         }
-        for file in KB943650.roles.iter().map(|row| row.file) {
+        for file in files {
             if let Some((id, _)) = self.modules.find(file) {
                 let _ = self.resolve(id);
             }

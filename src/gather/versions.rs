@@ -3,9 +3,8 @@
 
 use crate::facts::{CrashFacts, VersionClaim, VersionSource, unix_from_filetime};
 use crate::knowledge::builds::{BuildTable, Identified};
-use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::inventory::Inventory;
-use crate::knowledge::versions::FileVersion;
+use crate::knowledge::versions::{FileVersion, carries_build};
 
 /// Versions by the table of known builds, for modules whose version nothing better tells. What an
 /// older table or an inventory said is forgotten first.
@@ -72,8 +71,7 @@ pub fn look_up(
         let Some(v) = inventory.at_crash(machine, name, identity, crash) else {
             continue;
         };
-        // The files of the package carry the build of their Windows.
-        if KB943650.role(name).is_some() && build.is_some_and(|own| own != u32::from(v.build)) {
+        if carries_build(name) && build.is_some_and(|own| own != u32::from(v.build)) {
             other_system = Some(format!(
                 "the inventory's {} {v} of {machine} is of another Windows than the dump: it was \
                  not used",

@@ -3,7 +3,7 @@
 
 use crate::facts::{Beside, CrashFacts, Format, ReadFrom, VersionClaim, VersionSource};
 use crate::knowledge::bugchecks::base_code;
-use crate::knowledge::hotfix::KB943650;
+use crate::knowledge::versions::carries_build;
 use crate::knowledge::wer_report::WerReport;
 
 /// Adds what the files beside the dump say.
@@ -69,8 +69,7 @@ fn use_report(facts: &mut CrashFacts, report: &WerReport, remarks: &mut Vec<Stri
         let Some(v) = report.version(&name) else {
             continue;
         };
-        // The files of the package carry the build of their Windows.
-        if KB943650.role(&name).is_some() && build.is_some_and(|own| own != u32::from(v.build)) {
+        if carries_build(&name) && build.is_some_and(|own| own != u32::from(v.build)) {
             remarks.push(format!(
                 "the error report's {} {v} is of another Windows than the dump: it was not used",
                 name.to_ascii_lowercase()

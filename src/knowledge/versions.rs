@@ -278,6 +278,12 @@ const COMPONENT_OLDER: &str = "older than 6.0.6001.22222, so the KB943650 packag
 const COMPONENT_GDR: &str = "release build or GDR branch, so the KB943650 package is not installed, whatever the file's date; a later update may still have replaced tcpip.sys, which alone decides: check it";
 const COMPONENT_NEWER: &str = "at or above the version of this hotfix, which does not prove that the package is installed; tcpip.sys alone decides: check it";
 
+/// True for a file whose version names the build of its Windows, as those of the package do: one of another build is
+/// of another Windows.
+pub fn carries_build(file: &str) -> bool {
+    KB943650.role(file).is_some()
+}
+
 /// Judges one file by its name (any case, no path) and version. A file of the package other than
 /// `tcpip.sys` settles the Windows version and service pack, but within Service Pack 1 its state is
 /// `unknown`.

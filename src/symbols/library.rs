@@ -17,7 +17,6 @@ use super::search::{Finder, Network};
 use super::server::{OnProgress, ServerLimits, Servers};
 use super::store::{FoundFile, Trail, Verdict, Wanted, shown};
 use crate::image::{self, CodeView, Image};
-use crate::knowledge::defect::is_stack_module;
 use crate::machine::Machine;
 
 /// Modules whose symbols are always worth having, by name without extension.
@@ -256,7 +255,7 @@ impl SymbolLibrary {
     pub fn always_wanted(name: &FileName) -> bool {
         let name = name.as_str().to_ascii_lowercase();
         let stem = name.split('.').next().unwrap_or_default();
-        ALWAYS.contains(&stem) || is_stack_module(&format!("{stem}.sys"))
+        ALWAYS.contains(&stem)
     }
 
     /// Parts of the symbol path that cannot be used here, and folders that are not there.

@@ -9,6 +9,7 @@ use crate::facts::CrashFacts;
 use crate::facts::Modules;
 use crate::gather;
 use crate::image::CodeView;
+use crate::knowledge::defect::is_stack_module;
 use crate::machine::Machine;
 use crate::source::{self, FileKind};
 use crate::symbols::{ModuleIdentity, SymbolLibrary};
@@ -65,7 +66,8 @@ impl DumpModules {
             else {
                 continue;
             };
-            if all || self.wanted.contains(&id) || SymbolLibrary::always_wanted(&identity.name) {
+            let always = SymbolLibrary::always_wanted(&identity.name) || is_stack_module(name);
+            if all || self.wanted.contains(&id) || always {
                 found.push((identity, gather::codeview(module)));
             }
         }

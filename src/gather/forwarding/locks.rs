@@ -12,7 +12,7 @@ use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
 use crate::facts::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 
 /// Blocks of forwarding memory whose own pointers are followed.
 const MOST_BLOCKS: usize = 64;

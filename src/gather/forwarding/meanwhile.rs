@@ -21,7 +21,7 @@ use super::timer_lists::{Linked, link};
 use crate::facts::{FaultFacts, Finding, InstructionKind};
 use crate::gather::code::ModuleCode;
 use crate::gather::fault::Found;
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 use crate::gather::session::Session;
 
 /// Bytes of the function that are read.

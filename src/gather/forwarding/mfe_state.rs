@@ -18,7 +18,7 @@ use super::timer_lists::{
 };
 use crate::facts::{FaultFacts, Finding, InstructionKind};
 use crate::gather::fault::Found;
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 use crate::gather::session::Session;
 
 /// What other parts of memory lead to.

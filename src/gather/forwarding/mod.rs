@@ -3,8 +3,10 @@
 //!
 //! Of the reading wing only this folder and the code check know what KB943650 is about.
 
+pub(super) mod findings;
 pub(super) mod locks;
 mod meanwhile;
+pub(super) mod memory;
 pub(super) mod mfe_state;
 mod overwritten;
 pub(super) mod removal;

@@ -12,7 +12,7 @@ use crate::memory::Absent;
 use super::removal::Removal;
 use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
 use crate::facts::{FaultFacts, Finding};
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 
 /// Bytes from an entry's link in which a walk reads.
 const LINK_FIELDS: u64 = 0x20;

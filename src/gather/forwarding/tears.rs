@@ -14,7 +14,7 @@ use super::set::FORWARDING;
 
 use super::timer_lists::{Linked, link};
 use crate::facts::Finding;
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 
 /// An entry, and the neighbour that leads to it although the entry leads back elsewhere.
 type Tear = (u64, u64);

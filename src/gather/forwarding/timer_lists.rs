@@ -9,7 +9,7 @@ use super::set::{self, FORWARDING, TIMERS};
 use crate::bytes::Gva;
 use crate::kernel::pool::{self, PoolBlock};
 
-use crate::gather::findings::PoolView;
+use crate::gather::forwarding::findings::PoolView;
 
 /// Bytes of a page.
 const PAGE: u64 = 0x1000;

@@ -15,9 +15,9 @@ use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
-use super::code::{ModuleCode, called};
-use super::fault::Found;
-use super::session::Session;
+use super::{ModuleCode, called};
+use crate::gather::fault::Found;
+use crate::gather::session::Session;
 
 /// Frames of the faulting activity that are looked at.
 const MOST_FRAMES: usize = 8;

@@ -13,9 +13,9 @@ use crate::knowledge::defect;
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
-use super::code::ModuleCode;
-use super::code_layout::{family, function_of};
-use super::session::Session;
+use super::ModuleCode;
+use super::layout::{family, function_of};
+use crate::gather::session::Session;
 
 /// Frames of one activity that are looked at.
 const MOST_FRAMES: usize = 8;

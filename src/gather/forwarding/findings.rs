@@ -3,13 +3,14 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 
-use super::forwarding::set::{FORWARDING, TIMERS};
 use crate::bytes::{Budget, Gva};
 use crate::kernel::lists::{self, Direction, End, Rules};
 use crate::kernel::pool::{self, PoolBlock, Tag};
 use crate::kernel::structures;
 use crate::machine::Machine;
 use crate::memory::Memory;
+
+use super::set::FORWARDING;
 
 use crate::facts::{FaultFacts, Finding, InstructionKind, PoolTagFacts};
 
@@ -19,7 +20,7 @@ const MOST_ENTRIES: usize = 4096;
 const MOST_PAGES: usize = 256;
 
 /// A dump's memory by its pool blocks: what findings, lists and locks are searched in.
-pub(super) struct PoolView<'a> {
+pub(in crate::gather) struct PoolView<'a> {
     pub memory: &'a dyn Memory,
     pub machine: Machine,
     pub build: Option<u32>,
@@ -50,12 +51,11 @@ impl<'a> PoolView<'a> {
         }
     }
 
-    /// Outstanding allocations of the defect's tags. `table` is the address of the pointer to
+    /// Outstanding allocations of `tags`, in their order. `table` is the address of the pointer to
     /// the tracking table.
-    pub fn pool_tags(&self, table: u64) -> Option<Vec<PoolTagFacts>> {
+    pub fn pool_tags(&self, table: u64, tags: &[Tag]) -> Option<Vec<PoolTagFacts>> {
         let layout = structures::find(self.build, self.machine)?;
-        let tags = [FORWARDING, TIMERS];
-        let counts = pool::tracked(self.memory, table, layout, &tags, self.budget)?;
+        let counts = pool::tracked(self.memory, table, layout, tags, self.budget)?;
         let counted = tags
             .iter()
             .filter_map(|tag| counts.iter().find(|count| count.tag == *tag));
@@ -94,7 +94,7 @@ impl<'a> PoolView<'a> {
     }
 
     /// The pool block that holds an address: a small one, or one of the table of large allocations.
-    pub(super) fn block(&self, address: u64) -> Option<PoolBlock> {
+    pub fn block(&self, address: u64) -> Option<PoolBlock> {
         self.small_block(address)
             .or_else(|| pool::block_among(self.large_blocks(), address))
     }
@@ -126,7 +126,7 @@ impl<'a> PoolView<'a> {
     }
 
     /// The tag of the allocated block at an address.
-    pub(super) fn tag(&self, address: u64) -> Option<Tag> {
+    pub fn tag(&self, address: u64) -> Option<Tag> {
         self.block(address)
             .filter(|block| block.allocated)
             .map(|block| block.tag)
@@ -260,7 +260,7 @@ impl<'a> PoolView<'a> {
 
     /// True for a list entry that is really linked: a neighbour points back to it. An entry of a
     /// free block is on the pool's own lists, not on one of the network stack's.
-    pub(super) fn is_linked(&self, at: u64) -> bool {
+    pub fn is_linked(&self, at: u64) -> bool {
         let width = self.machine.pointer_width();
         let link = |at: u64, offset: usize| {
             let at = at.checked_add(offset as u64)?;

@@ -1,13 +1,14 @@
 //! What the instructions of the network stack say: which lock the forwarding code holds, and which
 //! unnamed functions on the stack are mere wrappers of timer code.
 
+mod kin;
+mod layout;
+
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::clues;
-use super::code_kin;
-use super::code_layout;
 use super::fault::{Found, Naming};
 use super::session::Session;
 use crate::bytes::{Budget, Gva};
@@ -28,6 +29,11 @@ const MOST_FRAMES: usize = 64;
 /// Unnamed functions looked at.
 const MOST_WRAPPERS: usize = 32;
 
+/// Looks for the files of the hotfix's package although no frame asked for them: their versions decide.
+pub(super) fn want_package(session: &Session<'_>) {
+    session.want(KB943650.roles.iter().map(|row| row.file));
+}
+
 /// Looks at the code that questions about the fault's stack and the other ones need.
 pub(super) fn add(
     session: &Session<'_>,
@@ -46,7 +52,7 @@ pub(super) fn add(
     if let (Some(ip), Some(name)) = (found.fault.ip, &mut found.fault.name) {
         settle(session, ip, name, budget);
     }
-    let (timer_links, set_layout) = code_layout::layout(session, found, budget);
+    let (timer_links, set_layout) = layout::layout(session, found, budget);
     found.code = CodeFacts {
         lock_check: lock_check(session, budget),
         timer_wrappers: found
@@ -59,15 +65,15 @@ pub(super) fn add(
             .stack
             .iter()
             .chain(others.iter())
-            .flat_map(|stack| code_layout::list_work(session, stack, budget))
+            .flat_map(|stack| layout::list_work(session, stack, budget))
             .collect(),
         walking: found
             .stack
             .iter()
             .chain(others.iter())
-            .filter_map(|stack| code_layout::walking(session, stack, budget))
+            .filter_map(|stack| layout::walking(session, stack, budget))
             .collect(),
-        forwarding: code_kin::forwarding(session, found.stack.iter().chain(others.iter()), budget),
+        forwarding: kin::forwarding(session, found.stack.iter().chain(others.iter()), budget),
         timer_links,
         set_layout,
     };
