@@ -3,40 +3,37 @@
 //!
 //! Threads are not scoped: a read in a dead mount cannot be ended, only left behind.
 
+mod finding;
+mod threads;
+
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{
-    Receiver, RecvTimeoutError, Sender, TrySendError, bounded, never, select, unbounded,
-};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
-use super::crew::{Crew, Sample};
-use super::discover::{What, discover};
+use self::finding::{Walking, find};
+use self::threads::{Message, Slot, Threads};
+use super::crew::Crew;
 use super::order::Order;
-use super::pulse::Pulse;
-use super::work::{Folders, Worker};
 use super::{Done, Item, Job, Outcome, Part, Record, Sink, Skip};
 use crate::report::summary::Summary;
 use crate::source::{ErrorKind, SourceError, SourceInfo};
 
-/// Files found but not yet taken by a worker.
-const QUEUE: usize = 256;
-/// Bytes of results that may wait.
-const QUEUED: usize = 16 << 20;
-/// How far discovery may run ahead of the oldest unfinished file.
-const WINDOW: usize = 4096;
-/// How often the state of the threads is looked at.
-const TICK: Duration = Duration::from_millis(100);
 /// How long results may gather before they are taken, and files be worked off before more are handed out. Known
 /// files come by the ten thousand a second: waking a thread for each one took longer than the look at it.
 /// [`QUEUE`] is not worked off in that time.
 const GATHER: Duration = Duration::from_millis(1);
+/// Files found but not yet taken by a worker.
+const QUEUE: usize = 256;
+/// How far discovery may run ahead of the oldest unfinished file.
+const WINDOW: usize = 4096;
+/// How often the state of the threads is looked at.
+const TICK: Duration = Duration::from_millis(100);
 /// How long files in work may take after the run was told to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -62,200 +59,6 @@ pub struct Finished {
     pub stuck: u64,
     /// The state at the end.
     pub progress: Progress,
-}
-
-enum Message {
-    Found(Done),
-    Listed(u64),
-    Done(Arc<Slot>, Done),
-}
-
-/// One worker as its watcher sees it.
-#[derive(Default)]
-struct Slot {
-    pulse: Pulse,
-    item: Mutex<Option<Item>>,
-    abandoned: AtomicBool,
-    /// It is to end once its file is done.
-    dismissed: AtomicBool,
-    /// It ended.
-    gone: AtomicBool,
-}
-
-impl Slot {
-    fn set(&self, item: Option<Item>) {
-        *self.item.lock().unwrap_or_else(PoisonError::into_inner) = item;
-    }
-
-    fn take(&self) -> Option<Item> {
-        self.item
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-}
-
-struct Threads {
-    job: Arc<Job>,
-    items: Receiver<Item>,
-    again: Receiver<Item>,
-    results: Sender<Message>,
-    queued: Arc<Queued>,
-    folders: Arc<Folders>,
-    slots: Vec<Arc<Slot>>,
-    crew: Crew,
-    /// What workers that ended had waited, and all had by the last sample.
-    waited: (Duration, u64),
-    sampled: (Duration, u64),
-}
-
-/// Bytes of results that wait to be taken. Their number alone bounds nothing: those of hostile files are
-/// large.
-#[derive(Default)]
-struct Queued(AtomicUsize);
-
-impl Queued {
-    /// Sends a result once there is room for it; one is let through whatever its size. False when nobody
-    /// takes results any more.
-    fn send(&self, results: &Sender<Message>, message: Message) -> bool {
-        let weight = message.weight();
-        while self.0.load(Ordering::Relaxed) > QUEUED {
-            thread::sleep(GATHER);
-        }
-        self.0.fetch_add(weight, Ordering::Relaxed);
-        results.send(message).is_ok()
-    }
-
-    fn taken(&self, message: &Message) {
-        self.0.fetch_sub(message.weight(), Ordering::Relaxed);
-    }
-}
-
-impl Message {
-    /// About as many bytes as it takes, where workers made it.
-    fn weight(&self) -> usize {
-        match self {
-            Message::Done(_, done) => done.weight(),
-            Message::Found(_) | Message::Listed(_) => 0,
-        }
-    }
-}
-
-impl Threads {
-    fn spawn(&mut self) -> io::Result<()> {
-        let slot = Arc::new(Slot::default());
-        self.slots.push(Arc::clone(&slot));
-        let (job, items, again, results, queued, folders) = (
-            Arc::clone(&self.job),
-            self.items.clone(),
-            self.again.clone(),
-            self.results.clone(),
-            Arc::clone(&self.queued),
-            Arc::clone(&self.folders),
-        );
-        thread::Builder::new()
-            .name("scan-worker".to_owned())
-            .spawn(move || {
-                let worker = Worker::new(&job, &slot.pulse, &folders);
-                work(&job, &slot, worker, items, &again, &results, &queued);
-                slot.gone.store(true, Ordering::Release);
-            })?;
-        Ok(())
-    }
-
-    /// More workers, or fewer, by what they did in `time`.
-    fn adapt(&mut self, time: Duration) -> io::Result<()> {
-        let waited = &mut self.waited;
-        self.slots.retain(|slot| {
-            let gone = slot.gone.load(Ordering::Acquire);
-            if gone {
-                *waited = sum(*waited, slot.pulse.waited());
-            }
-            !gone
-        });
-        let all = self
-            .slots
-            .iter()
-            .fold(self.waited, |all, slot| sum(all, slot.pulse.waited()));
-        let wanted = self.crew.take(Sample {
-            time,
-            waited: all.0.saturating_sub(self.sampled.0),
-            calls: all.1.saturating_sub(self.sampled.1),
-            has_more: !self.items.is_empty(),
-        });
-        self.sampled = all;
-        let mut kept = 0;
-        for slot in &self.slots {
-            let stays = kept < wanted;
-            slot.dismissed.store(!stays, Ordering::Relaxed);
-            kept += usize::from(stays);
-        }
-        for _ in kept..wanted {
-            // What the system does not give more threads for is done by those there are.
-            if let Err(error) = self.spawn() {
-                self.slots.pop();
-                return match self.slots.is_empty() {
-                    true => Err(error),
-                    false => Ok(()),
-                };
-            }
-        }
-        Ok(())
-    }
-}
-
-fn sum(a: (Duration, u64), b: (Duration, u64)) -> (Duration, u64) {
-    (a.0.saturating_add(b.0), a.1.saturating_add(b.1))
-}
-
-/// A worker's life: files that were put off come before new ones.
-fn work(
-    job: &Job,
-    slot: &Arc<Slot>,
-    mut worker: Worker<'_>,
-    mut items: Receiver<Item>,
-    again: &Receiver<Item>,
-    results: &Sender<Message>,
-    queued: &Queued,
-) {
-    loop {
-        if slot.dismissed.load(Ordering::Relaxed) {
-            return;
-        }
-        let item = match again.try_recv() {
-            Ok(item) => item,
-            Err(_) => select! {
-                recv(again) -> item => match item {
-                    Ok(item) => item,
-                    Err(_) => return,
-                },
-                recv(items) -> item => match item {
-                    Ok(item) => item,
-                    Err(_) => {
-                        items = never();
-                        continue;
-                    }
-                },
-            },
-        };
-        if job.stop.load(Ordering::Relaxed) {
-            continue;
-        }
-        slot.set(Some(item.clone()));
-        let done = worker.handle(item, &mut |part| {
-            // Whoever left this worker behind takes nothing more of it.
-            if !slot.abandoned.load(Ordering::Acquire) {
-                queued.send(results, Message::Done(Arc::clone(slot), part));
-            }
-        });
-        slot.set(None);
-        if slot.abandoned.load(Ordering::Acquire) {
-            return;
-        }
-        if !queued.send(results, Message::Done(Arc::clone(slot), done)) {
-            return;
-        }
-    }
 }
 
 /// Runs a scan: every entry goes to `sink` exactly once.
@@ -303,85 +106,6 @@ pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
     };
     run.order = Order::new(run.job.options.sort);
     run.until_done(&results, &walking)
-}
-
-/// The finding thread as its watcher sees it.
-#[derive(Default)]
-struct Walking {
-    pulse: Pulse,
-    last: Mutex<PathBuf>,
-}
-
-/// Finds files until there are no more or the run is told to stop.
-fn find(
-    job: &Job,
-    walking: &Walking,
-    items: &Sender<Item>,
-    tokens: &Sender<()>,
-    results: &Sender<Message>,
-) {
-    let mut number = 0u64;
-    let (discovery, limit) = (&job.options.discovery, job.options.stuck);
-    let _ = discover(discovery, limit, &walking.pulse, &mut |found| {
-        if job.stop.load(Ordering::Relaxed) || tokens.send(()).is_err() {
-            return ControlFlow::Break(());
-        }
-        walking
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone_from(&found.path);
-        let outcome = match found.what {
-            What::File => None,
-            What::Skipped(skip) => Some(Outcome::Skipped(skip)),
-            What::Unreadable(message) => Some(Outcome::Unreadable(message)),
-        };
-        let sent = match outcome {
-            None => hand_out(
-                items,
-                Item {
-                    number,
-                    path: found.path,
-                    relative: found.relative,
-                    file: found.file,
-                    is_listed: found.is_listed,
-                    folder: found.folder,
-                    attempt: 0,
-                },
-            ),
-            Some(outcome) => results
-                .send(Message::Found(Done {
-                    number,
-                    path: found.path,
-                    relative: found.relative,
-                    stat: None,
-                    outcome,
-                    known: false,
-                    part: Part::Whole,
-                    date: false,
-                    earlier: None,
-                }))
-                .is_ok(),
-        };
-        number += 1;
-        match sent {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    });
-    let _ = results.send(Message::Listed(number));
-}
-
-/// Queues a file for the workers, many at once where they are slower; false when there are none any more.
-fn hand_out(items: &Sender<Item>, item: Item) -> bool {
-    match items.try_send(item) {
-        Ok(()) => true,
-        Err(TrySendError::Full(item)) => {
-            thread::sleep(GATHER);
-            items.send(item).is_ok()
-        }
-        Err(TrySendError::Disconnected(_)) => false,
-    }
 }
 
 struct Run<'a> {
