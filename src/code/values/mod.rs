@@ -4,10 +4,14 @@
 //! Two readings share it: one that follows single paths to their end, one that joins paths. It also sees
 //! the two operations on doubly linked lists by their stores, whatever registers they go through.
 
+mod operands;
+mod value;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+pub(super) use value::{Origin, Value};
 
 use super::flow::number;
 
@@ -21,114 +25,10 @@ const VOLATILE: [usize; 3] = [0, 1, 2];
 const VOLATILE_X64: [usize; 4] = [8, 9, 10, 11];
 /// Registers that hold the first arguments on x64, by number.
 const ARGUMENTS_X64: [usize; 4] = [1, 2, 8, 9];
-/// Loads through loads that are told apart.
-const DEEPEST: u8 = 12;
-/// Sums of sums that are told apart: each has two parts to compare.
-const DEEPEST_SUM: u8 = 5;
 /// What an instruction read with values takes from a budget, against one that is only decoded.
 pub(super) const COST: u64 = 64;
 /// Places in memory that are kept apart.
 const MOST_PLACES: usize = 192;
-
-/// What a value was made from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Origin {
-    /// What a register held at the start, by number.
-    Given(usize),
-    /// What memory held at a place.
-    At(Rc<Value>),
-    /// Made at an instruction, in a register: by a call, or by arithmetic that is not followed.
-    Made(u32, usize),
-    /// One of several values, where paths meet, in a register.
-    Joined(u32, usize),
-    /// A value and so many times another.
-    Sum(Rc<Value>, Rc<Value>, u32),
-}
-
-/// A pointer-wide value: an origin and a distance from it. Without an origin it is a constant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Value {
-    pub origin: Option<Origin>,
-    pub plus: i64,
-    depth: u8,
-}
-
-impl Value {
-    pub const ZERO: Value = Value::constant(0);
-
-    pub const fn constant(plus: i64) -> Value {
-        Value {
-            origin: None,
-            plus,
-            depth: 0,
-        }
-    }
-
-    fn of(origin: Origin) -> Value {
-        Value {
-            origin: Some(origin),
-            plus: 0,
-            depth: 0,
-        }
-    }
-
-    pub fn plus(&self, distance: i64) -> Value {
-        Value {
-            plus: self.plus.wrapping_add(distance),
-            ..self.clone()
-        }
-    }
-
-    /// What memory holds there; `None` for the end of a long chain.
-    pub fn loaded(&self) -> Option<Value> {
-        (self.depth < DEEPEST).then(|| Value {
-            origin: Some(Origin::At(Rc::new(self.clone()))),
-            plus: 0,
-            depth: self.depth + 1,
-        })
-    }
-
-    /// An address on the function's own stack.
-    pub fn on_stack(&self) -> bool {
-        self.origin == Some(Origin::Given(STACK))
-    }
-
-    /// So many times another value behind this one; `None` for the end of a long chain.
-    fn and(&self, index: &Value, scale: u32) -> Option<Value> {
-        let depth = self.depth.max(index.depth);
-        let base = |value: &Value| Value {
-            plus: 0,
-            ..value.clone()
-        };
-        let by = index.plus.wrapping_mul(i64::from(scale));
-        let mut pair = (base(self), base(index));
-        if scale == 1 && pair.1 < pair.0 {
-            pair = (pair.1, pair.0);
-        }
-        (depth < DEEPEST_SUM).then(|| Value {
-            origin: Some(Origin::Sum(Rc::new(pair.0), Rc::new(pair.1), scale)),
-            plus: self.plus.wrapping_add(by),
-            depth: depth + 1,
-        })
-    }
-
-    /// It is a distance from another value, or was loaded by way of it.
-    pub fn comes_from(&self, other: &Value) -> bool {
-        if other.origin.is_some() && self.origin == other.origin {
-            return true;
-        }
-        match &self.origin {
-            Some(Origin::At(place)) => place.comes_from(other),
-            Some(Origin::Sum(base, index, _)) => base.comes_from(other) || index.comes_from(other),
-            _ => false,
-        }
-    }
-
-    /// How far it lies behind another value of the same origin.
-    pub fn behind(&self, other: &Value) -> Option<i64> {
-        (self.origin == other.origin).then(|| self.plus.wrapping_sub(other.plus))
-    }
-}
 
 /// Values at one place.
 #[derive(Clone, PartialEq)]
@@ -369,79 +269,6 @@ impl Values {
         if value.origin.is_some() && (neighbour || head()) {
             self.inserted.push(value.clone());
         }
-    }
-
-    /// The address of a memory operand; `None` where it is of another segment or not followed.
-    pub fn place(&self, instruction: &Instruction) -> Option<Value> {
-        use Register as R;
-        if matches!(instruction.memory_segment(), R::FS | R::GS) {
-            return None;
-        }
-        let index = instruction.memory_index();
-        let plain = self.plain_place(instruction)?;
-        match index {
-            R::None => Some(plain),
-            _ if plain.origin.is_none() || !index.is_gpr() => None,
-            _ => plain.and(&self.get(number(index)?), instruction.memory_index_scale()),
-        }
-    }
-
-    /// The same without its index.
-    fn plain_place(&self, instruction: &Instruction) -> Option<Value> {
-        use Register as R;
-        match instruction.memory_base() {
-            R::RIP => Some(Value::constant(
-                instruction.ip_rel_memory_address().cast_signed(),
-            )),
-            R::None => Some(Value::constant(
-                instruction.memory_displacement64().cast_signed(),
-            )),
-            base if base.is_gpr() => {
-                let distance = match self.bits {
-                    64 => instruction.memory_displacement64().cast_signed(),
-                    _ => i64::from(instruction.memory_displacement32().cast_signed()),
-                };
-                Some(self.get(number(base)?).plus(distance))
-            }
-            _ => None,
-        }
-    }
-
-    /// The pointer-wide value of an operand.
-    pub fn operand(&self, instruction: &Instruction, n: u32) -> Option<Value> {
-        match instruction.op_kind(n) {
-            OpKind::Register => {
-                let register = instruction.op_register(n);
-                let whole = i64::try_from(register.size()).ok()? == self.width;
-                whole.then(|| Some(self.get(number(register)?))).flatten()
-            }
-            OpKind::Memory => {
-                let whole = i64::try_from(instruction.memory_size().size()).ok()? == self.width;
-                whole
-                    .then(|| self.load(&self.place(instruction)?))
-                    .flatten()
-            }
-            _ => Some(Value::constant(self.immediate(instruction, n)?)),
-        }
-    }
-
-    pub fn immediate(&self, instruction: &Instruction, n: u32) -> Option<i64> {
-        let raw = instruction.try_immediate(n).ok()?;
-        match self.bits {
-            64 => Some(raw.cast_signed()),
-            // Short ones come extended to 64 bits.
-            _ => Some(i64::from(
-                u32::try_from(raw & 0xFFFF_FFFF).ok()?.cast_signed(),
-            )),
-        }
-    }
-
-    /// The signed 32-bit constant that a register operand holds.
-    pub fn count(&self, instruction: &Instruction, n: u32) -> Option<i64> {
-        let register = instruction.op_register(n);
-        let value = self.get(number(register)?);
-        let low = u32::try_from(value.plus & 0xFFFF_FFFF).ok()?;
-        value.origin.is_none().then(|| i64::from(low.cast_signed()))
     }
 
     /// Stores to the memory operand, as many pointers as it has.
