@@ -7,6 +7,7 @@
 //! is given only when every path to every restart agrees; whatever is not understood makes it unknown.
 
 mod held;
+mod path;
 mod reader;
 
 use super::CodeSource;
