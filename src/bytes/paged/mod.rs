@@ -5,11 +5,16 @@
 //! where each one waits for a server, so much at once as comes in the time of one wait. Memory is bounded
 //! whatever the size.
 
+mod beginning;
+mod cache;
+
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+pub use beginning::Beginning;
+
+use self::cache::{Cache, Window};
 use super::{ReadAt, ReadError};
 
 /// Bytes of the beginning of a long source.
@@ -20,8 +25,6 @@ const WHOLE: u64 = 512 * 1024;
 const ROOM: usize = 8;
 /// Bytes of a cached page.
 const PAGE: usize = 4096;
-/// Pages kept.
-const PAGES: usize = 64;
 /// Bytes read at the end of a long source.
 const TAIL: usize = 4096;
 /// A read of [`TAIL`] that takes longer waits for something far away.
@@ -32,60 +35,6 @@ const WINDOW: usize = 4 << 20;
 const SMALL: u64 = 64 << 20;
 /// Windows that one reader keeps.
 const WINDOWS: usize = 2;
-/// Bytes of all readers' windows together; who finds no room reads page by page.
-const WINDOW_BYTES: usize = 128 << 20;
-
-/// Bytes of windows in use.
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// The head of the last dump read on this thread: a scan reads thousands, one after the other.
-    static HEADS: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// How a source begins, read once: enough to see what it is, and the first part of what its reader needs.
-pub struct Beginning {
-    /// [`ROOM`] bytes, and the beginning.
-    head: Vec<u8>,
-    /// How long reading it took.
-    took: Duration,
-}
-
-impl Beginning {
-    /// Reads all of a source of up to 512 KiB, or the first 192 KiB of a longer one, in one read.
-    ///
-    /// # Errors
-    /// [`ReadError::Io`] when the system fails.
-    pub fn read(source: &dyn ReadAt) -> Result<Beginning, ReadError> {
-        let len = match source.len() {
-            len if len <= WHOLE => usize::try_from(len).unwrap_or(PREFIX),
-            _ => PREFIX,
-        };
-        // What an earlier dump left is overwritten or cut off.
-        let mut beginning = Beginning {
-            head: HEADS.take(),
-            took: Duration::ZERO,
-        };
-        beginning.head.resize(ROOM + len, 0);
-        let started = Instant::now();
-        let read = source.read_up_to(0, beginning.head.get_mut(ROOM..).unwrap_or_default())?;
-        beginning.took = started.elapsed();
-        beginning.head.truncate(ROOM + read);
-        Ok(beginning)
-    }
-
-    /// The bytes, from offset 0.
-    pub fn bytes(&self) -> &[u8] {
-        self.head.get(ROOM..).unwrap_or_default()
-    }
-}
-
-impl Drop for Beginning {
-    fn drop(&mut self) {
-        // A thread that ends has no more dumps to read.
-        let _ = HEADS.try_with(|kept| kept.set(std::mem::take(&mut self.head)));
-    }
-}
 
 /// A reader for one dump on one thread. Reads past the end are errors; nothing is ever padded.
 pub struct PagedReader<'a> {
@@ -96,46 +45,6 @@ pub struct PagedReader<'a> {
     cache: RefCell<Cache>,
     /// Bytes of one read behind the beginning.
     piece: usize,
-}
-
-#[derive(Default)]
-struct Cache {
-    clock: u64,
-    pages: Vec<CachedPage>,
-    windows: Vec<Window>,
-}
-
-struct CachedPage {
-    number: u64,
-    used: u64,
-    bytes: Vec<u8>,
-}
-
-/// A long piece of a source that is far away. Its bytes count in [`IN_USE`].
-struct Window {
-    start: u64,
-    bytes: Vec<u8>,
-    room: usize,
-}
-
-impl Window {
-    /// Room for a window; `None` when all readers together have no more.
-    fn reserve(room: usize) -> Option<Window> {
-        let taken = IN_USE.fetch_add(room, Ordering::Relaxed);
-        let window = Window {
-            start: 0,
-            bytes: Vec::new(),
-            room,
-        };
-        // Dropping it gives the room back.
-        (taken.saturating_add(room) <= WINDOW_BYTES).then_some(window)
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        IN_USE.fetch_sub(self.room, Ordering::Relaxed);
-    }
 }
 
 /// How much one read fetches: as much as comes in the time that a read waits before anything comes. `short` is how
@@ -445,143 +354,5 @@ fn copy(start: u64, bytes: &[u8], at: u64, buf: &mut [u8]) -> bool {
     }
 }
 
-impl Cache {
-    /// Adds a page, dropping the one unused for longest when the cache is full.
-    fn insert(&mut self, number: u64, bytes: Vec<u8>) -> usize {
-        let page = CachedPage {
-            number,
-            used: 0,
-            bytes,
-        };
-        if self.pages.len() < PAGES {
-            self.pages.push(page);
-            return self.pages.len() - 1;
-        }
-        let oldest = self
-            .pages
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, page)| page.used)
-            .map_or(0, |(index, _)| index);
-        if let Some(slot) = self.pages.get_mut(oldest) {
-            *slot = page;
-        }
-        oldest
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn source(len: usize) -> Vec<u8> {
-        (0..len).map(|i| (i / 7) as u8).collect()
-    }
-
-    /// Longer than what is read whole.
-    const LONG: usize = WHOLE as usize;
-
-    #[test]
-    fn reads_across_prefix_and_pages_give_the_source_bytes() {
-        let bytes = source(LONG + 3 * PAGE + 17);
-        let reader = PagedReader::open(&bytes).unwrap();
-        for (at, len) in [
-            (0, 16),
-            (PREFIX - 5, 10),
-            (PREFIX + PAGE - 3, PAGE),
-            (1, PREFIX + PAGE),
-        ] {
-            let mut buf = vec![0; len];
-            reader.read_exact_at(at as u64, &mut buf).unwrap();
-            assert_eq!(buf, bytes[at..at + len]);
-        }
-    }
-
-    #[test]
-    fn a_read_past_the_end_is_an_error_and_allocates_nothing() {
-        let bytes = source(100);
-        let reader = PagedReader::open(&bytes).unwrap();
-        assert!(matches!(
-            reader.read_vec(90, 11),
-            Err(ReadError::PastEnd { .. })
-        ));
-        assert!(matches!(
-            reader.read_vec(0, u64::MAX),
-            Err(ReadError::PastEnd { .. })
-        ));
-        assert!(matches!(
-            reader.read_vec(u64::MAX, 2),
-            Err(ReadError::PastEnd { .. })
-        ));
-    }
-
-    #[test]
-    fn the_cache_stays_bounded_over_a_long_source() {
-        let bytes = source(LONG + (PAGES + 40) * PAGE);
-        let reader = PagedReader::open(&bytes).unwrap();
-        for page in 0..PAGES + 40 {
-            let at = PREFIX + page * PAGE;
-            let mut buf = [0; 8];
-            reader.read_exact_at(at as u64, &mut buf).unwrap();
-            assert_eq!(buf, bytes[at..at + 8]);
-        }
-        assert_eq!(reader.cache.borrow().pages.len(), PAGES);
-    }
-
-    #[test]
-    fn a_window_is_as_long_as_what_comes_while_a_read_waits() {
-        let ms = Duration::from_millis;
-        // Local: 4 KiB come at once.
-        assert_eq!(
-            piece(Duration::from_micros(40), Duration::from_micros(3)),
-            PAGE
-        );
-        // 5 ms away, and 192 KiB take 3.5 ms more: half of it may be chance.
-        let long = ms(5) + Duration::from_micros(3500);
-        assert!((900_000..1_000_000).contains(&piece(long, ms(5))));
-        // A slow line: what is read anyway, and no more.
-        assert_eq!(piece(ms(1000), ms(5)), PREFIX);
-        // Nothing but waiting.
-        assert_eq!(piece(ms(5), ms(5)), WINDOW);
-    }
-
-    #[test]
-    fn windows_give_the_source_bytes_and_their_room_back() {
-        let bytes = source(3 * PREFIX + 12_345);
-        let before = IN_USE.load(Ordering::Relaxed);
-        for piece in [PREFIX, WINDOW] {
-            let mut reader = PagedReader::open(&bytes).unwrap();
-            reader.read_tail().unwrap();
-            assert_eq!(reader.last(TAIL), &bytes[bytes.len() - TAIL..]);
-            reader.piece = piece;
-            for (at, len) in [
-                (PREFIX - 3, 10),
-                (PREFIX + 5, PAGE),
-                (2 * PREFIX - 1, 2),
-                (3 * PREFIX + 12_000, 345),
-                (3 * PREFIX - 100, 12_445),
-                (PREFIX, 2 * PREFIX),
-            ] {
-                let mut buf = vec![0; len];
-                reader.read_exact_at(at as u64, &mut buf).unwrap();
-                assert!(buf == bytes[at..at + len], "{len} bytes at {at}");
-            }
-            assert!(reader.cache.borrow().windows.len() <= WINDOWS);
-        }
-        // Others may read meanwhile, and give back as well.
-        assert!(IN_USE.load(Ordering::Relaxed) <= before + WINDOW_BYTES);
-    }
-
-    #[test]
-    fn hashing_between_leaves_the_beginning_as_it_was() {
-        for len in [100, PREFIX, PREFIX + 9000] {
-            let bytes = source(len);
-            let mut reader = PagedReader::open(&bytes).unwrap();
-            reader.enclosed([1; ROOM], &[2; 5], |all| {
-                assert_eq!(all.len(), ROOM + len.min(PREFIX) + 5);
-                assert_eq!(&all[ROOM..all.len() - 5], &bytes[..len.min(PREFIX)]);
-            });
-            assert!(reader.prefix() == bytes);
-        }
-    }
-}
+mod tests;
