@@ -79,16 +79,37 @@ pub fn is_offline(found: &Metadata) -> bool {
     found.len() >= 4096 && found.blocks() == 0
 }
 
-/// True when reading the file would fetch it from somewhere else: `FILE_ATTRIBUTE_OFFLINE`,
-/// `FILE_ATTRIBUTE_RECALL_ON_OPEN` or `FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS`.
+/// True when reading the file would fetch it from somewhere else.
 #[cfg(windows)]
 pub fn is_offline(found: &Metadata) -> bool {
-    const ELSEWHERE: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
-    std::os::windows::fs::MetadataExt::file_attributes(found) & ELSEWHERE != 0
+    is_elsewhere(std::os::windows::fs::MetadataExt::file_attributes(found))
+}
+
+/// True for the attributes of a file whose content a tape library or a cloud has: `FILE_ATTRIBUTE_OFFLINE`,
+/// `FILE_ATTRIBUTE_RECALL_ON_OPEN` or `FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS` ("File Attribute Constants" in Microsoft's
+/// documentation).
+#[cfg(any(windows, test))]
+fn is_elsewhere(attributes: u32) -> bool {
+    attributes & (0x1000 | 0x4_0000 | 0x40_0000) != 0
 }
 
 /// True when reading the file would fetch it from somewhere else.
 #[cfg(not(any(unix, windows)))]
 pub fn is_offline(_: &Metadata) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_of_placeholders_are_told_from_those_of_files_that_are_here() {
+        // Archive, sparse, reparse point, unpinned: a cloud's file that was fetched and may be given back.
+        let here = 0x20 | 0x200 | 0x400 | 0x10_0000;
+        assert!(!is_elsewhere(here));
+        for elsewhere in [0x1000, 0x4_0000, 0x40_0000] {
+            assert!(is_elsewhere(here | elsewhere), "{elsewhere:#x}");
+        }
+    }
 }

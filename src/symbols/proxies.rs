@@ -2,28 +2,57 @@
 //!
 //! `HTTPS_PROXY` for https, `HTTP_PROXY` for http, `ALL_PROXY` for both, `NO_PROXY` against all;
 //! in lower case too, which wins, as for curl ("Environment", curl(1)). Where none of them is set,
-//! Windows' own setting counts. Proxies are spoken to with `CONNECT`, for http as well.
+//! Windows' own setting counts, as `INTERNET_PROXY_INFO` describes it ("WinINet", Microsoft's documentation).
+//! Proxies are spoken to with `CONNECT`, for http as well.
 
 use ureq::{Proxy, ProxyProtocol};
 
-/// The proxies of a run. A variable that cannot be understood is an error where it would apply:
+use super::names::Glob;
+
+/// The proxies of a run. A setting that cannot be understood is an error where it would apply:
 /// going around a proxy that somebody asked for would be worse.
 #[derive(Debug)]
 pub(super) struct Proxies {
     https: Choice,
     http: Choice,
-    except: Vec<String>,
-    system: Option<Proxy>,
+    except: Vec<Exception>,
 }
 
 type Choice = Result<Option<Proxy>, String>;
 
+/// Servers that are asked directly.
+#[derive(Debug)]
+enum Exception {
+    /// An entry of `NO_PROXY`.
+    Domain(String),
+    /// An entry of Windows' list: a pattern for the whole name.
+    Pattern(String),
+    /// `<local>` in Windows' list: names without a dot.
+    Local,
+}
+
+impl Exception {
+    fn holds(&self, host: &str, port: Option<u16>) -> bool {
+        match self {
+            Exception::Domain(entry) => fits(entry, host, port),
+            Exception::Pattern(entry) => {
+                let entry = entry.split_once("://").map_or(&**entry, |(_, rest)| rest);
+                let (name, only) = split_port(entry);
+                (only.is_none() || only == port) && Glob::new(name).matches(host)
+            }
+            Exception::Local => !host.contains(['.', ':']),
+        }
+    }
+}
+
 impl Proxies {
     /// As the environment and, without a word there, the system say.
     pub fn of_user() -> Proxies {
-        let mut proxies = Proxies::read(&|name| std::env::var(name).ok());
-        if matches!((&proxies.https, &proxies.http), (Ok(None), Ok(None))) {
-            proxies.system = Proxy::try_from_env();
+        let proxies = Proxies::read(&|name| std::env::var(name).ok());
+        if matches!((&proxies.https, &proxies.http), (Ok(None), Ok(None)))
+            && let Some((servers, past)) = internet_settings()
+        {
+            return Proxies::of_windows(&servers, &past);
         }
         proxies
     }
@@ -46,15 +75,52 @@ impl Proxies {
                 .split([',', ' ', ';'])
                 .map(|entry| entry.trim().to_ascii_lowercase())
                 .filter(|entry| !entry.is_empty())
+                .map(Exception::Domain)
                 .collect(),
-            system: None,
+        }
+    }
+
+    /// As the values `ProxyServer` and `ProxyOverride` say: `host:port` for every scheme or `scheme=host:port` for
+    /// one, several behind each other.
+    fn of_windows(servers: &str, past: &str) -> Proxies {
+        let entries = |text: &str| -> Vec<String> {
+            let entries = text.split(|c: char| c == ';' || c.is_whitespace());
+            let entries = entries.map(str::to_ascii_lowercase);
+            entries.filter(|entry| !entry.is_empty()).collect()
+        };
+        let servers = entries(servers);
+        let of_scheme = |scheme: &str| {
+            let fitting = |entry: &String| {
+                let (own, to) = entry.split_once('=')?;
+                (own == scheme).then(|| to.to_owned())
+            };
+            servers.iter().find_map(fitting)
+        };
+        let of_all = || servers.iter().find(|entry| !entry.contains('=')).cloned();
+        let choice = |scheme: &str| {
+            of_scheme(scheme)
+                .or_else(of_all)
+                .or_else(|| Some(format!("socks4://{}", of_scheme("socks")?)))
+                .map(|to| proxy("the proxy setting of Windows", &to))
+                .transpose()
+        };
+        Proxies {
+            https: choice("https"),
+            http: choice("http"),
+            except: entries(past)
+                .into_iter()
+                .map(|entry| match entry.as_str() {
+                    "<local>" => Exception::Local,
+                    _ => Exception::Pattern(entry),
+                })
+                .collect(),
         }
     }
 
     /// The proxy to an address; `None` for the direct way.
     ///
     /// # Errors
-    /// Text that names the variable that cannot be used.
+    /// Text that names the setting that cannot be used.
     pub fn towards(&self, url: &str) -> Result<Option<Proxy>, String> {
         let (scheme, host, port) = parts(url);
         // No proxy leads back to this computer, and none is told what is asked here.
@@ -63,21 +129,32 @@ impl Proxies {
             || host
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|ip| ip.is_loopback());
-        if is_here {
+        if is_here || self.except.iter().any(|entry| entry.holds(&host, port)) {
             return Ok(None);
-        }
-        if self.except.iter().any(|entry| fits(entry, &host, port)) {
-            return Ok(None);
-        }
-        if let Some(system) = &self.system {
-            let past = url.parse().is_ok_and(|uri| system.is_no_proxy(&uri));
-            return Ok((!past).then(|| system.clone()));
         }
         match scheme.as_str() {
             "https" => self.https.clone(),
             _ => self.http.clone(),
         }
     }
+}
+
+/// `ProxyServer` and `ProxyOverride` of the user, where a proxy is switched on.
+#[cfg(windows)]
+fn internet_settings() -> Option<(String, String)> {
+    let settings = winreg::RegKey::predef(winreg::enums::HKEY_CURRENT_USER)
+        .open_subkey(r"Software\Microsoft\Windows\CurrentVersion\Internet Settings")
+        .ok()?;
+    let enabled: u32 = settings.get_value("ProxyEnable").ok()?;
+    let servers: String = settings.get_value("ProxyServer").ok()?;
+    let past: String = settings.get_value("ProxyOverride").unwrap_or_default();
+    (enabled != 0).then_some((servers, past))
+}
+
+/// Other systems keep no such setting.
+#[cfg(not(windows))]
+fn internet_settings() -> Option<(String, String)> {
+    None
 }
 
 fn proxy(variable: &str, value: &str) -> Result<Proxy, String> {
@@ -185,6 +262,48 @@ mod tests {
         assert!(direct("127.0.0.1", "http://127.0.0.1:8/x"));
         for entry in ["", "b.example", "ample", "a.example:9", "a.example.b"] {
             assert!(!direct(entry, "http://a.example:8/x"), "{entry}");
+        }
+    }
+
+    #[test]
+    fn windows_settings_name_one_proxy_or_one_for_each_scheme() {
+        let one = Proxies::of_windows("p:1", "");
+        assert_eq!(port(&one, "http://a.example"), Some(1));
+        assert_eq!(port(&one, "https://a.example"), Some(1));
+        let each = Proxies::of_windows("http=p:1;HTTPS=http://p:2;ftp=p:3", "");
+        assert_eq!(port(&each, "http://a.example"), Some(1));
+        assert_eq!(port(&each, "https://a.example"), Some(2));
+        let secure = Proxies::of_windows("https=p:2 ftp=p:3", "");
+        assert_eq!(port(&secure, "http://a.example"), None);
+        assert_eq!(port(&Proxies::of_windows("", ""), "http://a.example"), None);
+        let socks = Proxies::of_windows("socks=p:4", "");
+        let error = socks.towards("https://a.example").unwrap_err();
+        assert!(error.contains("proxy setting of Windows"), "{error}");
+    }
+
+    #[test]
+    fn windows_settings_name_servers_that_are_asked_directly() {
+        let direct = |past: &str, url: &str| {
+            let set = Proxies::of_windows("p:1", past);
+            port(&set, url).is_none()
+        };
+        assert!(direct("<local>", "http://symbols/store"));
+        assert!(!direct("<local>", "http://symbols.example/store"));
+        assert!(!direct("<local>", "http://[fe80::1]/store"));
+        for entry in [
+            "a.corp.example",
+            "*.corp.example",
+            "a.*.example",
+            "x.y; *.Corp.Example;<local>",
+            "http://a.corp.example",
+            "a.corp.example:8",
+        ] {
+            assert!(direct(entry, "http://A.corp.example:8/x"), "{entry}");
+        }
+        assert!(direct("10.*", "https://10.1.2.3/x"));
+        // Not as NO_PROXY has it: an entry is no domain above.
+        for entry in ["", "corp.example", "b.corp.example", "a.corp.example:9"] {
+            assert!(!direct(entry, "http://a.corp.example:8/x"), "{entry}");
         }
     }
 

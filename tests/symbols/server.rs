@@ -40,11 +40,12 @@ fn tcpip() -> ModuleIdentity {
     ModuleIdentity::new("tcpip.sys", STAMP, 0x4000).unwrap()
 }
 
+/// No long pauses; but a busy machine may take its time for an answer.
 fn quick() -> ServerLimits {
     ServerLimits {
-        connect: Duration::from_secs(2),
-        silence: Duration::from_millis(300),
-        total: Duration::from_secs(5),
+        connect: Duration::from_secs(10),
+        silence: Duration::from_secs(10),
+        total: Duration::from_secs(60),
         attempts: 3,
         pause: Duration::from_millis(10),
         failures: 3,
@@ -52,11 +53,21 @@ fn quick() -> ServerLimits {
 }
 
 fn library(path: &str, origin: Origin, network: Network, cache: &Path) -> SymbolLibrary {
+    limited(path, origin, network, cache, quick())
+}
+
+fn limited(
+    path: &str,
+    origin: Origin,
+    network: Network,
+    cache: &Path,
+    servers: ServerLimits,
+) -> SymbolLibrary {
     SymbolLibrary::new(SymbolOptions {
         symbols: SymbolPath::parse(path, origin),
         network,
         cache: Some(Cache::at(cache.to_owned())),
-        servers: quick(),
+        servers,
         ..SymbolOptions::default()
     })
 }
@@ -225,8 +236,16 @@ fn errors_that_pass_are_retried_and_others_are_reported() {
             TempDir::new().unwrap(),
             TempDir::new().unwrap(),
         );
+        let silence = match act {
+            Act::Silent => Duration::from_millis(300),
+            _ => quick().silence,
+        };
         server.on(&image_path(), act);
-        let resolved = run(&server, store.path(), cache.path());
+        let path = format!("srv*{}*{}", store.path().display(), server.base);
+        let limits = ServerLimits { silence, ..quick() };
+        let (origin, network) = (Origin::CommandLine, Network::Named);
+        let library = limited(&path, origin, network, cache.path(), limits);
+        let resolved = library.resolve(&tcpip(), Machine::X64, None);
         assert!(tried(&resolved).contains(reason), "{}", tried(&resolved));
         assert_eq!(server.asked(&image_path()), asked, "{reason}");
         assert_eq!(
