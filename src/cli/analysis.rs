@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::bytes::{Budget, PagedReader, contained};
 use crate::gather::external::{self, ExternalState};
@@ -24,6 +25,18 @@ use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::knowledge::wer_report as wer;
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
+
+/// Reads an argument that names one file: where shells leave wildcards to programs (Windows), that may be a pattern
+/// which one file matches. One that matches nothing stays as it is, to be reported as not found.
+pub fn one_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|given| {
+        let mut found = source::expand([given.into_os_string()]);
+        match found.len() {
+            1 => Ok(found.remove(0)),
+            many => Err(format!("{many} files match this pattern: name one")),
+        }
+    })
+}
 
 /// Options of the analysis.
 #[derive(Clone, Debug, Args)]
@@ -46,12 +59,12 @@ pub struct AnalysisArgs {
     pub kb: Vec<String>,
     /// State of the machine from beside its dumps: a SYSTEM hive, a .reg export of the TCP/IP
     /// parameters, or saved output of `netsh interface ipv4 show global`; may be repeated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = one_file())]
     pub registry: Vec<PathBuf>,
     /// Versions of machines' files, as CSV (machine,file,version and optionally
     /// as_of,time_date_stamp,size_of_image) or JSON lines: what they say and
     /// when it counts: docs/inventory.md; may be repeated
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = one_file())]
     pub inventory: Vec<PathBuf>,
     /// The machine that every dump is of
     #[arg(long, value_name = "NAME")]

@@ -14,7 +14,7 @@ use crate::report::text::{self, Length, Palette, words};
 use crate::triage::{Judged, judge};
 use crate::verdict::{MatchStatus, Step};
 
-use super::analysis::{AnalysisArgs, error_line};
+use super::analysis::{AnalysisArgs, error_line, one_file};
 use super::output::Color;
 use super::triage::usage;
 
@@ -25,7 +25,7 @@ Example:
   kbtriage explain MEMORY.DMP")]
 pub struct ExplainArgs {
     /// A crash dump; - reads it from standard input
-    #[arg(value_name = "DUMP", value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_name = "DUMP", value_parser = one_file(), value_hint = clap::ValueHint::FilePath)]
     pub dump: PathBuf,
     /// When to colour text
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]

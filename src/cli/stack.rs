@@ -13,7 +13,7 @@ use crate::report::escape::visible;
 use crate::report::model::{Exception, Fault, Frame, Report, Stack};
 use crate::report::text::{self, Palette};
 
-use super::analysis::{AnalysisArgs, error_line};
+use super::analysis::{AnalysisArgs, error_line, one_file};
 use super::output::{Color, Format, Records};
 use super::triage::usage;
 
@@ -43,7 +43,7 @@ are shown with --all-frames.
 Exit status: 0 the dump was analysed, 1 it could not be, 2 wrong usage.")]
 pub struct StackArgs {
     /// A crash dump; - reads it from standard input
-    #[arg(value_name = "DUMP", value_hint = clap::ValueHint::FilePath)]
+    #[arg(value_name = "DUMP", value_parser = one_file(), value_hint = clap::ValueHint::FilePath)]
     pub dump: PathBuf,
     /// Show every frame, also those of interrupted activities
     #[arg(long)]

@@ -101,6 +101,9 @@ windows_tests! {
     an_output_that_cannot_be_replaced_is_refused_before_the_scan: "an open file can be replaced",
     a_dump_that_another_program_holds_is_growing: "files are not held",
     wildcards_are_expanded_without_case_and_say_when_nothing_matches: "the shell expands wildcards",
+    every_command_that_takes_files_expands_wildcards: "the shell expands wildcards",
+    a_scan_through_a_share_of_the_network_reads_every_dump: "other systems mount shares",
+    a_share_that_is_not_there_is_said_to_be_missing: "other systems mount shares",
     an_offline_file_is_left_where_it_is: "files have no such attribute",
 }
 
@@ -317,6 +320,100 @@ mod windows {
                 said.contains("no file matches this pattern"),
                 "{command}: {said}"
             );
+        }
+    }
+
+    #[test]
+    fn every_command_that_takes_files_expands_wildcards() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("in/one.dmp"), &numbered(1));
+        put(&dir.path().join("in/two.dmp"), &numbered(2));
+        put(&dir.path().join("in2/three.dmp"), &numbered(3));
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        let said = |arguments: &[&str]| {
+            let output = run(arguments);
+            let text = [output.stdout, output.stderr].concat();
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        // Several files.
+        let all = at(r"in\*.dmp");
+        for command in [
+            &["triage"][..],
+            &["symbols", "check"],
+            &["symbols", "fetch", "--symbols", "srv*http://127.0.0.1:1"],
+            &["kb", "check"],
+            &["scan", "--quiet"],
+        ] {
+            let text = said(&[command, &[&all]].concat());
+            assert!(
+                text.contains("one.dmp") && text.contains("two.dmp"),
+                "{command:?}: {text}"
+            );
+        }
+        let folders = said(&["scan", "--quiet", "--format", "jsonl", &at("in*")]);
+        assert!(folders.contains("one.dmp") && folders.contains("three.dmp"));
+        for (folder, list) in [("in", "a.jsonl"), ("in2", "b.jsonl")] {
+            said(&["scan", "--quiet", &at(folder), "--output", &at(list)]);
+        }
+        let merged = at("merged.jsonl");
+        said(&["store", "merge", "--output", &merged, &at("?.jsonl")]);
+        let merged = fs::read_to_string(merged).unwrap();
+        assert!(merged.contains("one.dmp") && merged.contains("three.dmp"));
+        // One file: the one that matches, and never any of several.
+        let one = at(r"in\O*.DMP");
+        for command in [
+            &["explain"][..],
+            &["stack"],
+            &["symbols", "resolve", "PATH", "0x1000"],
+            &["symbols", "find", "PATH", "nt!*"],
+        ] {
+            let with = |path: &str| {
+                let mut arguments: Vec<&str> = command
+                    .iter()
+                    .map(|&part| if part == "PATH" { path } else { part })
+                    .collect();
+                if !command.contains(&"PATH") {
+                    arguments.push(path);
+                }
+                run(&arguments)
+            };
+            let output = with(&one);
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!errors.contains("no file"), "{command:?}: {errors}");
+            assert_ne!(output.status.code(), Some(2), "{command:?}: {errors}");
+            let output = with(&all);
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {errors}");
+            assert!(errors.contains("2 files match this pattern"), "{errors}");
+        }
+    }
+
+    #[test]
+    fn a_scan_through_a_share_of_the_network_reads_every_dump() {
+        // The share that every Windows has for each drive; only an administrator may use it.
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("a.dmp"), &matching());
+        let text = dir.path().to_str().unwrap();
+        let share = format!(r"\\localhost\{}$\{}", &text[..1], &text[3..]);
+        if fs::read_dir(&share).is_err() {
+            crate::support::shared::skipped("no administrative share here");
+            return;
+        }
+        let lines = records(&scan(Path::new(&share), &[]).stdout);
+        assert_eq!(of_type(&lines, "report")[0]["status"], "ok");
+        let output = run(&["triage", &format!(r"{share}\a.dmp")]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+
+    #[test]
+    fn a_share_that_is_not_there_is_said_to_be_missing() {
+        for name in [
+            r"\\no-such-server\share\a.dmp",
+            r"\\?\UNC\no-such-server\share\a.dmp",
+        ] {
+            let output = run(&["triage", name]);
+            assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
+            assert!(!output.stderr.is_empty(), "{name}");
         }
     }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use super::dumps::DumpModules;
 use super::{SymbolArgs, failure, report_problems};
 use crate::bytes::ModuleId;
+use crate::cli::analysis::one_file;
 use crate::report::escape::visible;
 use crate::symbols::{Glob, Lookup, ModuleIdentity, SymbolHit, SymbolKind, SymbolLibrary};
 
@@ -24,7 +25,7 @@ Examples:
 Exit status: 0 every place has a name; 1 some has none.")]
 pub struct ResolveArgs {
     /// The dump
-    #[arg(value_name = "DUMP")]
+    #[arg(value_name = "DUMP", value_parser = one_file())]
     dump: PathBuf,
     /// An address, MODULE+OFFSET or MODULE!NAME; numbers are hexadecimal
     #[arg(value_name = "PLACE", required = true)]
@@ -42,7 +43,7 @@ Example:
 Exit status: 0 something was found; 1 nothing was.")]
 pub struct FindArgs {
     /// The dump
-    #[arg(value_name = "DUMP")]
+    #[arg(value_name = "DUMP", value_parser = one_file())]
     dump: PathBuf,
     /// MODULE!PATTERN, both with * and ?
     #[arg(value_name = "GLOB")]
