@@ -35,7 +35,7 @@ fn judge(facts: &CrashFacts) -> Outcome {
                 Strength::Moderate,
                 Basis::PublicSource,
                 format!(
-                    "linked in the hours when the {architecture} files of {} were: probably that file, untouched \
+                    "linked in the same hours as the {architecture} files of {}: probably that file, untouched \
                      by any update",
                     release.version
                 ),

@@ -110,7 +110,7 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
     let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
     let linked = match releases::of_stamp(stamp, architecture) {
         Some(release) if release.version == version => return None,
-        Some(release) => format!("in the hours when the files of {} were", release.version),
+        Some(release) => format!("in the same hours as the files of {}", release.version),
         None => {
             let before = defect::judge_stamp(stamp)
                 .is_some_and(|window| window.finding == DateFinding::ProbablyNotFixed);

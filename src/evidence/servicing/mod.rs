@@ -384,7 +384,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
     let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
     if let Some(release) = releases::of_stamp(stamp, architecture) {
         reason.push_str(&format!(
-            ", in the hours when the files of {} were",
+            ", in the same hours as the files of {}",
             release.version
         ));
     }
