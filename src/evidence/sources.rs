@@ -108,14 +108,15 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
     };
     let stamp = tcpip.time_date_stamp;
     let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let state = |version| judge(KB943650.decides, version).state;
     let linked = match releases::of_stamp(stamp, architecture) {
-        Some(release) if release.version == version => return None,
+        // Another update without the fix answers the same.
+        Some(release) if state(release.version) == state(version) => return None,
         Some(release) => format!("in the same hours as the files of {}", release.version),
         None => {
             let before = defect::judge_stamp(stamp)
                 .is_some_and(|window| window.finding == DateFinding::ProbablyNotFixed);
-            let is_fixed = judge(KB943650.decides, version).state == FixState::Fixed;
-            if !before || !is_fixed {
+            if !before || state(version) != FixState::Fixed {
                 return None;
             }
             format!("{}, before the fix was made", day(stamp))

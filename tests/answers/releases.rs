@@ -60,7 +60,10 @@ fn a_stamp_in_the_hours_of_a_release_is_of_a_file_of_the_release() {
         let (status, reason) = applicability(&report);
         (status.to_owned(), reason.to_owned())
     };
-    assert!(!reason.contains("as the files of 6.0.6001.18000"), "{reason}");
+    assert!(
+        !reason.contains("as the files of 6.0.6001.18000"),
+        "{reason}"
+    );
 }
 
 /// 0x47919120 is a published stamp of x86 tcpip.sys 6.0.6001.18000, without a size.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::run::command;
+use crate::support::share::{LINKED_LATER, fixture, with_tcpip_stamp};
 
 /// A folder as the script writes it, of a machine whose tcpip.sys is of the GDR branch and whose forwarding is on.
 fn folder(parent: &Path, name: &str, version: &str) -> PathBuf {
@@ -31,8 +32,12 @@ fn folder(parent: &Path, name: &str, version: &str) -> PathBuf {
             .to_owned(),
     );
     write("netsh-igmp.txt", "nothing that is read\r\n".to_owned());
-    let dump = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dumps/server2008-x64-d1.dmp");
-    std::fs::copy(dump, folder.join("dumps/Mini110308-01.dmp")).unwrap();
+    // The hotfix's file was not linked in the hours of the service pack.
+    let dump = match version {
+        "6.0.6001.22222" => with_tcpip_stamp(LINKED_LATER),
+        _ => fixture("server2008-x64-d1.dmp"),
+    };
+    std::fs::write(folder.join("dumps/Mini110308-01.dmp"), dump).unwrap();
     folder
 }
 

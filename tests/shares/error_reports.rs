@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::share::{cabinet, fixture, of_type, put, records, run};
+use crate::support::share::{
+    LINKED_LATER, cabinet, fixture, of_type, put, records, run, with_tcpip_stamp,
+};
 
 const DUMP: &str = "server2008-x64-d1.dmp";
 
@@ -32,28 +34,11 @@ fn version(report: &Value) -> (Value, Value) {
     (tcpip["version"].clone(), tcpip["version_source"].clone())
 }
 
-/// The fixture, its tcpip.sys (of Service Pack 1 itself) linked at another time.
-fn with_stamp(stamp: u32) -> Vec<u8> {
-    let mut bytes = fixture(DUMP);
-    let own = 0x4791_9384u32.to_le_bytes();
-    let places: Vec<usize> = (0..bytes.len() - 4)
-        .filter(|at| bytes[*at..*at + 4] == own)
-        .collect();
-    assert!(!places.is_empty());
-    for at in places {
-        bytes[at..at + 4].copy_from_slice(&stamp.to_le_bytes());
-    }
-    bytes
-}
-
-/// 2008-08-13, 04:00 UTC: after the hotfix, in the hours of no release.
-const LATER: u32 = 0x48A2_5B40;
-
 #[test]
 fn the_report_beside_a_dump_tells_the_versions_of_its_drivers() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("Mini.dmp");
-    put(&dump, &with_stamp(LATER));
+    put(&dump, &with_tcpip_stamp(LINKED_LATER));
     let without = triage(&dump);
     assert_eq!(version(&without).0, Value::Null);
     for (found, state) in [
@@ -94,12 +79,8 @@ fn a_version_that_the_files_own_link_time_contradicts_decides_nothing() {
     };
     // In the hours of 6.0.6001.18000, a minute of January 2008 (before the fix was made), and later.
     let in_hours = fixture(DUMP);
-    let before = with_stamp(0x4784_0000);
-    for (bytes, found) in [
-        (&in_hours, "6.0.6001.22222"),
-        (&in_hours, "6.0.6001.18063"),
-        (&before, "6.0.6001.22222"),
-    ] {
+    let before = with_tcpip_stamp(0x4784_0000);
+    for (bytes, found) in [(&in_hours, "6.0.6001.22222"), (&before, "6.0.6001.22222")] {
         let (status, reason, matching, disagree) = answer(bytes, found);
         assert_eq!(status, "unknown", "{found}: {reason}");
         assert!(
@@ -111,7 +92,13 @@ fn a_version_that_the_files_own_link_time_contradicts_decides_nothing() {
     }
     for (bytes, found, right) in [
         (&in_hours, "6.0.6001.18000", "applicable"),
-        (&with_stamp(LATER), "6.0.6001.22222", "already-installed"),
+        // Another update without the fix: the answer is the same.
+        (&in_hours, "6.0.6001.18063", "applicable"),
+        (
+            &with_tcpip_stamp(LINKED_LATER),
+            "6.0.6001.22222",
+            "already-installed",
+        ),
     ] {
         let (status, reason, _, disagree) = answer(bytes, found);
         assert_eq!(

@@ -43,6 +43,23 @@ pub fn with_code(mut dump: Vec<u8>, code: u32) -> Vec<u8> {
     dump
 }
 
+/// 2008-08-13, 04:00 UTC: after the hotfix, in the hours of no release.
+pub const LINKED_LATER: u32 = 0x48A2_5B40;
+
+/// `server2008-x64-d1.dmp`, its tcpip.sys (of Service Pack 1 itself) linked at another time.
+pub fn with_tcpip_stamp(stamp: u32) -> Vec<u8> {
+    let mut bytes = fixture("server2008-x64-d1.dmp");
+    let own = 0x4791_9384u32.to_le_bytes();
+    let places: Vec<usize> = (0..bytes.len() - 4)
+        .filter(|at| bytes[*at..*at + 4] == own)
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at..at + 4].copy_from_slice(&stamp.to_le_bytes());
+    }
+    bytes
+}
+
 /// Writes a file whose time is long ago, with the directories above it.
 pub fn put(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
