@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::cli::symbols::SymbolArgs;
-use crate::knowledge::article::{self, Article};
+use crate::knowledge::article;
 use crate::knowledge::articles::{ArticleKind, Articles};
 use crate::knowledge::builds;
 use crate::knowledge::hotfix::{self, Hotfix};
 use crate::knowledge::load::{self, Loaded};
+use crate::knowledge::versions::VersionRule;
 use crate::report::escape::visible;
 use crate::report::json;
 
@@ -129,7 +129,7 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
             if let ArticleKind::Article(article) = &asked.main {
                 match show.format {
                     Format::Text => text::show_article(article, out)?,
-                    form => write_records(&[article_record(article, &asked.version)], form, out)?,
+                    form => write_records(&[record(article, &asked.version)], form, out)?,
                 }
                 return Ok(0);
             }
@@ -224,63 +224,52 @@ fn write_records<T: Serialize>(records: &[T], form: Format, out: &mut dyn Write)
     writeln!(out)
 }
 
+/// An article as programs read it.
+#[derive(Serialize)]
+struct Record<'a, T> {
+    r#type: &'static str,
+    schema_version: &'static str,
+    knowledge: &'a str,
+    #[serde(flatten)]
+    article: T,
+}
+
 /// The article with its look-alikes and the names of its packages.
-fn hotfix_record(article: &'static Hotfix) -> Value {
-    let packages: Vec<Value> = hotfix::Architecture::ALL
-        .iter()
-        .map(|architecture| {
-            serde_json::json!({
-                "architecture": architecture,
-                "packages": article.packages(*architecture).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let mut record = serde_json::json!({
-        "type": "article",
-        "schema_version": crate::report::SCHEMA_VERSION,
-        "knowledge": crate::knowledge::VERSION,
-        "packages": packages,
-        "look_alikes": article::look_alikes().iter().map(look_alike).collect::<Vec<_>>(),
-        "version_rules": crate::knowledge::versions::version_rules(),
-    });
-    if let (Value::Object(record), Ok(Value::Object(facts))) =
-        (&mut record, serde_json::to_value(article))
-    {
-        record.extend(facts);
+#[derive(Serialize)]
+struct WithPackages {
+    packages: Vec<Packages>,
+    look_alikes: &'static [article::LookAlike],
+    version_rules: &'static [VersionRule],
+    #[serde(flatten)]
+    article: &'static Hotfix,
+}
+
+#[derive(Serialize)]
+struct Packages {
+    architecture: hotfix::Architecture,
+    packages: Vec<&'static str>,
+}
+
+fn record<T: Serialize>(article: T, knowledge: &str) -> Record<'_, T> {
+    Record {
+        r#type: "article",
+        schema_version: crate::report::SCHEMA_VERSION,
+        knowledge,
+        article,
     }
-    record
 }
 
-/// An article of a rule file.
-fn article_record(article: &Article, version: &str) -> Value {
-    let systems = article.systems.iter().map(|row| {
-        serde_json::json!({ "from": row.from, "to": row.to, "applicability": row.applicability, "basis": row.basis, "reason": row.reason })
+fn hotfix_record(article: &'static Hotfix) -> Record<'static, WithPackages> {
+    let packages = hotfix::Architecture::ALL.iter();
+    let packages = packages.map(|architecture| Packages {
+        architecture: *architecture,
+        packages: article.packages(*architecture).collect(),
     });
-    let versions = article.versions.iter().map(|row| {
-        serde_json::json!({ "from": row.from, "to": row.to, "applicability": row.applicability, "basis": row.basis, "reason": row.reason })
-    });
-    let evidence = article.evidence.iter().map(|row| {
-        serde_json::json!({ "id": row.id, "for": row.supports, "strength": row.strength, "effect": row.effect, "basis": row.basis, "says": row.says })
-    });
-    let actions = article
-        .actions
-        .iter()
-        .map(|row| serde_json::json!({ "do": row.id, "text": row.text, "command": row.command }));
-    serde_json::json!({
-        "type": "article",
-        "schema_version": crate::report::SCHEMA_VERSION,
-        "knowledge": version,
-        "kb": article.kb,
-        "title": article.title,
-        "decides": article.decides,
-        "fixed_version": article.fixed_in,
-        "system_rules": systems.collect::<Vec<_>>(),
-        "version_rules": versions.collect::<Vec<_>>(),
-        "evidence": evidence.collect::<Vec<_>>(),
-        "actions": actions.collect::<Vec<_>>(),
-    })
-}
-
-fn look_alike(row: &article::LookAlike) -> Value {
-    serde_json::json!({ "id": row.id, "where": row.place, "symptom": row.symptom, "how_to_tell": row.tell })
+    let article = WithPackages {
+        packages: packages.collect(),
+        look_alikes: article::look_alikes(),
+        version_rules: crate::knowledge::versions::version_rules(),
+        article,
+    };
+    record(article, crate::knowledge::VERSION)
 }

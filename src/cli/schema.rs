@@ -50,7 +50,7 @@ impl Record {
             Record::Scan => derived::<records::ScanRecord>("scan record"),
             #[cfg(feature = "store")]
             Record::Bucket => derived::<crate::fleet::BucketRow>("bucket record"),
-            Record::Symbols => derived::<super::symbols::files::DumpRecord<'_>>("symbols record"),
+            Record::Symbols => derived::<super::symbols::files::DumpRecord>("symbols record"),
             Record::FileCheck => derived::<super::kb::FileCheck>("file-check record"),
         }
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::report::RegisterValues;
 use crate::report::escape::visible;
 use crate::report::model::{Exception, Fault, Frame, Report, Stack};
 use crate::report::text::{self, Palette};
@@ -240,7 +241,7 @@ fn labelled(label: &str, value: &str, palette: Palette, out: &mut String) {
 }
 
 fn write_registers(
-    registers: Option<&serde_json::Map<String, serde_json::Value>>,
+    registers: Option<&RegisterValues>,
     at_fault: bool,
     palette: Palette,
     out: &mut String,
@@ -250,13 +251,13 @@ fn write_registers(
         false => "Registers at the bug check",
     };
     let _ = writeln!(out, "\n{}", palette.heading(heading));
-    let Some(registers) = registers.filter(|map| !map.is_empty()) else {
+    let Some(registers) = registers.filter(|all| !all.0.is_empty()) else {
         let _ = writeln!(out, "  none recovered");
         return;
     };
-    let all: Vec<String> = registers
-        .iter()
-        .filter_map(|(name, value)| Some(format!("{name:>6}={:18}", value.as_str()?)))
+    let all = registers.0.iter();
+    let all: Vec<String> = all
+        .map(|(name, value)| format!("{name:>6}={:18}", value.0))
         .collect();
     for line in all.chunks(REGISTERS_A_LINE) {
         let _ = writeln!(out, "  {}", visible(line.join(" ").trim_end()));

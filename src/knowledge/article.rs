@@ -3,6 +3,8 @@
 //!
 //! Data only. KB943650 itself has observers in code, and the same effects and status rows.
 
+use serde::Serialize;
+
 use super::Basis;
 use super::conditions::{Conditions, List, Text};
 use super::matching::{Effect, MatchStatus, Strength};
@@ -10,7 +12,7 @@ use super::tables::articles::ARTICLES;
 use super::versions::{Applicability, FileVersion};
 
 /// One article.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Article {
     /// Its number or name: `KB972887`, `MS08-001`.
     pub kb: Text,
@@ -19,21 +21,25 @@ pub struct Article {
     /// The file whose version decides, lower case.
     pub decides: Text,
     /// First version that holds the fix, where it is known.
+    #[serde(rename = "fixed_version")]
     pub fixed_in: Option<FileVersion>,
     /// What the Windows build says.
+    #[serde(rename = "system_rules")]
     pub systems: List<SystemRow>,
     /// What the version of the deciding file says; outweighs the build.
+    #[serde(rename = "version_rules")]
     pub versions: List<VersionRow>,
     /// Signs for and against.
     pub evidence: List<EvidenceRow>,
     /// What to do.
     pub actions: List<ActionRow>,
     /// What would settle an open question.
+    #[serde(skip)]
     pub would_settle: List<Text>,
 }
 
 /// What is said for a range, both ends included.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RangeRow<T> {
     /// First of the range.
     pub from: T,
@@ -54,11 +60,12 @@ pub type SystemRow = RangeRow<u32>;
 pub type VersionRow = RangeRow<FileVersion>;
 
 /// A sign and what it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidenceRow {
     /// `group.detail`.
     pub id: Text,
     /// For the match (true) or against it.
+    #[serde(rename = "for")]
     pub supports: bool,
     /// For a reader.
     pub strength: Strength,
@@ -69,21 +76,25 @@ pub struct EvidenceRow {
     /// What was seen, for a person.
     pub says: Text,
     /// When.
+    #[serde(skip)]
     pub when: Conditions,
 }
 
 /// Something to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ActionRow {
     /// Stable name for programs.
+    #[serde(rename = "do")]
     pub id: Text,
     /// For a person.
     pub text: Text,
     /// The exact command.
     pub command: Option<Text>,
     /// Only with these answers about the machine; empty: with any that leaves it without the fix.
+    #[serde(skip)]
     pub applicability: List<Applicability>,
     /// Only from this match on.
+    #[serde(skip)]
     pub at_least: MatchStatus,
 }
 
@@ -104,22 +115,27 @@ pub fn same(a: &str, b: &str) -> bool {
 }
 
 /// Another known problem that a report has to be able to name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LookAlike {
     /// Article or bulletin, or a word for a problem without one.
     pub id: Text,
     /// What people call a problem without an article; empty where the id says it.
+    #[serde(skip)]
     pub name: Text,
     /// Where it occurs.
+    #[serde(rename = "where")]
     pub place: Text,
     /// What it looks like.
     pub symptom: Text,
     /// How to tell it from KB943650.
+    #[serde(rename = "how_to_tell")]
     pub tell: Text,
     /// It can be named alone: false for one that nothing tells apart, which is said beside others only.
+    #[serde(skip)]
     pub alone: bool,
     /// When one dump is enough to name it; the first rule that holds gives the reason. Empty: one
     /// dump never is.
+    #[serde(skip)]
     pub rules: List<LookAlikeRule>,
 }
 

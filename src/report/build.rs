@@ -4,13 +4,12 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::answers;
 use super::model::{self as m, Report};
 use super::summary;
-use super::values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix};
+use super::values::{Code, Hex, RegisterValues, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::cause::Cause;
 use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, NameFact, StackFacts};
 use crate::facts::{SourceError, SourceInfo};
@@ -383,15 +382,10 @@ fn location(facts: &CrashFacts, address: u64, name: Option<&NameFact>) -> Option
     })
 }
 
-fn registers(list: &[(Cow<'static, str>, u64)], pointer: usize) -> Option<Map<String, Value>> {
-    Some(
-        list.iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    Value::from(Hex::address(*value, pointer).0),
-                )
-            })
+fn registers(list: &[(Cow<'static, str>, u64)], pointer: usize) -> RegisterValues {
+    let all = list.iter();
+    RegisterValues(
+        all.map(|(name, value)| (name.to_string(), Hex::address(*value, pointer)))
             .collect(),
     )
 }
@@ -402,7 +396,7 @@ fn header_context(facts: &CrashFacts, context: &ContextFacts) -> m::HeaderContex
         instruction_pointer: context.ip.map(|ip| Hex::address(ip, pointer)),
         stack_pointer: context.sp.map(|sp| Hex::address(sp, pointer)),
         location: context.ip.and_then(|ip| location(facts, ip, None)),
-        registers: registers(&context.registers, pointer),
+        registers: Some(registers(&context.registers, pointer)),
     }
 }
 
@@ -433,7 +427,7 @@ fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
                 value: Hex::address(value, pointer),
                 agrees,
             }),
-        registers: full.then(|| registers(&fault.registers, pointer)).flatten(),
+        registers: full.then(|| registers(&fault.registers, pointer)),
     }
 }
 

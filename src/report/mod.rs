@@ -22,4 +22,6 @@ mod values;
 
 pub use build::{Input, build, failed};
 pub use model::{Report, SCHEMA_VERSION, Status};
-pub use values::{Code, Hex, rfc3339_from_filetime, rfc3339_from_unix, unix_from_rfc3339};
+pub use values::{
+    Code, Hex, RegisterValues, rfc3339_from_filetime, rfc3339_from_unix, unix_from_rfc3339,
+};

@@ -1,6 +1,9 @@
 //! The small value types of the report contract: hex text, times, open-ended enumerations.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::facts::unix_from_filetime;
 use crate::hex;
@@ -71,6 +74,54 @@ impl schemars::JsonSchema for Code {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "pattern": "^0x[0-9A-F]{8}$" })
+    }
+}
+
+/// Registers by name, in the order in which debuggers print them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegisterValues(pub Vec<(String, Hex)>);
+
+impl Serialize for RegisterValues {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for RegisterValues {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RegisterValues, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = RegisterValues;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("registers by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RegisterValues, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    all.push(member);
+                }
+                Ok(RegisterValues(all))
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for RegisterValues {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RegisterValues".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = Hex::json_schema(generator);
+        schemars::json_schema!({ "type": "object", "additionalProperties": value })
     }
 }
 

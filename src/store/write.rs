@@ -358,7 +358,8 @@ impl StoreWriter {
     fn run_record(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
         let text = serde_json::to_string(scan)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        let part = serde_json::json!([scan.roots, scan.shard]).to_string();
+        let part = serde_json::to_string(&(&scan.roots, &scan.shard))
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         let same: Option<i64> = self
             .store
             .connection

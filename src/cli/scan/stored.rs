@@ -51,7 +51,7 @@ pub fn wait(args: &ScanArgs, stop: &AtomicBool) -> bool {
 /// Everything that a stored result depends on besides the file: program, knowledge, options.
 fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
     let machines = &options.machines;
-    serde_json::json!([
+    let made_by = (
         engine.tool(),
         engine.sha256,
         engine.limits.steps,
@@ -62,13 +62,13 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
         format!("{:?}", engine.folders),
         options.unpack.enabled,
         options.unpack.bytes,
-        machines.fixed,
-        machines.mapping,
+        &machines.fixed,
+        &machines.mapping,
         machines.pattern.as_ref().map(regex::Regex::as_str),
-        args.analysis.symbols.symbols,
-        args.analysis.symbols.images,
-    ])
-    .to_string()
+        &args.analysis.symbols.symbols,
+        &args.analysis.symbols.images,
+    );
+    serde_json::to_string(&made_by).unwrap_or_default()
 }
 
 /// Judges every stored dump again and hands the results to `sink`, in the order of paths.

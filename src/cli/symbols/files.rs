@@ -91,27 +91,27 @@ pub struct ImportArgs {
 /// One file in the JSON output.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct FileRecord<'a> {
+struct FileRecord {
     kind: &'static str,
-    name: &'a str,
-    key: &'a str,
+    name: String,
+    key: String,
     status: &'static str,
     path: Option<String>,
-    found: Option<&'a str>,
-    tried: &'a [String],
+    found: Option<String>,
+    tried: Vec<String>,
 }
 
 /// Which symbol files one dump needs, and where they are.
 #[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub(in crate::cli) struct DumpRecord<'a> {
+pub(in crate::cli) struct DumpRecord {
     /// Always `symbols`.
     r#type: &'static str,
     /// Version of the contract.
     schema_version: &'static str,
     source: String,
     machine: &'static str,
-    files: Vec<FileRecord<'a>>,
+    files: Vec<FileRecord>,
 }
 
 /// Runs `symbols check`.
@@ -121,7 +121,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
     let library = SymbolLibrary::new(options);
     report_problems(&library)?;
     let mut all = Vec::new();
-    let mut records: Vec<serde_json::Value> = Vec::new();
+    let mut records: Vec<DumpRecord> = Vec::new();
     let mut failed = false;
     for path in &crate::source::expand(args.dumps.iter().map(Into::into)) {
         let Some((dump, needs)) = needs_of(path, &library, args.all, &mut failed)? else {
@@ -129,8 +129,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
         };
         match args.format {
             Format::Text => text(path, &dump, &needs, args.verbose, out)?,
-            Format::Json | Format::Jsonl => records
-                .push(serde_json::to_value(record(path, &dump, &needs)).map_err(io::Error::other)?),
+            Format::Json | Format::Jsonl => records.push(record(path, &dump, &needs)),
         }
         all.extend(needs);
     }
@@ -252,8 +251,8 @@ fn needs_of(
     Ok(Some((dump, found)))
 }
 
-fn record<'a>(path: &Path, dump: &DumpModules, needs: &'a [Need]) -> DumpRecord<'a> {
-    let file = |need: &'a Need| {
+fn record(path: &Path, dump: &DumpModules, needs: &[Need]) -> DumpRecord {
+    let file = |need: &Need| {
         let shown = |path: &PathBuf| path.display().to_string();
         let (path, found, tried): (_, _, &[String]) = match &need.state {
             Lookup::Found(path) => (path.as_ref().map(shown), None, &[]),
@@ -265,12 +264,12 @@ fn record<'a>(path: &Path, dump: &DumpModules, needs: &'a [Need]) -> DumpRecord<
         };
         FileRecord {
             kind: need.kind.as_str(),
-            name: need.name.as_str(),
-            key: &need.key,
+            name: need.name.as_str().to_owned(),
+            key: need.key.clone(),
             status: need.state.word(),
             path,
-            found,
-            tried,
+            found: found.map(str::to_owned),
+            tried: tried.to_vec(),
         }
     };
     DumpRecord {

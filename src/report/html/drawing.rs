@@ -67,12 +67,10 @@ pub fn strip(report: &Report) -> Vec<Point> {
         let operands: Vec<&str> = instruction
             .split(|c: char| !c.is_ascii_alphanumeric())
             .collect();
-        for (name, value) in fault.registers.iter().flatten() {
-            if operands.contains(&name.as_str())
-                && let Some(value) = value.as_str()
-            {
+        for (name, value) in fault.registers.iter().flat_map(|all| &all.0) {
+            if operands.contains(&name.as_str()) {
                 add(
-                    value,
+                    &value.0,
                     "pointer",
                     format!("register {name} of the instruction"),
                 );

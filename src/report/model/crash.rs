@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::values::{Code, Hex};
+use crate::report::values::{Code, Hex, RegisterValues};
 
 /// The bug check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub struct HeaderContext {
     /// Where the instruction pointer lies.
     pub location: Option<Location>,
     /// Every register of the context by name.
-    pub registers: Option<serde_json::Map<String, serde_json::Value>>,
+    pub registers: Option<RegisterValues>,
 }
 
 /// A place in code.
@@ -121,7 +121,7 @@ pub struct Fault {
     /// The address the instruction computes from the registers.
     pub effective_address: Option<EffectiveAddress>,
     /// Only the registers really recovered.
-    pub registers: Option<serde_json::Map<String, serde_json::Value>>,
+    pub registers: Option<RegisterValues>,
 }
 
 /// The place of a call.
