@@ -2,7 +2,7 @@
 //! corruption of KB943650, and whether that hotfix applies to the machine.
 //!
 //! You give the bytes of a dump, of any size, as [`ReadAt`]; nothing else is read unless a
-//! [`SymbolLibrary`] says where symbols are. You get a [`report::Report`], whatever the bytes are: what cannot
+//! [`SymbolLibrary`] says where symbols are. You get a [`Report`], whatever the bytes are: what cannot
 //! be read is listed in it. The same bytes and options give the same report.
 //!
 //! ```
@@ -33,8 +33,6 @@
 // And nobody asks them all that a library's type would be asked.
 #![cfg_attr(feature = "internals", allow(clippy::len_without_is_empty))]
 
-pub mod report;
-
 // The rooms are private. The tests, benches and fuzz targets reach into them by the feature `internals`.
 cfg_if::cfg_if! {
     if #[cfg(feature = "internals")] {
@@ -56,6 +54,7 @@ cfg_if::cfg_if! {
         pub mod knowledge;
         pub mod machine;
         pub mod memory;
+        pub mod report;
         pub mod scan;
         pub mod source;
         #[cfg(feature = "store")]
@@ -84,6 +83,7 @@ cfg_if::cfg_if! {
         mod knowledge;
         mod machine;
         mod memory;
+        mod report;
         mod scan;
         mod source;
         #[cfg(feature = "store")]
@@ -99,8 +99,9 @@ cfg_if::cfg_if! {
 pub use bytes::{ReadAt, ReadError};
 pub use facts::CrashFacts;
 pub use knowledge::Knowledge;
+pub use report::{Code, Hex, RegisterValues, Report, model};
 pub use source::SourceInfo;
-pub use symbols::{SymbolLibrary, SymbolOptions};
+pub use symbols::SymbolLibrary;
 pub use triage::{Engine, Judged, Limits, Request, Triaged, judge};
 pub use verdict::{Applicability, MatchStatus, Verdict};
 

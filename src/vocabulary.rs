@@ -13,6 +13,7 @@ macro_rules! contract_enum {
 
         impl $name {
             /// Every value, in the order of declaration.
+            #[cfg_attr(not(feature = "internals"), allow(dead_code))]
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
             /// The value as it is written.

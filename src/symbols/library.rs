@@ -235,6 +235,15 @@ pub struct SymbolLibrary {
 }
 
 impl SymbolLibrary {
+    /// A library over a symbol path as debuggers write it: folders and stores between semicolons. No server is asked,
+    /// and nothing is kept on disk. Reads nothing yet; a place that cannot be read holds no files.
+    pub fn offline(path: &str) -> SymbolLibrary {
+        SymbolLibrary::new(SymbolOptions {
+            symbols: SymbolPath::parse(path, Origin::CommandLine),
+            ..SymbolOptions::default()
+        })
+    }
+
     /// A library that looks where the options say. Reads nothing yet.
     pub fn new(options: SymbolOptions) -> SymbolLibrary {
         let hosts = [&options.symbols, &options.images].map(|path| path.hosts());

@@ -41,11 +41,6 @@ impl Palette {
         self.paint(Style::new().bold(), text)
     }
 
-    /// What stands back.
-    pub fn faint(self, text: &str) -> String {
-        self.paint(color(AnsiColor::BrightBlack), text)
-    }
-
     /// `text`, which says the verdict, in its colour.
     pub fn verdict(self, verdict: Verdict, text: &str) -> String {
         let tone = match verdict {

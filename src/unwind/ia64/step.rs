@@ -105,6 +105,7 @@ pub struct Step {
     /// caller.
     pub registers: Registers,
     /// How it was found.
+    #[cfg_attr(not(feature = "internals"), expect(dead_code))]
     pub rule: Rule,
 }
 
