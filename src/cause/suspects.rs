@@ -2,8 +2,8 @@
 
 use super::places::{Place, place, places, places_of};
 use super::{Suspect, Trust, What};
-use crate::facts::CrashFacts;
 use crate::facts::file_name;
+use crate::facts::{CrashFacts, FindingKind};
 use crate::knowledge::bugchecks::{self, Blames, BugCheck, Kind, Leads};
 use crate::knowledge::windows;
 
@@ -356,8 +356,8 @@ pub(super) fn written_over(facts: &CrashFacts, check: &BugCheck) -> bool {
     check.blames == Blames::Stack
         && findings.into_iter().any(|finding| {
             matches!(
-                finding.kind.as_str(),
-                "overwritten-entry" | "overwritten-list"
+                finding.kind,
+                FindingKind::OverwrittenEntry | FindingKind::OverwrittenList
             )
         })
 }

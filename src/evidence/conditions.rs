@@ -411,9 +411,9 @@ fn access(when: &Conditions, facts: &CrashFacts) -> Holds {
     let fault = &facts.fault;
     let mut checks = Vec::new();
     if let Some(wanted) = &when.access {
-        let access = fault.access.as_deref();
+        let access = fault.access;
         checks.push(of(access, "what was done at the address", |own| {
-            plain(own == *wanted)
+            plain(own.as_str() == *wanted)
         }));
     }
     if let Some(limit) = when.address_below {

@@ -137,8 +137,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     for stack in facts.stack.iter().chain(others) {
         walked = true;
         let stuck = stuck(facts, stack);
-        let walks = spin(facts, stack)
-            .is_some_and(|spin| matches!(spin.kind.as_str(), "self-linked-entry" | "cyclic-list"));
+        let walks = spin(facts, stack).is_some_and(|spin| spin.kind.is_walk());
         let frames = frames_of(facts, stack);
         let walks = walks || walks_by_code(facts, &frames);
         let Outcome::Found(found) = nearest::judge(&frames, walks) else {

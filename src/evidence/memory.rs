@@ -1,6 +1,6 @@
 //! Memory around the fault: does it work on a multicast forwarding entry, and is its list torn?
 
-use crate::facts::{CrashFacts, Finding, InstructionKind};
+use crate::facts::{CrashFacts, Finding, FindingKind, InstructionKind};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::{FORWARDING_TAG, is_stack_module};
 
@@ -21,7 +21,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
             "the dump does not hold the memory the fault worked on".to_owned(),
         );
     };
-    let of = |kind: &str| {
+    let of = |kind: FindingKind| {
         let of = |finding: &&Finding| {
             finding.kind == kind && finding.tag.as_deref() == Some(FORWARDING_TAG)
         };
@@ -55,31 +55,35 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     }
     let mut found = Vec::new();
     // Any register may be left over from earlier code: only the entry the operation worked on counts.
-    if let Some(entry) = of("forwarding-entry").filter(|_| list) {
+    if let Some(entry) = of(FindingKind::ForwardingEntry).filter(|_| list) {
         let link = memory.findings.iter().find(|finding| {
-            finding.kind == "shared-list-link"
+            finding.kind == FindingKind::SharedListLink
                 && finding.tag.as_deref() == Some(FORWARDING_TAG)
                 && finding.address == entry.address
         });
         // A list torn as a race tears it explains a null link, too.
-        let torn = ["raced-list", "torn-queue", "torn-list"]
-            .into_iter()
-            .any(|kind| of(kind).is_some());
-        let null = of("null-link").filter(|_| !torn);
+        let torn = [
+            FindingKind::RacedList,
+            FindingKind::TornQueue,
+            FindingKind::TornList,
+        ]
+        .into_iter()
+        .any(|kind| of(kind).is_some());
+        let null = of(FindingKind::NullLink).filter(|_| !torn);
         found.push(match (null, link) {
             (Some(null), _) => piece("memory.mfe-null-link", Strength::Weak, null),
             (None, Some(link)) => piece("memory.mfe-link", Strength::Decisive, link),
             (None, None) => piece("memory.mfe-block", Strength::Strong, entry),
         });
     }
-    if let Some(finding) = of("overwritten-list").filter(|_| list) {
+    if let Some(finding) = of(FindingKind::OverwrittenList).filter(|_| list) {
         found.push(Evidence {
             supports: false,
             ..piece("memory.overwritten-list", Strength::Moderate, finding)
         });
     }
     // A walk that an overwritten entry led astray faults on any instruction.
-    if let Some(finding) = of("overwritten-entry") {
+    if let Some(finding) = of(FindingKind::OverwrittenEntry) {
         found.push(Evidence {
             supports: false,
             ..piece("memory.overwritten-entry", Strength::Strong, finding)
@@ -87,14 +91,16 @@ fn outcome(facts: &CrashFacts) -> Outcome {
     }
     // A removal that stops a timer a second time meets what it left itself: no second processor is needed.
     let another = list && frames::restarts(facts);
-    if let Some(finding) = of("unlinked-entry").filter(|_| another) {
+    if let Some(finding) = of(FindingKind::UnlinkedEntry).filter(|_| another) {
         found.push(piece("memory.unlinked-entry", Strength::Decisive, finding));
     }
-    if let Some(finding) = of("changed-entry").filter(|_| list) {
+    if let Some(finding) = of(FindingKind::ChangedEntry).filter(|_| list) {
         found.push(piece("memory.changed-entry", Strength::Decisive, finding));
     }
     found.extend(queue(&of));
-    if let Some(finding) = of("torn-list").filter(|_| list && of("torn-queue").is_none()) {
+    if let Some(finding) =
+        of(FindingKind::TornList).filter(|_| list && of(FindingKind::TornQueue).is_none())
+    {
         found.push(piece("memory.torn-list", Strength::Strong, finding));
     }
     match found.is_empty() {
@@ -108,9 +114,10 @@ fn outcome(facts: &CrashFacts) -> Outcome {
 }
 
 /// What the lists of the forwarding timers' tables show.
-fn queue<'a>(of: &dyn Fn(&str) -> Option<&'a Finding>) -> Vec<Evidence> {
-    let raced = of("raced-list").map(|f| piece("memory.raced-list", Strength::Decisive, f));
-    let torn = of("torn-queue").map(|f| piece("memory.torn-list", Strength::Strong, f));
+fn queue<'a>(of: &dyn Fn(FindingKind) -> Option<&'a Finding>) -> Vec<Evidence> {
+    let raced =
+        of(FindingKind::RacedList).map(|f| piece("memory.raced-list", Strength::Decisive, f));
+    let torn = of(FindingKind::TornQueue).map(|f| piece("memory.torn-list", Strength::Strong, f));
     raced.into_iter().chain(torn).collect()
 }
 
@@ -134,7 +141,7 @@ mod tests {
         facts.fault.instruction_kind = serde_json::from_value(json!(instruction)).unwrap();
         facts.memory = Some(crate::facts::MemoryFacts {
             findings: vec![Finding {
-                kind: finding.to_owned(),
+                kind: serde_json::from_value(json!(finding)).unwrap(),
                 address: Some(0x1000),
                 tag: Some(FORWARDING_TAG.to_owned()),
                 detail: "what was seen".to_owned(),

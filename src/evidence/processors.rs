@@ -4,7 +4,7 @@
 //! queue there for the lock. Two inside the restart of the same timer table cannot be under a write
 //! lock. Source: `docs/kb943650.md`.
 
-use crate::facts::{CrashFacts, SpinFacts, StackFacts};
+use crate::facts::{CrashFacts, SpinFacts, SpinKind, StackFacts};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::FORWARDING_TAG;
 
@@ -98,7 +98,7 @@ fn judge_spin(facts: &CrashFacts) -> Outcome {
     let mut waiting = Vec::new();
     for (number, spin) in stuck {
         match timer_code(facts, number) {
-            Some(name) if is_walk(spin) => found.push(walker(number, name, spin)),
+            Some(name) if spin.kind.is_walk() => found.push(walker(number, name, spin)),
             _ => waiting.push(format!("processor {number}: {}", spin.kind)),
         }
     }
@@ -110,12 +110,6 @@ fn judge_spin(facts: &CrashFacts) -> Outcome {
         false => Outcome::Neutral(format!("not in timer code ({})", waiting.join(", "))),
     }
 }
-
-/// A walk that does not end.
-fn is_walk(spin: &SpinFacts) -> bool {
-    matches!(spin.kind.as_str(), "self-linked-entry" | "cyclic-list")
-}
-
 /// The innermost function of a processor, when it is timer code.
 fn timer_code(facts: &CrashFacts, number: u32) -> Option<&str> {
     let memory = facts.memory.as_ref()?;
@@ -151,8 +145,8 @@ fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {
         format!(
             "{name} walks the timer queue and never gets past {whose} at {entry:#x}, which leads {}: \
              the queue is torn, by whom that does not show",
-            match spin.kind.as_str() {
-                "self-linked-entry" => "to itself although the queue leads to it",
+            match spin.kind {
+                SpinKind::SelfLinkedEntry => "to itself although the queue leads to it",
                 _ => "back into the same entries without the queue's head",
             }
         ),

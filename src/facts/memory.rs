@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::open_enum;
 
-use super::StackFacts;
+use super::{FindingKind, SpinKind, StackFacts};
 
 /// One processor at the moment of the crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,10 +59,10 @@ open_enum! {
 }
 
 /// A processor in a loop that does not end by itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpinFacts {
-    /// `queued-spin-lock`, `spin-lock`, `readers`, `self-linked-entry`, `cyclic-list` or `memory`.
-    pub kind: String,
+    /// What it reads.
+    pub kind: SpinKind,
     /// Where the loop reads; for a list, an entry that leads to itself or back into the cycle.
     pub address: u64,
     /// What is there.
@@ -133,8 +133,8 @@ pub struct PoolTagFacts {
 /// Something seen at an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What it is, stable: `pool-block`, `torn-list`, `pool-tag` and so on.
-    pub kind: String,
+    /// What it is.
+    pub kind: FindingKind,
     /// Where.
     pub address: Option<u64>,
     /// Pool tag.

@@ -34,13 +34,14 @@ pub use modules::{
 };
 pub use packed::{pack, unpack};
 pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};
-pub use words::{Boundary, InstructionKind, SymbolKind, Trust};
+pub use words::{Activity, Boundary, FindingKind, InstructionKind, SpinKind, SymbolKind, Trust};
 pub use writer::Writer;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::knowledge::bugchecks::Access;
 use crate::vocabulary::open_enum;
 
 open_enum! {
@@ -333,12 +334,12 @@ pub struct FaultFacts {
     pub candidates: u32,
     /// The address referenced.
     pub address: Option<u64>,
-    /// `read`, `write` or `execute`.
-    pub access: Option<String>,
+    /// What was done at the address.
+    pub access: Option<Access>,
     /// IRQL at the fault.
     pub irql: Option<u8>,
-    /// `thread`, `dpc`, `idle` or `interrupt`.
-    pub context: Option<String>,
+    /// What the processor was doing.
+    pub context: Option<Activity>,
     /// The instruction as text.
     pub instruction: Option<String>,
     /// What the instruction does.

@@ -66,6 +66,75 @@ open_enum! {
     }
 }
 
+open_enum! {
+    /// What the processor was doing.
+    Activity {
+        /// A thread.
+        Thread = "thread",
+        /// A deferred procedure call.
+        Dpc = "dpc",
+        /// The idle loop, between its deferred procedure calls.
+        Idle = "idle",
+        /// An interrupt service routine.
+        Interrupt = "interrupt",
+    }
+}
+
+open_enum! {
+    /// Something seen in memory.
+    FindingKind {
+        /// A register of the fault points into a block of pool.
+        PoolBlock = "pool-block",
+        /// Allocations of a tag are outstanding.
+        PoolTag = "pool-tag",
+        /// A register points to a list entry at the same offset of its block as a neighbour of the same tag.
+        SharedListLink = "shared-list-link",
+        /// A list's neighbours disagree, and each leads to a real entry.
+        TornList = "torn-list",
+        /// A list leads to something that is no entry.
+        OverwrittenList = "overwritten-list",
+        /// A list is torn as only two processors at once tear it.
+        RacedList = "raced-list",
+        /// A list of timers is torn in a way that others than a race leave, too.
+        TornQueue = "torn-queue",
+        /// The list operation worked on a forwarding entry.
+        ForwardingEntry = "forwarding-entry",
+        /// The entry that was worked on is on no list any more.
+        UnlinkedEntry = "unlinked-entry",
+        /// An entry that is still on its list holds what no list leaves.
+        OverwrittenEntry = "overwritten-entry",
+        /// Memory holds another link than the processor had read.
+        ChangedEntry = "changed-entry",
+        /// The fault went through a null link of which nothing says whose work it is.
+        NullLink = "null-link",
+    }
+}
+
+open_enum! {
+    /// What a loop that does not end by itself reads.
+    SpinKind {
+        /// It waits in the queue of a spin lock.
+        QueuedSpinLock = "queued-spin-lock",
+        /// It waits for a spin lock.
+        SpinLock = "spin-lock",
+        /// It waits until the readers of a lock have left.
+        Readers = "readers",
+        /// It does not get past a list entry that leads to itself.
+        SelfLinkedEntry = "self-linked-entry",
+        /// It goes round a list that leads back into itself.
+        CyclicList = "cyclic-list",
+        /// It reads a place again and again, and what that is is not known.
+        Memory = "memory",
+    }
+}
+
+impl SpinKind {
+    /// True for a walk along a list, which waits for nobody.
+    pub fn is_walk(self) -> bool {
+        matches!(self, SpinKind::SelfLinkedEntry | SpinKind::CyclicList)
+    }
+}
+
 impl InstructionKind {
     /// True for an operation on a doubly linked list that does not check its links.
     pub fn is_list_operation(self) -> bool {

@@ -3,6 +3,7 @@
 use super::Crash;
 use super::context::FaultContext;
 use super::{Access, Kind};
+use crate::facts::Activity;
 use crate::knowledge::bugchecks::Violation;
 
 /// Highest IRQL at which threads and deferred procedure calls run: above it are interrupts.
@@ -11,31 +12,6 @@ const DISPATCH_LEVEL: u8 = 2;
 const ACCESS_VIOLATION: u32 = 0xC000_0005;
 /// Largest kernel stack, for threads whose lower limit is not known.
 const LARGEST_STACK: u64 = 0x18000;
-
-/// What was running at the fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    /// A thread.
-    Thread,
-    /// A deferred procedure call.
-    Dpc,
-    /// The idle loop, between its deferred procedure calls.
-    Idle,
-    /// An interrupt service routine.
-    Interrupt,
-}
-
-impl Activity {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Activity::Thread => "thread",
-            Activity::Dpc => "dpc",
-            Activity::Idle => "idle",
-            Activity::Interrupt => "interrupt",
-        }
-    }
-}
 
 /// What is known of the access; `None` is "not known" or "not an access".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -60,9 +60,9 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
         source: own.map(|c| c.source.name().to_owned()),
         candidates: own.map_or(0, |c| c.candidates),
         address: access.address,
-        access: access.access.map(|a| a.name().to_owned()),
+        access: access.access,
         irql: access.irql,
-        context: access.activity.map(|a| a.name().to_owned()),
+        context: access.activity,
         instruction: instruction.and_then(|i| i.text.clone()),
         instruction_kind: instruction.and_then(|i| i.kind),
         caller: found

@@ -200,9 +200,7 @@ fn fault_from_parameters(header: &Header) -> FaultFacts {
         source: ip.map(|_| "bugcheck-parameters".to_owned()),
         candidates: u32::from(ip.is_some()),
         address: violation.and_then(|v| v.address),
-        access: violation
-            .and_then(|v| v.access)
-            .map(|access| access.name().to_owned()),
+        access: violation.and_then(|v| v.access),
         irql: stated.irql(),
         ..FaultFacts::default()
     }

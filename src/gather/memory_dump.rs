@@ -28,7 +28,7 @@ use super::forwarding::findings::PoolView;
 use super::module_image;
 use super::processors;
 use super::session::{self, Session};
-use crate::facts::{Finding, ForwardingFacts, MemoryFacts, PoolTagFacts};
+use crate::facts::{Finding, FindingKind, ForwardingFacts, MemoryFacts, PoolTagFacts};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]
@@ -412,7 +412,7 @@ fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
         .iter()
         .filter(|count| count.outstanding > 0)
         .map(|count| Finding {
-            kind: "pool-tag".to_owned(),
+            kind: FindingKind::PoolTag,
             address: None,
             tag: Some(count.tag.clone()),
             detail: format!(

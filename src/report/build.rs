@@ -411,9 +411,9 @@ fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
         source: fault.source.clone(),
         candidates: fault.candidates,
         address: fault.address.map(|address| Hex::address(address, pointer)),
-        access: fault.access.clone(),
+        access: fault.access.map(|access| access.to_string()),
         irql: fault.irql.map(u32::from),
-        context: fault.context.clone(),
+        context: fault.context.map(|activity| activity.to_string()),
         instruction: fault.instruction.clone(),
         instruction_kind: fault.instruction_kind.map(|kind| kind.as_str().to_owned()),
         caller: fault.caller.as_ref().map(|caller| m::Caller {

@@ -2,7 +2,9 @@
 
 use super::model as m;
 use super::values::Hex;
-use crate::facts::{HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts};
+use crate::facts::{
+    HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts, SpinKind,
+};
 use crate::knowledge::defect::FORWARDING_TAG;
 
 /// The state of every processor, then what was seen at addresses.
@@ -14,7 +16,7 @@ pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFin
         detail: processor_state(processor, pointer),
     });
     let findings = memory.findings.iter().map(|finding| m::MemoryFinding {
-        kind: finding.kind.clone(),
+        kind: finding.kind.to_string(),
         address: finding.address.map(|at| Hex::address(at, pointer)),
         tag: finding.tag.clone(),
         detail: finding.detail.clone(),
@@ -108,20 +110,22 @@ fn spin_finding(
 ) -> m::MemoryFinding {
     let at = Hex::address(spin.address, pointer).0;
     let lock = |lock: Option<u64>| lock_name(lock.unwrap_or(spin.address), memory, pointer);
-    let what = match spin.kind.as_str() {
-        "queued-spin-lock" => format!("waits for the queued spin lock at {}", lock(spin.lock)),
-        "spin-lock" => format!("waits for the spin lock at {}", lock(spin.lock)),
-        "readers" => format!(
+    let what = match spin.kind {
+        SpinKind::QueuedSpinLock => {
+            format!("waits for the queued spin lock at {}", lock(spin.lock))
+        }
+        SpinKind::SpinLock => format!("waits for the spin lock at {}", lock(spin.lock)),
+        SpinKind::Readers => format!(
             "waits until the readers of the lock at {} have left",
             lock(spin.lock)
         ),
-        "self-linked-entry" => {
+        SpinKind::SelfLinkedEntry => {
             format!("walks a list and does not get past the entry at {at}, which leads to itself")
         }
-        "cyclic-list" => format!(
+        SpinKind::CyclicList => format!(
             "walks a list that leads back into itself: it passes the entry at {at} again and again"
         ),
-        _ => format!("repeats a loop that only reads {at}"),
+        SpinKind::Memory => format!("repeats a loop that only reads {at}"),
     };
     m::MemoryFinding {
         kind: "spinning-processor".to_owned(),

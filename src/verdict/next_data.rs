@@ -2,7 +2,7 @@
 //! settle an open question.
 
 use crate::evidence::Servicing;
-use crate::facts::{CrashFacts, Format, Product};
+use crate::facts::{CrashFacts, FindingKind, Format, Product};
 use crate::knowledge::bugchecks::{self, Slot};
 use crate::knowledge::defect::FORWARDING_TAG;
 use crate::knowledge::hotfix::KB943650;
@@ -76,13 +76,13 @@ pub(super) fn by_hand(facts: &CrashFacts) -> Action {
         .to_owned();
     if holds_memory(facts) {
         commands.push(format!("!poolused 4 {FORWARDING_TAG}"));
-        let at = |kind: &str| {
+        let at = |kind: FindingKind| {
             let findings = facts.memory.iter().flat_map(|memory| &memory.findings);
             findings.filter(|f| f.kind == kind).find_map(|f| f.address)
         };
-        let block = at("shared-list-link").or_else(|| at("pool-block"));
+        let block = at(FindingKind::SharedListLink).or_else(|| at(FindingKind::PoolBlock));
         commands.extend(block.map(|address| format!("!pool {address:#x} 2")));
-        let list = at("torn-list").or_else(|| at("shared-list-link"));
+        let list = at(FindingKind::TornList).or_else(|| at(FindingKind::SharedListLink));
         commands.extend(list.map(|address| format!("dl {address:#x}; dlb {address:#x}")));
         text.push_str(", whether forwarding entries exist, and their list");
     }

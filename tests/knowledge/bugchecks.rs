@@ -241,7 +241,7 @@ fn a_page_fault_s_access_is_read_as_its_windows_wrote_it_and_said_in_the_same_wo
         let text = parameters.text(1).decoded;
         assert_eq!(
             text.as_deref(),
-            wanted.map(Access::name),
+            wanted.map(Access::as_str),
             "{platform:?} {value:#x}"
         );
     }

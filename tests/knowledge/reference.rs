@@ -253,7 +253,7 @@ fn every_value_of_an_access_parameter_decodes_to_the_reference_s_word() {
                     let word = found.text(index).decoded;
                     assert_eq!(
                         word.as_deref(),
-                        Some(access.name()),
+                        Some(access.as_str()),
                         "{:#x} {value:#x}",
                         row.code
                     );

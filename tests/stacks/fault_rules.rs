@@ -144,7 +144,7 @@ fn an_exception_is_proven_by_the_record_below_its_trap_frame() {
     assert_eq!(context.registers.get(r::R13), Some(13));
     assert_eq!(context.access_violation, Some([1, 0x77]));
     let access = whole(&crash).access;
-    assert_eq!(access.access.map(|a| a.name()), Some("write"));
+    assert_eq!(access.access.map(|a| a.as_str()), Some("write"));
     assert_eq!(access.address, Some(0x77));
 }
 
@@ -219,7 +219,7 @@ fn the_trap_frame_a_parameter_names_needs_no_address() {
         let context = fault.context.unwrap();
         assert_eq!(context.source, Source::TrapFrame, "{code:#x}");
         assert_eq!(context.registers.ip(), Some(IP));
-        assert_eq!(fault.access.access.map(|a| a.name()), access, "{code:#x}");
+        assert_eq!(fault.access.access.map(|a| a.as_str()), access, "{code:#x}");
     }
 }
 
@@ -244,7 +244,7 @@ fn special_pool_and_pool_corruption_faults_have_their_own_parameters() {
         let crash = crash(&fake, code, parameters);
         let fault = whole(&crash);
         assert_eq!(fault.context.unwrap().registers.ip(), Some(IP), "{code:#x}");
-        assert_eq!(fault.access.access.map(|a| a.name()), Some(access));
+        assert_eq!(fault.access.access.map(|a| a.as_str()), Some(access));
         assert_eq!(fault.access.irql, irql);
         assert_eq!(fault.access.address, Some(0x40));
     }
@@ -256,7 +256,7 @@ fn newer_kernels_write_a_page_faults_access_differently() {
     let access = |build, p2| {
         let mut crash = crash(&fake, 0x50, [0x40, p2, IP, 0]);
         crash.build = Some(build);
-        whole(&crash).access.access.map(|a| a.name())
+        whole(&crash).access.access.map(|a| a.as_str())
     };
     assert_eq!(access(6001, 1), Some("write"));
     assert_eq!(access(6001, 8), Some("execute"));
@@ -278,7 +278,7 @@ fn a_fetch_from_the_faulting_address_is_an_execute_whatever_the_code_says() {
         .words(AT + 0x28, &[DRIVER + 0x1020])
         .zeros(STACK, TOP);
     let fault = whole(&crash(&fake, 0xD1, [wild, 2, 0, wild]));
-    assert_eq!(fault.access.access.map(|a| a.name()), Some("execute"));
+    assert_eq!(fault.access.access.map(|a| a.as_str()), Some("execute"));
     let instruction = fault.instruction.unwrap();
     assert_eq!(instruction.kind, Some(InstructionKind::CallThroughPointer));
     assert_eq!(
@@ -311,7 +311,7 @@ fn what_was_running_comes_from_the_processor_block_and_the_stack() {
         let mut crash = crash(&fake, 0xD1, [8, irql, 1, IP]);
         crash.processor = processor;
         crash.thread = thread;
-        whole(&crash).access.activity.map(|a| a.name())
+        whole(&crash).access.activity.map(|a| a.as_str())
     };
     let state = |dpc, current, idle| ProcessorState {
         dpc_active: dpc,
@@ -483,7 +483,7 @@ fn each_code_reads_its_parameters_as_the_published_reference_describes_them() {
                 assert_eq!(crash.named_ip(), ip.map(|_| IP), "{code:#x}");
                 assert_eq!(said.address, address.map(|_| ADDRESS), "{code:#x}");
                 assert_eq!(said.irql, irql.map(|_| 5), "{code:#x}");
-                assert_eq!(said.access.map(|a| a.name()), Some(*word), "{code:#x}");
+                assert_eq!(said.access.map(|a| a.as_str()), Some(*word), "{code:#x}");
             }
         }
         if meanings.is_empty() {

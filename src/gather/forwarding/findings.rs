@@ -12,7 +12,7 @@ use crate::memory::Memory;
 
 use super::set::FORWARDING;
 
-use crate::facts::{FaultFacts, Finding, InstructionKind, PoolTagFacts};
+use crate::facts::{FaultFacts, Finding, FindingKind, InstructionKind, PoolTagFacts};
 
 /// Entries of one list that are walked.
 const MOST_ENTRIES: usize = 4096;
@@ -178,7 +178,7 @@ impl<'a> PoolView<'a> {
                 .is_some_and(|b| b.tag == own.tag && b.offset(other) == own.offset(at))
         });
         shared.then(|| Finding {
-            kind: "shared-list-link".to_owned(),
+            kind: FindingKind::SharedListLink,
             address: Some(at),
             tag: Some(own.tag.to_string()),
             detail: format!(
@@ -214,11 +214,11 @@ impl<'a> PoolView<'a> {
             None => format!("{address:#x}"),
         };
         let (kind, form) = match linked {
-            true => ("torn-list", "another list entry"),
-            false => ("overwritten-list", "no list entry"),
+            true => (FindingKind::TornList, "another list entry"),
+            false => (FindingKind::OverwrittenList, "no list entry"),
         };
         Some(Finding {
-            kind: kind.to_owned(),
+            kind,
             address: Some(from),
             tag: tag.map(|tag| tag.to_string()),
             detail: format!(
@@ -248,7 +248,7 @@ impl<'a> PoolView<'a> {
         let own = offset(from)?;
         let entries = [to, back].into_iter().all(|at| offset(at) == Some(own));
         (skips && entries && from != to && to != back).then(|| Finding {
-            kind: "raced-list".to_owned(),
+            kind: FindingKind::RacedList,
             address: Some(from),
             tag: Some(FORWARDING.to_string()),
             detail: format!(
@@ -281,7 +281,7 @@ fn block_finding(name: &str, value: u64, block: &PoolBlock) -> Finding {
         None => "in the header of".to_owned(),
     };
     Finding {
-        kind: "pool-block".to_owned(),
+        kind: FindingKind::PoolBlock,
         address: Some(value),
         tag: Some(block.tag.to_string()),
         detail: format!(

@@ -11,7 +11,7 @@ use crate::kernel::pool::PoolBlock;
 use crate::machine::Registers;
 use crate::unwind::CodeInfo;
 
-use crate::facts::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, TableFacts};
+use crate::facts::{HandleFacts, MemoryFacts, SetFacts, SpinFacts, SpinKind, TableFacts};
 use crate::gather::forwarding::findings::PoolView;
 
 /// Blocks of forwarding memory whose own pointers are followed.
@@ -191,7 +191,7 @@ fn spin(
     let found = fault::spin(registers, pool.memory, code, pool.budget)?;
     Some(match found {
         Spin::SelfLinked { entry } => SpinFacts {
-            kind: "self-linked-entry".to_owned(),
+            kind: SpinKind::SelfLinkedEntry,
             address: entry,
             value: None,
             lock: None,
@@ -201,7 +201,7 @@ fn spin(
             let own = |at: &&u64| pool.tag(**at) == Some(FORWARDING);
             let entry = *entries.iter().find(own).or(entries.first())?;
             SpinFacts {
-                kind: "cyclic-list".to_owned(),
+                kind: SpinKind::CyclicList,
                 address: entry,
                 value: None,
                 lock: None,
@@ -211,7 +211,7 @@ fn spin(
         Spin::Reads { address, value } => {
             let (kind, lock) = waited_for(pool, cpu, sets, address, value);
             SpinFacts {
-                kind: kind.to_owned(),
+                kind,
                 address,
                 value: Some(value),
                 lock,
@@ -228,7 +228,7 @@ fn waited_for(
     sets: &[SetFacts],
     address: u64,
     value: u64,
-) -> (&'static str, Option<u64>) {
+) -> (SpinKind, Option<u64>) {
     let width = pool.machine.pointer_width() as u64;
     let handle = |at: u64| set::handle_at(pool.memory, at, pool.machine, pool.budget);
     // A queue handle lies on the waiting processor's own stack; the loop reads its Lock.
@@ -236,19 +236,19 @@ fn waited_for(
         .stack
         .is_some_and(|(low, high)| (low..high).contains(&address));
     if on_stack && let Some(own) = address.checked_sub(width).and_then(handle) {
-        return ("queued-spin-lock", Some(own.lock));
+        return (SpinKind::QueuedSpinLock, Some(own.lock));
     }
     if let Some(set) = sets
         .iter()
         .find(|set| set.spin_lock.checked_add(width) == Some(address))
     {
-        return ("readers", Some(set.spin_lock));
+        return (SpinKind::Readers, Some(set.spin_lock));
     }
     let queued = set::is_kernel(value, pool.machine)
         && handle(value).is_some_and(|tail| tail.lock == address);
     match value {
-        1 => ("spin-lock", Some(address)),
-        _ if queued => ("spin-lock", Some(address)),
-        _ => ("memory", None),
+        1 => (SpinKind::SpinLock, Some(address)),
+        _ if queued => (SpinKind::SpinLock, Some(address)),
+        _ => (SpinKind::Memory, None),
     }
 }

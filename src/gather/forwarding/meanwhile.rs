@@ -18,7 +18,7 @@ use crate::unwind::CodeInfo;
 
 use super::removal::function_of_fault;
 use super::timer_lists::{Linked, link};
-use crate::facts::{FaultFacts, Finding, InstructionKind};
+use crate::facts::{FaultFacts, Finding, FindingKind, InstructionKind};
 use crate::gather::code::ModuleCode;
 use crate::gather::fault::Found;
 use crate::gather::forwarding::findings::PoolView;
@@ -58,7 +58,7 @@ pub(in crate::gather) fn changed(
     let [next, previous] = now;
     let [had_next, had_previous] = had;
     Some(Finding {
-        kind: "changed-entry".to_owned(),
+        kind: FindingKind::ChangedEntry,
         address: Some(at),
         tag: Some(FORWARDING.to_string()),
         detail: format!(

@@ -16,7 +16,7 @@ use super::tears::torn_queue;
 use super::timer_lists::{
     Linked, blocks_near, forwarding_offset, large_table, link, lists_of, table_block,
 };
-use crate::facts::{FaultFacts, Finding, InstructionKind};
+use crate::facts::{FaultFacts, Finding, FindingKind, InstructionKind};
 use crate::gather::fault::Found;
 use crate::gather::forwarding::findings::PoolView;
 use crate::gather::session::Session;
@@ -104,7 +104,7 @@ fn null_link(pool: &PoolView<'_>, fault: &FaultFacts, linked: &Linked) -> Option
     });
     let at = entries.next().filter(|_| through_null(fault))?;
     Some(Finding {
-        kind: "null-link".to_owned(),
+        kind: FindingKind::NullLink,
         address: Some(at),
         tag: Some(FORWARDING.to_string()),
         detail: format!(
@@ -142,7 +142,7 @@ fn worked_on(
             None => is_operand(pool, fault, name, *at),
         };
         link.then(|| Finding {
-            kind: "forwarding-entry".to_owned(),
+            kind: FindingKind::ForwardingEntry,
             address: Some(*at),
             tag: Some(FORWARDING.to_string()),
             detail: format!(
@@ -280,13 +280,13 @@ fn state(
         value != 0 && value != at && !pool.is_linked(value) && !place()
     };
     let used = |value: u64| fault.registers.iter().any(|(_, held)| *held == value);
-    let finding = |kind: &str, words: String| Finding {
-        kind: kind.to_owned(),
+    let finding = |kind: FindingKind, words: String| Finding {
+        kind,
         address: Some(at),
         tag: Some(FORWARDING.to_string()),
         detail: format!("the forwarding entry's timer link at {at:#x} {words}"),
     };
-    let overwritten = |words: String| Some((3, finding("overwritten-entry", words)));
+    let overwritten = |words: String| Some((3, finding(FindingKind::OverwrittenEntry, words)));
     if wild(next) && used(next) || wild(previous) && used(previous) {
         let words = format!("holds {next:#x} and {previous:#x}, which are no list entries");
         return overwritten(words);
@@ -310,7 +310,7 @@ fn state(
         {
             let words = "is null and no entry of its table leads to it: another processor had taken it \
                          off the queue";
-            Some((2, finding("unlinked-entry", words.to_owned())))
+            Some((2, finding(FindingKind::UnlinkedEntry, words.to_owned())))
         }
         _ => None,
     }

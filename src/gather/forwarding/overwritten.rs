@@ -11,7 +11,7 @@ use crate::memory::Absent;
 
 use super::removal::Removal;
 use super::timer_lists::{Linked, blocks_near, forwarding_offset, link};
-use crate::facts::{FaultFacts, Finding};
+use crate::facts::{FaultFacts, Finding, FindingKind};
 use crate::gather::forwarding::findings::PoolView;
 
 /// Bytes from an entry's link in which a walk reads.
@@ -86,7 +86,7 @@ fn on_list(
         };
         let whose = if *met { "" } else { "; the fault was at another one" };
         Finding {
-            kind: "overwritten-entry".to_owned(),
+            kind: FindingKind::OverwrittenEntry,
             address: Some(*at),
             tag: Some(FORWARDING.to_string()),
             detail: format!(
@@ -127,7 +127,7 @@ fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, offset: u64, sets: &[u64]) -
         .filter(|block| block.tag == FORWARDING);
     let (at, value) = entries.find_map(|block| half_link(pool, &block, offset, &bad))?;
     Some(Finding {
-        kind: "overwritten-entry".to_owned(),
+        kind: FindingKind::OverwrittenEntry,
         address: Some(at),
         tag: Some(FORWARDING.to_string()),
         detail: format!(

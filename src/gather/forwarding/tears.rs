@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use super::set::FORWARDING;
 
 use super::timer_lists::{Linked, link};
-use crate::facts::Finding;
+use crate::facts::{Finding, FindingKind};
 use crate::gather::forwarding::findings::PoolView;
 
 /// An entry, and the neighbour that leads to it although the entry leads back elsewhere.
@@ -34,19 +34,19 @@ pub(in crate::gather) fn torn_queue(pool: &PoolView<'_>, linked: &Linked) -> Opt
         .filter(|_| linked.whole && is_clean(pool, linked));
     let (kind, (entry, from), words) = match (raced, forward.first().or(backward.first())) {
         (Some(tear), _) => (
-            "raced-list",
+            FindingKind::RacedList,
             *tear,
             "and nothing else of its old list does: two processors changed the queue at once",
         ),
         (None, Some(tear)) => (
-            "torn-queue",
+            FindingKind::TornQueue,
             *tear,
             "an entry that is put on the queue twice leaves that as well, or freed while it is on it, or written over",
         ),
         (None, None) => return None,
     };
     Some(Finding {
-        kind: kind.to_owned(),
+        kind,
         address: Some(entry),
         tag: Some(FORWARDING.to_string()),
         detail: format!(

@@ -5,7 +5,7 @@
 //! sign-extended in some codes; since Windows 10 a page fault's access is bits of the processor's
 //! error code (write 2, execute 0x10), before it was 0 or 1.
 
-use serde::Serialize;
+use crate::vocabulary::open_enum;
 
 use super::{BugCheck, find};
 use crate::knowledge::tables::bugchecks::PARAMETERS;
@@ -18,28 +18,19 @@ const NEW_PAGE_FAULT_CODES: u32 = 10_240;
 /// HIGH_LEVEL of x86, the highest of all; x64 ends at 15.
 const HIGHEST_IRQL: u8 = 31;
 
-/// What a memory access was for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Access {
-    /// Data was read.
-    Read,
-    /// Data was written.
-    Write,
-    /// An instruction was fetched.
-    Execute,
+open_enum! {
+    /// What a memory access was for.
+    Access {
+        /// Data was read.
+        Read = "read",
+        /// Data was written.
+        Write = "write",
+        /// An instruction was fetched.
+        Execute = "execute",
+    }
 }
 
 impl Access {
-    /// The word of the report contract.
-    pub fn name(self) -> &'static str {
-        match self {
-            Access::Read => "read",
-            Access::Write => "write",
-            Access::Execute => "execute",
-        }
-    }
-
     /// The letter a failure bucket uses.
     pub fn letter(self) -> char {
         match self {

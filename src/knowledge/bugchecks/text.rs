@@ -52,7 +52,7 @@ impl Parameters {
                     true if access == Access::Execute => {
                         "execute (the address is the instruction itself)".to_owned()
                     }
-                    _ => access.name().to_owned(),
+                    _ => access.as_str().to_owned(),
                 })
             }
             Decoder::NtStatus | Decoder::Exception => Some(ntstatus_text(low_half(value))),
@@ -68,7 +68,7 @@ impl Parameters {
                 ))
             }
             Decoder::ExceptionInfo0 => violation().and_then(|v| match (v.access, v.address) {
-                (Some(access), _) => Some(access.name().to_owned()),
+                (Some(access), _) => Some(access.as_str().to_owned()),
                 (None, None) => Some(UNKNOWN_ACCESS.to_owned()),
                 (None, Some(_)) => None,
             }),
