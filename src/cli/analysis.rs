@@ -1,6 +1,5 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
-use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +15,13 @@ use crate::knowledge::articles::Articles;
 use crate::knowledge::load::Loaded;
 use crate::report::Report;
 use crate::report::escape::visible;
-use crate::source::{self, Beside, Source, SourceError, SourceInfo, look_beside};
+use crate::scan::Folders;
+use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Request, Triaged};
 
 use super::kb;
 use super::symbols::{SymbolArgs, report_problems};
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
-use crate::knowledge::wer_report as wer;
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
 
@@ -135,12 +134,12 @@ impl AnalysisArgs {
         Ok(engine)
     }
 
-    /// Analyses the input at `path`; `-` is standard input.
-    pub fn analyse(&self, engine: &Engine, path: &Path) -> Triaged {
+    /// Analyses the input at `path`, with what lies beside it; `-` is standard input.
+    pub fn analyse(&self, engine: &Engine, folders: &Folders, path: &Path) -> Triaged {
         match self.open(path) {
             Ok(mut source) => {
                 if path.as_os_str() != "-" {
-                    source.info.beside = Some(beside(path));
+                    source.info.beside = Some(folders.beside(path));
                 }
                 // One bad dump never takes the others with it.
                 let triaged = contained(|| {
@@ -187,24 +186,6 @@ impl AnalysisArgs {
         }
         source::open(path)
     }
-}
-
-thread_local! {
-    /// The folder looked into last: dumps of one folder come together.
-    static FOLDER: RefCell<Option<(PathBuf, Arc<Beside>)>> = const { RefCell::new(None) };
-}
-
-/// What lies in the folder of a dump.
-fn beside(dump: &Path) -> Arc<Beside> {
-    let folder = dump.parent().unwrap_or(Path::new(""));
-    FOLDER.with_borrow_mut(|last| match last {
-        Some((known, found)) if known == folder => Arc::clone(found),
-        _ => {
-            let found = Arc::new(look_beside(dump, wer::is_part));
-            *last = Some((folder.to_owned(), Arc::clone(&found)));
-            found
-        }
-    })
 }
 
 /// What a file of machine state says.

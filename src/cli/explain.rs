@@ -11,6 +11,7 @@ use crate::report::Report;
 use crate::report::escape::visible;
 use crate::report::model::Detail;
 use crate::report::text::{self, Length, Palette, words};
+use crate::scan::Folders;
 use crate::triage::{Judged, judge};
 use crate::verdict::{MatchStatus, Step};
 
@@ -44,7 +45,9 @@ pub fn run(args: &ExplainArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };
-    let triaged = args.analysis.analyse(&engine, &args.dump);
+    let triaged = args
+        .analysis
+        .analyse(&engine, &Folders::default(), &args.dump);
     if let Some(line) = error_line(&triaged.report) {
         writeln!(crate::cli::terminal::stderr(), "{line}")?;
         return Ok(1);

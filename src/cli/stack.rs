@@ -13,6 +13,7 @@ use crate::report::RegisterValues;
 use crate::report::escape::visible;
 use crate::report::model::{Exception, Fault, Frame, Report, Stack};
 use crate::report::text::{self, Palette};
+use crate::scan::Folders;
 
 use super::analysis::{AnalysisArgs, error_line, one_file};
 use super::output::{Color, Format, Records};
@@ -72,7 +73,10 @@ pub fn run(args: &StackArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };
-    let report = args.analysis.analyse(&engine, &args.dump).report;
+    let report = args
+        .analysis
+        .analyse(&engine, &Folders::default(), &args.dump)
+        .report;
     let failed = error_line(&report);
     match args.format {
         Format::Text => match &failed {

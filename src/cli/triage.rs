@@ -13,6 +13,7 @@ use crate::report::summary::Summary;
 use crate::report::table::{Table, TableForm};
 use crate::report::text::{self, Length, Palette, words};
 use crate::report::{Report, Status};
+use crate::scan::Folders;
 use crate::source;
 use crate::verdict::Verdict;
 
@@ -148,8 +149,9 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
         return usage("standard input (-) can be read once only");
     }
     let mut tally = Tally::default();
+    let beside = Folders::default();
     let reports = paths.iter().map(|path| {
-        let report = args.analysis.analyse(&engine, path).report;
+        let report = args.analysis.analyse(&engine, &beside, path).report;
         tally.count(&report);
         report
     });

@@ -37,7 +37,7 @@ pub use pool::{Finished, Progress, run};
 pub use pulse::Pulse;
 pub use roots::{Roots, inside};
 pub use tally::Tally;
-pub use work::{line as summary_line, rejudge};
+pub use work::{Folders, line as summary_line, rejudge};
 pub use writeback::Writeback;
 
 use crate::report::model::Detail;

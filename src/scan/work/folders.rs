@@ -14,7 +14,8 @@ impl Folders {
     /// Folders remembered. A list goes through them one after the other.
     const MOST: usize = 4096;
 
-    pub(super) fn beside(&self, path: &Path) -> Arc<Beside> {
+    /// What lies in the folder of the dump at `path`; looked for once.
+    pub fn beside(&self, path: &Path) -> Arc<Beside> {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let once = match all.get(folder) {
