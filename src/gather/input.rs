@@ -10,7 +10,7 @@ use crate::source::{self, ErrorKind, FileKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
 
 use super::external::{self, ExternalState};
-use super::{gather_user, gather_with, wer};
+use super::{gather, gather_user, wer};
 
 /// What a run may use besides a dump's own bytes.
 #[derive(Clone, Copy)]
@@ -73,7 +73,7 @@ fn kernel_dump(
     let dump = dump::open(reader, budget).map_err(|error| no_kernel_dump(&error))?;
     let symbols = given.symbols;
     let symbols = symbols.map(|library| library.near(image_folder(info)));
-    let mut facts = gather_with(reader, dump, symbols, given.deep, budget);
+    let mut facts = gather(reader, dump, symbols, given.deep, budget);
     let path = Path::new(&info.path);
     let folders = || given.folders.iter().filter(|f| path.starts_with(&f.folder));
     let states: Vec<&ExternalState> = given

@@ -20,19 +20,9 @@ use crate::facts::{
     HeaderFacts, Product, ReadFrom, SystemFacts, TaggedFact,
 };
 
-/// Everything the dump itself says. Versions, symbols and stacks are added by later stages.
+/// Everything a kernel dump itself says. `deep` allows to search all pages of a memory dump for the registry where
+/// no short way leads to it. What tables and the files beside a dump add comes later.
 pub fn gather(
-    reader: &PagedReader<'_>,
-    dump: KernelDump,
-    library: Option<Near<'_>>,
-    budget: &Budget,
-) -> CrashFacts {
-    gather_with(reader, dump, library, false, budget)
-}
-
-/// As [`gather`]; `deep` allows to search all pages of a memory dump for the registry where no short way
-/// leads to it.
-pub fn gather_with(
     reader: &PagedReader<'_>,
     dump: KernelDump,
     library: Option<Near<'_>>,
@@ -381,7 +371,7 @@ mod tests {
                 _ => continue,
             };
             let before = READS.get();
-            gather(&reader, dump, None, &Budget::default());
+            gather(&reader, dump, None, false, &Budget::default());
             assert_eq!(READS.get() - before, 1, "{}", path.display());
             kinds[kind] += 1;
         }

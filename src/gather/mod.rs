@@ -21,7 +21,7 @@ mod versions;
 pub mod wer;
 
 pub use input::{FolderState, Given, gather_input};
-pub use kernel_dump::{gather, gather_with};
+pub use kernel_dump::gather;
 pub(crate) use session::codeview;
 pub use user::gather_user;
 pub use versions::{identify_builds, look_up};

@@ -37,7 +37,7 @@ fn with_crash<T>(file: &Path, f: impl FnOnce(&Crash<'_>) -> T) -> T {
     };
     let pieces = Pieces::read(&reader, &dump.header, triage);
     let opened = dump::open(&reader, &Budget::default()).unwrap();
-    let modules = gather::gather(&reader, opened, None, &Budget::default()).modules;
+    let modules = gather::gather(&reader, opened, None, false, &Budget::default()).modules;
     let code = MemoryCode::new(&modules, &pieces.space);
     let crash = Crash::from_triage(&dump.header, triage, &pieces, &code).unwrap();
     f(&crash)

@@ -114,7 +114,7 @@ fn facts_of(bytes: &dyn crate::bytes::ReadAt) -> Result<CrashFacts, String> {
     }
     let budget = Budget::default();
     let dump = dump::open(&reader, &budget).map_err(|error| error.to_string())?;
-    Ok(gather::gather(&reader, dump, None, &budget))
+    Ok(gather::gather(&reader, dump, None, false, &budget))
 }
 
 /// Modules that hold an address the crash is about.

@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     let budget = Budget::new(Budget::DEFAULT_STEPS, None);
     match dump::open(&reader, &budget) {
         Ok(dump) => {
-            std::hint::black_box(gather::gather(&reader, dump, None, &budget));
+            std::hint::black_box(gather::gather(&reader, dump, None, false, &budget));
             Corpus::Keep
         }
         Err(error) => {

@@ -34,6 +34,6 @@ fuzz_target!(|data: &[u8]| {
     let reader = PagedReader::open(&bytes).expect("memory does not fail");
     let budget = Budget::new(1_000_000, None);
     if let Ok(dump) = dump::open(&reader, &budget) {
-        std::hint::black_box(gather::gather_with(&reader, dump, None, false, &budget));
+        std::hint::black_box(gather::gather(&reader, dump, None, false, &budget));
     }
 });

@@ -60,6 +60,6 @@ fuzz_target!(|data: &[u8]| {
     let budget = Budget::new(1_000_000, None);
     if let Ok(dump) = dump::open(&reader, &budget) {
         let deep = mode & 0x40 != 0;
-        std::hint::black_box(gather::gather_with(&reader, dump, None, deep, &budget));
+        std::hint::black_box(gather::gather(&reader, dump, None, deep, &budget));
     }
 });
