@@ -142,7 +142,8 @@ fn os_version(system: &UserSystem) -> Option<String> {
 fn signal(system: &UserSystem, reason: &str) -> Option<String> {
     (system.platform != "windows"
         && reason.contains(|c: char| c.is_ascii_alphabetic())
-        && !reason.starts_with("0x"))
+        && !reason.starts_with("0x")
+        && !reason.starts_with("unknown"))
     .then(|| reason.to_owned())
 }
 

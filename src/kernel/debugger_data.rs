@@ -1,7 +1,7 @@
 //! `KDDEBUGGER_DATA64` (`KDBG`): where the kernel keeps what a debugger needs.
 //!
 //! The layout is the same 64-bit one on every architecture; each Windows version only appends,
-//! so a field past the block's own Size does not exist. Source: `docs/dump-format.md`.
+//! so a field past the block's own Size does not exist. Source: the public `wdbgexts.h`.
 
 use crate::bytes::View;
 

@@ -1,4 +1,4 @@
-//! EXCEPTION_RECORD, in both widths (`docs/dump-format.md`, EXCEPTION_RECORD).
+//! EXCEPTION_RECORD, in both widths: the public `winnt.h`; when one is believed: `docs/dump-format.md`.
 
 use crate::bytes::View;
 

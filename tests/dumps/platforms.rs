@@ -74,3 +74,18 @@ fn a_dump_of_another_system_names_it_in_text_and_json() {
         );
     }
 }
+
+/// A number that no list of platforms has.
+#[test]
+fn a_system_that_is_not_known_is_called_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("program.dmp");
+    std::fs::write(&path, dump(0x82AA, "", 11)).unwrap();
+    let output = kbtriage(&["triage".as_ref(), path.as_os_str()]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("\nSystem   unknown system, not Windows, x64"),
+        "{text}"
+    );
+    assert!(text.contains("0x0000000B exception in a program"), "{text}");
+}

@@ -100,7 +100,9 @@ pub(super) fn system(report: &Report) -> Vec<String> {
     let architecture = dump.and_then(|dump| dump.architecture.as_deref());
     let mut first = words::windows(report);
     if let Some(architecture) = architecture {
-        first.push(' ');
+        // Behind a description it is no part of a name.
+        let joint = if first.contains(',') { ", " } else { " " };
+        first.push_str(joint);
         first.push_str(architecture);
     }
     let mut parts = vec![first];
