@@ -116,7 +116,7 @@ impl Page<'_> {
             false => "Stop",
         };
         row(label, stop(report, room), 0);
-        row("System", fit::packed(&system(report), room, 1), 0);
+        row("System", fit::packed(&system(report), room, 2), 0);
         row("Fault", fit::lines(&fault(report), room, 2), 0);
         if let Some(bucket) = &report.bucket {
             let name = bucket.name.as_ref().unwrap_or(&bucket.key);
