@@ -84,7 +84,7 @@ fn a_system_that_is_not_known_is_called_that() {
     let output = kbtriage(&["triage".as_ref(), path.as_os_str()]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.contains("\nSystem   unknown system, not Windows, x64"),
+        text.contains("\nSystem   unknown system, not Windows, 5.15.0, x64"),
         "{text}"
     );
     assert!(text.contains("0x0000000B exception in a program"), "{text}");

@@ -178,7 +178,9 @@ pub fn windows(report: &Report) -> String {
     if other {
         let parts = [system.name.as_deref(), system.version.as_deref()];
         let parts: Vec<String> = parts.into_iter().flatten().map(visible).collect();
-        return parts.join(" ");
+        // Behind a description a version is no part of a name.
+        let described = parts.first().is_some_and(|name| name.contains(','));
+        return parts.join(if described { ", " } else { " " });
     }
     let dump = report.dump.as_ref();
     let of_kernel = dump.filter(|dump| dump.format.starts_with("kernel"));
