@@ -251,16 +251,17 @@ fn every_id_that_an_observer_can_emit_has_a_row_and_every_row_an_observer() {
     );
 }
 
-/// The page has each id in the table of its side, and none that no row has.
+/// The page has each id in the list of its side, and none that no row has.
 #[test]
 fn the_page_names_every_piece_of_evidence_on_its_side() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/kb943650.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let (_, rest) = page.split_once("### For\n").expect("a table");
-    let (supporting, rest) = rest.split_once("### Against\n").expect("a table");
+    let page = page.replace("\r\n", "\n");
+    let (_, rest) = page.split_once("### For\n").expect("a list");
+    let (supporting, rest) = rest.split_once("### Against\n").expect("a list");
     let (against, _) = rest.split_once("\n### ").expect("what follows");
     let named = |table: &str| -> BTreeSet<String> {
-        let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows = table.lines().filter_map(|line| line.strip_prefix("- `"));
         rows.filter_map(|row| row.split_once('`'))
             .map(|(id, _)| id.to_owned())
             .collect()
