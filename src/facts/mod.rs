@@ -136,6 +136,34 @@ pub struct DumpFacts {
     pub damage: Vec<Damage>,
 }
 
+impl DumpFacts {
+    /// A file of which nothing but its kind and its size in bytes is known.
+    pub fn of(format: Format, bytes_present: u64) -> DumpFacts {
+        DumpFacts {
+            format,
+            dump_type: None,
+            architecture: None,
+            pointer: 8,
+            pae: None,
+            processors: None,
+            writer: None,
+            header: HeaderFacts::default(),
+            running: false,
+            live_mark: false,
+            crash_time: None,
+            uptime: None,
+            triage_options: None,
+            call_stack_size: None,
+            overflowed: None,
+            tagged: None,
+            bytes_declared: None,
+            bytes_present,
+            physical_memory: None,
+            damage: Vec::new(),
+        }
+    }
+}
+
 /// Values of a header that are not believed; `None` for those that are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderFacts {

@@ -235,7 +235,6 @@ fn dump_facts(
         header: header_facts(&believed.disbelieved),
         running: believed.running,
         live_mark: header.is_of_a_running_system(),
-        format: format(header.dump_type),
         dump_type: header.dump_type.number(),
         architecture: header.machine.map(|m| m.name().to_owned()),
         pointer: header.pointer,
@@ -249,7 +248,6 @@ fn dump_facts(
         overflowed: triage.and_then(|t| t.overflowed),
         tagged: triage.map(tagged),
         bytes_declared: header.required_dump_space,
-        bytes_present: reader.len(),
         physical_memory: header.physical_memory.as_ref().and_then(|memory| {
             let page = header.machine.map_or(0x1000, |m| m.page_size());
             memory
@@ -258,7 +256,7 @@ fn dump_facts(
                 .try_fold(0u64, |sum, run| sum.checked_add(run.page_count))?
                 .checked_mul(page)
         }),
-        damage: Vec::new(),
+        ..DumpFacts::of(format(header.dump_type), reader.len())
     }
 }
 

@@ -27,28 +27,14 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     CrashFacts {
         limits: Vec::new(),
         dump: DumpFacts {
-            header: HeaderFacts::default(),
-            running: false,
-            live_mark: false,
-            format: Format::UserMinidump,
-            dump_type: None,
             architecture,
             pointer,
-            pae: None,
             processors: system.and_then(|s| s.processors).map(u32::from),
-            writer: None,
             crash_time: dump
                 .time
                 .and_then(|t| t.checked_mul(SECOND)?.checked_add(UNIX_EPOCH)),
-            uptime: None,
-            triage_options: None,
-            call_stack_size: None,
-            overflowed: None,
-            tagged: None,
-            bytes_declared: None,
-            bytes_present: size,
-            physical_memory: None,
             damage: dump.damage,
+            ..DumpFacts::of(Format::UserMinidump, size)
         },
         system: SystemFacts {
             platform: system.map(|s| platform(&s.platform).to_owned()),
