@@ -2,7 +2,7 @@
 //! settle an open question.
 
 use crate::evidence::Servicing;
-use crate::facts::{CrashFacts, FindingKind, Format, Product};
+use crate::facts::{CrashFacts, FindingKind, Format, Product, Writer};
 use crate::knowledge::bugchecks::{self, Slot};
 use crate::knowledge::defect::FORWARDING_TAG;
 use crate::knowledge::hotfix::KB943650;
@@ -111,6 +111,9 @@ fn context(facts: &CrashFacts) -> String {
     }
 }
 
+/// How the line begins that asks for the rest of a file that is cut off.
+pub const WHOLE_FILE: &str = "the whole file";
+
 /// What would settle what is still open.
 pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStatus) -> Vec<String> {
     let open = (MatchStatus::InsufficientData..MatchStatus::Confirmed).contains(&status);
@@ -119,11 +122,14 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
         return Vec::new();
     }
     let mut list = Vec::new();
+    // A debugger declares more than it writes.
     if let Some(declared) = facts.dump.bytes_declared
         && declared > facts.dump.bytes_present
+        && facts.dump.writer != Some(Writer::Debugger)
+        && !facts.dump.damage.is_empty()
     {
         list.push(format!(
-            "the whole file: {} of its {declared} bytes are here",
+            "{WHOLE_FILE}: {} of its {declared} bytes are here",
             facts.dump.bytes_present
         ));
     }

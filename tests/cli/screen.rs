@@ -182,6 +182,29 @@ fn a_dump_that_holds_no_stop_code_says_what_to_bring() {
     }
 }
 
+#[test]
+fn a_file_that_is_cut_off_is_to_be_copied_again_and_a_debuggers_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cut.dmp");
+    let whole = std::fs::read(root().join("fixtures/dumps/server2008-x64-complete.dmp")).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let output = command().arg(&path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (half, all) = (whole.len() / 2, whole.len());
+    let said = format!("1. Copy the dump again: {half} of its {all} bytes are here.");
+    assert!(text.contains(&said), "{text}");
+    assert!(
+        text.contains("Only a part of the dump's file is here"),
+        "{text}"
+    );
+    // A debugger declares more than it writes.
+    for dump in ["server2008-x64-d1-debugger", "vista-sp1-x86-d1-debugger"] {
+        let text = screen(&format!("dumps/{dump}.dmp"));
+        assert!(!text.contains("bytes are here"), "{text}");
+        assert!(!text.contains("the whole file"), "{text}");
+    }
+}
+
 /// Public release history: no server after 2008 is x86.
 #[test]
 fn no_server_is_made_of_an_x86_windows_7() {

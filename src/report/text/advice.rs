@@ -5,7 +5,7 @@ use crate::cause::Event;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{Cause, Hotfix, Report};
-use crate::verdict::{Applicability, Verdict};
+use crate::verdict::{Applicability, Verdict, WHOLE_FILE};
 
 use super::fit;
 use super::happened::is_forced;
@@ -90,6 +90,13 @@ fn steps(report: &Report, hotfix: &Hotfix) -> Vec<Step> {
         Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies
     );
     let mut steps = Vec::new();
+    let whole = hotfix.would_settle.iter();
+    let whole = whole
+        .filter_map(|what| what.strip_prefix(WHOLE_FILE))
+        .next();
+    if let Some(bytes) = whole {
+        steps.push(Step::new(format!("Copy the dump again{}.", visible(bytes))));
+    }
     let larger = Step::new(match hang {
         true => "Make the next dump larger, and force it when it hangs (-v says how):",
         false => "Make the next dump larger, so that it can tell:",

@@ -6,7 +6,7 @@ use crate::evidence::Strength;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{EvidenceRecord, Hotfix, Report};
-use crate::verdict::{MatchStatus, Verdict};
+use crate::verdict::{MatchStatus, Verdict, WHOLE_FILE};
 
 use super::happened::is_forced;
 use super::words;
@@ -75,7 +75,7 @@ fn meaning(report: &Report, hotfix: &Hotfix) -> String {
             "This dump was forced, as one does when Windows hangs. What hung it is not in the dump."
         }
         _ => match report.dump.as_ref() {
-            Some(dump) if dump.bytes_declared.is_some_and(|n| n > dump.bytes_present) => {
+            Some(_) if hotfix.would_settle.iter().any(|what| what.starts_with(WHOLE_FILE)) => {
                 "Only a part of the dump's file is here: not enough to tell."
             }
             Some(dump) if dump.format == "kernel-header-only" => {
