@@ -212,7 +212,10 @@ fn versions(dump: &UserDump) -> Vec<(&str, String)> {
     ["bfe.dll", "fwpuclnt.dll", "ikeext.dll"]
         .iter()
         .filter_map(|file| {
-            let module = dump.modules.iter().find(|module| module.name == *file)?;
+            let module = dump
+                .modules
+                .iter()
+                .find(|module| module.name.eq_ignore_ascii_case(file))?;
             Some((*file, module.version.clone()?))
         })
         .collect()
