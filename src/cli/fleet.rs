@@ -1,5 +1,6 @@
 //! `kbtriage fleet`: what a store's dumps say together: machines, buckets, tickets.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -81,6 +82,9 @@ pub struct SelectArgs {
     /// has, this defect
     #[arg(long)]
     pub exit_verdict: bool,
+    /// Records of the store that could not be read.
+    #[arg(skip)]
+    unreadable: Cell<u64>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -100,13 +104,36 @@ struct ListArgs {
 /// # Errors
 /// Whatever standard output says.
 pub fn run(args: &FleetArgs, out: &mut dyn Write) -> io::Result<u8> {
-    match &args.command {
-        FleetCommand::Machines(args) => machines(args, out),
-        FleetCommand::Buckets(args) => buckets(args, out),
+    let (status, select) = match &args.command {
+        FleetCommand::Machines(args) => (machines(args, out)?, &args.select),
+        FleetCommand::Buckets(args) => (buckets(args, out)?, &args.select),
         #[cfg(feature = "tickets")]
-        FleetCommand::Tickets(args) => super::tickets::run(args, out),
-        FleetCommand::Metrics(args) => metrics::run(args, out),
+        FleetCommand::Tickets(args) => (super::tickets::run(args, out)?, &args.select),
+        FleetCommand::Metrics(args) => (metrics::run(args, out)?, &args.select),
+    };
+    let unreadable = select.unreadable.get();
+    say_unreadable(unreadable)?;
+    Ok(match (status, unreadable) {
+        // Part of the answer is missing.
+        (0, 1..) => 1,
+        _ => status,
+    })
+}
+
+/// Says how many records of a store cannot be read.
+///
+/// # Errors
+/// Whatever standard error says.
+pub fn say_unreadable(unreadable: u64) -> io::Result<()> {
+    if unreadable == 0 {
+        return Ok(());
     }
+    writeln!(
+        crate::cli::terminal::stderr(),
+        "kbtriage: {} of the store cannot be read and {} missing here: scan the dumps into a new store",
+        words::counted(unreadable, "record"),
+        if unreadable == 1 { "is" } else { "are" }
+    )
 }
 
 impl SelectArgs {
@@ -125,7 +152,7 @@ impl SelectArgs {
                 }
                 Ok(())
             })
-            .map(drop)
+            .map(|unreadable| self.unreadable.set(unreadable))
             .map_err(failed)
     }
 

@@ -86,6 +86,13 @@ fn index(
     places: &mut Vec<Place>,
     machines: &mut Machines,
 ) -> Result<ScanRecord, String> {
+    // Its lines are read twice: opening a pipe would wait, and nothing can be read of one again.
+    if !std::fs::metadata(path)
+        .map_err(|e| e.to_string())?
+        .is_file()
+    {
+        return Err("no file: the lines of a shard are one".to_owned());
+    }
     let mut reader = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
     let mut line = String::new();
     let mut start = 0u64;

@@ -83,7 +83,7 @@ enum ExportFormat {
 }
 
 impl ExportArgs {
-    fn run(&self) -> Result<u64, String> {
+    fn run(&self) -> Result<(u64, u64), String> {
         let form = match self.format {
             ExportFormat::Jsonl => store::ExportForm::Jsonl,
             #[cfg(feature = "parquet")]
@@ -130,14 +130,15 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
         },
         StoreCommand::Export(args) => match args.run() {
-            Ok(count) => {
+            Ok((count, unreadable)) => {
                 let records = words::counted(count, "record");
                 writeln!(
                     out,
                     "{records} in {}",
                     visible(&args.output.to_string_lossy())
                 )?;
-                Ok(0)
+                super::fleet::say_unreadable(unreadable)?;
+                Ok(u8::from(unreadable > 0))
             }
             Err(message) => usage(&message),
         },

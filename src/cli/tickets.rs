@@ -39,7 +39,7 @@ ServiceNow, externalid in GLPI. Without --only: machines and buckets with
 applies, applies-after-service-pack, probably-applies or may-apply.")]
 pub struct TicketArgs {
     #[command(flatten)]
-    select: SelectArgs,
+    pub(super) select: SelectArgs,
     /// jira, servicenow, glpi, slack, teams, or a template file
     #[arg(long, value_name = "SYSTEM|TEMPLATE")]
     to: String,

@@ -128,6 +128,46 @@ pub fn is_stream(path: &Path) -> bool {
     }
 }
 
+/// Opens what [`is_stream`] says is one, for writing. A pipe that nobody reads is refused: opening it would wait for a reader,
+/// and no signal ends that.
+///
+/// # Errors
+/// Whatever the system says.
+#[cfg(unix)]
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let refused = |error: io::Error| match error.raw_os_error() {
+        Some(libc::ENXIO) => io::Error::new(
+            error.kind(),
+            "a pipe that nobody reads: start its reader first",
+        ),
+        _ => error,
+    };
+    // Held until the pipe is open: a reader that sees its only writer go is at the end.
+    let _held = path
+        .metadata()?
+        .file_type()
+        .is_fifo()
+        .then(|| {
+            File::options()
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(path)
+        })
+        .transpose()
+        .map_err(refused)?;
+    File::options().write(true).open(path)
+}
+
+/// Opens what [`is_stream`] says is one, for writing.
+///
+/// # Errors
+/// Whatever the system says.
+#[cfg(not(unix))]
+pub fn open_stream(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
 /// Whether what is written to `path` goes to the console or nowhere: these names mean that in every directory.
 #[cfg(not(unix))]
 pub fn is_stream(path: &Path) -> bool {

@@ -52,11 +52,12 @@ trait Month {
     fn close(&mut self) -> Result<(), ExportError>;
 }
 
-/// Writes every record of `store` below `folder`, which must not exist, and gives how many there were.
+/// Writes every record of `store` below `folder`, which must not exist, and gives how many there were, and how many besides
+/// could not be read.
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left below `folder` then.
-pub fn export(store: &Store, form: ExportForm, folder: &Path) -> Result<u64, ExportError> {
+pub fn export(store: &Store, form: ExportForm, folder: &Path) -> Result<(u64, u64), ExportError> {
     if folder.symlink_metadata().is_ok() {
         return Err(ExportError::Exists(folder.to_string_lossy().into_owned()));
     }
@@ -72,7 +73,7 @@ pub fn export(store: &Store, form: ExportForm, folder: &Path) -> Result<u64, Exp
     let mut months: BTreeMap<String, Box<dyn Month>> = BTreeMap::new();
     let mut count = 0u64;
     let mut held = 0;
-    store.each_line(|summary, line| {
+    let unreadable = store.each_line(|summary, line| {
         let name = month(&summary);
         let month = match months.entry(name) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -93,7 +94,7 @@ pub fn export(store: &Store, form: ExportForm, folder: &Path) -> Result<u64, Exp
     months.values_mut().try_for_each(|month| month.close())?;
     drop(months);
     std::fs::rename(&whole, folder)?;
-    Ok(count)
+    Ok((count, unreadable))
 }
 
 /// `2008-07`: a name of digits only, whatever a dump says.

@@ -120,6 +120,9 @@ pub enum StoreError {
     /// A file that says it is a store, and holds what no scan makes.
     #[error("not as a scan makes it: it holds other tables, views or triggers, and is not used")]
     Altered,
+    /// A pipe, a socket or a device: opening one can wait for ever.
+    #[error("no file: a store is one")]
+    NoFile,
     /// Its content is damaged.
     #[error("the store is damaged ({0}): scan again")]
     Broken(String),
@@ -150,6 +153,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn create(path: &Path) -> Result<Store, StoreError> {
+        require_file(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -212,6 +216,7 @@ impl Store {
     }
 
     fn open_as_it_is(path: &Path) -> Result<Store, StoreError> {
+        require_file(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(plain(path), flags)?;
         guard(&connection)?;
@@ -407,6 +412,14 @@ fn roll_back(path: &Path) -> Result<(), StoreError> {
     guard(&connection)?;
     // Any read does it.
     Ok(connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
+}
+
+/// Refuses what is there and is neither a file nor a directory, of which SQLite says what it thinks.
+fn require_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() && !found.is_dir() => Err(StoreError::NoFile),
+        _ => Ok(()),
+    }
 }
 
 /// A path that the library takes for nothing else: it is built to read `file:...` as an address with options,

@@ -188,6 +188,8 @@ pub struct StoredFile {
     pub stat: FileStat,
     /// Summaries and facts, in the order of an archive's members.
     pub records: Vec<(Summary, Option<Vec<u8>>)>,
+    /// Records of it that this version cannot read.
+    pub unreadable: u64,
 }
 
 impl Store {
@@ -246,14 +248,14 @@ impl Store {
     }
 
     /// Every summary and its line, in the order in which they were stored; one that this version cannot read is left
-    /// out.
+    /// out and counted.
     ///
     /// # Errors
     /// Those of the database, and those of `take`.
     pub fn each_line<E: From<StoreError>>(
         &self,
         mut take: impl FnMut(Summary, &str) -> Result<(), E>,
-    ) -> Result<(), E> {
+    ) -> Result<u64, E> {
         let sql = |error: rusqlite::Error| E::from(StoreError::from(error));
         let mut select = self
             .connection
@@ -262,12 +264,14 @@ impl Store {
                  FROM record CROSS JOIN file ON file.id = record.file",
             )
             .map_err(sql)?;
+        let mut unreadable = 0;
         let mut rows = select.query([]).map_err(sql)?;
         let mut counted = self.rows();
         while let Some(row) = rows.next().map_err(sql)? {
             counted.count()?;
             let line: String = row.get(0).map_err(sql)?;
             let Ok(mut summary) = serde_json::from_str::<Summary>(&line) else {
+                unreadable += 1;
                 continue;
             };
             summary.seen = Some(Seen {
@@ -277,7 +281,7 @@ impl Store {
             });
             take(summary, &line)?;
         }
-        Ok(())
+        Ok(unreadable)
     }
 
     /// Every file that gave records, in the order of paths.
@@ -329,16 +333,19 @@ impl Store {
                     row.get::<_, Option<Vec<u8>>>(1).map_err(sql)?,
                 ));
             }
+            let stored = found.len();
+            let readable: Vec<_> = found
+                .into_iter()
+                .filter_map(|(text, facts)| Some((serde_json::from_str(&text).ok()?, facts)))
+                .collect();
             let file = StoredFile {
                 path: path(1)?,
                 relative: path(2)?,
                 earlier: Some(row.get::<_, String>(6).map_err(sql)?)
                     .filter(|crash| !crash.is_empty()),
                 stat,
-                records: found
-                    .into_iter()
-                    .filter_map(|(text, facts)| Some((serde_json::from_str(&text).ok()?, facts)))
-                    .collect(),
+                unreadable: stored.saturating_sub(readable.len()) as u64,
+                records: readable,
             };
             take(file)?;
         }

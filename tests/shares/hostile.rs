@@ -389,6 +389,36 @@ fn no_side_file_is_waited_for() {
     assert!(made.is_ok_and(|status| status.success()), "mkfifo");
     let (_, db) = share_and_store(dir.path());
     let (share, pipe) = (dir.path().join("share"), text(&pipe));
+    let (lines, other) = (dir.path().join("o.jsonl"), dir.path().join("o.db"));
+    let export = dir.path().join("export");
+    for arguments in [
+        &["fleet", "machines", "--db", pipe][..],
+        &["fleet", "buckets", "--db", pipe],
+        &["fleet", "metrics", "--db", pipe],
+        &["store", "info", pipe],
+        &[
+            "store",
+            "export",
+            pipe,
+            "--format",
+            "jsonl",
+            "--output",
+            text(&export),
+        ],
+        &["store", "merge", "--output", text(&lines), pipe],
+        &["store", "merge", "--db", text(&other), pipe],
+        &["scan", text(&share), "--db", pipe],
+        &["scan", text(&share), "--output", pipe],
+    ] {
+        let began = Instant::now();
+        let output = run(arguments);
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        assert!(
+            said(&output).contains("no file") || said(&output).contains("nobody reads"),
+            "{arguments:?}: {output:?}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(30), "{arguments:?}");
+    }
     for arguments in [
         &["scan", text(&share), "--machine-map", pipe][..],
         &["scan", text(&share), "--inventory", pipe],
@@ -514,7 +544,7 @@ fn names_in_archives_are_text() {
         &["scan", share, "--db", text(&db), "--quiet"],
         &["fleet", "machines", "--db", text(&db), "--all"],
         &["fleet", "buckets", "--db", text(&db)],
-        &["fleet", "tickets", "--db", text(&db)],
+        &["fleet", "tickets", "--db", text(&db), "--to", "jira"],
         &["store", "info", text(&db)],
     ] {
         nothing_steers(arguments);
@@ -556,7 +586,7 @@ fn texts_of_a_store_are_text() {
         &["fleet", "machines", "--db", db, "--format", "json"],
         &["fleet", "buckets", "--db", db],
         &["fleet", "buckets", "--db", db, "--format", "csv"],
-        &["fleet", "tickets", "--db", db],
+        &["fleet", "tickets", "--db", db, "--to", "jira"],
         &["fleet", "metrics", "--db", db],
         &["store", "info", db],
         &[
@@ -723,4 +753,42 @@ fn names_of_a_symbol_file_are_text() {
         named += usize::from(String::from_utf8_lossy(&output.stdout).contains("52;c;aGk="));
     }
     assert!(named >= 3, "the name was shown {named} times");
+}
+
+/// A damaged record lowers no machine in silence: what cannot be read is counted, and the exit status says so.
+#[test]
+fn records_of_a_store_that_cannot_be_read_are_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, db) = share_and_store(dir.path());
+    {
+        let store = rusqlite::Connection::open(&db).unwrap();
+        store
+            .execute_batch("UPDATE record SET outline = x'00', summary = '{}' WHERE id = (SELECT min(id) FROM record)")
+            .unwrap();
+    }
+    let export = dir.path().join("export");
+    let db = text(&db);
+    for arguments in [
+        &["fleet", "machines", "--db", db][..],
+        &["fleet", "buckets", "--db", db],
+        &["fleet", "metrics", "--db", db],
+        &["fleet", "tickets", "--db", db, "--to", "jira"],
+        &[
+            "store",
+            "export",
+            db,
+            "--format",
+            "jsonl",
+            "--output",
+            text(&export),
+        ],
+        &["scan", "--refresh", "--db", db],
+    ] {
+        let output = run(arguments);
+        assert!(
+            said(&output).contains("1 record of the store cannot be read"),
+            "{arguments:?}: {output:?}"
+        );
+        assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+    }
 }

@@ -21,7 +21,7 @@ Example:
   mv /var/lib/node_exporter/kbtriage.prom.new /var/lib/node_exporter/kbtriage.prom")]
 pub struct MetricsArgs {
     #[command(flatten)]
-    select: SelectArgs,
+    pub(super) select: SelectArgs,
 }
 
 /// Runs the command and gives the exit status.

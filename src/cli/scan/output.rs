@@ -47,7 +47,7 @@ impl<'a> Output<'a> {
             return Ok(Output::Standard(standard));
         };
         if platform::is_stream(path) {
-            let device = File::options().write(true).open(path)?;
+            let device = platform::open_stream(path)?;
             return Ok(Output::Device(BufWriter::new(device)));
         }
         if platform::is_reserved(path) {

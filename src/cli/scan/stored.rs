@@ -85,8 +85,15 @@ pub fn refresh(args: &ScanArgs, job: &Job, sink: &mut dyn Sink) -> io::Result<Fi
     };
     let store = Store::open(path)?;
     let mut progress = Progress::default();
+    let mut unreadable = 0;
     store.each_file::<RefreshError>(|file| {
         if job.stop.load(Ordering::Relaxed) {
+            finished.complete = false;
+            return Ok(());
+        }
+        // It stays as it is: without its summary nothing says what its facts are of.
+        if file.unreadable > 0 {
+            unreadable += file.unreadable;
             finished.complete = false;
             return Ok(());
         }
@@ -125,6 +132,7 @@ pub fn refresh(args: &ScanArgs, job: &Job, sink: &mut dyn Sink) -> io::Result<Fi
         sink.progress(&progress).map_err(RefreshError::Sink)
     })?;
     finished.progress = progress;
+    crate::cli::fleet::say_unreadable(unreadable)?;
     Ok(finished)
 }
 
