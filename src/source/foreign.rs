@@ -22,6 +22,14 @@ pub struct Foreign {
 }
 
 impl Foreign {
+    /// What to do about one that a scan met: it looks into some kinds, and what it could not is cut or damaged.
+    pub fn advice_in_scan(&self) -> &'static str {
+        match self.advice {
+            SCAN => "cut or damaged: copy it again",
+            advice => advice,
+        }
+    }
+
     /// A dump may lie in it all the same: that it was not looked into has to be said.
     pub fn may_hold_dumps(&self) -> bool {
         self.kind == Compressed || self.advice == FROM_DISK

@@ -200,6 +200,11 @@ fn parts_of_one_packed_file_are_read_one_after_the_other() {
     frames.extend(zstd(two));
     for (name, content) in [
         ("a.gz", [gzip(one), gzip(two)].concat()),
+        ("a-padded.gz", [gzip(one), gzip(two), vec![0; 700]].concat()),
+        (
+            "a-trailing.gz",
+            [&gzip(&dump)[..], b"something else"].concat(),
+        ),
         ("b.xz", padded),
         ("c.bz2", [bzip2(one), bzip2(two)].concat()),
         ("d.zst", frames),
@@ -207,7 +212,7 @@ fn parts_of_one_packed_file_are_read_one_after_the_other() {
         put(&dir.path().join(name), &content);
     }
     let found = reports(&scan(dir.path(), &[]));
-    assert_eq!(found.len(), 4, "{found:?}");
+    assert_eq!(found.len(), 6, "{found:?}");
     assert!(
         found.iter().all(|(_, status, _)| status == "ok"),
         "{found:?}"

@@ -215,7 +215,11 @@ impl Unpack<'_> {
         {
             let error = SourceError::new(
                 ErrorKind::Compressed,
-                format!("{}: not looked into: {}", foreign.what, foreign.advice),
+                format!(
+                    "{}: not looked into: {}",
+                    foreign.what,
+                    foreign.advice_in_scan()
+                ),
             );
             self.give(names, Err(error));
             return Ok(true);

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use xz4rust::{XzDecoder, XzError, XzNextBlockResult};
@@ -26,11 +26,11 @@ pub fn open<'a>(
     let input = BufReader::with_capacity(INPUT, input);
     Ok(match kind {
         ArchiveKind::Gzip => {
-            let content = MultiGzDecoder::new(input);
+            let content = GzDecoder::new(input);
             let name = content.header().and_then(|header| header.filename());
             let name = name
                 .map(|name| String::from_utf8_lossy(name.get(..NAME).unwrap_or(name)).into_owned());
-            (name, Box::new(content))
+            (name, Box::new(Gzip(Some(content))))
         }
         ArchiveKind::Bzip2 => (None, Box::new(MultiBzDecoder::new(input))),
         ArchiveKind::Xz => (None, Box::new(Xz::new(input))),
@@ -39,6 +39,29 @@ pub fn open<'a>(
             return Err(io::ErrorKind::Unsupported.into());
         }
     })
+}
+
+/// The members of a gzip file, one after the other. What follows the last one and begins none is not of it, as for
+/// gzip itself: tapes and copies pad files.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buf)?;
+            if read > 0 || buf.is_empty() {
+                return Ok(read);
+            }
+            let Some(member) = self.0.take() else {
+                break;
+            };
+            let mut input = member.into_inner();
+            if input.fill_buf()?.starts_with(b"\x1F") {
+                self.0 = Some(GzDecoder::new(input));
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// The unpacked content of a member that a zip archive packed with xz or Zstandard.

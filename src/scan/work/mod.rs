@@ -381,7 +381,11 @@ fn skip_of(kind: FileKind) -> Skip {
         && foreign.may_hold_dumps()
         && refusal.kind == ErrorKind::Compressed
     {
-        let message = format!("{}: not looked into: {}", foreign.what, foreign.advice);
+        let message = format!(
+            "{}: not looked into: {}",
+            foreign.what,
+            foreign.advice_in_scan()
+        );
         return Skip::new("compressed", message);
     }
     let reason = match (kind, refusal.kind) {
