@@ -66,6 +66,12 @@ fn use_report(facts: &mut CrashFacts, report: &WerReport, remarks: &mut Vec<Stri
         let Some(name) = module.and_then(|module| module.name()).map(str::to_owned) else {
             continue;
         };
+        if carries_build(&name) && report.contradicts_itself(&name) {
+            remarks.push(format!(
+                "the error report has several versions of {}: none was used",
+                name.to_ascii_lowercase()
+            ));
+        }
         let Some(v) = report.version(&name) else {
             continue;
         };

@@ -5,6 +5,7 @@
 //! not known gives nothing and says so. Text of such a file is data.
 
 use quick_xml::Reader;
+use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::Event;
 
 use crate::bytes::text::decode;
@@ -47,10 +48,15 @@ impl WerReport {
         let lower = name.to_ascii_lowercase();
         let text = decode(bytes);
         if lower.ends_with("sysdata.xml") {
-            match drivers(&text) {
-                Some((build, drivers)) => {
-                    self.build = self.build.or(build);
-                    self.drivers.extend(drivers);
+            match system_data(&text) {
+                Some(found) => {
+                    self.build = self.build.or(found.build);
+                    self.drivers.extend(found.drivers);
+                    if found.cut {
+                        self.remarks.push(format!(
+                            "{name} beside the dump names more than {MOST_DRIVERS} drivers: the rest was not looked at"
+                        ));
+                    }
                 }
                 None => self.remarks.push(format!(
                     "{name} beside the dump has a form that is not known: it was not used"
@@ -83,6 +89,15 @@ impl WerReport {
                 self.service_pack = pack.and_then(|word| word.parse().ok());
             }
         }
+    }
+
+    /// True when the report has several versions of the driver `file`.
+    pub fn contradicts_itself(&self, file: &str) -> bool {
+        self.version(file).is_none()
+            && self
+                .drivers
+                .iter()
+                .any(|(name, _)| name.eq_ignore_ascii_case(file))
     }
 
     /// The version of the driver `file`; `None` when the report has none, or several.
@@ -119,38 +134,60 @@ fn signature(text: &str) -> Option<u32> {
     None
 }
 
+/// What a `sysdata.xml` says.
+#[derive(Default)]
+struct SystemData {
+    build: Option<u32>,
+    drivers: Drivers,
+    /// It names more drivers than are taken.
+    cut: bool,
+}
+
 /// Windows build and drivers of a `sysdata.xml`; `None` for one without any driver in the form that is known.
-fn drivers(text: &str) -> Option<(Option<u32>, Drivers)> {
+fn system_data(text: &str) -> Option<SystemData> {
     let mut reader = Reader::from_str(text);
-    let (mut build, mut drivers) = (None, Vec::new());
-    let (mut element, mut driver) = (String::new(), (None::<String>, None::<FileVersion>));
+    let mut found = SystemData::default();
+    // What stands in the element that began last.
+    let mut content = String::new();
+    let mut driver = (None::<String>, None::<FileVersion>);
+    let push = |content: &mut String, text: &str| {
+        if content.len() + text.len() <= LONGEST {
+            content.push_str(text);
+        }
+    };
     loop {
         match reader.read_event() {
             Ok(Event::Start(start)) => {
-                element = start.name().as_ref().to_ascii_uppercase();
-                if element == "DRIVER" {
+                content.clear();
+                if start.name().as_ref().eq_ignore_ascii_case("DRIVER") {
                     driver = (None, None);
                 }
             }
-            Ok(Event::Text(content)) => {
-                let content = content.trim();
-                if content.is_empty() || content.len() > LONGEST {
-                    continue;
-                }
-                match element.as_str() {
-                    "FILENAME" => driver.0 = Some(content.to_ascii_lowercase()),
-                    "VERSION" => driver.1 = version(content),
-                    "OSVER" => build = build.or_else(|| os_build(content)),
-                    _ => {}
+            Ok(Event::Text(text)) => push(&mut content, &text),
+            Ok(Event::CData(text)) => push(&mut content, &text),
+            Ok(Event::GeneralRef(reference)) => {
+                if let Ok(Some(character)) = reference.resolve_char_ref() {
+                    push(&mut content, character.encode_utf8(&mut [0; 4]));
+                } else if let Some(text) = resolve_predefined_entity(&reference) {
+                    push(&mut content, text);
                 }
             }
             Ok(Event::End(end)) => {
-                let driver_ends = end.name().as_ref().eq_ignore_ascii_case("DRIVER");
-                if driver_ends && let (Some(name), Some(version)) = std::mem::take(&mut driver) {
-                    drivers.push((name, version));
+                let value = content.trim();
+                match end.name().as_ref().to_ascii_uppercase().as_str() {
+                    "FILENAME" => driver.0 = Some(file_of(value)),
+                    "VERSION" => driver.1 = version(value),
+                    "OSVER" => found.build = found.build.or_else(|| os_build(value)),
+                    "DRIVER" => {
+                        if let (Some(name), Some(version)) = std::mem::take(&mut driver) {
+                            found.drivers.push((name, version));
+                        }
+                    }
+                    _ => {}
                 }
-                element.clear();
-                if drivers.len() >= MOST_DRIVERS {
+                content.clear();
+                if found.drivers.len() >= MOST_DRIVERS {
+                    found.cut = true;
                     break;
                 }
             }
@@ -159,7 +196,13 @@ fn drivers(text: &str) -> Option<(Option<u32>, Drivers)> {
             Ok(_) => {}
         }
     }
-    (!drivers.is_empty()).then_some((build, drivers))
+    (!found.drivers.is_empty()).then_some(found)
+}
+
+/// The file of a path, in lower case.
+fn file_of(path: &str) -> String {
+    let file = path.rsplit(['\\', '/']).next().unwrap_or(path);
+    file.to_ascii_lowercase()
 }
 
 /// A version, with or without what stands behind it: `6.0.6001.18000 (longhorn_rtm.080118-1840)`.
@@ -192,6 +235,37 @@ mod tests {
         report.add("sysdata.xml", b"<other><thing/></other>");
         assert_eq!(report.remarks.len(), 1);
         assert_eq!(report.drivers.len(), 1);
+    }
+
+    #[test]
+    fn paths_entities_and_sections_are_text_and_contradictions_are_told() {
+        let driver = |name: &str, version: &str| {
+            format!("<DRIVER><FILENAME>{name}</FILENAME><VERSION>{version}</VERSION></DRIVER>")
+        };
+        let report = |drivers: &str| {
+            let mut report = WerReport::default();
+            report.add("sysdata.xml", drivers.as_bytes());
+            report
+        };
+        let expected = Some("6.0.6001.18063".parse().unwrap());
+        for name in [
+            "C:\\Windows\\System32\\drivers\\tcpip.sys",
+            "&#116;cp&#x69;p.sys",
+            "<![CDATA[tcpip.sys]]>",
+        ] {
+            let report = report(&driver(name, "6.0.6001.18063"));
+            assert_eq!(report.version("tcpip.sys"), expected, "{name}");
+        }
+        let both = [
+            driver("tcpip.sys", "6.0.6001.18063"),
+            driver("tcpip.sys", "6.0.6001.22222"),
+        ];
+        let twice = report(&both.concat());
+        assert!(twice.contradicts_itself("tcpip.sys") && !twice.contradicts_itself("netio.sys"));
+        let crowd: String = (0..=MOST_DRIVERS)
+            .map(|n| driver(&format!("d{n}.sys"), "1.0.0.0"))
+            .collect();
+        assert_eq!(report(&crowd).remarks.len(), 1);
     }
 
     #[test]
