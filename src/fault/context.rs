@@ -3,7 +3,7 @@
 use crate::bytes::{Gva, View};
 use crate::machine::{Machine, Registers, x64 as machine_x64, x86 as machine_x86};
 
-use super::{Crash, Kind, Slot, Snapshot, ia64, x64, x86};
+use super::{Access, Crash, Kind, Slot, Snapshot, ia64, x64, x86};
 use crate::knowledge::bugchecks::BugCheck;
 
 /// How the registers were found, in the words of the report contract.
@@ -98,11 +98,30 @@ pub fn find_context(crash: &Crash<'_>, stack: &Snapshot<'_>) -> Option<FaultCont
         .map(|context| confirm(crash, stack, &target, context))
         .or_else(|| best(search(crash, stack, &target)))
         .or_else(|| on_other_stacks(crash, stack, &target))
+        .or_else(|| at_what_could_not_be_executed(crash, stack, &target))
         .or_else(|| fall_back(crash, &target))?;
     if check.kind == Kind::Fault && context.trap_frame.is_none() {
         frame_below_stack_pointer(crash, &target, &mut context);
     }
     Some(context)
+}
+
+/// The trap frame of what could not be executed, where the parameter that names the frame does not lead to it: nearly
+/// always the instruction is the address itself, or it ends there.
+fn at_what_could_not_be_executed(
+    crash: &Crash<'_>,
+    stack: &Snapshot<'_>,
+    target: &Target,
+) -> Option<FaultContext> {
+    if target.ip.is_some() || target.check.access != Some(Access::Execute) {
+        return None;
+    }
+    let target = Target {
+        ip: Some(target.address?),
+        address: None,
+        ..*target
+    };
+    best(search(crash, stack, &target)).or_else(|| on_other_stacks(crash, stack, &target))
 }
 
 /// Looks on the current thread's stack and on the DPC stack, where the bug check ran on neither.
