@@ -238,8 +238,7 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
             Some(0xC) => Some(true),
             _ => None,
         },
-        // No Windows has build 0.
-        build: written(layout.minor_version).filter(|build| *build != 0),
+        build: written(layout.minor_version).and_then(build_number),
         directory_table_base: address(layout.directory_table_base),
         ps_loaded_module_list: address(layout.ps_loaded_module_list),
         ps_active_process_head: address(layout.ps_active_process_head),
@@ -264,7 +263,10 @@ pub fn read(reader: &PagedReader<'_>, damage: &mut Damages) -> Result<Header, Du
         attributes: written(layout.attributes),
         writer_status: written(layout.writer_status),
         required_dump_space: view.u64(layout.required_dump_space).and_then(written64),
-        system_up_time: view.u64(layout.system_up_time).and_then(written64),
+        system_up_time: view
+            .u64(layout.system_up_time)
+            .and_then(written64)
+            .filter(|time| (1..LONGEST_UPTIME).contains(time)),
         system_time: view
             .u64(layout.system_time)
             .and_then(written64)
@@ -327,4 +329,16 @@ fn physical_memory(
         });
     }
     Some(PhysicalMemory { runs, pages })
+}
+/// Longer than any computer has run, in units of 100 ns: 50 years.
+const LONGEST_UPTIME: u64 = 50 * 365 * 86_400 * 10_000_000;
+
+/// The build in what a writer put there: some put the kernel's NtBuildNumber, whose highest bits tell a free build (Fh) from
+/// a checked one (Ch). `None` for what no Windows has.
+fn build_number(stated: u32) -> Option<u32> {
+    let build = match stated >> 28 {
+        0xC | 0xF => stated & 0x0FFF_FFFF,
+        _ => stated,
+    };
+    (1..=0xFFFF).contains(&build).then_some(build)
 }

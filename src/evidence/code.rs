@@ -2,11 +2,11 @@
 
 use crate::facts::{Boundary, BugCheckFacts, CrashFacts, ReadFrom, Trust};
 use crate::knowledge::Basis;
-use crate::knowledge::bugchecks::{self, Kind, RoleKind};
+use crate::knowledge::bugchecks::{self, Kind, RaisedAt, RoleKind};
 use crate::knowledge::defect::is_stack_module;
 use crate::knowledge::hotfix::Architecture;
 
-use super::{Context, Evidence, Observation, Outcome, Strength};
+use super::{Context, Evidence, Observation, Outcome, Strength, exceptions};
 
 /// DISPATCH_LEVEL: every operation on the timer queue runs at it.
 const DISPATCH_LEVEL: u64 = 2;
@@ -19,7 +19,14 @@ pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
         None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => {
-            let outcome = judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref());
+            let outcome = match bugchecks::find(bugcheck.raw_code).irql {
+                // What it says then is `code.exception-irql`'s.
+                RaisedAt::BelowDispatch if exceptions::is_in_stack(facts) => Outcome::Neutral(
+                    "a page fault in the network stack itself: at which IRQL is asked below"
+                        .to_owned(),
+                ),
+                _ => judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref()),
+            };
             match disputed(facts, bugcheck) {
                 Some(place) => weakened(outcome, &place),
                 None => outcome,

@@ -5,16 +5,15 @@
 //! general protection fault (an address that is not canonical) can come at any IRQL; Windows reports all ones
 //! for its address.
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, Module};
 use crate::knowledge::Basis;
-use crate::knowledge::bugchecks;
+use crate::knowledge::bugchecks::{self, RaisedAt};
+use crate::knowledge::defect::is_stack_module;
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// STATUS_ACCESS_VIOLATION.
 const ACCESS_VIOLATION: u64 = 0xC000_0005;
-/// Codes of an exception that nobody handled; parameter 1 is its status.
-const UNHANDLED: &[u32] = &[0x1E, 0x3B, 0x7E, 0x8E];
 /// DISPATCH_LEVEL.
 const DISPATCH_LEVEL: u8 = 2;
 
@@ -32,9 +31,13 @@ fn judge(facts: &CrashFacts) -> Outcome {
         return Outcome::NotObservable("the dump holds no bug check".to_owned());
     };
     let code = bugchecks::base_code(bugcheck.raw_code);
+    let raised = bugchecks::find(bugcheck.raw_code).irql;
+    if raised == RaisedAt::BelowDispatch {
+        return judge_page_fault(facts, code);
+    }
     // The status is sign-extended on x64.
     let status = bugcheck.parameters[0] & 0xFFFF_FFFF;
-    if !UNHANDLED.contains(&code) || status != ACCESS_VIOLATION {
+    if raised != RaisedAt::BelowDispatchWithAddress || status != ACCESS_VIOLATION {
         return Outcome::Neutral(
             "the code is not that of an unhandled access violation".to_owned(),
         );
@@ -68,13 +71,43 @@ fn judge(facts: &CrashFacts) -> Outcome {
     ])
 }
 
-/// The address of the violation: the parameter of 0x1E, else the fault's own.
+/// A code that comes from an IRQL below 2 always, as 0x50 does: what faulted was no work on the timer queue. Where something else than the
+/// network stack faulted, it may have met what the defect left.
+fn judge_page_fault(facts: &CrashFacts, code: u32) -> Outcome {
+    if !is_in_stack(facts) {
+        return Outcome::Neutral("the fault is not in the network stack".to_owned());
+    }
+    Outcome::Found(vec![
+        Evidence::contra(
+            "irql.below-dispatch",
+            Strength::Strong,
+            Basis::Inference,
+            format!(
+                "0x{code:X} in the network stack itself: it comes from an IRQL below {DISPATCH_LEVEL} only, and the timer \
+                 queue is worked on at {DISPATCH_LEVEL}, where that would have been 0xD1 or 0x0A"
+            ),
+        )
+        .at("bug check code"),
+    ])
+}
+
+/// The faulting instruction lies in a module of the network stack.
+pub(super) fn is_in_stack(facts: &CrashFacts) -> bool {
+    let module = facts.fault.ip.and_then(|ip| facts.modules.locate(ip));
+    module
+        .and_then(|(id, _)| facts.modules.get(id))
+        .and_then(Module::name)
+        .is_some_and(is_stack_module)
+}
+
+/// The address of the violation: the parameter of 0x1E, else the fault's own, else what the registers give.
 fn address(facts: &CrashFacts, code: u32, parameter: u64) -> Option<u64> {
     if code == 0x1E {
         return Some(parameter);
     }
-    let computed = facts.fault.effective_address.map(|(address, _)| address);
-    facts.fault.address.or(computed)
+    let fault = &facts.fault;
+    let agreed = fault.effective_address.map(|(address, _)| address);
+    fault.address.or(agreed).or(fault.computed)
 }
 
 /// False for all ones, by which Windows reports a general protection fault, and for an address that is not canonical.

@@ -18,6 +18,15 @@ use super::{Context, Evidence, Observation, Outcome, Strength};
 
 /// Builds whose files carry real link times: later ones may carry a hash instead.
 const DATED: std::ops::RangeInclusive<u32> = 6000..=9600;
+/// No file of a Windows from this build on was linked before this Unix time: the month of its release build (7600:
+/// 2009-07; 9200: 2012-07; 9600: 2013-08).
+const LINKED_FROM: [(u32, u32); 3] = [
+    (7600, 1_246_406_400),
+    (9200, 1_341_100_800),
+    (9600, 1_375_315_200),
+];
+/// A file that Windows has had since 6.0.
+const SINCE_6_0: &str = "netio.sys";
 /// Builds of Windows 6.0.
 const WINDOWS_6_0: std::ops::RangeInclusive<u32> = 6000..=6003;
 
@@ -54,6 +63,13 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
             weighs: true,
         });
     }
+    if believed < *WINDOWS_6_0.start() && facts.modules.find(SINCE_6_0).is_some() {
+        others.push(Other {
+            says: format!("it lists {SINCE_6_0}, which Windows has had since Vista"),
+            build: None,
+            weighs: true,
+        });
+    }
     let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
         return others;
     };
@@ -79,8 +95,12 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     if from_memory || !dated {
         return others;
     }
-    let older = believed > 6001
-        && defect::judge_stamp(stamp).is_some_and(|w| w.finding == DateFinding::ProbablyNotFixed);
+    let finding = defect::judge_stamp(stamp).map(|window| window.finding);
+    let before_it_was = LINKED_FROM
+        .iter()
+        .any(|(build, first)| believed >= *build && stamp < *first);
+    let older = believed > 6001 && finding == Some(DateFinding::ProbablyNotFixed)
+        || before_it_was && finding.is_some_and(|finding| finding != DateFinding::Implausible);
     if release.is_some_and(|build| !same_system(build, believed)) || older {
         others.push(Other {
             says: format!(
@@ -88,12 +108,18 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
                 day(stamp)
             ),
             build: release,
-            // The hours in which a release was linked name it; a date alone says less than a header that
-            // names a Windows of another generation.
-            weighs: is_6_0(believed) || release.is_some(),
+            // No file of a Windows was linked before that Windows was.
+            weighs: true,
         });
     }
     others
+}
+
+/// A day after the last hour in which the hotfix's files may have been linked, Unix seconds.
+fn hotfix_was_linked() -> u32 {
+    let window = defect::date_window(DateFinding::HotfixWindow);
+    let end = window.map_or(u64::from(u32::MAX), |window| window.before + 86_400);
+    u32::try_from(end).unwrap_or(u32::MAX)
 }
 
 /// What contradicts a version of tcpip.sys that was not read from the file itself but said beside the dump, in words:
@@ -113,14 +139,20 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
         // Another update without the fix answers the same.
         Some(release) if state(release.version) == state(version) => return None,
         Some(release) => format!("in the same hours as the files of {}", release.version),
-        None => {
-            let before = defect::judge_stamp(stamp)
-                .is_some_and(|window| window.finding == DateFinding::ProbablyNotFixed);
-            if !before || state(version) != FixState::Fixed {
-                return None;
+        None => match defect::judge_stamp(stamp)?.finding {
+            DateFinding::ProbablyNotFixed if state(version) == FixState::Fixed => {
+                format!("{}, before the fix was made", day(stamp))
             }
-            format!("{}, before the fix was made", day(stamp))
-        }
+            DateFinding::HotfixWindow if version != KB943650.fixed_version => {
+                format!("{}, as the files of {}", day(stamp), KB943650.fixed_version)
+            }
+            DateFinding::SaysNothing
+                if version == KB943650.fixed_version && stamp > hotfix_was_linked() =>
+            {
+                format!("{}, after the files of {version}", day(stamp))
+            }
+            _ => return None,
+        },
     };
     Some(format!(
         "{by} says tcpip.sys {version}, but the dump's tcpip.sys was linked {linked}"
@@ -174,6 +206,7 @@ pub(super) fn windows(facts: &CrashFacts, context: &Context<'_>) -> Observation 
         (Some(build), others) => {
             let source = match facts.system.build_source {
                 Some(ReadFrom::Memory) => "the dump's memory",
+                Some(ReadFrom::Module) => "the version of tcpip.sys",
                 _ => "the dump's header",
             };
             let said: Vec<&str> = others.iter().map(|other| other.says.as_str()).collect();

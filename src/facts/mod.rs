@@ -192,6 +192,8 @@ pub enum ReadFrom {
     Memory,
     /// The error report beside the dump.
     WerReport,
+    /// The version of a file of Windows, where neither header nor memory says it.
+    Module,
 }
 
 impl ReadFrom {
@@ -201,6 +203,7 @@ impl ReadFrom {
             ReadFrom::Header => "header",
             ReadFrom::Memory => "memory",
             ReadFrom::WerReport => "wer-report",
+            ReadFrom::Module => "module",
         }
     }
 }
@@ -374,6 +377,9 @@ pub struct FaultFacts {
     pub instruction_kind: Option<InstructionKind>,
     /// The address the instruction computes, and whether the bug check names the same.
     pub effective_address: Option<(u64, bool)>,
+    /// The address the instruction computes, where the bug check names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed: Option<u64>,
     /// Registers really recovered, by name.
     pub registers: Vec<(Cow<'static, str>, u64)>,
     /// Who called the faulting address, when that holds no code (a null or trashed pointer): the frame of

@@ -72,6 +72,10 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
         effective_address: instruction
             .and_then(|i| i.effective_address)
             .and_then(|e| Some((e.value, e.agrees?))),
+        computed: instruction
+            .and_then(|i| i.effective_address)
+            .filter(|e| e.agrees.is_none())
+            .map(|e| e.value),
         registers: own
             .map(|c| {
                 c.registers

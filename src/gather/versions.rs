@@ -1,7 +1,7 @@
 //! Versions of modules that the dump itself does not tell: by the table of known builds, and by an
 //! inventory of the machine.
 
-use crate::facts::{CrashFacts, VersionClaim, VersionSource, unix_from_filetime};
+use crate::facts::{CrashFacts, ReadFrom, VersionClaim, VersionSource, unix_from_filetime};
 use crate::knowledge::builds::{BuildTable, Identified};
 use crate::knowledge::inventory::Inventory;
 use crate::knowledge::versions::{FileVersion, carries_build};
@@ -36,6 +36,38 @@ pub fn identify_builds(facts: &mut CrashFacts, builds: &BuildTable) {
                 Some(Identified::Contradicted(..) | Identified::Unknown) | None => None,
             };
         });
+    }
+    build_by_version(facts);
+}
+
+/// The Windows of a dump that nothing else names: that of its files whose versions carry one.
+fn build_by_version(facts: &mut CrashFacts) {
+    let system = &mut facts.system;
+    if system.build_source == Some(ReadFrom::Module) {
+        (system.build, system.build_source) = (None, None);
+    }
+    if system.build.is_some() {
+        return;
+    }
+    let own = |claim: &VersionClaim| {
+        !matches!(
+            claim.source,
+            VersionSource::Inventory | VersionSource::WerReport
+        )
+    };
+    let mut builds = facts
+        .modules
+        .iter()
+        .filter(|module| module.name().is_some_and(carries_build))
+        .filter_map(|module| module.version.as_ref())
+        .filter(|claim| own(claim))
+        .map(|claim| u32::from(claim.version.build));
+    let Some(build) = builds.next() else {
+        return;
+    };
+    if builds.all(|other| other == build) {
+        system.build = Some(build);
+        system.build_source = Some(ReadFrom::Module);
     }
 }
 

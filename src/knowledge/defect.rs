@@ -183,6 +183,11 @@ pub struct DateWindow {
     pub reason: &'static str,
 }
 
+/// The first span of link times with that finding.
+pub fn date_window(finding: DateFinding) -> Option<&'static DateWindow> {
+    DATE_WINDOWS.iter().find(|window| window.finding == finding)
+}
+
 /// What the TimeDateStamp of a `tcpip.sys` says. For build 6001 only.
 pub fn judge_stamp(time_date_stamp: u32) -> Option<&'static DateWindow> {
     let stamp = u64::from(time_date_stamp);

@@ -2,7 +2,7 @@
 //! settle an open question.
 
 use crate::evidence::Servicing;
-use crate::facts::{CrashFacts, FindingKind, Format, Product, Writer};
+use crate::facts::{CrashFacts, FindingKind, Format, Module, Product, SymbolState, Writer};
 use crate::knowledge::bugchecks::{self, Slot};
 use crate::knowledge::defect::FORWARDING_TAG;
 use crate::knowledge::hotfix::KB943650;
@@ -147,7 +147,8 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
             None => "the version of tcpip.sys on the machine".to_owned(),
         });
     }
-    if facts.fault.name.is_none() && tcpip.is_some() {
+    let lacks_symbols = |module: &Module| module.symbols != SymbolState::Loaded;
+    if facts.fault.name.is_none() && tcpip.is_some_and(lacks_symbols) {
         list.push(
             "the symbols of tcpip.sys and netio.sys (--symbols): they name the faulting function and \
              its caller"

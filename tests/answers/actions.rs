@@ -277,7 +277,8 @@ fn the_hotfix_is_never_recommended_where_it_does_not_fit() {
         of(6003),
         of(7601),
         of(19041),
-        of(3790),
+        // netio.sys came with Vista.
+        of(3790).module("netio.sys", "name", json!("other.sys")),
     ];
     for machine in machines {
         let facts = machine.facts();
@@ -353,7 +354,10 @@ fn what_would_settle_it_is_what_is_missing() {
         let servicing = servicing(&facts, &BuildTable::embedded());
         would_settle(&facts, &servicing, status).join("\n")
     };
-    let dated = settle(Crash::new().stack(&["tcpip"]), MatchStatus::Possible);
+    let without = Crash::new()
+        .stack(&["tcpip"])
+        .module("tcpip.sys", "symbols", json!("missing"));
+    let dated = settle(without, MatchStatus::Possible);
     for part in [
         "image 47919120100000",
         "symbols of tcpip.sys",
@@ -362,6 +366,9 @@ fn what_would_settle_it_is_what_is_missing() {
     ] {
         assert!(dated.contains(part), "{part}: {dated}");
     }
+    // Symbols that are at hand are not missing, whatever they name.
+    let loaded = settle(Crash::new().stack(&["tcpip"]), MatchStatus::Possible);
+    assert!(!loaded.contains("symbols of tcpip.sys"), "{loaded}");
     let named = settle(
         Crash::new()
             .stack(&["tcpip!TtStopTimer"])

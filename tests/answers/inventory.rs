@@ -75,13 +75,13 @@ fn a_row_dated_at_the_crash_tells_the_version_and_says_where_from() {
         assert_eq!(applicability["decided_from"][0]["source"], "inventory");
     }
     let fixed = report(
-        &format!("web01,tcpip.sys,6.0.6001.22222,{day}\n"),
+        &format!("web01,tcpip.sys,6.0.6001.22497,{day}\n"),
         Some("web01"),
     );
     assert_eq!(fixed["hotfix"]["match"]["status"], "excluded");
     assert_eq!(
         fixed["hotfix"]["applicability"]["status"],
-        "already-installed"
+        "included-in-later-update"
     );
 }
 

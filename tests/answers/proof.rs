@@ -529,3 +529,113 @@ fn a_dump_with_less_memory_is_never_surer() {
         }
     }
 }
+
+/// The dump with another bug check, in its header and where the kernel keeps it: five words, KiBugCheckData.
+fn with_bug_check(mut bytes: Vec<u8>, code: u32, parameters: [u64; 4]) -> Vec<u8> {
+    let wide = &bytes[4..8] == b"DU64";
+    let width = if wide { 8 } else { 4 };
+    // BugCheckCode and BugCheckParameter1 of both headers (the published structure of a dump's header).
+    let (code_at, parameters_at) = if wide { (0x38, 0x40) } else { (0x28, 0x2C) };
+    let word = |value: u64| value.to_le_bytes()[..width].to_vec();
+    let five = |code: u32, parameters: &[u8]| [word(code.into()), parameters.to_vec()].concat();
+    let own = u32::from_le_bytes(bytes[code_at..code_at + 4].try_into().unwrap());
+    let old = five(
+        own & 0xFFF,
+        &bytes[parameters_at..parameters_at + 4 * width],
+    );
+    let new: Vec<u8> = parameters.iter().flat_map(|value| word(*value)).collect();
+    bytes[code_at..code_at + 4].copy_from_slice(&code.to_le_bytes());
+    bytes[parameters_at..parameters_at + 4 * width].copy_from_slice(&new);
+    let kept = five(code, &new);
+    let places: Vec<usize> = (0x1000..bytes.len() - old.len())
+        .filter(|at| bytes[*at..].starts_with(&old))
+        .collect();
+    for at in places {
+        bytes[at..at + kept.len()].copy_from_slice(&kept);
+    }
+    bytes
+}
+
+/// A page fault at IRQL 2 ends as 0xD1 or 0x0A; whatever else it is called, the list operation of the defect it was not.
+#[test]
+fn a_page_fault_with_the_code_of_a_lower_irql_counts_against_whatever_the_frames_show() {
+    const VIOLATION: u64 = 0xFFFF_FFFF_C000_0005;
+    for (name, codes) in [
+        (
+            "x64-multicast-ldr22221-002-mini.dmp",
+            &[0x50u32, 0x7E, 0x3B, 0x1E, 0x1000_007E][..],
+        ),
+        (
+            "x86-multicast-gdr18311+ldr22222-004-mini.dmp",
+            &[0x50, 0x8E, 0x7E, 0x1000_008E],
+        ),
+    ] {
+        let dump = unpacked(&corpus().join("dumps").join(name));
+        let right = report(&dump, &corpus_stores(), &[]);
+        assert_eq!(status(&right), "probable", "{name}");
+        let ip = right["fault"]["instruction_pointer"].as_str().unwrap();
+        let ip = u64::from_str_radix(ip.trim_start_matches("0x"), 16).unwrap();
+        for code in codes {
+            let parameters = match code & 0xFFF {
+                0x50 => [0, 1, ip, 0],
+                0x1E => [VIOLATION, ip, 1, 0],
+                _ => [VIOLATION, ip, 0, 0],
+            };
+            let dump = with_bug_check(dump.clone(), *code, parameters);
+            let report = report(&dump, &corpus_stores(), &[]);
+            let said = &report["hotfix"]["match"];
+            assert_eq!(report["bugcheck"]["source"], "memory", "{name} {code:#x}");
+            assert!(
+                matches!(status(&report), "unlikely" | "excluded"),
+                "{name} {code:#x}: {said}"
+            );
+            assert!(
+                has(&report, "irql.below-dispatch"),
+                "{name} {code:#x}: {said}"
+            );
+            assert!(
+                !has(&report, "code.secondary-victim"),
+                "{name} {code:#x}: {said}"
+            );
+        }
+    }
+}
+
+/// What no Windows has is no build, and one that its own files contradict excludes nothing.
+#[test]
+fn a_build_that_cannot_be_excludes_nothing() {
+    let dump = unpacked(&corpus().join("dumps/x64-multicast-ldr22221-002-mini.dmp"));
+    let with_build = |build: u32| {
+        let mut bytes = dump.clone();
+        bytes[BUILD..BUILD + 4].copy_from_slice(&build.to_le_bytes());
+        bytes
+    };
+    let status_of = |build: u32, stores: &[(PathBuf, PathBuf)]| {
+        let report = report(&with_build(build), stores, &[]);
+        let build = report["system"]["build"].clone();
+        (status(&report).to_owned(), build)
+    };
+    // NtBuildNumber whole, with the bits of a free and of a checked build.
+    for build in [0xF000_1771, 0xC000_1771] {
+        assert_eq!(
+            status_of(build, &[]),
+            ("possible".to_owned(), json!(6001)),
+            "{build:#x}"
+        );
+    }
+    for build in [2600, 3790, 7601, 9200, 0xF000_0000, 0x1234_5678, u32::MAX] {
+        let (status, said) = status_of(build, &[]);
+        assert!(
+            !matches!(status.as_str(), "excluded" | "unlikely"),
+            "{build:#x}: {status} {said}"
+        );
+    }
+    // Never written, or no build: the image that was found names it.
+    for build in [0, u32::from_le_bytes(*b"PAGE")] {
+        assert_eq!(
+            status_of(build, &corpus_stores()),
+            ("probable".to_owned(), json!(6001)),
+            "{build:#x}"
+        );
+    }
+}

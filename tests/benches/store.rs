@@ -24,6 +24,8 @@ const PAGE: u64 = 5_000_000;
 /// What one question took.
 struct Taken {
     time: Duration,
+    /// Time on processors, where the system tells (Linux): what else the machine does counts less in it.
+    work: Duration,
     /// Peak of resident memory in KiB.
     memory: u64,
 }
@@ -51,13 +53,14 @@ fn main() {
         let records = *many as f64 / *few as f64;
         for ((what, before), (_, after)) in before.iter().zip(after) {
             let time = after.time.as_secs_f64() / before.time.as_secs_f64();
+            let work = after.work.as_secs_f64() / before.work.as_secs_f64().max(0.01);
             let memory = after.memory as f64 / before.memory.max(1) as f64;
             // A third more for a machine that does other work, and for what outgrows its caches.
             let linear = time <= records * 1.33 && memory <= records * 1.1;
             met &= linear;
             let word = if linear { "" } else { "MORE THAN LINEARLY" };
             println!(
-                "{what:<26} x{records:.1} records: x{time:.1} time, x{memory:.1} memory {word}"
+                "{what:<26} x{records:.1} records: x{time:.1} time, x{work:.1} processor, x{memory:.1} memory {word}"
             );
         }
     }
@@ -88,8 +91,9 @@ fn measure(count: u64) -> Vec<(&'static str, Taken)> {
     let mut ask = |what: &'static str, arguments: &[&str], out: &Path| {
         let taken = run(arguments, out);
         println!(
-            "{what:<26} {:>8.2?} {:>6} MiB",
+            "{what:<26} {:>8.2?} {:>8.2?} processor {:>6} MiB",
             taken.time,
+            taken.work,
             taken.memory >> 10
         );
         results.push((what, taken));
@@ -147,7 +151,8 @@ fn run(arguments: &[&str], out: &Path) -> Taken {
         .spawn()
         .expect("the program runs");
     let status = format!("/proc/{}/status", child.id());
-    let mut memory = 0;
+    let stat = format!("/proc/{}/stat", child.id());
+    let (mut memory, mut work) = (0, Duration::ZERO);
     let ended = loop {
         if let Some(ended) = child.try_wait().expect("a child") {
             break ended;
@@ -158,13 +163,24 @@ fn run(arguments: &[&str], out: &Path) -> Taken {
             number.split_whitespace().next()?.parse().ok()
         });
         memory = memory.max(now.unwrap_or(0));
+        let text = fs::read_to_string(&stat).unwrap_or_default();
+        work = work.max(on_processors(&text).unwrap_or_default());
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(ended.success(), "{arguments:?}: {ended}");
     Taken {
         time: started.elapsed(),
+        work,
         memory,
     }
+}
+
+/// User and system time by `/proc/PID/stat` (proc(5): fields 14 and 15, in hundredths of a second).
+fn on_processors(stat: &str) -> Option<Duration> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let sum: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(sum * 10))
 }
 
 /// Summaries of all fixtures that were analysed.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::support::run::command;
-use crate::support::share::{LINKED_LATER, fixture, with_tcpip_stamp};
+use crate::support::share::{LINKED_WITH_HOTFIX, fixture, with_tcpip_stamp};
 
 /// A folder as the script writes it, of a machine whose tcpip.sys is of the GDR branch and whose forwarding is on.
 fn folder(parent: &Path, name: &str, version: &str) -> PathBuf {
@@ -34,7 +34,7 @@ fn folder(parent: &Path, name: &str, version: &str) -> PathBuf {
     write("netsh-igmp.txt", "nothing that is read\r\n".to_owned());
     // The hotfix's file was not linked in the hours of the service pack.
     let dump = match version {
-        "6.0.6001.22222" => with_tcpip_stamp(LINKED_LATER),
+        "6.0.6001.22222" => with_tcpip_stamp(LINKED_WITH_HOTFIX),
         _ => fixture("server2008-x64-d1.dmp"),
     };
     std::fs::write(folder.join("dumps/Mini110308-01.dmp"), dump).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::support::share::{
-    LINKED_LATER, cabinet, fixture, of_type, put, records, run, with_tcpip_stamp,
+    LINKED_WITH_HOTFIX, cabinet, fixture, of_type, put, records, run, with_tcpip_stamp,
 };
 
 const DUMP: &str = "server2008-x64-d1.dmp";
@@ -38,13 +38,15 @@ fn version(report: &Value) -> (Value, Value) {
 fn the_report_beside_a_dump_tells_the_versions_of_its_drivers() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("Mini.dmp");
-    put(&dump, &with_tcpip_stamp(LINKED_LATER));
+    put(&dump, &with_tcpip_stamp(LINKED_WITH_HOTFIX));
     let without = triage(&dump);
     assert_eq!(version(&without).0, Value::Null);
-    for (found, state) in [
-        ("6.0.6001.22222", "already-installed"),
-        ("6.0.6001.18063", "applicable"),
+    // 0x4A85_0000: 2009-08-14.
+    for (stamp, found, state) in [
+        (LINKED_WITH_HOTFIX, "6.0.6001.22222", "already-installed"),
+        (0x4A85_0000, "6.0.6001.18311", "applicable"),
     ] {
+        put(&dump, &with_tcpip_stamp(stamp));
         put(
             &dir.path().join("WER-7-0.sysdata.xml"),
             &sysdata(6001, found),
@@ -80,7 +82,15 @@ fn a_version_that_the_files_own_link_time_contradicts_decides_nothing() {
     // In the hours of 6.0.6001.18000, a minute of January 2008 (before the fix was made), and later.
     let in_hours = fixture(DUMP);
     let before = with_tcpip_stamp(0x4784_0000);
-    for (bytes, found) in [(&in_hours, "6.0.6001.22222"), (&before, "6.0.6001.22222")] {
+    let with_hotfix = with_tcpip_stamp(LINKED_WITH_HOTFIX);
+    let later = with_tcpip_stamp(0x4A85_0000);
+    for (bytes, found) in [
+        (&in_hours, "6.0.6001.22222"),
+        (&before, "6.0.6001.22222"),
+        (&later, "6.0.6001.22222"),
+        (&with_hotfix, "6.0.6001.18311"),
+        (&with_hotfix, "6.0.6001.22636"),
+    ] {
         let (status, reason, matching, disagree) = answer(bytes, found);
         assert_eq!(status, "unknown", "{found}: {reason}");
         assert!(
@@ -95,7 +105,7 @@ fn a_version_that_the_files_own_link_time_contradicts_decides_nothing() {
         // Another update without the fix: the answer is the same.
         (&in_hours, "6.0.6001.18063", "applicable"),
         (
-            &with_tcpip_stamp(LINKED_LATER),
+            &with_tcpip_stamp(LINKED_WITH_HOTFIX),
             "6.0.6001.22222",
             "already-installed",
         ),

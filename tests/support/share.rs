@@ -43,8 +43,8 @@ pub fn with_code(mut dump: Vec<u8>, code: u32) -> Vec<u8> {
     dump
 }
 
-/// 2008-08-13, 04:00 UTC: after the hotfix, in the hours of no release.
-pub const LINKED_LATER: u32 = 0x48A2_5B40;
+/// 2008-07-14, 12:00 UTC: when the files of the hotfix were linked.
+pub const LINKED_WITH_HOTFIX: u32 = 0x487B_3FC0;
 
 /// `server2008-x64-d1.dmp`, its tcpip.sys (of Service Pack 1 itself) linked at another time.
 pub fn with_tcpip_stamp(stamp: u32) -> Vec<u8> {

@@ -96,8 +96,20 @@ fn best_known(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
     }
     if let Some(contradiction) = against_version(facts, builds).filter(|_| build == SERVICE_PACK_1)
     {
+        let tcpip = facts.modules.find(KB943650.decides);
+        let claimed = tcpip.and_then(|(_, module)| claim(module, builds));
         let said = Servicing {
             disputed: true,
+            decided_from: claimed
+                .map(|(version, source)| DecidedFrom {
+                    file: KB943650.decides.to_owned(),
+                    version: Some(version),
+                    source,
+                    basis: Basis::None.as_str(),
+                    fixed_in: Some(KB943650.fixed_version),
+                })
+                .into_iter()
+                .collect(),
             ..unknown(format!("sources disagree: {contradiction}"))
         };
         return match facts.code.lock_check.as_ref() {

@@ -47,6 +47,7 @@ pub(in crate::evidence) fn system(facts: &CrashFacts, context: &Context<'_>) -> 
 fn build_place(facts: &CrashFacts) -> &'static str {
     match facts.system.build_source {
         Some(ReadFrom::Memory) => "dump's memory",
+        Some(ReadFrom::Module) => "version of tcpip.sys",
         _ => "dump header",
     }
 }

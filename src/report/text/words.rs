@@ -131,6 +131,15 @@ pub fn fix_state(record: &ApplicabilityRecord) -> &'static str {
         | Applicability::IncludedInLaterUpdate
         | Applicability::SupersededByServicePack => "fixed",
         Applicability::NotApplicable => "another Windows",
+        // What is known of it is contradicted.
+        Applicability::Unknown
+            if record
+                .decided_from
+                .iter()
+                .any(|from| from.version.is_some()) =>
+        {
+            "sources disagree"
+        }
         Applicability::Unknown => "version not known",
     }
 }
