@@ -190,7 +190,10 @@ fn module(value: &Value) -> Module {
         size: number("size") as u32,
         time_date_stamp: number("time_date_stamp") as u32,
         version,
-        symbols: SymbolState::Loaded,
+        symbols: match value["symbols"].as_str() {
+            Some("missing") => SymbolState::Missing,
+            _ => SymbolState::Loaded,
+        },
         ..Module::default()
     }
 }
