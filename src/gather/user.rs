@@ -7,7 +7,7 @@ use crate::knowledge::versions::FileVersion;
 
 use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
-    HeaderFacts, Product, StackFacts, SystemFacts, Trust,
+    Product, StackFacts, SystemFacts, Trust,
 };
 
 /// FILETIME of 1970-01-01T00:00Z.
