@@ -352,13 +352,16 @@ mod windows {
         }
         let folders = said(&["scan", "--quiet", "--format", "jsonl", &at("in*")]);
         assert!(folders.contains("one.dmp") && folders.contains("three.dmp"));
-        for (folder, list) in [("in", "a.jsonl"), ("in2", "b.jsonl")] {
-            said(&["scan", "--quiet", &at(folder), "--output", &at(list)]);
+        let list = at("list");
+        fs::write(&list, run(&["scan", &at("in"), "--list"]).stdout).unwrap();
+        for (shard, part) in [("1/2", "1.jsonl"), ("2/2", "2.jsonl")] {
+            let from = ["scan", "--quiet", "--files-from", &list];
+            said(&[&from[..], &["--shard", shard, "--output", &at(part)]].concat());
         }
-        let merged = at("merged.jsonl");
+        let merged = at("merged");
         said(&["store", "merge", "--output", &merged, &at("?.jsonl")]);
         let merged = fs::read_to_string(merged).unwrap();
-        assert!(merged.contains("one.dmp") && merged.contains("three.dmp"));
+        assert!(merged.contains("one.dmp") && merged.contains("two.dmp"));
         // One file: the one that matches, and never any of several.
         let one = at(r"in\O*.DMP");
         for command in [

@@ -237,7 +237,7 @@ fn errors_that_pass_are_retried_and_others_are_reported() {
             TempDir::new().unwrap(),
         );
         let silence = match act {
-            Act::Silent => Duration::from_millis(300),
+            Act::Silent => Duration::from_secs(2),
             _ => quick().silence,
         };
         server.on(&image_path(), act);
