@@ -110,7 +110,7 @@ pub fn of_triage(header: &Header, pieces: &Pieces<'_>) -> Believed {
     if let Some(build) = pieces.build_lab.as_deref().and_then(build_of) {
         let stated = own.header.build.filter(|stated| *stated != build);
         // An update level of the same Windows: the header is as good.
-        if !stated.is_some_and(|stated| [6002, 6003] == [stated.min(build), stated.max(build)]) {
+        if stated.is_none_or(|stated| [6002, 6003] != [stated.min(build), stated.max(build)]) {
             own.disbelieved.build = stated.or(own.disbelieved.build);
             own.header.build = Some(build);
             own.build = Some(From::Memory);
