@@ -26,6 +26,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -102,9 +103,21 @@ enum Command {
 #[derive(Debug)]
 struct Later<T>(Box<T>);
 
+/// A command with its arguments and its own words: a group of options that many commands share has words too, which
+/// would take their place.
+fn defined<T: Args>(command: clap::Command) -> clap::Command {
+    let (about, long) = (
+        command.get_about().cloned(),
+        command.get_long_about().cloned(),
+    );
+    T::augment_args(command)
+        .about(Resettable::from(about))
+        .long_about(Resettable::from(long))
+}
+
 impl<T: Args> Args for Later<T> {
     fn augment_args(command: clap::Command) -> clap::Command {
-        command.defer(T::augment_args)
+        command.defer(defined::<T>)
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
@@ -207,7 +220,7 @@ pub fn main() -> ExitCode {
 /// Every command with all of its arguments.
 fn whole() -> clap::Command {
     fn now<T: Args>(command: clap::Command) -> clap::Command {
-        T::augment_args(command).defer(|defined| defined)
+        defined::<T>(command).defer(|defined| defined)
     }
     // In the order that they have: a command that is changed goes to the end.
     COMMANDS.iter().fold(Cli::command(), |program, name| {

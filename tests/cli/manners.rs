@@ -366,3 +366,33 @@ fn a_store_says_what_it_has_where_nothing_is_as_asked() {
         stderr(&output)
     );
 }
+
+#[test]
+fn the_help_of_a_command_begins_with_its_own_words() {
+    let all = stdout(&run(&["--help"]));
+    let all = all.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut known = Vec::new();
+    for command in [
+        "triage", "explain", "stack", "scan", "kb", "symbols", "schema",
+    ] {
+        let page = stdout(&run(&[command, "--help"]));
+        let words: Vec<&str> = page
+            .split("\n\n")
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let words = words.join(" ");
+        assert!(
+            all.contains(&format!("{command} {words}")),
+            "{command}: {words}"
+        );
+        let manual = stdout(&run(&["man", command]));
+        assert!(
+            manual.contains(&format!("{command} \\- {words}").replace('\'', "\\*(Aq")),
+            "{command}: {words}"
+        );
+        assert!(!known.contains(&words), "{command}: {words}");
+        known.push(words);
+    }
+}
