@@ -55,7 +55,7 @@ fn candidate(
     let fits = match target.ip {
         // A wild jump faults outside of all code, and its address is the one named.
         Some(named) => ip == named,
-        None => frame.from_user() || in_code,
+        None => frame.is_from_user() || in_code,
     };
     if !fits {
         return None;

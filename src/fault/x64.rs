@@ -67,7 +67,7 @@ fn interrupted_at(
 ) -> Option<Candidate> {
     let frame = MachineFrame::read(stack.view(at, 0x28)?, 0)?;
     let accepted = frame.same_stack(at)
-        || (target.ip.is_some() && frame.from_user())
+        || (target.ip.is_some() && frame.is_from_user())
         || (may_switch_stacks(target) && on_another_stack(&frame));
     if !accepted {
         return None;

@@ -326,7 +326,7 @@ fn machine_frame_at(
         ss: word(4)?,
     };
     let kernel = frame.same_stack(at) && walker.code.module_at(frame.rip).is_some();
-    if !kernel && !frame.from_user() {
+    if !kernel && !frame.is_from_user() {
         return None;
     }
     let mut registers = Registers::new(Machine::X64);
@@ -339,7 +339,7 @@ fn machine_frame_at(
     walk_x64::cross(walker, None, at, from, &mut outward);
     // Found, not unwound to: an interrupt long finished may have left it.
     outward.trust = Trust::Scan;
-    if frame.from_user() {
+    if frame.is_from_user() {
         outward.boundary = Some(Boundary::User);
     }
     Some(outward)

@@ -140,12 +140,12 @@ fn cross(
     let stop = |why: &str| Stuck(Stop::Step(why.to_owned()));
     let (at, frame) = trap_at(walker.memory, from)
         .ok_or_else(|| stop("no trap frame at the trap handler's stack pointer"))?;
-    if frame.kind == Kind::SystemCall && !frame.from_user() {
+    if frame.kind == Kind::SystemCall && !frame.is_from_user() {
         return Err(stop("a system call made by the kernel is not followed"));
     }
     let mut registers = frame.registers.clone();
     ia64::preserved(walker.memory, from, function, &mut registers);
-    let (bsp, remark) = match frame.from_user() {
+    let (bsp, remark) = match frame.is_from_user() {
         true => (None, None),
         false => {
             let (bsp, remark) = interrupted(walker, from, &frame, &registers)

@@ -119,7 +119,7 @@ impl TrapFrame {
     }
 
     /// True when user-mode code was interrupted.
-    pub fn from_user(&self) -> bool {
+    pub fn is_from_user(&self) -> bool {
         self.registers
             .get(r::IPSR)
             .is_some_and(|ipsr| level(ipsr) == 3)

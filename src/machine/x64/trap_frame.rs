@@ -85,7 +85,7 @@ impl MachineFrame {
     }
 
     /// True when this can be a frame pushed on entry from user mode.
-    pub fn from_user(&self) -> bool {
+    pub fn is_from_user(&self) -> bool {
         (self.cs == 0x33 || self.cs == 0x23)
             && self.ss & 3 == 3
             && self.flags_plausible()
