@@ -116,7 +116,7 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
 }
 
 /// A day after the last hour in which the hotfix's files may have been linked, Unix seconds.
-fn hotfix_was_linked() -> u32 {
+fn last_link_of_hotfix() -> u32 {
     let window = defect::date_window(DateFinding::HotfixWindow);
     let end = window.map_or(u64::from(u32::MAX), |window| window.before + 86_400);
     u32::try_from(end).unwrap_or(u32::MAX)
@@ -147,7 +147,7 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
                 format!("{}, as the files of {}", day(stamp), KB943650.fixed_version)
             }
             DateFinding::SaysNothing
-                if version == KB943650.fixed_version && stamp > hotfix_was_linked() =>
+                if version == KB943650.fixed_version && stamp > last_link_of_hotfix() =>
             {
                 format!("{}, after the files of {version}", day(stamp))
             }

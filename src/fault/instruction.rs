@@ -182,7 +182,9 @@ fn accessed(
         let fits = fault.access.is_none()
             || fault.access == access
             || used.access() == OpAccess::ReadWrite;
-        let rank = u32::from(agrees == Some(true)) * 2 + u32::from(fits);
+        // Where no address is named, an operand that cannot be one explains the fault better than one that can.
+        let explains = agrees.is_none() && !is_canonical(value);
+        let rank = u32::from(agrees == Some(true) || explains) * 2 + u32::from(fits);
         if best.is_none_or(|(known, ..)| rank > known) {
             best = Some((rank, EffectiveAddress { value, agrees }, access));
         }

@@ -578,6 +578,35 @@ fn instruction(
     )
 }
 
+/// `movsq` reads at rsi and writes at rdi: where no parameter names the address, the one that cannot be one is what
+/// faulted, whichever operand it is.
+#[test]
+fn an_operand_that_cannot_be_an_address_is_the_one_that_faulted() {
+    const WILD: u64 = 0x0012_3456_789A_BCDE;
+    for wild in [r::RSI, r::RDI] {
+        let module = Module::new("driver.sys", DRIVER)
+            .with_image()
+            .code(0x1010, &[0x48, 0xA5]);
+        let fake = Fake::new(Machine::X64, vec![module, Module::new("ntoskrnl.exe", NT)])
+            .zeros(STACK, TOP);
+        let mut crash = crash(&fake, 0x3B, [0xC000_0005, IP, 0, 0]);
+        let header = crash.context.as_mut().unwrap();
+        header.set_ip(IP);
+        header.set(r::RSI, STACK);
+        header.set(r::RDI, STACK);
+        header.set(wild, WILD);
+        let effective = whole(&crash)
+            .instruction
+            .and_then(|instruction| instruction.effective_address)
+            .unwrap();
+        assert_eq!(
+            (effective.value, effective.agrees),
+            (WILD, None),
+            "{wild:?}"
+        );
+    }
+}
+
 #[test]
 fn the_two_stores_of_an_unlink_are_recognised_by_each_other() {
     // mov [rax], rcx; mov [rcx+8], rax; ret
