@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn every_writer_has_a_word_of_its_own() {
         for writer in COMMENTS.iter().map(|(_, writer)| *writer) {
-            assert_eq!(Writer::named(writer.name()), Some(writer));
+            assert_eq!(Writer::named(writer.as_str()), Some(writer));
             assert!(writer.converts());
         }
         assert_eq!(Writer::named("kernel"), Some(Writer::Kernel));

@@ -1,6 +1,6 @@
 //! The bug check code and its IRQL parameter: can the defect end this way?
 
-use crate::facts::{Boundary, BugCheckFacts, CrashFacts, ReadFrom, Trust};
+use crate::facts::{Boundary, BugCheckFacts, CrashFacts, Machine, ReadFrom, Trust};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{self, Kind, RaisedAt, RoleKind};
 use crate::knowledge::defect::is_stack_module;
@@ -25,7 +25,7 @@ pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
                     "a page fault in the network stack itself: at which IRQL is asked below"
                         .to_owned(),
                 ),
-                _ => judge_code(bugcheck.raw_code, facts.dump.architecture.as_deref()),
+                _ => judge_code(bugcheck.raw_code, facts.dump.architecture),
             };
             match disputed(facts, bugcheck) {
                 Some(place) => weakened(outcome, &place),
@@ -81,7 +81,7 @@ fn weakened(outcome: Outcome, place: &str) -> Outcome {
     Outcome::Found(found.into_iter().map(weaker).collect())
 }
 
-fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
+fn judge_code(raw: u32, architecture: Option<Machine>) -> Outcome {
     let info = bugchecks::find(raw);
     let code = match info.name {
         Some(name) => format!("0x{:X} {name}", info.code),
@@ -107,7 +107,7 @@ fn judge_code(raw: u32, architecture: Option<&str>) -> Outcome {
         && !role
             .architectures
             .iter()
-            .any(|a: &Architecture| Some(a.as_str()) == architecture);
+            .any(|a: &Architecture| Some(a.as_str()) == architecture.map(Machine::as_str));
     if elsewhere {
         return Outcome::Found(vec![Evidence::contra(
             "code.other-architecture",

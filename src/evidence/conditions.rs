@@ -184,11 +184,9 @@ fn system(when: &Conditions, facts: &CrashFacts) -> Holds {
         }));
     }
     if !when.architectures.is_empty() {
-        checks.push(of(
-            facts.dump.architecture.as_deref(),
-            "the architecture",
-            |own| plain(when.architectures.iter().any(|word| word == own)),
-        ));
+        checks.push(of(facts.dump.architecture, "the architecture", |own| {
+            plain(when.architectures.iter().any(|word| word == own.as_str()))
+        }));
     }
     if !when.products.is_empty() {
         checks.push(of(facts.system.product, "workstation or server", |own| {

@@ -5,7 +5,7 @@
 //! general protection fault (an address that is not canonical) can come at any IRQL; Windows reports all ones
 //! for its address.
 
-use crate::facts::{CrashFacts, Module};
+use crate::facts::{CrashFacts, Machine, Module};
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{self, RaisedAt};
 use crate::knowledge::defect::is_stack_module;
@@ -43,7 +43,7 @@ fn judge(facts: &CrashFacts) -> Outcome {
         );
     }
     // How Windows ends a fault at IRQL 2 on Itanium is not known here.
-    if !matches!(facts.dump.architecture.as_deref(), Some("x86" | "x64")) {
+    if !matches!(facts.dump.architecture, Some(Machine::X86 | Machine::X64)) {
         return Outcome::Neutral("nothing is known of this architecture's page faults".to_owned());
     }
     let Some(address) = address(facts, code, bugcheck.parameters[3]) else {

@@ -6,8 +6,8 @@
 
 use crate::facts::is_kernel;
 use crate::facts::{
-    CrashFacts, ForwardingFunctionFacts, FrameFacts, InstructionKind, ProcessorFacts, SpinFacts,
-    StackFacts,
+    CrashFacts, ForwardingFunctionFacts, FrameFacts, InstructionKind, Machine, ProcessorFacts,
+    SpinFacts, StackFacts,
 };
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
@@ -339,7 +339,7 @@ fn judge_instruction(facts: &CrashFacts) -> Outcome {
         return Outcome::Neutral("the dump was forced: no instruction faulted".to_owned());
     }
     let Some(kind) = fault.instruction_kind else {
-        if facts.dump.architecture.as_deref() == Some("ia64") {
+        if facts.dump.architecture == Some(Machine::Ia64) {
             return Outcome::NotObservable(
                 "Itanium instructions are not decoded: what the faulting one does is not known"
                     .to_owned(),

@@ -5,7 +5,7 @@
 //! excludes rests on no source that a better one contradicts. Windows 6.0.6002 and 6003 are one system here: the latter
 //! is an update level of the former.
 
-use crate::facts::{CrashFacts, ReadFrom};
+use crate::facts::{CrashFacts, Machine, ReadFrom};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::defect::{self, DateFinding};
@@ -88,7 +88,7 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     }
     // Without a version the link date speaks, against a header alone.
     let stamp = tcpip.time_date_stamp;
-    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
     let release = releases::of_stamp(stamp, architecture).map(|release| release.build);
     // Files of newer systems carry hashes for dates; those of older ones were all linked before 6.0.
     let dated = DATED.contains(&believed) || (believed < *DATED.start() && release.is_some());
@@ -133,7 +133,7 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
         _ => return None,
     };
     let stamp = tcpip.time_date_stamp;
-    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
     let state = |version| judge(KB943650.decides, version).state;
     let linked = match releases::of_stamp(stamp, architecture) {
         // Another update without the fix answers the same.

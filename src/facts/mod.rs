@@ -34,8 +34,12 @@ pub use modules::{
 };
 pub use packed::{pack, unpack};
 pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};
-pub use words::{Activity, Boundary, FindingKind, InstructionKind, SpinKind, SymbolKind, Trust};
+pub use words::{
+    Activity, Boundary, FaultSource, FindingKind, InstructionKind, SpinKind, SymbolKind, Trust,
+};
 pub use writer::Writer;
+
+pub use crate::machine::Machine;
 
 use std::borrow::Cow;
 
@@ -95,7 +99,7 @@ pub struct DumpFacts {
     /// DumpType as stored; `None` for user-mode dumps and unwritten fields.
     pub dump_type: Option<u32>,
     /// `x86`, `x64`, `ia64`, `arm64`, `arm`; `None` when the machine type is unknown.
-    pub architecture: Option<String>,
+    pub architecture: Option<Machine>,
     /// Pointer width in bytes, for printing addresses.
     pub pointer: usize,
     /// x86 page tables with Physical Address Extension.
@@ -181,30 +185,23 @@ pub struct HeaderFacts {
     pub uptime: Option<u64>,
 }
 
-/// Where a value was read that both a dump's header and its memory hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReadFrom {
-    /// Only the header says it.
-    #[default]
-    Header,
-    /// The kernel's variables in memory.
-    Memory,
-    /// The error report beside the dump.
-    WerReport,
-    /// The version of a file of Windows, where neither header nor memory says it.
-    Module,
+open_enum! {
+    /// Where a value was read that both a dump's header and its memory hold.
+    ReadFrom {
+        /// Only the header says it.
+        Header = "header",
+        /// The kernel's variables in memory.
+        Memory = "memory",
+        /// The error report beside the dump.
+        WerReport = "wer-report",
+        /// The version of a file of Windows, where neither header nor memory says it.
+        Module = "module",
+    }
 }
 
-impl ReadFrom {
-    /// The word the report uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ReadFrom::Header => "header",
-            ReadFrom::Memory => "memory",
-            ReadFrom::WerReport => "wer-report",
-            ReadFrom::Module => "module",
-        }
+impl Default for ReadFrom {
+    fn default() -> ReadFrom {
+        ReadFrom::Header
     }
 }
 
@@ -359,8 +356,8 @@ pub struct FaultFacts {
     pub ip: Option<u64>,
     /// Its name.
     pub name: Option<NameFact>,
-    /// How it was found, in the words of the report contract.
-    pub source: Option<String>,
+    /// How it was found.
+    pub source: Option<FaultSource>,
     /// How many contexts fitted equally well.
     pub candidates: u32,
     /// The address referenced.

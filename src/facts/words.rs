@@ -67,6 +67,24 @@ open_enum! {
 }
 
 open_enum! {
+    /// How the registers at the fault were found.
+    FaultSource {
+        /// A KTRAP_FRAME that a parameter names or whose contents were validated.
+        TrapFrame = "trap-frame",
+        /// A CONTEXT record, named by a parameter or found on the stack.
+        ContextRecord = "context-record",
+        /// An EXCEPTION_RECORD: the address only, unless a trap frame lies at its distance.
+        ExceptionRecord = "exception-record",
+        /// A machine frame of which only the processor's own five words could be validated.
+        MachineFrame = "machine-frame",
+        /// The dump's own context.
+        HeaderContext = "header-context",
+        /// Nothing but the address in the bug check's parameters.
+        BugcheckParameters = "bugcheck-parameters",
+    }
+}
+
+open_enum! {
     /// What the processor was doing.
     Activity {
         /// A thread.

@@ -6,36 +6,7 @@ use crate::machine::{Machine, Registers, x64 as machine_x64, x86 as machine_x86}
 use super::{Access, Crash, Kind, Slot, Snapshot, ia64, x64, x86};
 use crate::knowledge::bugchecks::BugCheck;
 
-/// How the registers were found, in the words of the report contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// A KTRAP_FRAME that a parameter names or whose contents were validated.
-    TrapFrame,
-    /// A CONTEXT record, named by a parameter or found on the stack.
-    ContextRecord,
-    /// An EXCEPTION_RECORD: the address only, unless a trap frame lies at its distance.
-    ExceptionRecord,
-    /// A machine frame of which only the processor's own five words could be validated.
-    MachineFrame,
-    /// The dump's own context.
-    HeaderContext,
-    /// Nothing but the address in the bug check's parameters.
-    BugcheckParameters,
-}
-
-impl Source {
-    /// The word the report uses.
-    pub fn name(self) -> &'static str {
-        match self {
-            Source::TrapFrame => "trap-frame",
-            Source::ContextRecord => "context-record",
-            Source::ExceptionRecord => "exception-record",
-            Source::MachineFrame => "machine-frame",
-            Source::HeaderContext => "header-context",
-            Source::BugcheckParameters => "bugcheck-parameters",
-        }
-    }
-}
+pub use crate::facts::FaultSource as Source;
 
 /// The registers at the fault and what they rest on.
 #[derive(Clone, Debug)]

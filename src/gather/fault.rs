@@ -57,7 +57,7 @@ fn fault_facts(crash: &Crash<'_>, found: &Investigation, code: &dyn Naming) -> F
     FaultFacts {
         ip,
         name: ip.and_then(|ip| code.full_name(ip, false)),
-        source: own.map(|c| c.source.name().to_owned()),
+        source: own.map(|c| c.source),
         candidates: own.map_or(0, |c| c.candidates),
         address: access.address,
         access: access.access,

@@ -12,12 +12,12 @@ use crate::fault::{self, Crash};
 use crate::kernel::believed::{self, Believed, Disbelieved};
 use crate::kernel::pieces::Pieces;
 use crate::knowledge::bugchecks::{Parameters, Platform};
-use crate::machine::Registers;
+use crate::machine::{Machine, Registers};
 use crate::symbols::Near;
 
 use crate::facts::{
-    BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts, Format,
-    HeaderFacts, Product, ReadFrom, SystemFacts, TaggedFact,
+    BugCheckFacts, ClueFacts, CodeFacts, ContextFacts, CrashFacts, DumpFacts, FaultFacts,
+    FaultSource, Format, HeaderFacts, Product, ReadFrom, SystemFacts, TaggedFact,
 };
 
 /// Everything a kernel dump itself says. `deep` allows to search all pages of a memory dump for the registry where
@@ -176,7 +176,7 @@ fn investigate(
 fn fault_from_parameters(header: &Header) -> FaultFacts {
     let platform = Platform::new(
         header.pointer,
-        header.machine.map(|machine| machine.name()),
+        header.machine.map(Machine::as_str),
         header.build,
     );
     let Some((code, parameters)) = header.bug_check() else {
@@ -187,7 +187,7 @@ fn fault_from_parameters(header: &Header) -> FaultFacts {
     let ip = stated.instruction();
     FaultFacts {
         ip,
-        source: ip.map(|_| "bugcheck-parameters".to_owned()),
+        source: ip.map(|_| FaultSource::BugcheckParameters),
         candidates: u32::from(ip.is_some()),
         address: violation.and_then(|v| v.address),
         access: violation.and_then(|v| v.access),
@@ -236,7 +236,7 @@ fn dump_facts(
         running: believed.running,
         live_mark: header.is_of_a_running_system(),
         dump_type: header.dump_type.number(),
-        architecture: header.machine.map(|m| m.name().to_owned()),
+        architecture: header.machine,
         pointer: header.pointer,
         pae: header.pae,
         processors: header.processors,
@@ -349,7 +349,6 @@ mod tests {
     use super::*;
     use crate::dump;
     use crate::kernel::debugger_data::READS;
-    use crate::machine::Machine;
 
     #[test]
     fn the_debugger_data_block_of_a_dump_is_read_once() {

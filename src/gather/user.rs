@@ -2,7 +2,9 @@
 //! file versions and of the Windows it ran on.
 
 use crate::dump::user::{UserDump, UserModule, UserSystem, UserTrust};
-use crate::facts::{Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource};
+use crate::facts::{
+    Machine, Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource,
+};
 use crate::knowledge::versions::FileVersion;
 
 use crate::facts::{
@@ -18,11 +20,8 @@ const SECOND: u64 = 10_000_000;
 /// Everything a user-mode minidump of `size` bytes says.
 pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     let system = dump.system.as_ref();
-    let architecture = system.and_then(|s| s.architecture.clone());
-    let pointer = match architecture.as_deref() {
-        Some("x86" | "arm") => 4,
-        _ => 8,
-    };
+    let architecture = system.and_then(|s| s.architecture);
+    let pointer = architecture.map_or(8, Machine::pointer_width);
     let windows = system.filter(|s| s.platform == "windows");
     CrashFacts {
         limits: Vec::new(),

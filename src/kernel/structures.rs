@@ -331,7 +331,7 @@ mod tests {
         };
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         for layout in STRUCTURES {
-            let key = format!("{}-{}", layout.build, layout.machine.name());
+            let key = format!("{}-{}", layout.build, layout.machine.as_str());
             let all = &json["layouts"][&key];
             let size = |structure: &str| number(&all[structure]["size"]);
             let at = |structure: &str, member: &str| number(&all[structure]["members"][member][0]);

@@ -15,20 +15,22 @@ pub use exception_record::ExceptionRecord;
 pub use registers::{Reg, Registers};
 
 use crate::bytes::View;
+use crate::vocabulary::open_enum;
 
-/// The processor architecture a dump was written on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Machine {
-    /// 32-bit x86.
-    X86,
-    /// x86-64.
-    X64,
-    /// Itanium.
-    Ia64,
-    /// 64-bit Arm.
-    Arm64,
-    /// 32-bit Arm (headers only).
-    Arm,
+open_enum! {
+    /// The processor architecture a dump was written on.
+    Machine {
+        /// 32-bit x86.
+        X86 = "x86",
+        /// x86-64.
+        X64 = "x64",
+        /// Itanium.
+        Ia64 = "ia64",
+        /// 64-bit Arm.
+        Arm64 = "arm64",
+        /// 32-bit Arm (headers only).
+        Arm = "arm",
+    }
 }
 
 impl Machine {
@@ -41,17 +43,6 @@ impl Machine {
             0xAA64 => Some(Machine::Arm64),
             0x01C4 => Some(Machine::Arm),
             _ => None,
-        }
-    }
-
-    /// The name used in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Machine::X86 => "x86",
-            Machine::X64 => "x64",
-            Machine::Ia64 => "ia64",
-            Machine::Arm64 => "arm64",
-            Machine::Arm => "arm",
         }
     }
 

@@ -59,7 +59,7 @@ pub fn remarks(facts: &CrashFacts) -> Vec<(&'static str, &'static str, String)> 
                 "/dump/writer",
                 format!(
                     "only the header, which {} wrote, says {}",
-                    writer_in_words(writer.name()),
+                    writer_in_words(writer.as_str()),
                     only.join(" and ")
                 ),
             ));

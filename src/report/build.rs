@@ -11,7 +11,7 @@ use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, RegisterValues, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::cause::Cause;
-use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, NameFact, StackFacts};
+use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, Machine, NameFact, StackFacts};
 use crate::facts::{SourceError, SourceInfo};
 use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
@@ -184,7 +184,11 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    add(facts.dump.architecture.as_deref().unwrap_or("").as_bytes());
+    add(facts
+        .dump
+        .architecture
+        .map_or("", Machine::as_str)
+        .as_bytes());
     add(&facts.system.build.unwrap_or(0).to_le_bytes());
     add(&bugchecks::base_code(bugcheck.raw_code).to_le_bytes());
     for parameter in bugcheck.parameters {
@@ -214,10 +218,10 @@ fn dump(facts: &CrashFacts) -> m::Dump {
         format: dump.format.as_str().to_owned(),
         dump_type: dump.dump_type,
         kind: kind(facts),
-        architecture: dump.architecture.clone(),
+        architecture: dump.architecture.map(|machine| machine.to_string()),
         pae: dump.pae,
         processors: dump.processors,
-        writer: dump.writer.map(|writer| writer.name().to_owned()),
+        writer: dump.writer.map(|writer| writer.to_string()),
         header: header_values(&dump.header, dump.pointer),
         crash_time: dump.crash_time.and_then(rfc3339_from_filetime),
         uptime_seconds: dump.uptime.map(|uptime| uptime / SECOND),
@@ -286,7 +290,7 @@ fn system(facts: &CrashFacts) -> m::System {
             .product
             .map(|product| product.as_str().to_owned()),
         name: build
-            .and_then(|build| system_name(build, facts.dump.architecture.as_deref()))
+            .and_then(|build| system_name(build, facts.dump.architecture.map(Machine::as_str)))
             .map(str::to_owned)
             .or_else(|| platform_name(facts.system.platform.as_deref()?).map(str::to_owned)),
         build_lab: facts.system.build_lab.clone(),
@@ -339,7 +343,7 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
     let bugcheck = facts.bugcheck?;
     let platform = Platform::new(
         facts.dump.pointer,
-        facts.dump.architecture.as_deref(),
+        facts.dump.architecture.map(Machine::as_str),
         facts.system.build,
     );
     let stated = Parameters::written(bugcheck.raw_code, bugcheck.known(), platform);
@@ -408,7 +412,7 @@ fn fault(facts: &CrashFacts, full: bool) -> m::Fault {
         location: fault
             .ip
             .and_then(|ip| location(facts, ip, fault.name.as_ref())),
-        source: fault.source.clone(),
+        source: fault.source.map(|source| source.to_string()),
         candidates: fault.candidates,
         address: fault.address.map(|address| Hex::address(address, pointer)),
         access: fault.access.map(|access| access.to_string()),

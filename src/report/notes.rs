@@ -2,7 +2,7 @@
 //! that were given and not used.
 
 use super::model::{Note, Severity};
-use crate::facts::{CrashFacts, Format, Limit};
+use crate::facts::{CrashFacts, Format, Limit, Machine};
 
 /// What a reader should know about a report: `inventory` says why an inventory that was given was not used,
 /// `silent` names each symbol server that gave no answer and says why.
@@ -122,7 +122,7 @@ pub fn notes(
 /// What a reader should know of a report on an Itanium: on every memory dump, and on a small dump where
 /// something had to be settled.
 fn itanium(facts: &CrashFacts) -> Option<String> {
-    if facts.dump.architecture.as_deref() != Some("ia64") {
+    if facts.dump.architecture != Some(Machine::Ia64) {
         return None;
     }
     let settled = match facts.remarks.is_empty() {

@@ -422,7 +422,7 @@ impl SymbolLibrary {
                 // One link time and size for two architectures: rare, and never the same code.
                 match Image::machine_of(bytes) {
                     Ok(Some(other)) if other != machine => Verdict::Mismatch {
-                        found: format!("{stamp:08X}{size:x} for {}", other.name()),
+                        found: format!("{stamp:08X}{size:x} for {}", other.as_str()),
                     },
                     _ => Verdict::Match,
                 }

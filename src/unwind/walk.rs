@@ -179,7 +179,7 @@ impl Walker<'_> {
             Machine::X64 => walk_x64::step(self, from, exact),
             Machine::X86 => walk_x86::step(self, from, exact, state),
             Machine::Ia64 => walk_ia64::step(self, from, exact),
-            other => return Err(Stop::Unsupported(other.name())),
+            other => return Err(Stop::Unsupported(other.as_str())),
         };
         let Stuck(reason) = match by_rule {
             Ok(mut outward) => {

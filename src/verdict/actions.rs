@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::evidence::{Evidence, Servicing};
-use crate::facts::{CrashFacts, Format, Product};
+use crate::facts::{CrashFacts, Format, Machine, Product};
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 use crate::knowledge::hotfix::{Architecture, KB943650};
 use crate::knowledge::versions::FixState;
@@ -236,7 +236,7 @@ fn update(facts: &CrashFacts, servicing: &Servicing, verdict: Verdict) -> Vec<Ac
         true => " Service Pack 1 (KB936330) has to be in first.",
         false => "",
     };
-    let itanium = facts.dump.architecture.as_deref() == Some(Architecture::Ia64.as_str());
+    let itanium = facts.dump.architecture == Some(Machine::Ia64);
     list.extend(KB943650.availability.alternatives.iter().map(|other| {
         // Itanium had servers only.
         let name = match itanium {
@@ -281,7 +281,7 @@ fn later_update(servicing: &Servicing) -> Option<Action> {
 
 /// The hotfix itself, by the names of its packages for the architecture and edition.
 fn hotfix(facts: &CrashFacts, service_pack_first: bool) -> Option<Action> {
-    let own = facts.dump.architecture.as_deref()?;
+    let own = facts.dump.architecture?.as_str();
     let architecture = Architecture::ALL.into_iter().find(|a| a.as_str() == own)?;
     let packages = packages(architecture, facts.system.product);
     if packages.is_empty() {

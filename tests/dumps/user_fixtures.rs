@@ -254,15 +254,33 @@ fn the_system_and_its_service_pack_are_read() {
     };
     assert_eq!(
         facts("vista-sp1-x86-gdr.dmp"),
-        ((6, 0, 6001), Some(1), Some(1), "x86".to_owned(), Some(2))
+        (
+            (6, 0, 6001),
+            Some(1),
+            Some(1),
+            kbtriage::machine::Machine::X86,
+            Some(2)
+        )
     );
     assert_eq!(
         facts("server-2008-x64-gdr.dmp"),
-        ((6, 0, 6001), Some(1), Some(3), "x64".to_owned(), Some(2))
+        (
+            (6, 0, 6001),
+            Some(1),
+            Some(3),
+            kbtriage::machine::Machine::X64,
+            Some(2)
+        )
     );
     assert_eq!(
         facts("vista-rtm-x86.dmp"),
-        ((6, 0, 6000), Some(0), Some(1), "x86".to_owned(), Some(2))
+        (
+            (6, 0, 6000),
+            Some(0),
+            Some(1),
+            kbtriage::machine::Machine::X86,
+            Some(2)
+        )
     );
 }
 

@@ -316,7 +316,7 @@ fn row(file: &Path, crash: &Crash<'_>, fault: &Investigation) -> String {
     let general = if crash.machine == Machine::X86 { 8 } else { 16 };
     let (source, registers) = match &fault.context {
         Some(context) => (
-            context.source.name(),
+            context.source.as_str(),
             (0..general)
                 .filter(|n| context.registers.get(Reg(*n)).is_some())
                 .count(),
@@ -332,7 +332,7 @@ fn row(file: &Path, crash: &Crash<'_>, fault: &Investigation) -> String {
     format!(
         "| {} | {} | {:#x} | {source} | {registers} | {} | {candidates} |",
         name(file),
-        crash.machine.name(),
+        crash.machine.as_str(),
         crash.code,
         fault.walk.frames.len(),
     )

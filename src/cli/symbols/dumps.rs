@@ -38,11 +38,8 @@ impl DumpModules {
             return Err(format!("reading it failed at offset {at:#x}: {message}"));
         }
         let facts = facts?;
-        let machine = match facts.dump.architecture.as_deref() {
-            Some("x86") => Machine::X86,
-            Some("x64") => Machine::X64,
-            Some("ia64") => Machine::Ia64,
-            Some("arm64") => Machine::Arm64,
+        let machine = match facts.dump.architecture {
+            Some(machine) if machine != Machine::Arm => machine,
             _ => return Err("the machine it was written on is not known".to_owned()),
         };
         if facts.modules.is_empty() {

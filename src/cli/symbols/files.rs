@@ -276,7 +276,7 @@ fn record(path: &Path, dump: &DumpModules, needs: &[Need]) -> DumpRecord {
         r#type: "symbols",
         schema_version: SCHEMA_VERSION,
         source: path.display().to_string(),
-        machine: dump.machine.name(),
+        machine: dump.machine.as_str(),
         files: needs.iter().map(file).collect(),
     }
 }
@@ -289,7 +289,7 @@ fn text(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let shown = visible(&path.display().to_string());
-    let (modules, machine) = (dump.modules.len(), dump.machine.name());
+    let (modules, machine) = (dump.modules.len(), dump.machine.as_str());
     writeln!(
         out,
         "{shown}: {machine}, {}",

@@ -106,7 +106,7 @@ fn user_system(info: &MinidumpSystemInfo) -> UserSystem {
         build: raw.build_number,
         csd_version,
         product_type: Some(raw.product_type).filter(|product| (1..=3).contains(product)),
-        architecture: machine(raw.processor_architecture).map(|m| m.name().to_owned()),
+        architecture: machine(raw.processor_architecture),
         raw_architecture: raw.processor_architecture,
         processors: Some(raw.number_of_processors).filter(|count| *count != 0),
     }

@@ -13,6 +13,7 @@ mod interpret;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{PagedReader, Panicked, ReadAt, ReadError, contained};
+use crate::machine::Machine;
 
 use super::{Damage, Damages};
 
@@ -69,7 +70,7 @@ pub struct UserSystem {
     pub product_type: Option<u8>,
     /// `x86`, `x64`, `ia64`, `arm64`, `arm`; `None` for others. That of the process, not the machine:
     /// a 32-bit process on 64-bit Windows may say `x86`.
-    pub architecture: Option<String>,
+    pub architecture: Option<Machine>,
     /// PROCESSOR_ARCHITECTURE_* as stored.
     pub raw_architecture: u16,
     /// Processors of the machine.

@@ -8,7 +8,7 @@ mod observers;
 pub(super) use observers::{code_check, kernel_dump, system, tcpip};
 
 use crate::facts::Module;
-use crate::facts::{CrashFacts, LockCheckFacts, LockFact};
+use crate::facts::{CrashFacts, LockCheckFacts, LockFact, Machine};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{self, BuildTable, Identified};
 use crate::knowledge::defect::{self, DateFinding};
@@ -77,8 +77,8 @@ pub fn servicing(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
 
 /// Without what an architecture never was: IA-64 had servers only.
 fn of_its_architecture(facts: &CrashFacts, text: &str) -> String {
-    match facts.dump.architecture.as_deref() {
-        Some("ia64") => text
+    match facts.dump.architecture {
+        Some(Machine::Ia64) => text
             .replace("Windows Vista SP1 / ", "")
             .replace("Windows Vista SP2 / ", "")
             .replace("Windows Vista and ", "")
@@ -393,7 +393,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
         decided_from.push(from("co-dating"));
     }
     let mut reason = format!("{probably}tcpip.sys was {}", window.reason);
-    let architecture = facts.dump.architecture.as_deref().unwrap_or_default();
+    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
     if let Some(release) = releases::of_stamp(stamp, architecture) {
         reason.push_str(&format!(
             ", in the same hours as the files of {}",
@@ -403,7 +403,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
     let name = tcpip.name().unwrap_or(KB943650.decides);
     let by_stamp = builds
         .by_stamp(name, stamp)
-        .filter(|_| architecture != "ia64");
+        .filter(|_| facts.dump.architecture != Some(Machine::Ia64));
     if let Some(build) = by_stamp {
         reason.push_str(&format!(
             "; its stamp is that of {} ({})",
