@@ -17,6 +17,9 @@ const LATER_CODES: std::ops::RangeInclusive<u32> = 0x133..=0xFFFF;
 /// Part of the code in the defect.
 pub(super) fn role(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match facts.bugcheck {
+        None if facts.dump.running => {
+            Outcome::Neutral("no bug check was raised: Windows was running".to_owned())
+        }
         None => Outcome::NotObservable("the dump holds no bug check".to_owned()),
         Some(bugcheck) => {
             let outcome = match bugchecks::find(bugcheck.raw_code).irql {

@@ -46,14 +46,18 @@ fn judge_location(facts: &CrashFacts) -> Outcome {
         return judge_call(facts, caller, ip);
     }
     let at = location(facts, ip);
-    let forced = frames::is_forced(facts);
+    let forced = frames::nothing_faulted(facts);
+    let dump = match facts.dump.running {
+        true => "image of memory",
+        false => "forced dump",
+    };
     match module_name(facts, ip) {
         Some(name) if forced && !is_stack_module(name) => Outcome::Neutral(format!(
-            "the forced dump interrupted {at} on this processor; the one that hangs may be another"
+            "the {dump} interrupted {at} on this processor; the one that hangs may be another"
         )),
         // Nothing faulted there: whether a processor hangs in it is another question.
         Some(_) if forced => Outcome::Neutral(format!(
-            "the forced dump interrupted {at}: no fault, and being there says nothing alone"
+            "the {dump} interrupted {at}: no fault, and being there says nothing alone"
         )),
         Some(name) if is_stack_module(name) => Outcome::Found(vec![
             Evidence::pro(
@@ -134,7 +138,7 @@ fn judge_call(facts: &CrashFacts, caller: &FrameFacts, ip: u64) -> Outcome {
     ])
 }
 
-/// For a forced dump: a processor that hangs in the code that works on the timer queue.
+/// Where nothing faulted: a processor that hangs in the code that works on the timer queue.
 pub(super) fn hang(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     Observation {
         observer: "hang.location",
@@ -144,7 +148,7 @@ pub(super) fn hang(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 }
 
 fn judge_hang(facts: &CrashFacts) -> Outcome {
-    if !frames::is_forced(facts) {
+    if !frames::nothing_faulted(facts) {
         return Outcome::Neutral("nobody forced the dump".to_owned());
     }
     let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
@@ -163,6 +167,16 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             "no processor is known to hang in tcpip.sys or netio.sys".to_owned(),
         );
     };
+    let (id, fits) = match facts.bugcheck {
+        Some(_) => (
+            "hang.forced",
+            "a machine that hangs leaves a dump only where somebody forces it: the code fits",
+        ),
+        None => (
+            "hang.no-bug-check",
+            "a machine that hangs raises no bug check: an image of its memory without one fits",
+        ),
+    };
     Outcome::Found(vec![
         Evidence::pro(
             "hang.in-queue-module",
@@ -171,13 +185,7 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
             format!("a processor hangs in {}: {why}", name.to_ascii_lowercase()),
         )
         .at(location(facts, ip)),
-        Evidence::pro(
-            "hang.forced",
-            Strength::Weak,
-            Basis::Inference,
-            "a machine that hangs leaves a dump only where somebody forces it: the code fits",
-        )
-        .at("bug check code"),
+        Evidence::pro(id, Strength::Weak, Basis::Inference, fits).at("bug check code"),
     ])
 }
 
@@ -191,8 +199,8 @@ pub(super) fn one_frame_out(facts: &CrashFacts, _: &Context<'_>) -> Observation 
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    if frames::is_forced(facts) {
-        return Outcome::Neutral("the dump was forced: nothing faulted".to_owned());
+    if frames::nothing_faulted(facts) {
+        return Outcome::Neutral(format!("{}: nothing faulted", frames::how_taken(facts)));
     }
     let in_kernel = |address| module_name(facts, address).is_some_and(is_kernel);
     if !facts.fault.ip.is_some_and(in_kernel) {

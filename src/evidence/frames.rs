@@ -6,8 +6,8 @@
 
 use crate::facts::is_kernel;
 use crate::facts::{
-    CrashFacts, ForwardingFunctionFacts, FrameFacts, InstructionKind, Machine, ProcessorFacts,
-    SpinFacts, StackFacts,
+    BugCheckFacts, CrashFacts, ForwardingFunctionFacts, FrameFacts, InstructionKind, Machine,
+    ProcessorFacts, SpinFacts, StackFacts,
 };
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
@@ -122,13 +122,13 @@ pub(super) fn nearest_caller(facts: &CrashFacts, _: &Context<'_>) -> Observation
 }
 
 fn judge_caller(facts: &CrashFacts) -> Outcome {
-    match is_forced(facts) {
+    match nothing_faulted(facts) {
         true => judge_hang(facts),
         false => nearest::judge(&frames(facts), is_list_operation(facts)),
     }
 }
 
-/// Somebody forced the dump: what each processor was doing is what counts, and being found in
+/// Nothing faulted: what each processor was doing is what counts, and being found in
 /// timer code counts only on a processor that had not got out of it for long.
 fn judge_hang(facts: &CrashFacts) -> Outcome {
     let others = facts.memory.iter().flat_map(|memory| &memory.other_stacks);
@@ -186,11 +186,13 @@ fn judge_hang(facts: &CrashFacts) -> Outcome {
     }
     match (passing, walked) {
         (Some(evidence), _) => Outcome::Found(vec![evidence]),
-        (None, true) => Outcome::Neutral(
-            "a forced dump: no interrupted activity with certain names is the multicast forwarding \
-             timer"
-                .to_owned(),
-        ),
+        (None, true) => Outcome::Neutral(format!(
+            "a{}: no interrupted activity with certain names is the multicast forwarding timer",
+            match facts.dump.running {
+                true => "n image of a running Windows",
+                false => " forced dump",
+            }
+        )),
         (None, false) => Outcome::NotObservable("no call stack could be walked".to_owned()),
     }
 }
@@ -209,11 +211,19 @@ fn walks_by_code(facts: &CrashFacts, frames: &[Seen<'_>]) -> bool {
     facts.code.walking.contains(&first.ip) && (!looks_up || timeout())
 }
 
-/// True for a dump that somebody forced.
-pub(super) fn is_forced(facts: &CrashFacts) -> bool {
-    facts
-        .bugcheck
-        .is_some_and(|bugcheck| bugchecks::find(bugcheck.raw_code).is_forced())
+/// True for a dump that somebody forced, and for an image of memory in which no bug check was raised, such as a
+/// hypervisor saves of a guest that hangs.
+pub(super) fn nothing_faulted(facts: &CrashFacts) -> bool {
+    let forced = |bugcheck: BugCheckFacts| bugchecks::find(bugcheck.raw_code).is_forced();
+    facts.bugcheck.map_or(facts.dump.running, forced)
+}
+
+/// Why nothing faulted.
+pub(super) fn how_taken(facts: &CrashFacts) -> &'static str {
+    match facts.dump.running {
+        true => "Windows was running when the image was taken",
+        false => "the dump was forced",
+    }
 }
 
 /// Evidence that the frames are those of the multicast forwarding timer.
@@ -306,10 +316,10 @@ pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
                 format!(
                     "{} is on the stack of what {}: it calls the whole send path, so that alone is weak",
                     frame.text,
-                    if is_forced(facts) { "was interrupted" } else { "faulted" }
+                    if nothing_faulted(facts) { "was interrupted" } else { "faulted" }
                 ),
             )
-            .at(if is_forced(facts) { "interrupted frames" } else { "faulting frames" }),
+            .at(if nothing_faulted(facts) { "interrupted frames" } else { "faulting frames" }),
         ]),
         None if frames.iter().any(|frame| frame.family.is_some()) => {
             Outcome::Neutral("no multicast forwarding function outward of the fault".to_owned())
@@ -335,8 +345,8 @@ pub(super) fn instruction(facts: &CrashFacts, _: &Context<'_>) -> Observation {
 fn judge_instruction(facts: &CrashFacts) -> Outcome {
     use InstructionKind as K;
     let fault = &facts.fault;
-    if is_forced(facts) {
-        return Outcome::Neutral("the dump was forced: no instruction faulted".to_owned());
+    if nothing_faulted(facts) {
+        return Outcome::Neutral(format!("{}: no instruction faulted", how_taken(facts)));
     }
     let Some(kind) = fault.instruction_kind else {
         if facts.dump.architecture == Some(Machine::Ia64) {

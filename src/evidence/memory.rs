@@ -27,7 +27,7 @@ fn outcome(facts: &CrashFacts) -> Outcome {
         };
         memory.findings.iter().find(of)
     };
-    if frames::is_forced(facts) {
+    if frames::nothing_faulted(facts) {
         return match queue(&of) {
             found if found.is_empty() => Outcome::Neutral(
                 "no list of forwarding timers is torn, where the processors' pointers lead"

@@ -55,6 +55,8 @@ pub(super) struct FromMemory {
 #[derive(Clone, Copy)]
 struct Reading<'a> {
     header: &'a Header,
+    /// Memory says that no bug check was raised.
+    running: bool,
     kernel: &'a KernelState,
     space: &'a Paged<'a>,
     machine: Machine,
@@ -97,6 +99,7 @@ pub(super) fn read(
     result.crashed(&kernel);
     let reading = Reading {
         header,
+        running: believed.running,
         kernel: &kernel,
         space: &space,
         machine,
@@ -146,6 +149,7 @@ fn hive<'a>(
         space,
         machine,
         budget,
+        ..
     } = reading;
     let layout = structures::find(header.build, machine)?;
     let processes = header
@@ -222,6 +226,7 @@ impl FromMemory {
             space,
             machine,
             budget,
+            ..
         } = reading;
         let session = Session::new(&self.modules, space, library, machine);
         let mut fault_registers = None;
@@ -349,11 +354,17 @@ fn memory_facts(
 ) {
     let Reading {
         header,
+        running,
         kernel,
         space,
         machine,
         budget,
     } = reading;
+    // Nothing faulted, and any processor may be the one that hangs.
+    let forced = match header.bug_check_code {
+        Some(code) => bugchecks::find(code).is_forced(),
+        None => running,
+    };
     let mut pool = PoolView::new(space, machine, header.build, budget);
     // Only for builds whose table is known: looking names up costs.
     pool.large_table = structures::find(header.build, machine).and_then(|_| {
@@ -374,12 +385,7 @@ fn memory_facts(
         .extend(tag_findings(facts.pool_tags.as_deref()));
     let stack = found.and_then(|found| found.stack.as_ref());
     let stacks = processors::stacks(kernel, machine, fault, stack, &facts.other_stacks);
-    forwarding::memory::add(&pool, session, found, &stacks, is_forced(header), facts);
-}
-
-/// True for a dump that somebody forced: nothing faulted, and any processor may be the one that hangs.
-fn is_forced(header: &Header) -> bool {
-    bugchecks::find(header.bug_check_code.unwrap_or(0)).is_forced()
+    forwarding::memory::add(&pool, session, found, &stacks, forced, facts);
 }
 
 /// What an encoded debugger data block is decoded with, where the kernel's symbols name it.

@@ -202,7 +202,10 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
 }
 
 fn kind(facts: &CrashFacts) -> Option<m::DumpKind> {
-    let check = bugchecks::find(facts.bugcheck?.raw_code);
+    let Some(bugcheck) = facts.bugcheck else {
+        return facts.dump.running.then_some(m::DumpKind::Running);
+    };
+    let check = bugchecks::find(bugcheck.raw_code);
     Some(
         match (check.is_live_in(facts.dump.live_mark), check.is_forced()) {
             (true, _) => m::DumpKind::LiveReport,

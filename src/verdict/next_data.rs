@@ -155,9 +155,10 @@ pub fn would_settle(facts: &CrashFacts, servicing: &Servicing, status: MatchStat
                 .to_owned(),
         );
     }
-    let forced = facts
-        .bugcheck
-        .is_some_and(|bugcheck| bugchecks::find(bugcheck.raw_code).is_forced());
+    let forced = match facts.bugcheck {
+        Some(bugcheck) => bugchecks::find(bugcheck.raw_code).is_forced(),
+        None => facts.dump.running,
+    };
     if !holds_memory(facts) {
         list.push(match (facts.dump.format, forced) {
             (_, true) => {

@@ -7,6 +7,7 @@ mod actions;
 mod cause;
 mod code_check;
 mod fixtures;
+mod hung_guest;
 mod inventory;
 mod knowledge_files;
 mod lab_corpus;

@@ -14,11 +14,11 @@ const BUILD: usize = 0x0C;
 const PROCESSORS_64: usize = 0x34;
 const PROCESSORS_32: usize = 0x24;
 
-fn corpus() -> PathBuf {
+pub fn corpus() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/corpus")
 }
 
-fn unpacked(path: &Path) -> Vec<u8> {
+pub fn unpacked(path: &Path) -> Vec<u8> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     if path.extension().is_none_or(|suffix| suffix != "gz") {
         return bytes;
@@ -31,7 +31,7 @@ fn unpacked(path: &Path) -> Vec<u8> {
 }
 
 /// The report about these bytes with a store of images and symbols, or without any.
-fn report(bytes: &[u8], stores: &[(PathBuf, PathBuf)], more: &[&str]) -> Value {
+pub fn report(bytes: &[u8], stores: &[(PathBuf, PathBuf)], more: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.dmp");
     std::fs::write(&file, bytes).unwrap();
@@ -53,13 +53,13 @@ fn report(bytes: &[u8], stores: &[(PathBuf, PathBuf)], more: &[&str]) -> Value {
     })
 }
 
-fn corpus_stores() -> Vec<(PathBuf, PathBuf)> {
+pub fn corpus_stores() -> Vec<(PathBuf, PathBuf)> {
     ["images/x64", "images/x86"]
         .map(|images| (corpus().join(images), corpus().join("symbols")))
         .to_vec()
 }
 
-fn status(report: &Value) -> &str {
+pub fn status(report: &Value) -> &str {
     report["hotfix"]["match"]["status"]
         .as_str()
         .expect("a status")

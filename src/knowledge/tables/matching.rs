@@ -53,6 +53,7 @@ pub(in crate::knowledge) static MATCH_RULES: &[MatchRule] = &[
     MatchRule { id: "frame.other-timer", supports: false, effect: Effect::Counters, unless: &[], why: "another subsystem's timer" },
     MatchRule { id: "hang.forced", supports: true, effect: Effect::RightCode, unless: &[], why: "a torn queue also ends in a walk that never ends; a dump of that has any forced code" },
     MatchRule { id: "hang.in-queue-module", supports: true, effect: Effect::Hung, unless: &[], why: "the place, without a name" },
+    MatchRule { id: "hang.no-bug-check", supports: true, effect: Effect::RightCode, unless: &[], why: "a walk that never ends raises no bug check: a hypervisor saves the memory of such a guest without one" },
     MatchRule { id: "instruction.checked-unlink", supports: false, effect: Effect::Counters, unless: &[], why: "6.0 has no checked unlink" },
     MatchRule { id: "instruction.list-operation", supports: true, effect: Effect::Listed, unless: &[], why: "support: an overrun of a linked timer makes the same instruction fault" },
     MatchRule { id: "inventory.package-not-installed", supports: true, effect: Effect::Listed, unless: &[], why: "about the package, not about tcpip.sys" },

@@ -9,4 +9,4 @@ pub(super) mod matching;
 pub(super) mod rules;
 pub(super) mod windows;
 
-pub(super) const VERSION: &str = "2026-11-22+sha256:64b0e034";
+pub(super) const VERSION: &str = "2026-11-22+sha256:26dea9e1";

@@ -263,6 +263,8 @@ closed_enum! {
         LiveReport = "live-report",
         /// A person or a monitor stopped it.
         Forced = "forced",
+        /// Nobody stopped it: the memory of a running system, as a hypervisor saves it.
+        Running = "running",
     }
 }
 

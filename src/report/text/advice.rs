@@ -8,7 +8,7 @@ use crate::report::model::{Cause, Hotfix, Report};
 use crate::verdict::{Applicability, Verdict, WHOLE_FILE};
 
 use super::fit;
-use super::happened::is_forced;
+use super::happened::{is_forced, is_running};
 use super::palette::Palette;
 use super::words;
 
@@ -84,7 +84,7 @@ fn steps(report: &Report, hotfix: &Hotfix) -> Vec<Step> {
     let has = |id: &str| hotfix.actions.iter().any(|action| action.action == id);
     let show = commands(hotfix, "check-forwarding", "show");
     let disable = commands(hotfix, "workaround", "disabled");
-    let hang = is_forced(report);
+    let hang = is_forced(report) || is_running(report);
     let sure = matches!(
         hotfix.verdict,
         Verdict::Applies | Verdict::AppliesAfterServicePack | Verdict::ProbablyApplies

@@ -8,7 +8,7 @@ use crate::report::escape::visible;
 use crate::report::model::{EvidenceRecord, Hotfix, Report};
 use crate::verdict::{MatchStatus, Verdict, WHOLE_FILE};
 
-use super::happened::is_forced;
+use super::happened::{is_forced, is_running};
 use super::words;
 
 /// What a report answers about one article, in a headline and a sentence or two.
@@ -68,11 +68,17 @@ fn meaning(report: &Report, hotfix: &Hotfix) -> String {
         MatchStatus::Possible if is_forced(report) => {
             "Windows was in the network stack when this dump was forced; this defect can hang it there."
         }
+        MatchStatus::Possible if is_running(report) => {
+            "Windows was in the network stack when its memory was saved; this defect can hang it there."
+        }
         MatchStatus::Possible => {
             "The network stack faulted as this defect makes it fault; other bugs do, too."
         }
         _ if is_forced(report) => {
             "This dump was forced, as one does when Windows hangs. What hung it is not in the dump."
+        }
+        _ if is_running(report) => {
+            "Windows was running when its memory was saved. Nothing shows that this defect hung it."
         }
         _ => match report.dump.as_ref() {
             Some(_) if hotfix.would_settle.iter().any(|what| what.starts_with(WHOLE_FILE)) => {

@@ -44,15 +44,24 @@ pub fn happened(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
+fn kind(report: &Report) -> Option<DumpKind> {
+    report.dump.as_ref()?.kind
+}
+
 /// True for a dump that a person or a monitor forced, as one does with a machine that hangs.
 pub(super) fn is_forced(report: &Report) -> bool {
     let code = report.bugcheck.as_ref().and_then(|b| b.code.number());
     code.is_some_and(|code| bugchecks::find(code).is_forced())
 }
 
+/// True for the memory of a Windows that had raised no bug check, as a hypervisor saves that of a guest that hangs.
+pub(super) fn is_running(report: &Report) -> bool {
+    kind(report) == Some(DumpKind::Running)
+}
+
 /// True for a report of a running Windows, which stopped nothing.
 pub(super) fn is_live(report: &Report) -> bool {
-    report.dump.as_ref().and_then(|dump| dump.kind) == Some(DumpKind::LiveReport)
+    kind(report) == Some(DumpKind::LiveReport)
 }
 
 /// Code, name, time and uptime; of a program's dump, the exception.
@@ -83,6 +92,7 @@ pub(super) fn stop(report: &Report, room: usize) -> Vec<String> {
         let format = report.dump.as_ref().map(|dump| dump.format.as_str());
         parts.push(match format {
             Some("user-minidump") => "none; a program's dump, without an exception".to_owned(),
+            _ if is_running(report) => "none: Windows was running".to_owned(),
             _ => "not known".to_owned(),
         });
     }

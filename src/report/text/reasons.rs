@@ -13,12 +13,13 @@ use super::words;
 /// What is said of memory that somebody wrote over: the answer's sentence says what it means, a line what was seen.
 const OVERWRITTEN: &str = "memory.overwritten-";
 /// Evidence that every crash of its kind has, or that another line of the screen says.
-const SAID_ELSEWHERE: [&str; 5] = [
+const SAID_ELSEWHERE: [&str; 6] = [
     "code.primary",
     "code.right-place",
     "irql.dispatch",
     "machine.processors",
     "hang.forced",
+    "hang.no-bug-check",
 ];
 
 /// The functions from the fault outward, as far as they have names.
