@@ -2,11 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
+
 use super::{Store, StoreError};
 use crate::report::records::{ScanRecord, Shard};
 
 /// Pages kept in memory while stores are put together, in KiB.
 const CACHE: u32 = 256 * 1024;
+
+/// Above the number of any row of a store, and far below what a number can hold.
+const MOST_ROWS: i64 = 1 << 48;
 
 /// One part of a merge: where it is and how its run ended.
 pub struct Part {
@@ -112,25 +117,21 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
         .map_err(|error| at(into)(error.into()))?;
     let temporary = unfinished.path().join("store.db");
     let store = Store::create(&temporary).map_err(at(into))?;
-    // The paths of a million files: each part's lie all over their index, which was read and written again for
-    // each of them where it did not fit.
-    store
-        .connection
-        .execute_batch(&format!("PRAGMA cache_size = -{CACHE};"))
-        .map_err(|error| at(into)(error.into()))?;
+    write_unguarded(&store).map_err(at(into))?;
     for part in parts {
         // Refuse what is no store, or a damaged one, before it is attached.
         let open = Store::open_unseen(part).map_err(at(part))?;
         open.check_whole().map_err(at(part))?;
+        open.check_numbers().map_err(at(part))?;
         drop(open);
         copy(&store, part).map_err(at(part))?;
     }
-    // One file, which nothing has to be added to.
-    store
-        .connection
-        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")
-        .map_err(|error| at(into)(error.into()))?;
     drop(store);
+    std::fs::File::options()
+        .write(true)
+        .open(&temporary)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| at(into)(error.into()))?;
     // Never over what came there meanwhile.
     std::fs::hard_link(&temporary, into)
         .or_else(|error| match error.kind() {
@@ -147,13 +148,61 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
         })
 }
 
+/// Writes every page once and waits for the disk at the end alone: until a merge is whole its file has no name, and what
+/// a failed one leaves is deleted.
+fn write_unguarded(store: &Store) -> Result<(), StoreError> {
+    // The guard forbids a store without a journal. Its other parts stay on.
+    store
+        .connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    // The paths of a million files fit in: each part's lie all over their index, which was read and written again for
+    // each of them where it did not.
+    Ok(store.connection.execute_batch(&format!(
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE};"
+    ))?)
+}
+
+impl Store {
+    /// Rows have numbers that a scan gives, which a merge adds to, and belong to rows that are there.
+    fn check_numbers(&self) -> Result<(), StoreError> {
+        for (table, number) in [
+            ("file", "id"),
+            ("record", "id"),
+            ("record", "file"),
+            ("facts", "record"),
+        ] {
+            let select = format!(
+                "SELECT coalesce(min({number}), 1) > 0 AND coalesce(max({number}), 1) < ?1 FROM {table}"
+            );
+            let fits = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+            if !self.connection.query_row(&select, [MOST_ROWS], fits)? {
+                return Err(StoreError::Broken(format!(
+                    "numbers in `{table}` that no scan gives"
+                )));
+            }
+        }
+        match self
+            .connection
+            .prepare("PRAGMA foreign_key_check")?
+            .exists([])?
+        {
+            true => Err(StoreError::Broken(
+                "records of files that it does not know".to_owned(),
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
 fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
     let part = super::plain(part);
     let path = part.to_str().ok_or(StoreError::Foreign)?;
     store
         .connection
         .execute("ATTACH DATABASE ?1 AS part", [path])?;
-    let copied = store.connection.execute_batch(
+    // Rows of the part follow those that are there, in their order and with numbers that say which they were: nothing is
+    // looked up for them, and every table grows at its end.
+    store.connection.execute_batch(
         "BEGIN IMMEDIATE;
          -- Crashes of files that the other store knows with another content are kept as earlier ones.
          CREATE TEMP TABLE aside AS
@@ -183,32 +232,26 @@ fn copy(store: &Store, part: &Path) -> Result<(), StoreError> {
              CROSS JOIN part.file AS their_file CROSS JOIN main.file AS own
              WHERE theirs.crash_id <> '' AND their_file.id = theirs.file AND their_file.earlier = ''
              AND own.path = their_file.path AND own.earlier = theirs.crash_id);
+         CREATE TEMP TABLE before AS SELECT
+             (SELECT coalesce(max(id), 0) FROM main.file) AS files,
+             (SELECT coalesce(max(id), 0) FROM main.record) AS records;
          INSERT INTO main.file
-             (path, relative, size, modified, number, made_by, skipped, message, earlier, first_seen,
+             (id, path, relative, size, modified, number, made_by, skipped, message, earlier, first_seen,
               last_seen)
-             SELECT path, relative, size, modified, number, made_by, skipped, message, earlier,
-                 first_seen, last_seen
-             FROM part.file ORDER BY path, earlier;
+             SELECT id + files, path, relative, size, modified, number, made_by, skipped, message,
+                 earlier, first_seen, last_seen
+             FROM part.file CROSS JOIN temp.before ORDER BY id;
          INSERT INTO main.record
-             (file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
-             SELECT mine.id, position, machine, crash_id, crash_time, verdict, bucket, outline, summary
-             FROM part.record JOIN part.file AS theirs ON theirs.id = part.record.file
-             JOIN main.file AS mine
-                 ON mine.path = theirs.path AND mine.earlier = theirs.earlier;
+             (id, file, position, machine, crash_id, crash_time, verdict, bucket, outline, summary)
+             SELECT id + records, file + files, position, machine, crash_id, crash_time, verdict, bucket,
+                 outline, summary
+             FROM part.record CROSS JOIN temp.before ORDER BY id;
          INSERT INTO main.facts (record, facts)
-             SELECT mine.id, facts
-             FROM part.facts JOIN part.record AS their_record ON their_record.id = part.facts.record
-             JOIN part.file AS theirs ON theirs.id = their_record.file
-             JOIN main.file
-                 ON main.file.path = theirs.path AND main.file.earlier = theirs.earlier
-             JOIN main.record AS mine
-                 ON mine.file = main.file.id AND mine.position = their_record.position;
+             SELECT record + records, facts FROM part.facts CROSS JOIN temp.before ORDER BY record;
+         DROP TABLE temp.before;
          INSERT INTO main.run (scan) SELECT scan FROM part.run ORDER BY id;
-         COMMIT;",
-    );
-    if copied.is_err() {
-        let _ = store.connection.execute_batch("ROLLBACK");
-    }
-    store.connection.execute_batch("DETACH DATABASE part")?;
-    Ok(copied?)
+         COMMIT;
+         DETACH DATABASE part;",
+    )?;
+    Ok(())
 }

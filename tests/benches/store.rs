@@ -247,13 +247,16 @@ fn generate(
 ) -> Vec<String> {
     let made_by = made_by(folder, share);
     let roots = vec![share.to_string_lossy().into_owned()];
+    // As workers of a list do: each has its own part of the paths, and takes it in their order.
+    let mut order: Vec<u64> = (0..count).collect();
+    order.sort_by_cached_key(|number| place(share, *number));
     let mut parts = Vec::new();
     for shard in 0..SHARDS {
         let path = folder.join(format!("part-{shard}.db"));
         let store = Store::create(&path).expect("a store");
         let mut writer = StoreWriter::new(store, made_by.clone());
         let mut tally = Tally::default();
-        for number in (shard..count).step_by(SHARDS as usize) {
+        for number in order.iter().copied().filter(|n| is_in(*n, shard)) {
             let done = done(share, templates, stats, number);
             tally.add(&done);
             writer.keep(&done).expect("kept");
@@ -267,6 +270,11 @@ fn generate(
         parts.push(path.to_string_lossy().into_owned());
     }
     parts
+}
+
+/// A part of the paths that does not follow their order.
+fn is_in(number: u64, shard: u64) -> bool {
+    number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32 & (SHARDS - 1) == shard
 }
 
 fn done(share: &Path, templates: &[Summary], stats: &[FileStat], number: u64) -> Done {

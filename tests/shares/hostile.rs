@@ -252,6 +252,49 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+/// A part of a merge whose rows have numbers that no scan gives, or belong to files that it does not hold.
+#[test]
+fn a_part_with_numbers_that_no_scan_gives_is_refused_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = dir.path().join("share/a.dmp");
+    put(&dump, &matching());
+    for (index, change) in [
+        "UPDATE file SET id = 9223372036854775807; UPDATE record SET file = 9223372036854775807;",
+        "UPDATE file SET id = -5; UPDATE record SET file = -5;",
+        "UPDATE record SET file = -1;",
+        "UPDATE record SET file = 77;",
+        "UPDATE facts SET record = 77;",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let db = dir.path().join(format!("{index}.db"));
+        run(&[
+            "scan",
+            text(&dump),
+            "--shard",
+            "1/1",
+            "--db",
+            text(&db),
+            "--quiet",
+        ]);
+        let store = rusqlite::Connection::open(&db).unwrap();
+        store
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {change}"))
+            .unwrap();
+        drop(store);
+        let merged = dir.path().join("merged.db");
+        let refused = run(&["store", "merge", "--db", text(&merged), text(&db)]);
+        assert_eq!(refused.status.code(), Some(2), "{change}: {refused:?}");
+        assert!(
+            said(&refused).contains("the store is damaged"),
+            "{change}: {}",
+            said(&refused)
+        );
+        assert!(!merged.exists());
+    }
+}
+
 /// A store whose table of records is a few pages that name each other again and again: a table of ever more rows
 /// (SQLite's file format: 1.3.7 size in pages; 1.6 interior pages of tables, type 05h: the right-most child at 8, cells from
 /// 12 on, each of which begins with its left child).
