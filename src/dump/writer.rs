@@ -86,7 +86,8 @@ pub(super) fn placeholders(header: &Header) -> Placeholders {
     };
     Placeholders {
         bug_check,
-        build: header.writer == Some(Writer::Rekall) && header.build == Some(REKALL_BUILD),
+        build: header.writer.is_some_and(Writer::invents_build)
+            && header.build == Some(REKALL_BUILD),
         time: header.writer == Some(Writer::Bin2dmp),
     }
 }

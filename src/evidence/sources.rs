@@ -5,7 +5,7 @@
 //! excludes rests on no source that a better one contradicts. Windows 6.0.6002 and 6003 are one system here: the latter
 //! is an update level of the former.
 
-use crate::facts::{CrashFacts, Machine, ReadFrom};
+use crate::facts::{CrashFacts, Machine, ReadFrom, Writer};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::defect::{self, DateFinding};
@@ -49,7 +49,9 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     let mut others = Vec::new();
     let lab = facts.system.build_lab.as_deref().and_then(lab_build);
     let from_memory = facts.system.build_source == Some(ReadFrom::Memory) || lab == Some(believed);
-    if let Some(header) = facts.dump.header.build.filter(|build| *build != believed) {
+    let invented = facts.dump.writer.is_some_and(Writer::invents_build);
+    let header = facts.dump.header.build.filter(|build| *build != believed);
+    if let Some(header) = header.filter(|_| !invented) {
         others.push(Other {
             says: format!("the dump's header says build {header}"),
             build: Some(header),
@@ -236,6 +238,11 @@ fn sources(outcome: Outcome) -> Observation {
 pub(super) fn bugcheck(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let outcome = match (facts.bugcheck, facts.dump.header.bugcheck_code) {
         (None, _) => Outcome::NotObservable("the dump holds no bug check".to_owned()),
+        // What it puts into the header is its own.
+        _ if facts.dump.writer.is_some_and(Writer::converts) => Outcome::Neutral(
+            "the program that made the dump filled its header: only memory names the code"
+                .to_owned(),
+        ),
         (Some(bugcheck), Some(header)) if header != bugcheck.raw_code => Outcome::Found(vec![
             Evidence::contra(
                 "code.sources-disagree",

@@ -38,4 +38,9 @@ impl Writer {
     pub fn converts(self) -> bool {
         !matches!(self, Writer::Kernel | Writer::Debugger)
     }
+
+    /// True for a program that gives every dump the same build number.
+    pub fn invents_build(self) -> bool {
+        self == Writer::Rekall
+    }
 }

@@ -239,6 +239,9 @@ fn memory_is_believed_before_what_a_converter_writes() {
             let got = reported(&state, dump_type);
             assert_eq!(got["dump"]["header"]["build"], 7601);
             assert_eq!(got["dump"]["header"]["bugcheck_code"], "0x00000000");
+            // It writes these into every dump: no source contradicts another.
+            let evidence = got["hotfix"]["match"]["evidence"].to_string();
+            assert!(!evidence.contains("sources-disagree"), "{evidence}");
         }
     }
 }
