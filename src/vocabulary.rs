@@ -13,12 +13,17 @@ macro_rules! contract_enum {
 
         impl $name {
             /// Every value, in the order of declaration.
-            #[cfg_attr(not(feature = "internals"), allow(dead_code))]
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
             /// The value as it is written.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $text),+ }
+            }
+
+            /// The value that `word` is written for; `None` for a word that this version does not know.
+            #[cfg_attr(not(feature = "internals"), allow(dead_code))]
+            pub fn named(word: &str) -> Option<$name> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == word)
             }
         }
 

@@ -22,6 +22,7 @@ use crate::knowledge::builds;
 use crate::knowledge::hotfix::{self, Hotfix};
 use crate::knowledge::load::{self, Loaded};
 use crate::knowledge::versions::VersionRule;
+use crate::machine::Machine;
 use crate::report::escape::visible;
 use crate::report::json;
 
@@ -246,7 +247,7 @@ struct WithPackages {
 
 #[derive(Serialize)]
 struct Packages {
-    architecture: hotfix::Architecture,
+    architecture: Machine,
     packages: Vec<&'static str>,
 }
 
@@ -260,7 +261,7 @@ fn record<T: Serialize>(article: T, knowledge: &str) -> Record<'_, T> {
 }
 
 fn hotfix_record(article: &'static Hotfix) -> Record<'static, WithPackages> {
-    let packages = hotfix::Architecture::ALL.iter();
+    let packages = hotfix::ARCHITECTURES.iter();
     let packages = packages.map(|architecture| Packages {
         architecture: *architecture,
         packages: article.packages(*architecture).collect(),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::facts::{Boundary, Trust};
 use crate::report::RegisterValues;
 use crate::report::escape::visible;
 use crate::report::model::{Exception, Fault, Frame, Report, Stack};
@@ -364,16 +365,15 @@ fn pointer_digits(stack: &Stack) -> usize {
 fn border(frame: &Frame) -> Option<&'static str> {
     let boundary = frame.boundary.as_deref()?;
     // A trap frame found among candidates may be what a finished interrupt left.
-    if frame.trust == "scan" {
+    if frame.trust == Trust::Scan.as_str() {
         return Some("-- interrupted, perhaps: --");
     }
-    match boundary {
-        "interrupt" => Some("-- interrupted: --"),
-        "dpc" => Some("-- ran the deferred procedure call: --"),
-        "exception" => Some("-- raised the exception: --"),
-        "user" => Some("-- user mode: --"),
-        _ => None,
-    }
+    Some(match Boundary::named(boundary)? {
+        Boundary::Interrupt => "-- interrupted: --",
+        Boundary::Dpc => "-- ran the deferred procedure call: --",
+        Boundary::Exception => "-- raised the exception: --",
+        Boundary::User => "-- user mode: --",
+    })
 }
 
 /// `module!name+offset`, or what of it is known.

@@ -34,7 +34,7 @@ pub fn servicing(article: &Article, facts: &CrashFacts, builds: &BuildTable) -> 
                     file: article.decides.to_string(),
                     version: Some(version),
                     fixed_in: article.fixed_in,
-                    source,
+                    source: source.as_str(),
                     basis: row.basis.as_str(),
                 },
             )

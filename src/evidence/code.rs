@@ -4,7 +4,6 @@ use crate::facts::{Boundary, BugCheckFacts, CrashFacts, Machine, ReadFrom, Trust
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{self, Kind, RaisedAt, RoleKind};
 use crate::knowledge::defect::is_stack_module;
-use crate::knowledge::hotfix::Architecture;
 
 use super::{Context, Evidence, Observation, Outcome, Strength, exceptions};
 
@@ -107,10 +106,7 @@ fn judge_code(raw: u32, architecture: Option<Machine>) -> Outcome {
         )]);
     };
     let elsewhere = !role.architectures.is_empty()
-        && !role
-            .architectures
-            .iter()
-            .any(|a: &Architecture| Some(a.as_str()) == architecture.map(Machine::as_str));
+        && architecture.is_none_or(|own| !role.architectures.contains(&own));
     if elsewhere {
         return Outcome::Found(vec![Evidence::contra(
             "code.other-architecture",

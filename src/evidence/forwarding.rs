@@ -4,7 +4,7 @@
 //! 2000: a value that is present counts, an absent one says nothing. Allocations of the forwarding
 //! entries' own pool tag prove more than any value.
 
-use crate::facts::CrashFacts;
+use crate::facts::{CrashFacts, ForwardingSource};
 use crate::knowledge::Basis;
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
 
@@ -21,7 +21,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         .iter()
         .any(|e: &Evidence| e.id == "forwarding.no-entries");
     let state = &facts.system.multicast_forwarding;
-    let place = state.source.clone();
+    let place = state.source.map(|source| source.to_string());
     let before = state
         .as_of
         .zip(facts.dump.crash_time)
@@ -39,7 +39,7 @@ pub(super) fn observe(facts: &CrashFacts, _: &Context<'_>) -> Observation {
         )),
         (Some(false), Some(false) | None) | (None, Some(false))
             // The registry value is not where netsh keeps its setting: only netsh's own output counts.
-            if before && !state.at_crash && state.source.as_deref() == Some("netsh-output") =>
+            if before && !state.at_crash && state.source == Some(ForwardingSource::NetshOutput) =>
         {
             found.push(with_place(off_before(facts), place));
         }

@@ -11,7 +11,7 @@ use crate::facts::{
 };
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
-use crate::knowledge::defect::{self, Family};
+use crate::knowledge::defect::{self, FamilyId};
 
 use super::{Context, Evidence, Observation, Outcome, Strength, lock};
 use nearest::{against, is_list_operation};
@@ -29,7 +29,7 @@ struct Seen<'a> {
     /// File name of its module.
     module: &'a str,
     /// The family all its names belong to.
-    family: Option<&'static Family>,
+    family: Option<FamilyId>,
     /// A function of the network stack, whether a family knows it or not.
     own: bool,
     /// Its code calls timer code and nothing else, whatever its name.
@@ -106,10 +106,7 @@ fn seen<'a>(facts: &'a CrashFacts, frame: &'a FrameFacts) -> Option<Seen<'a>> {
 
 /// True when the frame is timer plumbing: it only serves somebody.
 fn is_timer(frame: &Seen<'_>) -> bool {
-    frame.wrapper
-        || frame
-            .family
-            .is_some_and(|f| f.id == "timer" || f.id == "mfe-timer")
+    frame.wrapper || matches!(frame.family, Some(FamilyId::Timer | FamilyId::MfeTimer))
 }
 
 /// The faulting function and the nearest caller of timer code.
@@ -205,9 +202,9 @@ fn walks_by_code(facts: &CrashFacts, frames: &[Seen<'_>]) -> bool {
     };
     let timeout = || {
         let outer = frames.get(1).and_then(|frame| frame.family);
-        outer.is_some_and(|family| family.id == "ip-timeout")
+        outer == Some(FamilyId::IpTimeout)
     };
-    let looks_up = first.forwarding.is_some() || first.family.is_some_and(|f| f.id == "mfe");
+    let looks_up = first.forwarding.is_some() || first.family == Some(FamilyId::Mfe);
     facts.code.walking.contains(&first.ip) && (!looks_up || timeout())
 }
 
@@ -271,7 +268,7 @@ pub(super) fn expired(facts: &CrashFacts) -> bool {
     };
     frames
         .get(at + 1)
-        .is_some_and(|frame| frame.family.is_some_and(|f| f.id == "mfe-expiry"))
+        .is_some_and(|frame| frame.family == Some(FamilyId::MfeExpiry))
 }
 
 /// The faulting activity restarts a forwarding entry's timer, by a name or by what its code does: takes one
@@ -293,11 +290,10 @@ pub(super) fn restarts(facts: &CrashFacts) -> bool {
 /// Multicast forwarding anywhere on the faulting part of the stack.
 pub(super) fn on_stack(facts: &CrashFacts, _: &Context<'_>) -> Observation {
     let frames = frames(facts);
-    let on_stack = frames.iter().skip(1).find(|frame| {
-        frame
-            .family
-            .is_some_and(|f| f.id == "mfe" || f.id == "mfe-expiry")
-    });
+    let on_stack = frames
+        .iter()
+        .skip(1)
+        .find(|frame| matches!(frame.family, Some(FamilyId::Mfe | FamilyId::MfeExpiry)));
     let decisive = || match judge_caller(facts) {
         Outcome::Found(found) => found.iter().any(|evidence| is_decisive(&evidence.id)),
         _ => false,

@@ -8,8 +8,7 @@ use crate::facts::{
     CrashFacts, FrameFacts, HandleFacts, MemoryFacts, NameFact, SetFacts, StackFacts, Trust,
 };
 use crate::knowledge::Basis;
-use crate::knowledge::defect;
-use crate::knowledge::defect::FORWARDING_TAG;
+use crate::knowledge::defect::{self, FORWARDING_TAG, FamilyId};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
@@ -125,7 +124,7 @@ pub(super) fn certain(stack: &StackFacts) -> impl Iterator<Item = &FrameFacts> {
 pub(super) fn function<'a>(
     facts: &CrashFacts,
     frame: &'a FrameFacts,
-) -> Option<(&'static str, &'a str)> {
+) -> Option<(FamilyId, &'a str)> {
     let (id, _) = facts.modules.locate(frame.ip)?;
     let module = facts.modules.get(id)?.name()?;
     let stem = module.split('.').next().unwrap_or(module);
@@ -133,7 +132,7 @@ pub(super) fn function<'a>(
     let names =
         std::iter::once(name.symbol.as_str()).chain(name.aliases.iter().map(String::as_str));
     let family = defect::family_of_all(stem, names)?;
-    Some((family.id, defect::undecorated(&name.symbol)))
+    Some((family, defect::undecorated(&name.symbol)))
 }
 
 /// Timer code under the forwarding function: the stack pointers of that function's frame and of its
@@ -144,8 +143,10 @@ fn restart(facts: &CrashFacts, stack: &StackFacts) -> Option<((u64, Option<u64>)
     let mut frames = certain(stack);
     while let Some(frame) = frames.next() {
         match function(facts, frame) {
-            Some(("timer" | "mfe-timer", name)) if name != REGISTRATION => timer = true,
-            Some(("mfe", FORWARD)) if timer => {
+            Some((FamilyId::Timer | FamilyId::MfeTimer, name)) if name != REGISTRATION => {
+                timer = true
+            }
+            Some((FamilyId::Mfe, FORWARD)) if timer => {
                 let caller = frames.next().and_then(|caller| caller.sp);
                 return Some(((frame.sp?, caller), named));
             }

@@ -145,6 +145,7 @@ mod tests {
                 address: Some(0x1000),
                 tag: Some(FORWARDING_TAG.to_owned()),
                 detail: "what was seen".to_owned(),
+                list: Vec::new(),
             }],
             ..Default::default()
         });

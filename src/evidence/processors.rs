@@ -6,7 +6,7 @@
 
 use crate::facts::{CrashFacts, SpinFacts, SpinKind, StackFacts};
 use crate::knowledge::Basis;
-use crate::knowledge::defect::FORWARDING_TAG;
+use crate::knowledge::defect::{FORWARDING_TAG, FamilyId};
 
 use super::lock::{self, certain, function};
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -120,7 +120,11 @@ fn timer_code(facts: &CrashFacts, number: u32) -> Option<&str> {
         .find(|stack| stack.processor == Some(number))?;
     let frame = certain(stack).next()?;
     let (family, name) = function(facts, frame)?;
-    matches!(family, "timer" | "mfe-timer" | "mfe-expiry").then_some(name)
+    matches!(
+        family,
+        FamilyId::Timer | FamilyId::MfeTimer | FamilyId::MfeExpiry
+    )
+    .then_some(name)
 }
 
 fn walker(number: u32, name: &str, spin: &SpinFacts) -> Evidence {

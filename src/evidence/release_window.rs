@@ -1,7 +1,7 @@
 //! Was tcpip.sys linked in the hours when a release of Windows 6.0 was? Then it is a file of that release, whatever
 //! else the dump holds: no table of files and no other driver is needed.
 
-use crate::facts::{CrashFacts, Machine};
+use crate::facts::CrashFacts;
 use crate::knowledge::Basis;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::releases;
@@ -27,17 +27,16 @@ fn judge(facts: &CrashFacts) -> Outcome {
     let Some((_, tcpip)) = facts.modules.find(KB943650.decides) else {
         return Outcome::NotObservable("the dump names no tcpip.sys".to_owned());
     };
-    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
-    match releases::of_stamp(tcpip.time_date_stamp, architecture) {
+    match releases::of_stamp(tcpip.time_date_stamp, facts.dump.architecture) {
         Some(release) if release.build == SERVICE_PACK_1 => Outcome::Found(vec![
             Evidence::pro(
                 "build.release-window",
                 Strength::Moderate,
                 Basis::PublicSource,
                 format!(
-                    "linked in the same hours as the {architecture} files of {}: probably that file, untouched \
+                    "linked in the same hours as the {} files of {}: probably that file, untouched \
                      by any update",
-                    release.version
+                    release.architecture, release.version
                 ),
             )
             .at("tcpip.sys"),

@@ -5,7 +5,7 @@
 //! excludes rests on no source that a better one contradicts. Windows 6.0.6002 and 6003 are one system here: the latter
 //! is an update level of the former.
 
-use crate::facts::{CrashFacts, Machine, ReadFrom, Writer};
+use crate::facts::{CrashFacts, ReadFrom, VersionSource, Writer};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::BuildTable;
 use crate::knowledge::defect::{self, DateFinding};
@@ -78,7 +78,7 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     if let Some((version, source)) = claim(tcpip, builds) {
         let file = u32::from(version.build);
         // An inventory may be older or newer than the crash.
-        let own = source != "inventory";
+        let own = source != VersionSource::Inventory;
         if own && !same_system(file, believed) && (is_6_0(file) || is_6_0(believed)) {
             others.push(Other {
                 says: format!("tcpip.sys is {version}"),
@@ -90,7 +90,7 @@ pub(super) fn against_build(facts: &CrashFacts, builds: &BuildTable) -> Vec<Othe
     }
     // Without a version the link date speaks, against a header alone.
     let stamp = tcpip.time_date_stamp;
-    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
+    let architecture = facts.dump.architecture;
     let release = releases::of_stamp(stamp, architecture).map(|release| release.build);
     // Files of newer systems carry hashes for dates; those of older ones were all linked before 6.0.
     let dated = DATED.contains(&believed) || (believed < *DATED.start() && release.is_some());
@@ -130,12 +130,12 @@ pub(super) fn against_version(facts: &CrashFacts, builds: &BuildTable) -> Option
     let (_, tcpip) = facts.modules.find(KB943650.decides)?;
     let (version, source) = claim(tcpip, builds)?;
     let by = match source {
-        "wer-report" => "the error report beside the dump",
-        "inventory" => "the inventory",
+        VersionSource::WerReport => "the error report beside the dump",
+        VersionSource::Inventory => "the inventory",
         _ => return None,
     };
     let stamp = tcpip.time_date_stamp;
-    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
+    let architecture = facts.dump.architecture;
     let state = |version| judge(KB943650.decides, version).state;
     let linked = match releases::of_stamp(stamp, architecture) {
         // Another update without the fix answers the same.

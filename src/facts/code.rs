@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::CodeOrigin;
 use crate::vocabulary::open_enum;
 
 open_enum! {
@@ -23,8 +24,8 @@ pub struct LockCheckFacts {
     pub finding: LockFact,
     /// Where, or why nothing was.
     pub reason: String,
-    /// Where the code was read: `image` or `memory`.
-    pub source: String,
+    /// Where the code was read.
+    pub source: CodeOrigin,
 }
 
 /// What the function of a frame does, by its instructions, to doubly linked lists that its arguments lead

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vocabulary::open_enum;
 
-use super::{FindingKind, SpinKind, StackFacts};
+use super::{FindingKind, SpinKind, StackFacts, TableMark};
 
 /// One processor at the moment of the crash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,9 +114,8 @@ pub struct SetFacts {
     pub readers: u32,
     /// Address of its timer table.
     pub table: u64,
-    /// What the table was recognised by: `tag` (a block tagged `Iptt`) or `lists` (a large allocation
-    /// of list heads).
-    pub table_has: String,
+    /// What the table was recognised by.
+    pub table_has: TableMark,
     /// Processors whose registers or stack lead to it.
     pub seen_on: Vec<u32>,
 }
@@ -141,6 +140,9 @@ pub struct Finding {
     pub tag: Option<String>,
     /// In words.
     pub detail: String,
+    /// What `detail` says of a list: an entry, what it holds or where it leads, and where that leads back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub list: Vec<u64>,
 }
 
 /// What only a dump with memory tells.

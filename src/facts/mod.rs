@@ -35,7 +35,8 @@ pub use modules::{
 pub use packed::{pack, unpack};
 pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};
 pub use words::{
-    Activity, Boundary, FaultSource, FindingKind, InstructionKind, SpinKind, SymbolKind, Trust,
+    Activity, Boundary, CodeOrigin, FaultSource, FindingKind, ForwardingSource, InstructionKind,
+    OperatingSystem, SpinKind, SymbolKind, TableMark, Trust,
 };
 pub use writer::Writer;
 
@@ -98,7 +99,7 @@ pub struct DumpFacts {
     pub format: Format,
     /// DumpType as stored; `None` for user-mode dumps and unwritten fields.
     pub dump_type: Option<u32>,
-    /// `x86`, `x64`, `ia64`, `arm64`, `arm`; `None` when the machine type is unknown.
+    /// The machine type; `None` for one that is not known.
     pub architecture: Option<Machine>,
     /// Pointer width in bytes, for printing addresses.
     pub pointer: usize,
@@ -187,8 +188,10 @@ pub struct HeaderFacts {
 
 open_enum! {
     /// Where a value was read that both a dump's header and its memory hold.
+    #[derive(Default)]
     ReadFrom {
         /// Only the header says it.
+        #[default]
         Header = "header",
         /// The kernel's variables in memory.
         Memory = "memory",
@@ -196,12 +199,6 @@ open_enum! {
         WerReport = "wer-report",
         /// The version of a file of Windows, where neither header nor memory says it.
         Module = "module",
-    }
-}
-
-impl Default for ReadFrom {
-    fn default() -> ReadFrom {
-        ReadFrom::Header
     }
 }
 
@@ -214,8 +211,8 @@ pub struct ForwardingFacts {
     pub ipv6: Option<bool>,
     /// IPv4 or IPv6, where the source does not say which.
     pub any: Option<bool>,
-    /// Where it was read, in the words of the report contract.
-    pub source: Option<String>,
+    /// Where it was read.
+    pub source: Option<ForwardingSource>,
     /// When it was so, a FILETIME.
     pub as_of: Option<u64>,
     /// It is known to have been so at the crash.
@@ -234,10 +231,9 @@ impl ForwardingFacts {
 /// The Windows that crashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemFacts {
-    /// `windows`, `linux`, `macos`, `android` ...: a program's dump can be of any; `None` where it does not
-    /// say, and for kernel dumps, which are of Windows.
+    /// A program's dump can be of any; `None` where it does not say, and for kernel dumps, which are of Windows.
     #[serde(default)]
-    pub platform: Option<String>,
+    pub platform: Option<OperatingSystem>,
     /// Version of a system that is not Windows, as its dump has it.
     #[serde(default)]
     pub os_version: Option<String>,

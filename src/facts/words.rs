@@ -146,6 +146,72 @@ open_enum! {
     }
 }
 
+open_enum! {
+    /// The system that a dump of a program was made on.
+    OperatingSystem {
+        /// Windows.
+        Windows = "windows",
+        /// Linux.
+        Linux = "linux",
+        /// macOS.
+        MacOs = "macos",
+        /// iOS.
+        Ios = "ios",
+        /// Android.
+        Android = "android",
+        /// Fuchsia.
+        Fuchsia = "fuchsia",
+        /// Solaris.
+        Solaris = "solaris",
+        /// PlayStation 3.
+        Ps3 = "ps3",
+        /// Native Client.
+        NaCl = "nacl",
+        /// A number that no list of platforms has.
+        Unknown = "unknown",
+    }
+}
+
+open_enum! {
+    /// Where the setting of multicast forwarding was read.
+    ForwardingSource {
+        /// The SYSTEM hive in the dump's memory.
+        RegistryInDump = "registry-in-dump",
+        /// A SYSTEM hive beside the dump.
+        HiveFile = "hive-file",
+        /// A `.reg` export beside the dump.
+        RegExport = "reg-export",
+        /// Saved output of `netsh` beside the dump.
+        NetshOutput = "netsh-output",
+        /// There are allocations of forwarding entries.
+        PoolAllocations = "pool-allocations",
+        /// The forwarding set counts entries.
+        ForwardingSet = "forwarding-set",
+    }
+}
+
+open_enum! {
+    /// Where a module's code was read.
+    CodeOrigin {
+        /// Its image file.
+        Image = "image",
+        /// The dump's memory.
+        Memory = "memory",
+    }
+}
+
+open_enum! {
+    /// What a timer table was recognised by.
+    #[derive(Default)]
+    TableMark {
+        /// Its block is tagged `Iptt`.
+        #[default]
+        Tag = "tag",
+        /// It is a large allocation of list heads.
+        Lists = "lists",
+    }
+}
+
 impl SpinKind {
     /// True for a walk along a list, which waits for nobody.
     pub fn is_walk(self) -> bool {

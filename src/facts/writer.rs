@@ -27,12 +27,6 @@ open_enum! {
 }
 
 impl Writer {
-    /// The writer that `name` is the word of.
-    pub fn named(name: &str) -> Option<Writer> {
-        let mut all = Writer::ALL.iter().copied();
-        all.find(|writer| writer.as_str() == name)
-    }
-
     /// True for programs that make a dump out of an image of memory: what they put into the header
     /// is theirs and not the kernel's.
     pub fn converts(self) -> bool {

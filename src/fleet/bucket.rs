@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::crash::richness;
+use crate::facts::Format;
 use crate::report::SCHEMA_VERSION;
 use crate::report::model::Status;
 use crate::report::summary::Summary;
@@ -119,7 +120,7 @@ impl Buckets {
         let format = dump.map_or("", |dump| &dump.format);
         crash.live |= summary.is_live();
         // A program's dump is no crash of the machine.
-        crash.user_mode |= format == "user-minidump";
+        crash.user_mode |= format == Format::UserMinidump.as_str();
         let silent = summary
             .verdict()
             .is_none_or(|verdict| verdict == Verdict::Undetermined);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::member::Member;
+use crate::facts::Format;
 use crate::knowledge::defect::BUILDS;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::matching::{self, Effect};
@@ -116,13 +117,13 @@ fn counted<'a>(dumps: &[&'a Member]) -> Vec<&'a Member> {
 /// How much of the crash a dump holds, by its kind (in the words of the report contract); a damaged one less than a
 /// whole one of its kind.
 pub(super) fn richness(format: &str, degraded: bool) -> (u8, bool) {
-    let kind = match format {
-        "kernel-complete" => 5,
-        "kernel-bitmap" | "kernel-ranges" => 4,
-        "kernel-summary" => 3,
-        "kernel-triage" => 2,
-        "kernel-header-only" => 1,
-        _ => 0,
+    let kind = match Format::named(format) {
+        Some(Format::KernelComplete) => 5,
+        Some(Format::KernelBitmap | Format::KernelRanges) => 4,
+        Some(Format::KernelSummary) => 3,
+        Some(Format::KernelTriage) => 2,
+        Some(Format::KernelHeaderOnly) => 1,
+        Some(Format::KernelUnknown | Format::UserMinidump) | None => 0,
     };
     (kind, !degraded)
 }

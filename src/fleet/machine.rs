@@ -299,11 +299,7 @@ fn foundation(record: &ApplicabilityRecord) -> Foundation {
     if record.status == Applicability::Unknown {
         return Foundation::Unknown;
     }
-    let by_date = record
-        .decided_from
-        .iter()
-        .any(|from| matches!(from.basis.as_str(), "date" | "co-dating"));
-    if by_date {
+    if record.is_by_date() {
         Foundation::Date
     } else {
         Foundation::Version

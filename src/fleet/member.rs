@@ -1,6 +1,7 @@
 //! What counts of one dump for its machine.
 
 use crate::evidence::Strength;
+use crate::facts::Format;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::Code;
 use crate::report::model::{ApplicabilityRecord, Module, MulticastForwarding, Status};
@@ -88,7 +89,7 @@ impl Member {
                 .fault
                 .and_then(|fault| fault.location?.module)
                 .map(|module| module.to_ascii_lowercase()),
-            user_mode: format == "user-minidump",
+            user_mode: format == Format::UserMinidump.as_str(),
             name_source: ["dump", "option", "mapping"]
                 .into_iter()
                 .find(|known| *known == machine.source)

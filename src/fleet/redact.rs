@@ -188,6 +188,7 @@ mod tests {
             address: None,
             tag: None,
             detail: text(),
+            list: Vec::new(),
         });
         summary.modules[0].path = Some(text());
         let hotfix = summary.hotfix.as_mut().unwrap();

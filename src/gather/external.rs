@@ -7,7 +7,7 @@
 use crate::bytes::{Budget, PagedReader};
 use crate::kernel::registry::{self, Dated, FileCells, Hive, TextKind, read_text};
 
-use crate::facts::{CrashFacts, filetime_from_unix};
+use crate::facts::{CrashFacts, ForwardingSource, filetime_from_unix};
 
 /// Longest text that is read, in bytes; a full export of the key has some kilobytes.
 const LARGEST_TEXT: u64 = 16 << 20;
@@ -15,8 +15,8 @@ const LARGEST_TEXT: u64 = 16 << 20;
 /// What a file beside the dump says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExternalState {
-    /// The contract's word for the kind of file.
-    pub source: &'static str,
+    /// The kind of file.
+    pub source: Option<ForwardingSource>,
     /// IPv4.
     pub ipv4: Option<bool>,
     /// IPv6.
@@ -67,7 +67,7 @@ pub fn read(
         let values = registry::system_values(&Hive::new(cells, budget));
         let on = |dated: Option<Dated>| dated.map(|d| d.value != 0);
         return Some(ExternalState {
-            source: "hive-file",
+            source: Some(ForwardingSource::HiveFile),
             ipv4: on(values.forwarding_ipv4),
             ipv6: on(values.forwarding_ipv6),
             machine: values.computer_name,
@@ -80,10 +80,10 @@ pub fn read(
     let bytes = reader.read_vec(0, reader.len().min(LARGEST_TEXT)).ok()?;
     let text = read_text(&bytes)?;
     Some(ExternalState {
-        source: match text.kind {
-            TextKind::RegExport => "reg-export",
-            TextKind::Netsh => "netsh-output",
-        },
+        source: Some(match text.kind {
+            TextKind::RegExport => ForwardingSource::RegExport,
+            TextKind::Netsh => ForwardingSource::NetshOutput,
+        }),
         ipv4: text.ipv4,
         ipv6: text.ipv6,
         taken,
@@ -158,7 +158,7 @@ pub fn apply(facts: &mut CrashFacts, states: &[&ExternalState]) {
     let used = || usable.iter().filter(|state| state.source == first.source);
     forwarding.ipv4 = used().find_map(|state| state.ipv4);
     forwarding.ipv6 = used().find_map(|state| state.ipv6);
-    forwarding.source = Some(first.source.to_owned());
+    forwarding.source = first.source;
     forwarding.as_of = used().filter_map(|state| state.as_of()).max();
     forwarding.at_crash = used().all(|state| state.at_crash(crash));
     if used().any(|state| state.dirty) {

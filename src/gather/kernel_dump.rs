@@ -12,7 +12,7 @@ use crate::fault::{self, Crash};
 use crate::kernel::believed::{self, Believed, Disbelieved};
 use crate::kernel::pieces::Pieces;
 use crate::knowledge::bugchecks::{Parameters, Platform};
-use crate::machine::{Machine, Registers};
+use crate::machine::Registers;
 use crate::symbols::Near;
 
 use crate::facts::{
@@ -174,11 +174,7 @@ fn investigate(
 
 /// What the bug check's own parameters say about the fault, for dumps whose memory is not read.
 fn fault_from_parameters(header: &Header) -> FaultFacts {
-    let platform = Platform::new(
-        header.pointer,
-        header.machine.map(Machine::as_str),
-        header.build,
-    );
+    let platform = Platform::new(header.pointer, header.machine, header.build);
     let Some((code, parameters)) = header.bug_check() else {
         return FaultFacts::default();
     };
@@ -349,6 +345,7 @@ mod tests {
     use super::*;
     use crate::dump;
     use crate::kernel::debugger_data::READS;
+    use crate::machine::Machine;
 
     #[test]
     fn the_debugger_data_block_of_a_dump_is_read_once() {

@@ -28,7 +28,9 @@ use super::forwarding::findings::PoolView;
 use super::module_image;
 use super::processors;
 use super::session::{self, Session};
-use crate::facts::{Finding, FindingKind, ForwardingFacts, MemoryFacts, PoolTagFacts};
+use crate::facts::{
+    Finding, FindingKind, ForwardingFacts, ForwardingSource, MemoryFacts, PoolTagFacts,
+};
 
 /// Everything a memory dump adds to its header.
 #[derive(Default)]
@@ -290,7 +292,7 @@ impl FromMemory {
                 ipv4: ipv4.map(|dated| dated.value != 0),
                 ipv6: ipv6.map(|dated| dated.value != 0),
                 any: self.forwarding.any,
-                source: Some("registry-in-dump".to_owned()),
+                source: Some(ForwardingSource::RegistryInDump),
                 as_of: header.system_time.or(last_write(ipv4, ipv6)),
                 at_crash: true,
                 remarks: Vec::new(),
@@ -425,6 +427,7 @@ fn tag_findings(tags: Option<&[PoolTagFacts]>) -> Vec<Finding> {
                 "outstanding pool allocations tagged {}: {}",
                 count.tag, count.outstanding
             ),
+            list: Vec::new(),
         })
         .collect()
 }

@@ -1,15 +1,16 @@
 //! Facts of a user-mode minidump: a program's crash, never the defect itself, but an inventory of
 //! file versions and of the Windows it ran on.
 
-use crate::dump::user::{UserDump, UserModule, UserSystem, UserTrust};
+use crate::dump::user::{UserDump, UserModule, UserSystem};
 use crate::facts::{
-    Machine, Module, Modules, PdbIdentity, UnloadedModule, VersionClaim, VersionSource,
+    Machine, Module, Modules, OperatingSystem, PdbIdentity, UnloadedModule, VersionClaim,
+    VersionSource,
 };
 use crate::knowledge::versions::FileVersion;
 
 use crate::facts::{
     CodeFacts, ContextFacts, CrashFacts, DumpFacts, ExceptionFacts, FaultFacts, Format, FrameFacts,
-    Product, StackFacts, SystemFacts, Trust,
+    Product, StackFacts, SystemFacts,
 };
 
 /// FILETIME of 1970-01-01T00:00Z.
@@ -22,7 +23,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     let system = dump.system.as_ref();
     let architecture = system.and_then(|s| s.architecture);
     let pointer = architecture.map_or(8, Machine::pointer_width);
-    let windows = system.filter(|s| s.platform == "windows");
+    let windows = system.filter(|s| s.platform == OperatingSystem::Windows);
     CrashFacts {
         limits: Vec::new(),
         dump: DumpFacts {
@@ -36,9 +37,9 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
             ..DumpFacts::of(Format::UserMinidump, size)
         },
         system: SystemFacts {
-            platform: system.map(|s| platform(&s.platform).to_owned()),
+            platform: system.map(|s| s.platform),
             os_version: system
-                .filter(|s| s.platform != "windows")
+                .filter(|s| s.platform != OperatingSystem::Windows)
                 .and_then(os_version),
             build: windows.map(|s| s.build).filter(|build| *build != 0),
             service_pack: windows.and_then(|s| s.service_pack),
@@ -71,7 +72,7 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
                     ip: frame.instruction_pointer,
                     sp: Some(frame.stack_pointer),
                     name: None,
-                    trust: trust(frame.trust),
+                    trust: frame.trust,
                     boundary: None,
                 })
                 .collect(),
@@ -101,14 +102,6 @@ pub fn gather_user(dump: UserDump, size: u64) -> CrashFacts {
     }
 }
 
-/// The report's word for a platform that the dump format has a number for.
-fn platform(word: &str) -> &str {
-    match word {
-        "mac" => "macos",
-        word => word,
-    }
-}
-
 /// The version of a system that is not Windows: its numbers, and what its kernel calls itself.
 fn os_version(system: &UserSystem) -> Option<String> {
     let numbers = [system.major, system.minor, system.build];
@@ -125,20 +118,11 @@ fn os_version(system: &UserSystem) -> Option<String> {
 
 /// The name of a signal or Mach exception: writers other than Windows put it where an NTSTATUS belongs.
 fn signal(system: &UserSystem, reason: &str) -> Option<String> {
-    (system.platform != "windows"
+    (system.platform != OperatingSystem::Windows
         && reason.contains(|c: char| c.is_ascii_alphabetic())
         && !reason.starts_with("0x")
         && !reason.starts_with("unknown"))
     .then(|| reason.to_owned())
-}
-
-fn trust(trust: UserTrust) -> Trust {
-    match trust {
-        UserTrust::Context => Trust::Context,
-        UserTrust::UnwindInfo => Trust::UnwindInfo,
-        UserTrust::FramePointer => Trust::FramePointer,
-        UserTrust::Scan => Trust::Scan,
-    }
 }
 
 fn product(system: &UserSystem) -> Option<Product> {

@@ -8,54 +8,100 @@ use serde::Serialize;
 use super::Basis;
 use super::conditions::glob;
 use super::tables::defect::{DATE_WINDOWS, FAMILIES, POOL_TAGS};
+use crate::vocabulary::closed_enum;
+
+closed_enum! {
+    /// The families of `data/defect.toml`; what each says stands there.
+    FamilyId {
+        /// Plumbing of a forwarding entry's timer.
+        MfeTimer = "mfe-timer",
+        /// The timer's expiry of forwarding entries.
+        MfeExpiry = "mfe-expiry",
+        /// Completion, dereference or notification of a forwarding entry.
+        MfeOutward = "mfe-outward",
+        /// Completion of packets.
+        Completion = "completion",
+        /// Multicast forwarding.
+        Mfe = "mfe",
+        /// Timer table and timer wheel.
+        Timer = "timer",
+        /// The root of every IP timer.
+        IpTimeout = "ip-timeout",
+        /// Unicast forwarding.
+        UnicastForwarding = "unicast-forwarding",
+        /// The filtering platform.
+        Filter = "filter",
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP and raw sockets.
+        OtherTransport = "other-transport",
+        /// Neighbour discovery.
+        Neighbors = "neighbors",
+        /// Group membership.
+        Groups = "groups",
+        /// Local addresses.
+        Addresses = "addresses",
+        /// Fragments.
+        Reassembly = "reassembly",
+        /// Routes, paths and routers.
+        Routes = "routes",
+        /// Interfaces and compartments.
+        Interfaces = "interfaces",
+        /// The send and receive paths.
+        Packets = "packets",
+        /// Framing, sockets and offload.
+        Framing = "framing",
+        /// Network buffers.
+        Buffers = "buffers",
+        /// The registries of the stack.
+        RegistryOfModules = "registry-of-modules",
+    }
+}
+
+impl FamilyId {
+    /// A part of the network stack that is known to be another than multicast forwarding and its timers: not the
+    /// defect's own code, nor what serves everybody or leads away from it.
+    pub fn is_other_owner(self) -> bool {
+        !matches!(
+            self,
+            FamilyId::MfeTimer
+                | FamilyId::MfeExpiry
+                | FamilyId::MfeOutward
+                | FamilyId::Completion
+                | FamilyId::Mfe
+                | FamilyId::Timer
+                | FamilyId::IpTimeout
+        )
+    }
+
+    /// Such a part that keeps timers of its own: as the nearest caller of timer code it says whose timer it is.
+    /// The send and receive paths do not: they are ancestors of multicast forwarding as well.
+    pub fn keeps_timers(self) -> bool {
+        matches!(
+            self,
+            FamilyId::Tcp
+                | FamilyId::Filter
+                | FamilyId::Neighbors
+                | FamilyId::Groups
+                | FamilyId::Addresses
+                | FamilyId::Reassembly
+                | FamilyId::Routes
+                | FamilyId::Interfaces
+        )
+    }
+}
 
 /// A group of functions that mean the same to a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Family {
-    /// Stable name.
-    pub id: &'static str,
+    /// Which.
+    pub id: FamilyId,
     /// A function that any of them matches belongs to it.
     pub patterns: &'static [Pattern],
     /// What such a frame says.
     pub says: &'static str,
     /// What the row rests on.
     pub basis: Basis,
-}
-
-/// Families of the defect's own code, of what serves everybody, and of what leads away from it: all others are
-/// known other owners.
-const NO_OWNER: &[&str] = &[
-    "mfe-timer",
-    "mfe-expiry",
-    "mfe-outward",
-    "completion",
-    "mfe",
-    "timer",
-    "ip-timeout",
-];
-/// Other owners that keep timers of their own.
-const KEEPS_TIMERS: &[&str] = &[
-    "tcp",
-    "filter",
-    "neighbors",
-    "groups",
-    "addresses",
-    "reassembly",
-    "routes",
-    "interfaces",
-];
-
-impl Family {
-    /// A part of the network stack that is known to be another than multicast forwarding and its timers.
-    pub fn is_other_owner(&self) -> bool {
-        !NO_OWNER.contains(&self.id)
-    }
-
-    /// Such a part that keeps timers of its own: as the nearest caller of timer code it says whose timer it is.
-    /// The send and receive paths do not: they are ancestors of multicast forwarding as well.
-    pub fn keeps_timers(&self) -> bool {
-        KEEPS_TIMERS.contains(&self.id)
-    }
 }
 
 /// `module!name`; `*` in the name stands for any text.
@@ -93,11 +139,12 @@ pub fn undecorated(symbol: &str) -> &str {
 }
 
 /// The most specific family a function belongs to. Decoration is removed first.
-pub fn family(module: &str, symbol: &str) -> Option<&'static Family> {
+pub fn family(module: &str, symbol: &str) -> Option<FamilyId> {
     let name = undecorated(symbol);
-    FAMILIES
-        .iter()
+    let mut families = FAMILIES.iter();
+    families
         .find(|family| family.patterns.iter().any(|p| p.matches(module, name)))
+        .map(|family| family.id)
 }
 
 /// The family of a function address with several names (identical code folding): only if all of
@@ -105,14 +152,14 @@ pub fn family(module: &str, symbol: &str) -> Option<&'static Family> {
 pub fn family_of_all<'a>(
     module: &str,
     symbols: impl IntoIterator<Item = &'a str>,
-) -> Option<&'static Family> {
+) -> Option<FamilyId> {
     let mut symbols = symbols.into_iter();
     let first = family(module, symbols.next()?)?;
     symbols
         .all(|symbol| {
             family(module, symbol).is_some_and(|other| {
                 let others = first.is_other_owner() && other.is_other_owner();
-                other.id == first.id || (others && other.keeps_timers() == first.keeps_timers())
+                other == first || (others && other.keeps_timers() == first.keeps_timers())
             })
         })
         .then_some(first)

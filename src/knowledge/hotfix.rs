@@ -8,34 +8,13 @@ use serde::Serialize;
 use super::Basis;
 use super::tables;
 use super::versions::FileVersion;
+use crate::machine::Machine;
 
 /// KB943650.
 pub static KB943650: &Hotfix = &tables::hotfix::KB943650;
 
-/// Processor architecture of a package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Architecture {
-    /// 32-bit x86.
-    X86,
-    /// x86-64.
-    X64,
-    /// Itanium.
-    Ia64,
-}
-
-impl Architecture {
-    pub const ALL: [Self; 3] = [Self::X86, Self::X64, Self::Ia64];
-
-    /// The word of the report contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::X86 => "x86",
-            Self::X64 => "x64",
-            Self::Ia64 => "ia64",
-        }
-    }
-}
+/// The architectures that the hotfix has a package for.
+pub const ARCHITECTURES: [Machine; 3] = [Machine::X86, Machine::X64, Machine::Ia64];
 
 /// One Knowledge Base article.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,12 +79,12 @@ impl Hotfix {
     }
 
     /// The files that a package installs, in the order of the article.
-    pub fn files_of(&self, package: Architecture) -> impl Iterator<Item = &'static FileRow> {
+    pub fn files_of(&self, package: Machine) -> impl Iterator<Item = &'static FileRow> {
         self.files.iter().filter(move |row| row.package == package)
     }
 
     /// The names of the packages (the .mum files without their suffix) of one architecture.
-    pub fn packages(&self, package: Architecture) -> impl Iterator<Item = &'static str> {
+    pub fn packages(&self, package: Machine) -> impl Iterator<Item = &'static str> {
         self.manifests
             .iter()
             .filter(move |row| row.package == package)
@@ -117,7 +96,7 @@ impl Hotfix {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct AppliesTo {
     /// Processor architecture of the package.
-    pub architecture: Architecture,
+    pub architecture: Machine,
     /// Windows versions.
     pub products: &'static str,
 }
@@ -196,7 +175,7 @@ pub struct RoleRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FileRow {
     /// Architecture of the package, not of the file.
-    pub package: Architecture,
+    pub package: Machine,
     /// As the article writes it, `Tcpip.sys`.
     pub name: &'static str,
     pub version: Option<FileVersion>,
@@ -215,7 +194,7 @@ pub struct FileRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ManifestRow {
     /// Architecture of the package, not of the file.
-    pub package: Architecture,
+    pub package: Machine,
     /// Name in full.
     pub name: &'static str,
     /// Bytes.

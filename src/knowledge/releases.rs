@@ -6,6 +6,7 @@
 
 use super::tables::rules::RELEASES;
 use super::versions::FileVersion;
+use crate::machine::Machine;
 
 /// A release of Windows 6.0 for one architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +15,8 @@ pub struct Release {
     pub build: u32,
     /// What its files are versioned.
     pub version: FileVersion,
-    /// `x86` or `x64`.
-    pub architecture: &'static str,
+    /// x86 or x64.
+    pub architecture: Machine,
     /// First and last link time observed, Unix seconds.
     pub first: u32,
     pub last: u32,
@@ -24,12 +25,11 @@ pub struct Release {
 /// Seconds by which the observed hours are widened.
 const MARGIN: u32 = 3600;
 
-/// The release in whose hours a link time lies. `architecture` in the report's words; IA-64 has no published
-/// files.
-pub fn of_stamp(time_date_stamp: u32, architecture: &str) -> Option<&'static Release> {
+/// The release in whose hours a link time lies. IA-64 has no published files.
+pub fn of_stamp(time_date_stamp: u32, architecture: Option<Machine>) -> Option<&'static Release> {
     RELEASES.iter().find(|release| {
         let hours = release.first.saturating_sub(MARGIN)..=release.last.saturating_add(MARGIN);
-        release.architecture == architecture && hours.contains(&time_date_stamp)
+        Some(release.architecture) == architecture && hours.contains(&time_date_stamp)
     })
 }
 

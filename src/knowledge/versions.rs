@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Basis;
 use super::hotfix::{FileRole, KB943650};
 use super::tables::rules::{SYSTEM_RULES, VERSION_RULES};
+use crate::machine::Machine;
 use crate::vocabulary::closed_enum;
 
 /// A four-part Windows file version as VS_FIXEDFILEINFO holds it. Ordered by value.
@@ -127,53 +128,29 @@ pub fn is_published(version: FileVersion) -> bool {
             .any(|update| update.ldr == version)
 }
 
-/// Servicing branch of a Windows 6.0 file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Branch {
-    /// The release build of a Windows version or service pack.
-    Rtm,
-    /// General distribution release: security updates only, never a hotfix.
-    Gdr,
-    /// Limited distribution release: hotfixes and everything after them.
-    Ldr,
-}
-
-impl Branch {
-    /// The kebab-case word of the report contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rtm => "rtm",
-            Self::Gdr => "gdr",
-            Self::Ldr => "ldr",
-        }
+closed_enum! {
+    /// Servicing branch of a Windows 6.0 file.
+    Branch {
+        /// The release build of a Windows version or service pack.
+        Rtm = "rtm",
+        /// General distribution release: security updates only, never a hotfix.
+        Gdr = "gdr",
+        /// Limited distribution release: hotfixes and everything after them.
+        Ldr = "ldr",
     }
 }
 
-/// Does a file hold the fix?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum FixState {
-    /// Holds the fix.
-    Fixed,
-    /// Lacks the fix.
-    NotFixed,
-    /// The article does not cover this Windows.
-    NotApplicable,
-    Unknown,
-}
-
-impl FixState {
-    /// The kebab-case word of the report contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fixed => "fixed",
-            Self::NotFixed => "not-fixed",
-            Self::NotApplicable => "not-applicable",
-            Self::Unknown => "unknown",
-        }
+closed_enum! {
+    /// Does a file hold the fix?
+    FixState {
+        /// Holds the fix.
+        Fixed = "fixed",
+        /// Lacks the fix.
+        NotFixed = "not-fixed",
+        /// The article does not cover this Windows.
+        NotApplicable = "not-applicable",
+        /// Not known.
+        Unknown = "unknown",
     }
 }
 
@@ -199,19 +176,18 @@ closed_enum! {
     }
 }
 
-/// How firmly a version rule holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Certainty {
-    /// The article states it.
-    Stated,
-    /// Follows from the article and how updates work; nobody disputes it.
-    Established,
-    /// Servicing practice says so; a look at the code would settle it.
-    Inferred,
-    /// No source says anything.
-    Unknown,
+closed_enum! {
+    /// How firmly a version rule holds.
+    Certainty {
+        /// The article states it.
+        Stated = "stated",
+        /// Follows from the article and how updates work; nobody disputes it.
+        Established = "established",
+        /// Servicing practice says so; a look at the code would settle it.
+        Inferred = "inferred",
+        /// No source says anything.
+        Unknown = "unknown",
+    }
 }
 
 /// One row of the version table: all versions from `from` to `to`, both included.
@@ -468,10 +444,10 @@ pub fn judge_system(build: u32) -> &'static SystemRule {
 
 /// The Windows version of a build on an architecture: Itanium had servers only, so that of two names
 /// for one build the server's is the right one.
-pub fn system_name(build: u32, architecture: Option<&str>) -> Option<&'static str> {
+pub fn system_name(build: u32, architecture: Option<Machine>) -> Option<&'static str> {
     let name = judge_system(build).name?;
     match architecture {
-        Some("ia64") => name
+        Some(Machine::Ia64) => name
             .split(" / ")
             .find(|one| !one.contains("Vista") && one.contains("Server")),
         _ => Some(name),

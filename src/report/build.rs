@@ -11,7 +11,9 @@ use super::model::{self as m, Report};
 use super::summary;
 use super::values::{Code, Hex, RegisterValues, rfc3339_from_filetime, rfc3339_from_unix};
 use crate::cause::Cause;
-use crate::facts::{ContextFacts, CrashFacts, Format, HeaderFacts, Machine, NameFact, StackFacts};
+use crate::facts::{
+    ContextFacts, CrashFacts, Format, HeaderFacts, Machine, NameFact, OperatingSystem, StackFacts,
+};
 use crate::facts::{SourceError, SourceInfo};
 use crate::hex;
 use crate::knowledge::bugchecks::{self, Parameters, Platform};
@@ -275,9 +277,10 @@ fn system(facts: &CrashFacts) -> m::System {
     let build = facts.system.build;
     m::System {
         platform: match facts.dump.format {
-            Format::UserMinidump => facts.system.platform.clone(),
-            _ => Some("windows".to_owned()),
-        },
+            Format::UserMinidump => facts.system.platform,
+            _ => Some(OperatingSystem::Windows),
+        }
+        .map(|platform| platform.to_string()),
         version: build
             .and_then(windows_version)
             .map(str::to_owned)
@@ -293,9 +296,9 @@ fn system(facts: &CrashFacts) -> m::System {
             .product
             .map(|product| product.as_str().to_owned()),
         name: build
-            .and_then(|build| system_name(build, facts.dump.architecture.map(Machine::as_str)))
+            .and_then(|build| system_name(build, facts.dump.architecture))
             .map(str::to_owned)
-            .or_else(|| platform_name(facts.system.platform.as_deref()?).map(str::to_owned)),
+            .or_else(|| platform_name(facts.system.platform?).map(str::to_owned)),
         build_lab: facts.system.build_lab.clone(),
         machine: facts.system.machine.clone(),
         multicast_forwarding: {
@@ -304,26 +307,26 @@ fn system(facts: &CrashFacts) -> m::System {
                 ipv4: state.ipv4,
                 ipv6: state.ipv6,
                 any: state.any,
-                source: state.source.clone(),
+                source: state.source.map(|source| source.to_string()),
                 as_of: state.as_of.and_then(rfc3339_from_filetime),
             }
         },
     }
 }
 
-/// What people call a system that is not Windows; `None` for Windows and for one that is not known.
-fn platform_name(platform: &str) -> Option<&'static str> {
+/// What people call a system that is not Windows; `None` for Windows.
+fn platform_name(platform: OperatingSystem) -> Option<&'static str> {
     Some(match platform {
-        "linux" => "Linux",
-        "macos" => "macOS",
-        "ios" => "iOS",
-        "android" => "Android",
-        "fuchsia" => "Fuchsia",
-        "solaris" => "Solaris",
-        "ps3" => "PlayStation 3",
-        "nacl" => "Native Client",
-        "windows" => return None,
-        _ => "unknown system, not Windows",
+        OperatingSystem::Linux => "Linux",
+        OperatingSystem::MacOs => "macOS",
+        OperatingSystem::Ios => "iOS",
+        OperatingSystem::Android => "Android",
+        OperatingSystem::Fuchsia => "Fuchsia",
+        OperatingSystem::Solaris => "Solaris",
+        OperatingSystem::Ps3 => "PlayStation 3",
+        OperatingSystem::NaCl => "Native Client",
+        OperatingSystem::Windows => return None,
+        OperatingSystem::Unknown => "unknown system, not Windows",
     })
 }
 
@@ -346,7 +349,7 @@ fn bugcheck(facts: &CrashFacts) -> Option<m::BugCheck> {
     let bugcheck = facts.bugcheck?;
     let platform = Platform::new(
         facts.dump.pointer,
-        facts.dump.architecture.map(Machine::as_str),
+        facts.dump.architecture,
         facts.system.build,
     );
     let stated = Parameters::written(bugcheck.raw_code, bugcheck.known(), platform);

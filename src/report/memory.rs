@@ -3,23 +3,29 @@
 use super::model as m;
 use super::values::Hex;
 use crate::facts::{
-    HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts, SpinKind,
+    HandleFacts, IrqlSource, MemoryFacts, ProcessorFacts, SetFacts, SpinFacts, SpinKind, TableMark,
 };
 use crate::knowledge::defect::FORWARDING_TAG;
+
+/// Kinds of findings that are made here.
+pub(super) const PROCESSOR_STATE: &str = "processor-state";
+pub(super) const SPINNING: &str = "spinning-processor";
 
 /// The state of every processor, then what was seen at addresses.
 pub(super) fn findings(memory: &MemoryFacts, pointer: usize) -> Vec<m::MemoryFinding> {
     let states = memory.processors.iter().map(|processor| m::MemoryFinding {
-        kind: "processor-state".to_owned(),
+        kind: PROCESSOR_STATE.to_owned(),
         address: processor.ip.map(|ip| Hex::address(ip, pointer)),
         tag: None,
         detail: processor_state(processor, pointer),
+        list: Vec::new(),
     });
     let findings = memory.findings.iter().map(|finding| m::MemoryFinding {
         kind: finding.kind.to_string(),
         address: finding.address.map(|at| Hex::address(at, pointer)),
         tag: finding.tag.clone(),
         detail: finding.detail.clone(),
+        list: finding.list.clone(),
     });
     let sets = memory.sets.iter().map(|set| set_finding(set, pointer));
     let waits = memory.processors.iter().flat_map(|processor| {
@@ -62,11 +68,12 @@ fn set_finding(set: &SetFacts, pointer: usize) -> m::MemoryFinding {
              table {}; layout {layout}, taken because the table {}",
             hex(set.spin_lock),
             hex(set.table),
-            match set.table_has.as_str() {
-                "tag" => "is a block tagged Iptt",
-                _ => "is a large allocation of list heads",
+            match set.table_has {
+                TableMark::Tag => "is a block tagged Iptt",
+                TableMark::Lists => "is a large allocation of list heads",
             }
         ),
+        list: Vec::new(),
     }
 }
 
@@ -99,6 +106,7 @@ fn handle_finding(
             processor.number,
             lock_name(handle.lock, memory, pointer)
         ),
+        list: Vec::new(),
     }
 }
 
@@ -128,10 +136,14 @@ fn spin_finding(
         SpinKind::Memory => format!("repeats a loop that only reads {at}"),
     };
     m::MemoryFinding {
-        kind: "spinning-processor".to_owned(),
+        kind: SPINNING.to_owned(),
         address: Some(Hex::address(spin.address, pointer)),
         tag: spin.tag.clone(),
         detail: format!("processor {}: {what}", processor.number),
+        list: match spin.kind.is_walk() {
+            true => vec![spin.address],
+            false => Vec::new(),
+        },
     }
 }
 

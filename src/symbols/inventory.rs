@@ -16,28 +16,20 @@ use super::pdb_file::{self, identify};
 use super::store;
 use crate::image::{self, CodeView, Image};
 use crate::machine::Machine;
+use crate::vocabulary::closed_enum;
 
 /// Directory entries an import looks at.
 const MAX_ENTRIES: usize = 100_000;
 /// Levels below the directory that is imported.
 const MAX_DEPTH: usize = 6;
 
-/// What a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileKind {
-    /// A PE image.
-    Image,
-    /// A PDB.
-    Pdb,
-}
-
-impl FileKind {
-    /// The word for people and records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FileKind::Image => "image",
-            FileKind::Pdb => "pdb",
-        }
+closed_enum! {
+    /// What a file is.
+    FileKind {
+        /// A PE image.
+        Image = "image",
+        /// A PDB.
+        Pdb = "pdb",
     }
 }
 

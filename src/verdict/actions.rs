@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use crate::evidence::{Evidence, Servicing};
 use crate::facts::{CrashFacts, Format, Machine, Product};
 use crate::knowledge::defect::{EMPTY_SETS, FORWARDING_TAG};
-use crate::knowledge::hotfix::{Architecture, KB943650};
+use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::versions::FixState;
 
 use super::next_data;
@@ -281,9 +281,7 @@ fn later_update(servicing: &Servicing) -> Option<Action> {
 
 /// The hotfix itself, by the names of its packages for the architecture and edition.
 fn hotfix(facts: &CrashFacts, service_pack_first: bool) -> Option<Action> {
-    let own = facts.dump.architecture?.as_str();
-    let architecture = Architecture::ALL.into_iter().find(|a| a.as_str() == own)?;
-    let packages = packages(architecture, facts.system.product);
+    let packages = packages(facts.dump.architecture?, facts.system.product);
     if packages.is_empty() {
         return None;
     }
@@ -303,12 +301,12 @@ fn hotfix(facts: &CrashFacts, service_pack_first: bool) -> Option<Action> {
 
 /// The packages of the edition, as the article names them: a client's on a workstation, a server's
 /// and Server Core's on a server, all where the edition is not known. IA-64 has server packages only.
-fn packages(architecture: Architecture, product: Option<Product>) -> Vec<String> {
+fn packages(architecture: Machine, product: Option<Product>) -> Vec<String> {
     const CLIENT: (&str, &str) = ("Package_for_kb943650_client~", "");
     const SERVER: (&str, &str) = ("Package_for_kb943650_server~", "");
     const CORE: (&str, &str) = ("Package_for_kb943650_sc~", " (Server Core)");
     let wanted: &[(&str, &str)] = match product {
-        _ if architecture == Architecture::Ia64 => &[SERVER, CORE],
+        _ if architecture == Machine::Ia64 => &[SERVER, CORE],
         Some(Product::Workstation) => &[CLIENT],
         Some(Product::Server | Product::DomainController) => &[SERVER, CORE],
         None => &[CLIENT, SERVER, CORE],

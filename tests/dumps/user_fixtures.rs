@@ -5,7 +5,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use kbtriage::dump::user::{self, UserDump, UserLocation, UserTrust};
+use kbtriage::dump::user::{self, UserDump, UserLocation};
+use kbtriage::facts::{OperatingSystem, Trust};
 use minidump_common::format::VS_FIXEDFILEINFO;
 use minidump_synth::{
     DumpSection, DumpString, Exception, Memory, MiscFieldsProcessTimes, MiscStream, Module,
@@ -318,8 +319,8 @@ fn what_crashed_where_and_when_is_read() {
         assert_eq!(
             frames,
             [
-                (base + 0x1_2345, sp, UserTrust::Context),
-                (base + 0x10_4321, sp + 3 * width, UserTrust::Scan),
+                (base + 0x1_2345, sp, Trust::Context),
+                (base + 0x10_4321, sp + 3 * width, Trust::Scan),
             ],
             "{name}"
         );
@@ -341,7 +342,7 @@ fn what_crashed_where_and_when_is_read() {
 fn a_minidump_of_another_system_says_so() {
     let mut bytes = service_host(&VISTA_SP1_X86, package(GDR));
     let dump = user::read(&bytes).unwrap();
-    assert_eq!(dump.system.unwrap().platform, "windows");
+    assert_eq!(dump.system.unwrap().platform, OperatingSystem::Windows);
     // PlatformId of Linux in Breakpad's minidumps; it stands 20 bytes into the system information.
     let at = bytes
         .windows(8)
@@ -349,6 +350,9 @@ fn a_minidump_of_another_system_says_so() {
         .unwrap();
     bytes[at + 4..at + 8].copy_from_slice(&0x8201u32.to_le_bytes());
     let dump = user::read(&bytes).unwrap();
-    assert_eq!(dump.system.as_ref().unwrap().platform, "linux");
+    assert_eq!(
+        dump.system.as_ref().unwrap().platform,
+        OperatingSystem::Linux
+    );
     assert_eq!(dump.system.as_ref().unwrap().service_pack, None);
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::mdmp_oracle::Module;
-use kbtriage::dump::user::{self, UserTrust};
+use kbtriage::dump::user;
+use kbtriage::facts::{OperatingSystem, Trust};
 
 const FOLDER: &str = "../shared/data/dumps/user";
 
@@ -50,7 +51,7 @@ fn every_fact_of_every_real_dump_is_what_a_second_reader_sees() {
 
         let system = dump.system.as_ref().unwrap();
         assert_eq!(expected.system.platform, 2, "{name}");
-        assert_eq!(system.platform, "windows", "{name}");
+        assert_eq!(system.platform, OperatingSystem::Windows, "{name}");
         assert_eq!(
             (system.major, system.minor, system.build),
             expected.system.version,
@@ -83,7 +84,7 @@ fn every_fact_of_every_real_dump_is_what_a_second_reader_sees() {
                 "{name}"
             );
             let first = dump.stack.first().unwrap();
-            assert_eq!(first.trust, UserTrust::Context, "{name}");
+            assert_eq!(first.trust, Trust::Context, "{name}");
             assert_eq!(Some(first.instruction_pointer), dump.instruction_pointer);
             assert_eq!(Some(first.stack_pointer), dump.stack_pointer);
         }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kbtriage::knowledge::hotfix::{Architecture, FileRole, KB943650};
+use kbtriage::knowledge::hotfix::{ARCHITECTURES, FileRole, KB943650};
+use kbtriage::machine::Machine;
 
 use super::{shared, version};
 
 /// A row of the article: package, name, version, size, date, time, platform, as this file reads them.
 type ArticleRow = (
-    Architecture,
+    Machine,
     String,
     Option<String>,
     u64,
@@ -18,7 +19,7 @@ type ArticleRow = (
 );
 
 /// A manifest of the article: package, name, size, date, time.
-type ManifestRow = (Architecture, String, u64, String, String);
+type ManifestRow = (Machine, String, u64, String, String);
 
 fn iso(date: &str) -> String {
     let parts: Vec<&str> = date.split('-').collect();
@@ -36,7 +37,7 @@ fn number(text: &str) -> u64 {
 
 /// The archive lost the blanks between the columns of the file tables, so a row is taken apart from
 /// both ends: the platform and time at the end, the date before, the name up to its known version.
-fn article_file_row(line: &str, package: Architecture) -> Option<ArticleRow> {
+fn article_file_row(line: &str, package: Machine) -> Option<ArticleRow> {
     let (rest, platform) = ["x86", "x64", "IA-64", "Not Applicable"]
         .iter()
         .find_map(|platform| line.strip_suffix(platform).map(|rest| (rest, *platform)))?;
@@ -66,15 +67,15 @@ fn article_file_row(line: &str, package: Architecture) -> Option<ArticleRow> {
 }
 
 fn read_article(text: &str) -> (Vec<ArticleRow>, Vec<ManifestRow>) {
-    let mut package = Architecture::X86;
+    let mut package = Machine::X86;
     let (mut files, mut manifests) = (Vec::new(), Vec::new());
     let mut current: BTreeMap<&str, &str> = BTreeMap::new();
     for line in text.lines() {
         if line.starts_with("For all supported") || line.starts_with("Additional files for all") {
             package = match line {
-                line if line.contains("32-bit") => Architecture::X86,
-                line if line.contains("Itanium") => Architecture::Ia64,
-                _ => Architecture::X64,
+                line if line.contains("32-bit") => Machine::X86,
+                line if line.contains("Itanium") => Machine::Ia64,
+                _ => Machine::X64,
             };
         }
         if let Some(row) = article_file_row(line, package) {
@@ -181,22 +182,10 @@ fn the_tcpip_rows_are_those_of_the_article() {
     assert_eq!(
         tcpip,
         [
+            (Machine::X86, 891_448, "2008-07-15", "05:14", Some("x86")),
+            (Machine::X64, 1_419_832, "2008-07-15", "06:38", Some("x64")),
             (
-                Architecture::X86,
-                891_448,
-                "2008-07-15",
-                "05:14",
-                Some("x86")
-            ),
-            (
-                Architecture::X64,
-                1_419_832,
-                "2008-07-15",
-                "06:38",
-                Some("x64")
-            ),
-            (
-                Architecture::Ia64,
+                Machine::Ia64,
                 2_922_552,
                 "2008-07-15",
                 "05:28",
@@ -220,9 +209,9 @@ fn itanium_has_server_packages_only() {
             .packages(package)
             .any(|name| name.contains("_client"))
     };
-    assert!(client(Architecture::X86) && client(Architecture::X64));
-    assert!(!client(Architecture::Ia64));
-    let counts = Architecture::ALL.map(|package| KB943650.packages(package).count());
+    assert!(client(Machine::X86) && client(Machine::X64));
+    assert!(!client(Machine::Ia64));
+    let counts = ARCHITECTURES.map(|package| KB943650.packages(package).count());
     assert_eq!(counts, [13, 13, 9]);
 }
 

@@ -3,7 +3,7 @@
 use kbtriage::knowledge::bugchecks::{
     self, Access, Kind, ParameterText, Parameters, Platform, RaisedAt, RoleKind,
 };
-use kbtriage::knowledge::hotfix::Architecture;
+use kbtriage::machine::Machine;
 
 use super::shared;
 
@@ -354,10 +354,7 @@ fn each_code_has_the_part_that_the_mechanism_gives_it() {
     }
     assert_eq!(kind(0x101), Some(RoleKind::WeaklyAgainst));
     assert_eq!(kind(0x7B), None);
-    assert_eq!(
-        bugchecks::role(0x8E).unwrap().architectures,
-        [Architecture::X86]
-    );
+    assert_eq!(bugchecks::role(0x8E).unwrap().architectures, [Machine::X86]);
 }
 
 #[test]

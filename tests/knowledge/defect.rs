@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kbtriage::knowledge::article;
-use kbtriage::knowledge::defect::{self, DateFinding};
+use kbtriage::knowledge::defect::{self, DateFinding, FamilyId};
 
 #[test]
 fn link_dates_fall_into_the_window_of_the_rule() {
@@ -70,7 +70,7 @@ fn a_function_belongs_to_its_most_specific_family() {
         ("tcpip.sys", "TcpTcbHeaderSend", Some("tcp")),
     ] {
         assert_eq!(
-            defect::family(module, symbol).map(|f| f.id),
+            defect::family(module, symbol).map(FamilyId::as_str),
             family,
             "{module}!{symbol}"
         );
@@ -79,8 +79,9 @@ fn a_function_belongs_to_its_most_specific_family() {
 
 #[test]
 fn a_folded_function_counts_only_if_all_its_names_agree() {
-    let of =
-        |names: &[&str]| defect::family_of_all("tcpip.sys", names.iter().copied()).map(|f| f.id);
+    let of = |names: &[&str]| {
+        defect::family_of_all("tcpip.sys", names.iter().copied()).map(FamilyId::as_str)
+    };
     assert_eq!(of(&["TtStopTimer", "TtFireTimer"]), Some("timer"));
     assert_eq!(of(&["TtStopTimer", "TcpSomething"]), None);
     assert_eq!(of(&["TtStopTimer", "memset"]), None);

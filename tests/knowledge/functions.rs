@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kbtriage::knowledge::defect;
+use kbtriage::knowledge::defect::{self, FamilyId};
 
 use super::shared;
 
@@ -223,7 +223,7 @@ fn windows_10() -> Option<Vec<BTreeSet<String>>> {
 }
 
 fn class(name: &str) -> Option<&'static str> {
-    defect::family("tcpip.sys", name).map(|family| family.id)
+    defect::family("tcpip.sys", name).map(FamilyId::as_str)
 }
 
 #[test]
@@ -270,8 +270,8 @@ fn no_public_name_is_classed_against_what_it_says() {
     let ten = windows_10().unwrap_or_default();
     for name in seven.iter().chain(ten.iter().flatten()) {
         let family = defect::family("tcpip.sys", name);
-        let own = family.is_some_and(|f| f.id.starts_with("mfe"));
-        let timer = family.is_some_and(|f| f.id == "timer");
+        let own = family.is_some_and(|f| f.as_str().starts_with("mfe"));
+        let timer = family == Some(FamilyId::Timer);
         let forwarding = name.starts_with("Ipp") && name.contains("Mfe");
         assert_eq!(
             own,
@@ -289,7 +289,7 @@ fn no_public_name_is_classed_against_what_it_says() {
             "Tcb",
         ] {
             if name.starts_with("Ipp") && name.contains(other) {
-                assert!(family.is_none_or(|f| f.is_other_owner()), "{name}");
+                assert!(family.is_none_or(FamilyId::is_other_owner), "{name}");
             }
         }
     }

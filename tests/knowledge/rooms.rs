@@ -75,7 +75,7 @@ fn imports_only(room: &str, allowed: &[&str]) -> Vec<String> {
 fn what_judges_facts_imports_facts_and_knowledge_alone() {
     // `bytes`, `hex` and `vocabulary` are text, words and numbers; `cause` judges as `verdict` does.
     let plan: [(&str, &[&str]); 7] = [
-        ("knowledge", &["bytes", "hex", "vocabulary"]),
+        ("knowledge", &["bytes", "hex", "machine", "vocabulary"]),
         ("facts", &["bytes", "knowledge", "machine", "vocabulary"]),
         ("evidence", &["facts", "knowledge", "vocabulary"]),
         ("cause", &["facts", "knowledge", "vocabulary"]),

@@ -157,7 +157,7 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
         "bugcheck*.tsv",
         "use crate::knowledge::Basis;\n\
          use crate::knowledge::bugchecks::{Access, Blames, BugCheck, CodeRole, Decoder, DriverParameter, Kind, Leads, ParameterRow, RaisedAt, RaisedBy, Reports, RoleKind};\n\
-         use crate::knowledge::hotfix::Architecture;\n",
+         use crate::machine::Machine;\n",
     );
     let mut codes = rows(files, "bugchecks.tsv", 8);
     codes.sort_by_key(|row| row.number(0));
@@ -246,7 +246,7 @@ fn bugchecks(files: &BTreeMap<String, String>) -> String {
     table(&mut out, "ROLES", "CodeRole", roles.iter().map(|row| {
         let architectures: Vec<String> = match row.columns[2] {
             "-" => Vec::new(),
-            list => list.split(',').map(|word| variant("Architecture", word)).collect(),
+            list => list.split(',').map(|word| variant("Machine", word)).collect(),
         };
         format!(
             "CodeRole {{ code: 0x{:X}, kind: {}, architectures: &[{}], basis: {}, meaning: {} }}",
@@ -263,7 +263,8 @@ fn rules(files: &BTreeMap<String, String>) -> String {
         "use crate::knowledge::Basis;\n\
          use crate::knowledge::builds::{EmbeddedBuild, PdbVersion};\n\
          use crate::knowledge::releases::Release;\n\
-         use crate::knowledge::versions::{Applicability, Branch, Certainty, FileVersion, FixState, SystemRule, VersionRule};\n",
+         use crate::knowledge::versions::{Applicability, Branch, Certainty, FileVersion, FixState, SystemRule, VersionRule};\n\
+         use crate::machine::Machine;\n",
     );
     table(&mut out, "VERSION_RULES", "VersionRule", rows(files, "version-rules.tsv", 8).iter().map(|row| {
         let branch = match row.columns[4] {
@@ -298,7 +299,7 @@ fn rules(files: &BTreeMap<String, String>) -> String {
             format!(
                 "Release {{ build: {build}, version: {}, architecture: {}, first: {}, last: {} }}",
                 row.version(0),
-                row.text(1),
+                row.variant(1, "Machine"),
                 unix_seconds(row.columns[2]),
                 unix_seconds(row.columns[3]),
             )
@@ -375,8 +376,9 @@ fn hotfix(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "KB943650* and later-updates.tsv",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::hotfix::{Alternative, AppliesTo, Architecture, Hotfix, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};\n\
-         use crate::knowledge::versions::FileVersion;\n",
+         use crate::knowledge::hotfix::{Alternative, AppliesTo, Hotfix, Availability, Command, FileRole, FileRow, LaterUpdate, ManifestRow, RoleRow, Workaround};\n\
+         use crate::knowledge::versions::FileVersion;\n\
+         use crate::machine::Machine;\n",
     );
     let data: toml::Value = toml::from_str(&files["KB943650.toml"]).expect("KB943650.toml");
     table(&mut out, "FILES", "FileRow", rows(files, "KB943650-files.tsv", 7).iter().map(|row| {
@@ -386,7 +388,7 @@ fn hotfix(files: &BTreeMap<String, String>) -> String {
         };
         format!(
             "FileRow {{ package: {}, name: {}, version: {version}, size: {}, date: {}, time: {}, platform: {} }}",
-            row.variant(0, "Architecture"), row.text(1), row.number(3), row.text(4), row.text(5), row.optional(6),
+            row.variant(0, "Machine"), row.text(1), row.number(3), row.text(4), row.text(5), row.optional(6),
         )
     }));
     table(
@@ -396,7 +398,7 @@ fn hotfix(files: &BTreeMap<String, String>) -> String {
         rows(files, "KB943650-manifests.tsv", 5).iter().map(|row| {
             format!(
                 "ManifestRow {{ package: {}, name: {}, size: {}, date: {}, time: {} }}",
-                row.variant(0, "Architecture"),
+                row.variant(0, "Machine"),
                 row.text(1),
                 row.number(2),
                 row.text(3),
@@ -440,7 +442,7 @@ fn hotfix(files: &BTreeMap<String, String>) -> String {
     let applies_to = records(list(&data, "applies_to"), |item| {
         format!(
             "AppliesTo {{ architecture: {}, products: {} }}",
-            word(item, "architecture", "Architecture"),
+            word(item, "architecture", "Machine"),
             text(item, "products"),
         )
     });
@@ -519,7 +521,7 @@ fn defect(files: &BTreeMap<String, String>) -> String {
     let mut out = header(
         "defect.toml",
         "use crate::knowledge::Basis;\n\
-         use crate::knowledge::defect::{DateFinding, DateWindow, Family, Pattern, PoolTag};\n",
+         use crate::knowledge::defect::{DateFinding, DateWindow, Family, FamilyId, Pattern, PoolTag};\n",
     );
     let data: toml::Value = toml::from_str(&files["defect.toml"]).expect("defect.toml");
     table(
@@ -559,7 +561,7 @@ fn defect(files: &BTreeMap<String, String>) -> String {
                 .collect();
             format!(
                 "Family {{ id: {}, patterns: &[{}], says: {}, basis: {} }}",
-                text(item, "id"),
+                word(item, "id", "FamilyId"),
                 patterns.join(", "),
                 text(item, "says"),
                 word(item, "basis", "Basis"),

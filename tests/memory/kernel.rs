@@ -1,6 +1,7 @@
 //! Pool, lists and the registry in memory.
 
 use kbtriage::bytes::{Budget, PagedReader};
+use kbtriage::facts::ForwardingSource;
 use kbtriage::gather::external;
 use kbtriage::kernel::lists::{self, Direction, End, Rules};
 use kbtriage::kernel::pool;
@@ -308,7 +309,7 @@ fn a_hive_file_counts_for_the_crash_only_when_its_key_was_not_written_since() {
         assert_eq!((state.ipv4, state.ipv6), (Some(false), None));
         assert_eq!(state.machine.as_deref(), Some("ALPHA"));
         assert_eq!((state.written, state.taken), (Some(written), Some(taken)));
-        assert_eq!(state.source, "hive-file");
+        assert_eq!(state.source, Some(ForwardingSource::HiveFile));
 
         let machine = State::new(Mode::X64, SMALL);
         let dump = write(&machine.machine, &machine.header, Fill::All);
@@ -454,7 +455,7 @@ fn netsh_output_is_read_in_the_languages_of_windows() {
             wide.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
             for bytes in [text.clone().into_bytes(), wide] {
                 let state = read_external(&bytes).unwrap();
-                assert_eq!(state.source, "netsh-output");
+                assert_eq!(state.source, Some(ForwardingSource::NetshOutput));
                 assert_eq!(state.ipv4, Some(expected), "{name}: {word}");
             }
         }

@@ -7,7 +7,7 @@ use super::inspect::{ASSUMED, FileCheck};
 use crate::cli::output::Color;
 use crate::knowledge::Basis;
 use crate::knowledge::article::{self, Article};
-use crate::knowledge::hotfix::{Architecture, Hotfix};
+use crate::knowledge::hotfix::{ARCHITECTURES, Hotfix};
 use crate::knowledge::versions::{Applicability, Certainty, FixState};
 use crate::report::escape::visible;
 use crate::report::text::{whole_words, words};
@@ -182,13 +182,10 @@ pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
     }
     paragraph(out, "  Side effect: ", article.workaround.side_effect)?;
 
-    for architecture in Architecture::ALL {
+    for architecture in ARCHITECTURES {
         heading(
             out,
-            &format!(
-                "Files of the {} package (times in UTC)",
-                architecture.as_str()
-            ),
+            &format!("Files of the {architecture} package (times in UTC)"),
         )?;
         for row in article.files_of(architecture) {
             let version = row
@@ -202,11 +199,8 @@ pub(super) fn show(article: &Hotfix, out: &mut dyn Write) -> io::Result<()> {
             )?;
         }
     }
-    for architecture in Architecture::ALL {
-        heading(
-            out,
-            &format!("Manifests and packages, {}", architecture.as_str()),
-        )?;
+    for architecture in ARCHITECTURES {
+        heading(out, &format!("Manifests and packages, {architecture}"))?;
         for row in article
             .manifests
             .iter()

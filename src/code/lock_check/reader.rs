@@ -15,7 +15,7 @@ use super::super::values::{Value, Values};
 use super::held::{Effect, Locks, effect};
 use super::path::Path;
 use crate::bytes::Budget;
-use crate::knowledge::defect;
+use crate::knowledge::defect::{self, FamilyId};
 
 /// The function that restarts an entry's timer.
 const RESTART: &str = "IppRestartMfeTimer";
@@ -268,8 +268,7 @@ impl<'a> Reader<'a> {
 
 /// Every name is one of the timer family.
 fn timer_code(names: &[String]) -> bool {
-    defect::family_of_all(MODULE, names.iter().map(String::as_str))
-        .is_some_and(|family| family.id == "timer")
+    defect::family_of_all(MODULE, names.iter().map(String::as_str)) == Some(FamilyId::Timer)
 }
 
 /// An imported function that serves timers, by its name; the kernel's own timers are no entry's.

@@ -14,12 +14,13 @@ use minidump_unwind::{FrameTrust, StackFrame, Symbolizer, simple_symbol_supplier
 
 use crate::bytes::PagedReader;
 use crate::dump::Damages;
+use crate::facts::{OperatingSystem, Trust};
 use crate::machine::Machine;
 
 use super::extract::Extract;
 use super::{
     UnloadedUserModule, UserDump, UserDumpError, UserException, UserFrame, UserLocation,
-    UserModule, UserPdb, UserSystem, UserTrust, file_name,
+    UserModule, UserPdb, UserSystem, file_name,
 };
 
 /// Bytes of stack given to the walker at first. Bounds its frames: each takes at least one pointer.
@@ -91,14 +92,22 @@ fn user_system(info: &MinidumpSystemInfo) -> UserSystem {
     let csd_version = info
         .csd_version()
         .map(|text| text.trim_matches(['\0', ' ']).to_owned());
-    let platform = match info.raw.platform_id {
-        FUCHSIA => "fuchsia".to_owned(),
-        _ => info.os.to_string(),
+    let platform = match info.os {
+        Os::Windows => OperatingSystem::Windows,
+        Os::MacOs => OperatingSystem::MacOs,
+        Os::Ios => OperatingSystem::Ios,
+        Os::Linux => OperatingSystem::Linux,
+        Os::Solaris => OperatingSystem::Solaris,
+        Os::Android => OperatingSystem::Android,
+        Os::Ps3 => OperatingSystem::Ps3,
+        Os::NaCl => OperatingSystem::NaCl,
+        Os::Unknown(FUCHSIA) => OperatingSystem::Fuchsia,
+        Os::Unknown(_) => OperatingSystem::Unknown,
     };
     UserSystem {
         service_pack: csd_version
             .as_deref()
-            .filter(|_| platform == "windows")
+            .filter(|_| info.os == Os::Windows)
             .and_then(service_pack),
         platform,
         major: raw.major_version,
@@ -326,10 +335,10 @@ fn user_frame(frame: &StackFrame, modules: &MinidumpModuleList) -> UserFrame {
         stack_pointer: frame.context.get_stack_pointer(),
         location: locate(modules, frame.resume_address),
         trust: match frame.trust {
-            FrameTrust::Context => UserTrust::Context,
-            FrameTrust::CallFrameInfo | FrameTrust::PreWalked => UserTrust::UnwindInfo,
-            FrameTrust::FramePointer => UserTrust::FramePointer,
-            FrameTrust::Scan | FrameTrust::CfiScan | FrameTrust::None => UserTrust::Scan,
+            FrameTrust::Context => Trust::Context,
+            FrameTrust::CallFrameInfo | FrameTrust::PreWalked => Trust::UnwindInfo,
+            FrameTrust::FramePointer => Trust::FramePointer,
+            FrameTrust::Scan | FrameTrust::CfiScan | FrameTrust::None => Trust::Scan,
         },
     }
 }

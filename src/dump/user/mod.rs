@@ -13,6 +13,7 @@ mod interpret;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{PagedReader, Panicked, ReadAt, ReadError, contained};
+use crate::facts::{OperatingSystem, Trust};
 use crate::machine::Machine;
 
 use super::{Damage, Damages};
@@ -54,8 +55,8 @@ pub struct UserDump {
 /// The system as the dump's system information has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserSystem {
-    /// `windows`, `linux`, `mac` ...; other writers than Windows make minidumps too.
-    pub platform: String,
+    /// Other writers than Windows make minidumps, too.
+    pub platform: OperatingSystem,
     /// Major version, 6 for Vista.
     pub major: u32,
     /// Minor version.
@@ -68,8 +69,7 @@ pub struct UserSystem {
     pub service_pack: Option<u32>,
     /// Workstation (1), domain controller (2) or server (3).
     pub product_type: Option<u8>,
-    /// `x86`, `x64`, `ia64`, `arm64`, `arm`; `None` for others. That of the process, not the machine:
-    /// a 32-bit process on 64-bit Windows may say `x86`.
+    /// That of the process, not the machine: a 32-bit process on 64-bit Windows may say x86. `None` for others.
     pub architecture: Option<Machine>,
     /// PROCESSOR_ARCHITECTURE_* as stored.
     pub raw_architecture: u16,
@@ -107,20 +107,6 @@ pub struct UserLocation {
     pub offset: u64,
 }
 
-/// How a frame was found. Names as in the report contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum UserTrust {
-    /// The crash context itself.
-    Context,
-    /// Unwind information.
-    UnwindInfo,
-    /// A chain of frame pointers.
-    FramePointer,
-    /// A value on the stack that points into a module.
-    Scan,
-}
-
 /// One stack frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserFrame {
@@ -131,7 +117,7 @@ pub struct UserFrame {
     /// Module and offset of the instruction pointer.
     pub location: Option<UserLocation>,
     /// How it was found.
-    pub trust: UserTrust,
+    pub trust: Trust,
 }
 
 /// One loaded module.

@@ -8,6 +8,7 @@
 use crate::facts::is_kernel;
 use crate::facts::{CrashFacts, FaultFacts, ForwardingFunctionFacts, InstructionKind};
 use crate::knowledge::Basis;
+use crate::knowledge::defect::FamilyId;
 
 use super::super::{Evidence, Outcome, Strength};
 use super::{FORWARDING, Seen, is_timer};
@@ -24,10 +25,6 @@ fn is_unknown(frame: &Seen<'_>) -> bool {
         && frame.forwarding.is_none()
         && !frame.wrapper
         && (frame.symbol.is_some() || frame.lists)
-}
-
-fn is(frame: &Seen<'_>, ids: &[&str]) -> bool {
-    frame.family.is_some_and(|family| ids.contains(&family.id))
 }
 
 /// What frames say, innermost first. `list`: what the innermost did was an operation on a list.
@@ -68,7 +65,10 @@ pub(super) fn judge(frames: &[Seen<'_>], list: bool) -> Outcome {
         ));
     }
     // Only multicast forwarding calls its plumbing, and that calls nothing but timer code, whatever its name.
-    if let Some(own) = serving.iter().find(|frame| is(frame, &["mfe-timer"])) {
+    if let Some(own) = serving
+        .iter()
+        .find(|frame| frame.family == Some(FamilyId::MfeTimer))
+    {
         return decisive(fault, outer.first().unwrap_or(own), &unknown);
     }
     let Some(caller) = outer.first() else {
@@ -93,8 +93,8 @@ pub(super) fn judge(frames: &[Seen<'_>], list: bool) -> Outcome {
 /// Timer code faulted, and a known function or another module called it.
 fn timer_of(fault: &Seen<'_>, caller: &Seen<'_>) -> Outcome {
     match caller.family {
-        Some(family) if matches!(family.id, "mfe" | "mfe-expiry") => decisive(fault, caller, &[]),
-        Some(family) if family.id == "ip-timeout" => root(caller),
+        Some(FamilyId::Mfe | FamilyId::MfeExpiry) => decisive(fault, caller, &[]),
+        Some(FamilyId::IpTimeout) => root(caller),
         Some(family) if family.is_other_owner() && !family.keeps_timers() => {
             Outcome::Neutral(format!(
                 "timer code under {}, which keeps no timers of its own: it does not say whose timer",
@@ -124,7 +124,7 @@ fn timer_of(fault: &Seen<'_>, caller: &Seen<'_>) -> Outcome {
 fn through_unknown(fault: &Seen<'_>, caller: &Seen<'_>, unknown: &[&str], list: bool) -> Outcome {
     let names = unknown.join(", ");
     match caller.family {
-        Some(family) if matches!(family.id, "mfe" | "mfe-expiry") => {
+        Some(FamilyId::Mfe | FamilyId::MfeExpiry) => {
             if is_timer(fault) {
                 return decisive(fault, caller, unknown);
             }
@@ -148,7 +148,7 @@ fn through_unknown(fault: &Seen<'_>, caller: &Seen<'_>, unknown: &[&str], list: 
                 caller.text
             ))
         }
-        Some(family) if family.id == "ip-timeout" => root(caller),
+        Some(FamilyId::IpTimeout) => root(caller),
         Some(family) if family.keeps_timers() && unknown.len() == 1 => against(
             "frame.other-timer",
             Strength::Strong,
@@ -246,11 +246,11 @@ fn function(fault: &Seen<'_>, list: bool) -> Outcome {
     let Some(family) = fault.family else {
         return Outcome::Neutral(format!("{} is no function that a rule knows", fault.text));
     };
-    match family.id {
+    match family {
         // The compiler may have put the timer's list operations into their callers.
-        "mfe-expiry" if list => inlined(fault),
-        "mfe" if fault.symbol == Some(FORWARDING) && list => inlined(fault),
-        "mfe" | "mfe-expiry" => Outcome::Found(vec![
+        FamilyId::MfeExpiry if list => inlined(fault),
+        FamilyId::Mfe if fault.symbol == Some(FORWARDING) && list => inlined(fault),
+        FamilyId::Mfe | FamilyId::MfeExpiry => Outcome::Found(vec![
             Evidence::pro(
                 "frame.mfe",
                 Strength::Moderate,
@@ -262,7 +262,7 @@ fn function(fault: &Seen<'_>, list: bool) -> Outcome {
             )
             .at("faulting frame"),
         ]),
-        "mfe-outward" | "completion" => against(
+        FamilyId::MfeOutward | FamilyId::Completion => against(
             "frame.completion",
             Strength::Moderate,
             format!(
@@ -271,12 +271,12 @@ fn function(fault: &Seen<'_>, list: bool) -> Outcome {
             ),
             &fault.text,
         ),
-        "ip-timeout" => Outcome::Neutral(format!(
+        FamilyId::IpTimeout => Outcome::Neutral(format!(
             "{} faulted: it holds the loops of several timers",
             fault.text
         )),
         // What calls multicast forwarding may have it built in.
-        "packets" if list => Outcome::Neutral(format!(
+        FamilyId::Packets if list => Outcome::Neutral(format!(
             "{} faulted in a list operation: multicast forwarding may be built into it",
             fault.text
         )),

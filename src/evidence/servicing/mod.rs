@@ -7,8 +7,7 @@ mod observers;
 
 pub(super) use observers::{code_check, kernel_dump, system, tcpip};
 
-use crate::facts::Module;
-use crate::facts::{CrashFacts, LockCheckFacts, LockFact, Machine};
+use crate::facts::{CrashFacts, LockCheckFacts, LockFact, Machine, Module, VersionSource};
 use crate::knowledge::Basis;
 use crate::knowledge::builds::{self, BuildTable, Identified};
 use crate::knowledge::defect::{self, DateFinding};
@@ -24,6 +23,11 @@ use super::sources::{against_build, against_version, is_disputed};
 
 /// The build the hotfix is made for.
 pub(super) const SERVICE_PACK_1: u32 = 6001;
+
+/// What is concluded from a link date alone rests on that.
+pub const BY_DATE: &str = "date";
+/// Or on that date beside those of the files it was linked together with.
+pub const BY_CO_DATING: &str = "co-dating";
 
 /// How a file's state was learnt and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +108,7 @@ fn best_known(facts: &CrashFacts, builds: &BuildTable) -> Servicing {
                 .map(|(version, source)| DecidedFrom {
                     file: KB943650.decides.to_owned(),
                     version: Some(version),
-                    source,
+                    source: source.as_str(),
                     basis: Basis::None.as_str(),
                     fixed_in: Some(KB943650.fixed_version),
                 })
@@ -186,11 +190,7 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
         file: KB943650.decides.to_owned(),
         version: None,
         fixed_in: Some(KB943650.fixed_version),
-        source: if check.source == "image" {
-            "image"
-        } else {
-            "memory"
-        },
+        source: check.source.as_str(),
         basis: "code",
     });
     if agrees {
@@ -274,18 +274,18 @@ fn by_system(build: u32) -> Servicing {
 }
 
 /// The best claim about a module's version and where it comes from.
-pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, &'static str)> {
+pub(super) fn claim(module: &Module, builds: &BuildTable) -> Option<(FileVersion, VersionSource)> {
     if let Some(claim) = &module.version {
-        return Some((claim.version, claim.source.as_str()));
+        return Some((claim.version, claim.source));
     }
     let name = module.name()?;
     match builds.identify(name, module.time_date_stamp, module.size) {
-        Identified::Known(build) => Some((build.version, "table")),
+        Identified::Known(build) => Some((build.version, VersionSource::Table)),
         Identified::Contradicted(..) => None,
         Identified::Unknown => {
             let symbols = module.pdb.as_ref()?;
             let row = builds::by_symbols(name, &symbols.guid_age)?;
-            Some((row.version, "table"))
+            Some((row.version, VersionSource::Table))
         }
     }
 }
@@ -299,7 +299,7 @@ fn by_version(
     facts: &CrashFacts,
     builds: &BuildTable,
     version: FileVersion,
-    source: &'static str,
+    source: VersionSource,
 ) -> Servicing {
     let Judgement {
         state,
@@ -307,15 +307,15 @@ fn by_version(
         reason,
         ..
     } = judge(KB943650.decides, version);
-    let decided = |file: &str, version, source, basis: Basis| DecidedFrom {
+    let decided = |file: &str, version, source: VersionSource, basis: Basis| DecidedFrom {
         file: file.to_owned(),
         version: Some(version),
         fixed_in: Some(KB943650.fixed_version),
-        source,
+        source: source.as_str(),
         basis: basis.as_str(),
     };
     let mut decided_from = vec![decided(KB943650.decides, version, source, basis)];
-    let others: Vec<(&str, FileVersion, &'static str)> = facts
+    let others: Vec<(&str, FileVersion, VersionSource)> = facts
         .modules
         .iter()
         .filter(|module| {
@@ -340,7 +340,7 @@ fn by_version(
             continue;
         };
         disagreeing.push(format!("{} {version}", name.to_ascii_lowercase()));
-        decided_from.push(decided(name, *version, source, Basis::ServicingRule));
+        decided_from.push(decided(name, *version, *source, Basis::ServicingRule));
     }
     let together = match package.agreement {
         Agreement::Agrees => None,
@@ -388,12 +388,12 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
         source: "time-date-stamp",
         basis,
     };
-    let mut decided_from = vec![from("date")];
+    let mut decided_from = vec![from(BY_DATE)];
     if state == FixState::NotFixed && linked_together(facts, tcpip) {
-        decided_from.push(from("co-dating"));
+        decided_from.push(from(BY_CO_DATING));
     }
     let mut reason = format!("{probably}tcpip.sys was {}", window.reason);
-    let architecture = facts.dump.architecture.map_or("", Machine::as_str);
+    let architecture = facts.dump.architecture;
     if let Some(release) = releases::of_stamp(stamp, architecture) {
         reason.push_str(&format!(
             ", in the same hours as the files of {}",
@@ -403,7 +403,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
     let name = tcpip.name().unwrap_or(KB943650.decides);
     let by_stamp = builds
         .by_stamp(name, stamp)
-        .filter(|_| facts.dump.architecture != Some(Machine::Ia64));
+        .filter(|_| architecture != Some(Machine::Ia64));
     if let Some(build) = by_stamp {
         reason.push_str(&format!(
             "; its stamp is that of {} ({})",
@@ -412,7 +412,7 @@ fn by_date(facts: &CrashFacts, tcpip: &Module, builds: &BuildTable) -> Servicing
         decided_from.push(DecidedFrom {
             version: Some(build.version),
             source: "table",
-            ..from("date")
+            ..from(BY_DATE)
         });
     }
     Servicing {

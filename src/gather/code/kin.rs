@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::bytes::Budget;
 use crate::code::{self, CodeSource};
 use crate::facts::{ForwardingFunctionFacts, StackFacts, SymbolKind};
-use crate::knowledge::defect;
+use crate::knowledge::defect::{self, FamilyId};
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
@@ -24,7 +24,7 @@ const MOST_FUNCTIONS: usize = 16;
 /// Routines that one function calls and that are looked at.
 const MOST_ROUTINES: usize = 64;
 /// Families whose functions work on forwarding entries by their name.
-const OWN: [&str; 3] = ["mfe", "mfe-expiry", "mfe-timer"];
+const OWN: [FamilyId; 3] = [FamilyId::Mfe, FamilyId::MfeExpiry, FamilyId::MfeTimer];
 
 /// A function of the deciding module that no family names, by the frames it has.
 struct Asked {
@@ -145,7 +145,7 @@ fn only_forwarding(
         let names =
             std::iter::once(hit.name.as_str()).chain(hit.aliases.iter().map(String::as_str));
         let family = defect::family_of_all(stem, names).filter(|_| certain)?;
-        if !OWN.contains(&family.id) {
+        if !OWN.contains(&family) {
             return None;
         }
         callers.insert(defect::undecorated(&hit.name).to_owned());

@@ -11,7 +11,7 @@ use crate::code::{self, CodeSource, Passed};
 use crate::facts::{
     FrameFacts, ListWorkFacts, SetLayoutFacts, StackFacts, SymbolKind, TimerLinkFacts,
 };
-use crate::knowledge::defect;
+use crate::knowledge::defect::{self, FamilyId};
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
@@ -30,9 +30,14 @@ const FORWARDING: &str = "IppForwardMulticastPackets";
 /// Functions that stop a forwarding entry's timer, and no other's.
 const OWNERS: [&str; 3] = [RESTART, "IppRemoveMfeUnderLock", FORWARDING];
 /// Families whose name says what a function does.
-const KNOWN: [&str; 4] = ["mfe-timer", "mfe-expiry", "mfe", "timer"];
+const KNOWN: [FamilyId; 4] = [
+    FamilyId::MfeTimer,
+    FamilyId::MfeExpiry,
+    FamilyId::Mfe,
+    FamilyId::Timer,
+];
 /// Families of functions that pass forwarding entries and no other timer's owner.
-const ENTRY_FAMILIES: [&str; 2] = ["mfe-timer", "mfe"];
+const ENTRY_FAMILIES: [FamilyId; 2] = [FamilyId::MfeTimer, FamilyId::Mfe];
 /// Bytes of an entry or a set, at most.
 const MOST_BYTES: i64 = 0x1000;
 
@@ -93,7 +98,7 @@ pub(super) fn family(
     session: &Session<'_>,
     span: ModuleSpan,
     frame: &FrameFacts,
-) -> Option<&'static str> {
+) -> Option<FamilyId> {
     let name = frame.name.as_ref()?;
     if !name.is_certain() {
         return None;
@@ -101,7 +106,7 @@ pub(super) fn family(
     let module = session.module_name(span)?;
     let names =
         std::iter::once(name.symbol.as_str()).chain(name.aliases.iter().map(String::as_str));
-    defect::family_of_all(&module, names).map(|family| family.id)
+    defect::family_of_all(&module, names)
 }
 
 /// Where a frame's function starts: by its certain name, else by the call that led there.

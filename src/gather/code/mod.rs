@@ -13,9 +13,11 @@ use super::fault::{Found, Naming};
 use super::session::Session;
 use crate::bytes::{Budget, Gva};
 use crate::code::{self, CodeSource, LockFinding};
-use crate::facts::{CodeFacts, LockCheckFacts, LockFact, NameFact, StackFacts, SymbolKind};
+use crate::facts::{
+    CodeFacts, CodeOrigin, LockCheckFacts, LockFact, NameFact, StackFacts, SymbolKind,
+};
 use crate::image::Image;
-use crate::knowledge::defect;
+use crate::knowledge::defect::{self, FamilyId};
 use crate::knowledge::hotfix::KB943650;
 use crate::symbols::{ModuleSymbols, Resolved, SymbolHit};
 use crate::unwind::{CodeInfo, ModuleSpan};
@@ -97,7 +99,7 @@ fn lock_check(session: &Session<'_>, budget: &Budget) -> Option<LockCheckFacts> 
             LockFinding::Unknown => LockFact::Unknown,
         },
         reason: check.reason,
-        source: code.source().to_owned(),
+        source: code.source(),
     })
 }
 
@@ -116,7 +118,7 @@ fn wrappers(session: &Session<'_>, stack: &StackFacts, budget: &Budget) -> Vec<u
             let start = span.rva(entry).filter(|_| entry <= frame.ip)?;
             let timer = |names: &[String]| {
                 defect::family_of_all(&stem, names.iter().map(String::as_str))
-                    .is_some_and(|family| family.id == "timer")
+                    == Some(FamilyId::Timer)
             };
             code::only_calls(&code, start, budget, &timer)?.then_some(frame.ip)
         })
@@ -214,10 +216,10 @@ impl<'a> ModuleCode<'a> {
         self.symbols()?.name_at(rva)
     }
 
-    fn source(&self) -> &'static str {
+    fn source(&self) -> CodeOrigin {
         match self.image() {
-            Some(_) => "image",
-            None => "memory",
+            Some(_) => CodeOrigin::Image,
+            None => CodeOrigin::Memory,
         }
     }
 

@@ -187,6 +187,7 @@ impl<'a> PoolView<'a> {
                 own.offset(at).unwrap_or(0),
                 own.tag
             ),
+            list: Vec::new(),
         })
     }
 
@@ -226,6 +227,7 @@ impl<'a> PoolView<'a> {
                 named(from, tags.first().copied().flatten()),
                 named(to, tags.last().copied().flatten()),
             ),
+            list: vec![from, to, back],
         })
     }
 
@@ -255,6 +257,7 @@ impl<'a> PoolView<'a> {
                 "the forwarding entry's timer link at {from:#x} lies between {to:#x} and {back:#x}, which lead to each \
                  other past it one way and to it the other way: two processors changed the queue at once"
             ),
+            list: Vec::new(),
         })
     }
 
@@ -288,5 +291,6 @@ fn block_finding(name: &str, value: u64, block: &PoolBlock) -> Finding {
             "{name} points {place} the {state} pool block of {:#x} bytes tagged {}",
             block.size, block.tag
         ),
+        list: Vec::new(),
     }
 }

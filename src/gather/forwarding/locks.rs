@@ -165,7 +165,7 @@ fn set_facts(set: &ForwardingSet, layout: &SetLayout, processor: u32) -> SetFact
         held_by: set.held_by,
         readers: set.readers,
         table: set.table,
-        table_has: set.table_has.to_owned(),
+        table_has: set.table_has,
         seen_on: vec![processor],
     }
 }

@@ -66,6 +66,7 @@ pub(in crate::gather) fn changed(
              {at:#x} and faulted through them; memory holds {next:#x} and {previous:#x} there, {words}: another \
              processor changed the entry meanwhile"
         ),
+        list: Vec::new(),
     })
 }
 

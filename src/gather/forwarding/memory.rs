@@ -1,7 +1,7 @@
 //! What a memory dump shows of multicast forwarding, put together: locks and sets on the stacks, the entry that the
 //! fault worked on, and whether forwarding was on at all.
 
-use crate::facts::{CodeFacts, ForwardingFacts, MemoryFacts};
+use crate::facts::{CodeFacts, ForwardingFacts, ForwardingSource, MemoryFacts};
 use crate::gather::fault::Found;
 use crate::gather::forwarding::findings::PoolView;
 use crate::gather::session::Session;
@@ -81,13 +81,13 @@ pub(in crate::gather) fn forwarding(
         .iter()
         .any(|set| set.entries.is_some_and(|entries| entries > 0));
     let source = match (entries, counted) {
-        (true, _) => "pool-allocations",
-        (false, true) => "forwarding-set",
+        (true, _) => ForwardingSource::PoolAllocations,
+        (false, true) => ForwardingSource::ForwardingSet,
         (false, false) => return ForwardingFacts::default(),
     };
     ForwardingFacts {
         any: Some(true),
-        source: Some(source.to_owned()),
+        source: Some(source),
         as_of: crash_time,
         at_crash: true,
         ..ForwardingFacts::default()

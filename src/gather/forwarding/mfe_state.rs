@@ -111,6 +111,7 @@ fn null_link(pool: &PoolView<'_>, fault: &FaultFacts, linked: &Linked) -> Option
             "the forwarding entry's timer link at {at:#x} is null: stopping a timer leaves that in some \
              builds, and so does whoever clears memory; this build's code does not say which"
         ),
+        list: Vec::new(),
     })
 }
 
@@ -156,6 +157,7 @@ fn worked_on(
                 if block.allocated { "allocated" } else { "free" },
                 block.size,
             ),
+            list: Vec::new(),
         })
     })
 }
@@ -285,6 +287,7 @@ fn state(
         address: Some(at),
         tag: Some(FORWARDING.to_string()),
         detail: format!("the forwarding entry's timer link at {at:#x} {words}"),
+        list: vec![at, next, previous],
     };
     let overwritten = |words: String| Some((3, finding(FindingKind::OverwrittenEntry, words)));
     if wild(next) && used(next) || wild(previous) && used(previous) {

@@ -92,6 +92,7 @@ fn on_list(
             detail: format!(
                 "the forwarding entry's timer link at {at:#x} is still on its list and holds {what}{whose}"
             ),
+            list: vec![*at, *bad],
         }
     })
 }
@@ -133,6 +134,7 @@ fn in_pool(pool: &PoolView<'_>, fault: &FaultFacts, offset: u64, sets: &[u64]) -
         detail: format!(
             "the forwarding entry's timer link at {at:#x} holds {value:#x}, where nothing is and the fault went"
         ),
+        list: vec![at, value],
     })
 }
 

@@ -6,7 +6,7 @@
 //! each field makes sense and the table it names is tagged as one or holds lists. Source: `docs/kb943650.md`.
 
 use crate::bytes::{Budget, Gva, View};
-use crate::facts::SetLayoutFacts;
+use crate::facts::{SetLayoutFacts, TableMark};
 use crate::knowledge::defect::{FORWARDING_TAG, TIMER_TAG};
 use crate::machine::Machine;
 use crate::memory::Memory;
@@ -222,7 +222,7 @@ pub struct ForwardingSet {
     /// Address of its timer table.
     pub table: u64,
     /// What the table was recognised by: `tag` or `lists`.
-    pub table_has: &'static str,
+    pub table_has: TableMark,
 }
 
 /// The set that begins a pool block of forwarding memory, if the block is one by that layout. `block_of` gives the
@@ -264,9 +264,10 @@ pub fn set_in(
     }
     let table_has = match block_of(table) {
         Some(owner) => {
-            (owner.tag == TIMERS && owner.allocated && owner.body == table).then_some("tag")
+            let own = owner.tag == TIMERS && owner.allocated && owner.body == table;
+            own.then_some(TableMark::Tag)
         }
-        None => holds_lists(memory, table, machine, block_of, budget).then_some("lists"),
+        None => holds_lists(memory, table, machine, block_of, budget).then_some(TableMark::Lists),
     }?;
     Some(ForwardingSet {
         address: at,

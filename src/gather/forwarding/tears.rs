@@ -53,6 +53,7 @@ pub(in crate::gather) fn torn_queue(pool: &PoolView<'_>, linked: &Linked) -> Opt
             "the forwarding entry's timer link at {entry:#x} is on a list of its own, and {from:#x} of another \
              one leads to it, too; {words}"
         ),
+        list: Vec::new(),
     })
 }
 

@@ -9,6 +9,7 @@ use crate::vocabulary::open_enum;
 
 use super::{BugCheck, find};
 use crate::knowledge::tables::bugchecks::PARAMETERS;
+use crate::machine::Machine;
 
 /// STATUS_ACCESS_VIOLATION.
 pub(super) const ACCESS_VIOLATION: u32 = 0xC000_0005;
@@ -161,11 +162,11 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// The platform of an architecture by its word in the report contract (`x64`, `arm64` ...).
-    pub fn new(pointer: usize, architecture: Option<&str>, build: Option<u32>) -> Platform {
+    /// The platform of a dump with pointers of `pointer` bytes.
+    pub fn new(pointer: usize, architecture: Option<Machine>, build: Option<u32>) -> Platform {
         Platform {
             pointer,
-            arm: architecture.is_some_and(|name| name.starts_with("arm")),
+            arm: matches!(architecture, Some(Machine::Arm | Machine::Arm64)),
             build,
         }
     }

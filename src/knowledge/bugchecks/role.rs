@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::base_code;
 use crate::knowledge::Basis;
-use crate::knowledge::hotfix::Architecture;
 use crate::knowledge::tables::bugchecks::ROLES;
+use crate::machine::Machine;
 
 /// What a code says about KB943650.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,7 +31,7 @@ pub struct CodeRole {
     /// What the code is to the defect.
     pub kind: RoleKind,
     /// Where the system raises it so; empty: everywhere.
-    pub architectures: &'static [Architecture],
+    pub architectures: &'static [Machine],
     /// What the row rests on.
     pub basis: Basis,
     /// One sentence for a person.

@@ -3,7 +3,7 @@
 
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks::{Access, Blames, BugCheck, CodeRole, Decoder, DriverParameter, Kind, Leads, ParameterRow, RaisedAt, RaisedBy, Reports, RoleKind};
-use crate::knowledge::hotfix::Architecture;
+use crate::machine::Machine;
 
 pub(in crate::knowledge) static CODES: &[BugCheck] = &[
     BugCheck { code: 0x1, name: Some("APC_INDEX_MISMATCH"), reports: Reports::Stop, kind: Kind::Check, irql: RaisedAt::Any, access: None, raised_by: RaisedBy::Code, blames: Blames::Stack },
@@ -1190,12 +1190,12 @@ pub(in crate::knowledge) static ROLES: &[CodeRole] = &[
     CodeRole { code: 0xA, kind: RoleKind::Primary, architectures: &[], basis: Basis::Inference, meaning: "the list operation faulted in code inside nt or hal: the module rule looks one frame out" },
     CodeRole { code: 0x19, kind: RoleKind::SecondaryVictim, architectures: &[], basis: Basis::Inference, meaning: "memory of a freed entry was written: pool damage found later, by anyone" },
     CodeRole { code: 0x1C, kind: RoleKind::Primary, architectures: &[], basis: Basis::Inference, meaning: "an entry that was removed twice: newer builds raise this code when its reference count drops below one; not known for 6.0" },
-    CodeRole { code: 0x1E, kind: RoleKind::Primary, architectures: &[Architecture::X64, Architecture::Ia64], basis: Basis::Article, meaning: "nobody handled the fault; a non-canonical pointer on x64 ends here" },
-    CodeRole { code: 0x3B, kind: RoleKind::Primary, architectures: &[Architecture::X64], basis: Basis::Expert, meaning: "the fault hit a system call that removes or registers a timer" },
+    CodeRole { code: 0x1E, kind: RoleKind::Primary, architectures: &[Machine::X64, Machine::Ia64], basis: Basis::Article, meaning: "nobody handled the fault; a non-canonical pointer on x64 ends here" },
+    CodeRole { code: 0x3B, kind: RoleKind::Primary, architectures: &[Machine::X64], basis: Basis::Expert, meaning: "the fault hit a system call that removes or registers a timer" },
     CodeRole { code: 0x50, kind: RoleKind::SecondaryVictim, architectures: &[], basis: Basis::Inference, meaning: "needs an IRQL below 2, so never the list operation itself: a later victim at most" },
     CodeRole { code: 0x7E, kind: RoleKind::Primary, architectures: &[], basis: Basis::Expert, meaning: "the fault hit a worker or system thread that removes or registers a timer" },
     CodeRole { code: 0x80, kind: RoleKind::Forced, architectures: &[], basis: Basis::Inference, meaning: "someone forced the dump with a non-maskable interrupt: what every processor was doing decides" },
-    CodeRole { code: 0x8E, kind: RoleKind::Primary, architectures: &[Architecture::X86], basis: Basis::Expert, meaning: "nobody handled the fault (the x86 form of 0x1E)" },
+    CodeRole { code: 0x8E, kind: RoleKind::Primary, architectures: &[Machine::X86], basis: Basis::Expert, meaning: "nobody handled the fault (the x86 form of 0x1E)" },
     CodeRole { code: 0x9E, kind: RoleKind::Forced, architectures: &[], basis: Basis::Inference, meaning: "a cluster health monitor forced the dump: what every processor was doing decides" },
     CodeRole { code: 0xBE, kind: RoleKind::Primary, architectures: &[], basis: Basis::Inference, meaning: "a wild list pointer led into a read-only page" },
     CodeRole { code: 0xC2, kind: RoleKind::SecondaryVictim, architectures: &[], basis: Basis::Inference, meaning: "memory of a freed entry was written: pool damage found later, by anyone" },

@@ -5,6 +5,7 @@ use crate::knowledge::Basis;
 use crate::knowledge::builds::{EmbeddedBuild, PdbVersion};
 use crate::knowledge::releases::Release;
 use crate::knowledge::versions::{Applicability, Branch, Certainty, FileVersion, FixState, SystemRule, VersionRule};
+use crate::machine::Machine;
 
 pub(in crate::knowledge) static VERSION_RULES: &[VersionRule] = &[
     VersionRule { from: FileVersion::new(0, 0, 0, 0), to: FileVersion::new(4, 65535, 65535, 65535), state: FixState::Unknown, applicability: Applicability::Unknown, branch: None, basis: Basis::None, certainty: Certainty::Unknown, reason: "older than Windows 2000: no source says anything about it" },
@@ -59,12 +60,12 @@ pub(in crate::knowledge) static BUILDS: &[EmbeddedBuild] = &[
 ];
 
 pub(in crate::knowledge) static RELEASES: &[Release] = &[
-    Release { build: 6000, version: FileVersion::new(6, 0, 6000, 16386), architecture: "x86", first: 1162456218, last: 1162460820 },
-    Release { build: 6000, version: FileVersion::new(6, 0, 6000, 16386), architecture: "x64", first: 1162458822, last: 1162466162 },
-    Release { build: 6001, version: FileVersion::new(6, 0, 6001, 18000), architecture: "x86", first: 1200720440, last: 1200728093 },
-    Release { build: 6001, version: FileVersion::new(6, 0, 6001, 18000), architecture: "x64", first: 1200722615, last: 1200729580 },
-    Release { build: 6002, version: FileVersion::new(6, 0, 6002, 18005), architecture: "x86", first: 1239423193, last: 1239431360 },
-    Release { build: 6002, version: FileVersion::new(6, 0, 6002, 18005), architecture: "x64", first: 1239425919, last: 1239433757 },
+    Release { build: 6000, version: FileVersion::new(6, 0, 6000, 16386), architecture: Machine::X86, first: 1162456218, last: 1162460820 },
+    Release { build: 6000, version: FileVersion::new(6, 0, 6000, 16386), architecture: Machine::X64, first: 1162458822, last: 1162466162 },
+    Release { build: 6001, version: FileVersion::new(6, 0, 6001, 18000), architecture: Machine::X86, first: 1200720440, last: 1200728093 },
+    Release { build: 6001, version: FileVersion::new(6, 0, 6001, 18000), architecture: Machine::X64, first: 1200722615, last: 1200729580 },
+    Release { build: 6002, version: FileVersion::new(6, 0, 6002, 18005), architecture: Machine::X86, first: 1239423193, last: 1239431360 },
+    Release { build: 6002, version: FileVersion::new(6, 0, 6002, 18005), architecture: Machine::X64, first: 1239425919, last: 1239433757 },
 ];
 
 pub(in crate::knowledge) static PDB_VERSIONS: &[PdbVersion] = &[

@@ -13,52 +13,37 @@ pub use ia64::{Ia64Tables, Window};
 pub use tables::Paging;
 
 use crate::bytes::{Gpa, Gva};
+use crate::vocabulary::open_enum;
 
 use super::{Absent, Physical};
 
-/// Where a translation stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Before any table: the address itself.
-    Address,
-    /// First of the three levels of IA-64.
-    Root,
-    /// Fifth level of x64.
-    Pml5,
-    /// Fourth level of x64.
-    Pml4,
-    /// Directory pointers of PAE and x64.
-    DirectoryPointer,
-    /// Page directory.
-    Directory,
-    /// Page table.
-    Table,
-    /// The prototype entry a page table entry led to.
-    Prototype,
-    /// The page itself.
-    Page,
-}
-
-impl Level {
-    /// The name used in messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Level::Address => "address",
-            Level::Root => "root page table",
-            Level::Pml5 => "PML5",
-            Level::Pml4 => "PML4",
-            Level::DirectoryPointer => "page directory pointer table",
-            Level::Directory => "page directory",
-            Level::Table => "page table",
-            Level::Prototype => "prototype entry",
-            Level::Page => "page",
-        }
+open_enum! {
+    /// Where a translation stood, by its name in messages.
+    Level {
+        /// Before any table: the address itself.
+        Address = "address",
+        /// First of the three levels of IA-64.
+        Root = "root page table",
+        /// Fifth level of x64.
+        Pml5 = "PML5",
+        /// Fourth level of x64.
+        Pml4 = "PML4",
+        /// Directory pointers of PAE and x64.
+        DirectoryPointer = "page directory pointer table",
+        /// Page directory.
+        Directory = "page directory",
+        /// Page table.
+        Table = "page table",
+        /// The prototype entry a page table entry led to.
+        Prototype = "prototype entry",
+        /// The page itself.
+        Page = "page",
     }
 }
 
 /// Why an address has no bytes, and where that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason} ({})", level.as_str())]
+#[error("{reason} ({level})")]
 pub struct Missing {
     /// Why.
     pub reason: Absent,

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
+use crate::facts::FindingKind;
+use crate::knowledge::bugchecks::Access;
 use crate::report::escape::visible;
+use crate::report::memory::{PROCESSOR_STATE, SPINNING};
 use crate::report::model::{MemoryFinding, Report};
 use crate::report::text;
 
@@ -14,6 +17,8 @@ const NODES: usize = 4;
 const STEP: usize = 78;
 /// Height of a node.
 const HEIGHT: usize = 34;
+/// What is below is no address of a list entry: a null pointer, or a small number in its place.
+const LOWEST: u64 = 0x100_0000;
 
 /// One address.
 #[derive(Debug, Serialize)]
@@ -48,11 +53,11 @@ pub fn strip(report: &Report) -> Vec<Point> {
             );
         }
         if let Some(address) = &fault.address {
-            let verb = match fault.access.as_deref() {
-                Some("read") => "that was read",
-                Some("write") => "that was written",
-                Some("execute") => "that was executed",
-                _ => "that was referenced",
+            let verb = match fault.access.as_deref().and_then(Access::named) {
+                Some(Access::Read) => "that was read",
+                Some(Access::Write) => "that was written",
+                Some(Access::Execute) => "that was executed",
+                None => "that was referenced",
             };
             add(&address.0, "pointer", format!("the address {verb}"));
         }
@@ -85,10 +90,7 @@ pub fn strip(report: &Report) -> Vec<Point> {
         add(&sp.0, "place", "the stack pointer".to_owned());
     }
     for finding in report.memory_findings.iter().flatten().take(POINTS) {
-        let own = !matches!(
-            finding.kind.as_str(),
-            "processor-state" | "spinning-processor"
-        );
+        let own = !matches!(finding.kind.as_str(), PROCESSOR_STATE | SPINNING);
         if let Some(address) = finding.address.as_ref().filter(|_| own) {
             let tag = finding.tag.as_deref();
             let tag = tag.map(|tag| format!(", tagged {tag}")).unwrap_or_default();
@@ -177,22 +179,25 @@ pub struct Node {
 
 /// The tear that the dump's memory shows, drawn; `None` where it shows none.
 pub fn list(report: &Report) -> Option<List> {
-    const KINDS: [&str; 5] = [
-        "torn-list",
-        "overwritten-list",
-        "unlinked-entry",
-        "overwritten-entry",
-        "spinning-processor",
+    let kinds = [
+        FindingKind::TornList.as_str(),
+        FindingKind::OverwrittenList.as_str(),
+        FindingKind::UnlinkedEntry.as_str(),
+        FindingKind::OverwrittenEntry.as_str(),
+        SPINNING,
     ];
     let findings = report.memory_findings.as_deref()?;
-    let finding = KINDS.iter().find_map(|kind| {
-        let own = |finding: &&MemoryFinding| {
-            finding.kind == *kind
-                && (*kind != "spinning-processor" || finding.detail.contains(" list "))
-        };
-        findings.iter().find(own)
-    })?;
-    let mut labels: Vec<String> = addresses(&finding.detail);
+    let own = |kind| move |f: &&MemoryFinding| f.kind == kind && !f.list.is_empty();
+    let finding = kinds
+        .into_iter()
+        .find_map(|kind| findings.iter().find(own(kind)))?;
+    let mut labels: Vec<String> = Vec::new();
+    for label in finding.list.iter().filter(|at| **at >= LOWEST) {
+        let label = format!("{label:#x}");
+        if !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
     if let [only] = labels.as_slice() {
         labels = vec!["the queue".to_owned(), only.clone()];
     }
@@ -230,19 +235,6 @@ pub fn list(report: &Report) -> Option<List> {
     })
 }
 
-/// The hex numbers of a sentence in their order, each once; offsets within a block are none.
-fn addresses(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()) {
-        let digits = word.strip_prefix("0x").unwrap_or_default();
-        let long = digits.len() >= 7 && digits.chars().all(|c| c.is_ascii_hexdigit());
-        if long && !found.iter().any(|own| own == word) {
-            found.push(word.to_owned());
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,19 +244,5 @@ mod tests {
         assert_eq!(distance(0x40), "0x40 bytes further");
         assert_eq!(distance(40 << 10), "40 KB further");
         assert_eq!(distance(3 << 43), "24 TB further");
-    }
-
-    #[test]
-    fn the_addresses_of_a_sentence_are_found_and_its_offsets_are_not() {
-        let text = "the list entry 0xfffffa800180dc80 (Iptt) leads to 0xfffffa800180c4d0, 0x40 bytes in, \
-                    which leads back to 0x3b4c121e743412ea";
-        assert_eq!(
-            addresses(text),
-            [
-                "0xfffffa800180dc80",
-                "0xfffffa800180c4d0",
-                "0x3b4c121e743412ea"
-            ]
-        );
     }
 }

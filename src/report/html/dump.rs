@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::drawing::{self, List, Point};
 use super::shown;
+use crate::facts::Boundary;
 use crate::knowledge::article::look_alike_name;
 use crate::report::escape::visible;
 use crate::report::model::{Action, Cause, EvidenceRecord, Frame, Hotfix, Report};
@@ -202,13 +203,16 @@ fn frames(report: &Report) -> (Vec<FrameRow>, String) {
         },
         number: frame.index,
         place: text::frame_place(frame),
-        remark: match (frame.index, frame.boundary.as_deref()) {
+        remark: match (
+            frame.index,
+            frame.boundary.as_deref().and_then(Boundary::named),
+        ) {
             (0, _) => "the fault",
-            (_, Some("interrupt")) => "interrupted here",
-            (_, Some("dpc")) => "ran the deferred procedure call",
-            (_, Some("exception")) => "raised the exception",
-            (_, Some("user")) => "user mode",
-            _ => "",
+            (_, Some(Boundary::Interrupt)) => "interrupted here",
+            (_, Some(Boundary::Dpc)) => "ran the deferred procedure call",
+            (_, Some(Boundary::Exception)) => "raised the exception",
+            (_, Some(Boundary::User)) => "user mode",
+            (_, None) => "",
         },
         address: frame.instruction_pointer.0.clone(),
         trust: visible(&frame.trust.replace('-', " ")),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::servicing::{BY_CO_DATING, BY_DATE};
 use crate::evidence::{Basis, Strength};
 use crate::verdict::{Applicability, MatchStatus, Verdict};
 
@@ -97,6 +98,14 @@ pub struct ApplicabilityRecord {
     pub reason: String,
     /// The files it was decided from.
     pub decided_from: Vec<DecidedFrom>,
+}
+
+impl ApplicabilityRecord {
+    /// True when it was concluded from a link date, and no version is known.
+    pub fn is_by_date(&self) -> bool {
+        let by_date = |from: &DecidedFrom| [BY_DATE, BY_CO_DATING].contains(&from.basis.as_str());
+        self.decided_from.iter().any(by_date)
+    }
 }
 
 /// One file that decided.

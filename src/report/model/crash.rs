@@ -16,7 +16,7 @@ pub struct BugCheck {
     pub name: Option<String>,
     /// Where it was read: in the kernel's variables, or in the header alone.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["header", "memory"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::ReadFrom::ALL)))]
     pub source: Option<String>,
     /// The four parameters.
     pub parameters: Vec<Parameter>,
@@ -78,7 +78,7 @@ pub struct Location {
     /// Offset from the function's start.
     pub displacement: Option<Hex>,
     /// How sure the name is.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["exact", "cold", "approximate", "export"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::SymbolKind::ALL)))]
     pub symbol_kind: Option<String>,
     /// Other names of the same address.
     pub symbol_aliases: Vec<String>,
@@ -97,19 +97,19 @@ pub struct Fault {
     /// Where it lies.
     pub location: Option<Location>,
     /// How the context was found.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["trap-frame", "context-record", "exception-record", "machine-frame", "header-context", "bugcheck-parameters"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::FaultSource::ALL)))]
     pub source: Option<String>,
     /// How many contexts fitted equally well.
     pub candidates: u32,
     /// The address referenced.
     pub address: Option<Hex>,
     /// What was done to it.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["read", "write", "execute"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::knowledge::bugchecks::Access::ALL)))]
     pub access: Option<String>,
     /// IRQL.
     pub irql: Option<u32>,
     /// What kind of activity it was.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["thread", "dpc", "idle", "interrupt"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Activity::ALL)))]
     pub context: Option<String>,
     /// The instruction.
     pub instruction: Option<String>,
@@ -133,7 +133,7 @@ pub struct Caller {
     /// Where it lies.
     pub location: Option<Location>,
     /// How the frame was found, as in a stack.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Trust::ALL)))]
     pub trust: String,
 }
 
@@ -183,13 +183,13 @@ pub struct Frame {
     pub displacement: Option<Hex>,
     /// How sure the name is, as in a location.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["exact", "cold", "approximate", "export"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::SymbolKind::ALL)))]
     pub symbol_kind: Option<String>,
     /// How the frame was found.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["context", "unwind-info", "frame-data", "frame-pointer", "trap-frame", "scan"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Trust::ALL)))]
     pub trust: String,
     /// The frame at which one activity interrupted another.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["interrupt", "dpc", "exception", "user"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Boundary::ALL)))]
     pub boundary: Option<String>,
 }
 
@@ -205,6 +205,9 @@ pub struct MemoryFinding {
     pub tag: Option<String>,
     /// In words.
     pub detail: String,
+    /// The addresses of a list in the order of `detail`, for a drawing of it; not part of the contract.
+    #[serde(skip)]
+    pub list: Vec<u64>,
 }
 
 /// A loaded module.
@@ -226,15 +229,15 @@ pub struct Module {
     /// File version.
     pub version: Option<String>,
     /// How it was learnt.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["image", "memory", "table", "inventory"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::VersionSource::ALL)))]
     pub version_source: Option<String>,
     /// Servicing branch, files of Windows 6.0.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["gdr", "ldr", "rtm"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::knowledge::versions::Branch::ALL)))]
     pub branch: Option<String>,
     /// The PDB its image names.
     pub pdb: Option<Pdb>,
     /// What became of its symbols.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["loaded", "missing", "mismatched", "not-needed"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::SymbolState::ALL)))]
     pub symbols: String,
 }
 

@@ -214,7 +214,7 @@ pub struct Container {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dump {
     /// Declared kind: a missing body is damage, not another format.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["kernel-triage", "kernel-summary", "kernel-complete", "kernel-bitmap", "kernel-ranges", "kernel-header-only", "kernel-unknown", "user-minidump"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Format::ALL)))]
     pub format: String,
     /// DumpType.
     #[serde(rename = "type")]
@@ -223,14 +223,14 @@ pub struct Dump {
     #[serde(default)]
     pub kind: Option<DumpKind>,
     /// Processor architecture.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["x86", "x64", "ia64", "arm64", "arm"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Machine::ALL)))]
     pub architecture: Option<String>,
     /// x86 page tables with Physical Address Extension.
     pub pae: Option<bool>,
     /// Processors of the machine.
     pub processors: Option<u32>,
     /// The program that made the file, where its marks tell.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["kernel", "debugger", "livekd", "qemu", "elf2dmp", "rekall", "volatility", "bin2dmp", "converter"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Writer::ALL)))]
     pub writer: Option<String>,
     /// Values of the header that are not believed: memory says otherwise, or the writer puts them into
     /// every file. `null` when there are none.
@@ -325,7 +325,7 @@ pub struct DamageRecord {
 pub struct System {
     /// The kind of system: a program's dump can be of others than Windows.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["windows", "linux", "macos", "ios", "android", "fuchsia", "solaris", "ps3", "nacl", "unknown"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::OperatingSystem::ALL)))]
     pub platform: Option<String>,
     /// Major and minor version of Windows; of another system as its dump has it.
     pub version: Option<String>,
@@ -333,12 +333,12 @@ pub struct System {
     pub build: Option<u32>,
     /// Where the build was read: in the kernel's variables, or in the header alone.
     #[serde(default)]
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["header", "memory"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::ReadFrom::ALL)))]
     pub build_source: Option<String>,
     /// Service pack, 0 for none.
     pub service_pack: Option<u32>,
     /// Product type.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["workstation", "server", "domain-controller"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::Product::ALL)))]
     pub product: Option<String>,
     /// What people call it.
     pub name: Option<String>,
@@ -361,7 +361,7 @@ pub struct MulticastForwarding {
     /// IPv4 or IPv6, where the source does not say which.
     pub any: Option<bool>,
     /// Where it was read.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["pool-allocations", "forwarding-set", "registry-in-dump", "hive-file", "reg-export", "netsh-output"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::facts::ForwardingSource::ALL)))]
     pub source: Option<String>,
     /// When it was so, RFC 3339 UTC.
     pub as_of: Option<String>,

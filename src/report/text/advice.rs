@@ -2,6 +2,7 @@
 //! words, is in the long report and in the record's `actions`.
 
 use crate::cause::Event;
+use crate::facts::Format;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{Cause, Hotfix, Report};
@@ -255,7 +256,7 @@ fn elsewhere(report: &Report, hotfix: &Hotfix, palette: Palette, lines: usize) -
 fn nothing(report: &Report) -> String {
     const WHERE: &str = r"%SystemRoot%\Minidump and %SystemRoot%\MEMORY.DMP";
     let format = report.dump.as_ref().map(|dump| dump.format.as_str());
-    if format == Some("user-minidump") {
+    if format == Some(Format::UserMinidump.as_str()) {
         return format!(
             "Send this dump to the maker of the program. If Windows itself stopped, too, bring its dump, \
              which lies in {WHERE}."

@@ -3,6 +3,7 @@
 //! Reads the record only. The sentence names what decided, in words of its own where the evidence's are long.
 
 use crate::evidence::Strength;
+use crate::facts::Format;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::escape::visible;
 use crate::report::model::{EvidenceRecord, Hotfix, Report};
@@ -84,7 +85,7 @@ fn meaning(report: &Report, hotfix: &Hotfix) -> String {
             Some(_) if hotfix.would_settle.iter().any(|what| what.starts_with(WHOLE_FILE)) => {
                 "Only a part of the dump's file is here: not enough to tell."
             }
-            Some(dump) if dump.format == "kernel-header-only" => {
+            Some(dump) if dump.format == Format::KernelHeaderOnly.as_str() => {
                 "This dump is no more than a header: not enough to tell."
             }
             _ => "This dump does not hold enough to tell.",

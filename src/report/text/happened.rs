@@ -2,7 +2,8 @@
 //!
 //! Reads the record only; the page for people without a terminal shows the same lines.
 
-use crate::knowledge::bugchecks;
+use crate::facts::Format;
+use crate::knowledge::bugchecks::{self, Access};
 use crate::report::escape::visible;
 use crate::report::model::{DumpKind, Fault, Report, Severity};
 
@@ -91,7 +92,9 @@ pub(super) fn stop(report: &Report, room: usize) -> Vec<String> {
     } else {
         let format = report.dump.as_ref().map(|dump| dump.format.as_str());
         parts.push(match format {
-            Some("user-minidump") => "none; a program's dump, without an exception".to_owned(),
+            Some(format) if format == Format::UserMinidump.as_str() => {
+                "none; a program's dump, without an exception".to_owned()
+            }
             _ if is_running(report) => "none: Windows was running".to_owned(),
             _ => "not known".to_owned(),
         });
@@ -164,11 +167,11 @@ fn place(fault: &Fault, listed: bool) -> Option<String> {
             super::place(called)
         ));
     }
-    let verb = match fault.access.as_deref() {
-        Some("read") => "reading",
-        Some("write") => "writing",
-        Some("execute") => "executing",
-        _ => return Some(format!("{text}{outside}")),
+    let verb = match fault.access.as_deref().and_then(Access::named) {
+        Some(Access::Read) => "reading",
+        Some(Access::Write) => "writing",
+        Some(Access::Execute) => "executing",
+        None => return Some(format!("{text}{outside}")),
     };
     // A general protection fault reports no address; the registers may give it.
     let effective = fault.effective_address.as_ref();

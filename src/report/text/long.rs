@@ -1,6 +1,8 @@
 //! Everything a report says, at length, for those who want more than the screen: the crash, the rule that
 //! decided, all evidence by weight with a legend, other problems it could be, every step.
 
+use crate::facts::{Activity, Trust};
+use crate::knowledge::bugchecks::Access;
 use std::fmt::Write as _;
 
 use super::super::believed;
@@ -183,7 +185,7 @@ fn parameter_lines(report: &Report, out: &mut Out) {
 fn system(report: &Report) -> Option<String> {
     let system = report.system.as_ref()?;
     let mut parts = vec![system.name.clone().unwrap_or_else(|| "Windows".to_owned())];
-    if system.platform.as_deref().is_some_and(|p| p != "windows") {
+    if words::is_other_system(system) {
         let version = system.version.as_deref().map(visible);
         parts = vec![
             parts
@@ -278,9 +280,9 @@ fn fault(fault: &Fault) -> Option<String> {
         let _ = write!(text, ", called from {}", place(called));
     }
     if let Some(access) = &fault.access {
-        let verb = match access.as_str() {
-            "read" => "reading",
-            "write" => "writing",
+        let verb = match Access::named(access) {
+            Some(Access::Read) => "reading",
+            Some(Access::Write) => "writing",
             _ => "executing",
         };
         let _ = write!(text, ", {verb}");
@@ -292,11 +294,11 @@ fn fault(fault: &Fault) -> Option<String> {
         let _ = write!(text, ", IRQL {irql}");
     }
     if let Some(context) = &fault.context {
-        let place = match context.as_str() {
-            "idle" => "the idle loop".to_owned(),
-            "dpc" => "a DPC".to_owned(),
-            "interrupt" => "an interrupt".to_owned(),
-            other => format!("a {}", visible(other)),
+        let place = match Activity::named(context) {
+            Some(Activity::Idle) => "the idle loop".to_owned(),
+            Some(Activity::Dpc) => "a DPC".to_owned(),
+            Some(Activity::Interrupt) => "an interrupt".to_owned(),
+            Some(Activity::Thread) | None => format!("a {}", visible(context)),
         };
         let _ = write!(text, ", in {place}");
     }
@@ -323,7 +325,11 @@ fn stack(stack: &Stack) -> Option<String> {
         .take(shown)
         .take_while(|frame| frame.index == 0 || frame.boundary.is_none())
         .map(|frame| {
-            let mark = if frame.trust == "scan" { "?" } else { "" };
+            let mark = if frame.trust == Trust::Scan.as_str() {
+                "?"
+            } else {
+                ""
+            };
             format!("{mark}{}", frame_place(frame))
         })
         .collect();

@@ -24,6 +24,7 @@ pub use screen::LINES;
 
 use super::escape::visible;
 use super::model::{Location, Report, Status};
+use crate::facts::SymbolKind;
 
 /// How much of a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +72,8 @@ pub fn place(location: &Location) -> String {
 
 /// What is said behind a name that may be its neighbour's.
 pub fn doubt(symbol_kind: Option<&str>) -> &'static str {
-    match symbol_kind {
-        Some("approximate") => " (approximate)",
+    match symbol_kind.and_then(SymbolKind::named) {
+        Some(SymbolKind::Approximate) => " (approximate)",
         _ => "",
     }
 }

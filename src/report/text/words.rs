@@ -2,6 +2,7 @@
 //! needs a manual.
 
 use crate::evidence::Strength;
+use crate::facts::{Machine, OperatingSystem, Product};
 use crate::knowledge::Basis;
 use crate::report::model::{ApplicabilityRecord, Hotfix, Report, System};
 use crate::verdict::{Applicability, MatchStatus, Verdict};
@@ -118,10 +119,7 @@ pub fn basis(basis: Basis) -> &'static str {
 
 /// The state of the file that decides, in two or three words.
 pub fn fix_state(record: &ApplicabilityRecord) -> &'static str {
-    let by_date = record
-        .decided_from
-        .iter()
-        .any(|from| matches!(from.basis.as_str(), "date" | "co-dating"));
+    let by_date = record.is_by_date();
     match record.status {
         Applicability::Applicable if by_date => "probably not fixed",
         Applicability::Applicable => "not fixed",
@@ -178,13 +176,18 @@ pub fn short_hex(hex: &str) -> String {
     format!("0x{}", if digits.is_empty() { "0" } else { digits })
 }
 
+/// True for a system that is not Windows.
+pub fn is_other_system(system: &System) -> bool {
+    let platform = system.platform.as_deref();
+    platform.is_some_and(|platform| platform != OperatingSystem::Windows.as_str())
+}
+
 /// The Windows, by the edition where it is known: `Windows Server 2008 (6001)`.
 pub fn windows(report: &Report) -> String {
     let Some(system) = &report.system else {
         return "Windows".to_owned();
     };
-    let other = system.platform.as_deref().is_some_and(|p| p != "windows");
-    if other {
+    if is_other_system(system) {
         let parts = [system.name.as_deref(), system.version.as_deref()];
         let parts: Vec<String> = parts.into_iter().flatten().map(visible).collect();
         // Behind a description a version is no part of a name.
@@ -207,17 +210,19 @@ fn edition(system: &System, architecture: Option<&str>) -> String {
     let name = system.name.as_deref().unwrap_or("Windows");
     let mut parts = name.split(" / ");
     let (first, second) = (parts.next().unwrap_or(name), parts.next());
-    let product = match (architecture, system.build) {
-        (Some("x86"), Some(6004..)) => Some("workstation"),
-        (Some("ia64"), Some(6000..)) => Some("server"),
-        _ => system.product.as_deref(),
+    let product = match (architecture.and_then(Machine::named), system.build) {
+        (Some(Machine::X86), Some(6004..)) => Some(Product::Workstation),
+        (Some(Machine::Ia64), Some(6000..)) => Some(Product::Server),
+        _ => system.product.as_deref().and_then(Product::named),
     };
     let product = match (product, second, parts.next()) {
-        (Some("workstation"), Some(second), None) => match second.strip_suffix(" or later") {
-            Some(_) => format!("{first} or later"),
-            None => first.to_owned(),
-        },
-        (Some("server" | "domain-controller"), Some(second), None) => {
+        (Some(Product::Workstation), Some(second), None) => {
+            match second.strip_suffix(" or later") {
+                Some(_) => format!("{first} or later"),
+                None => first.to_owned(),
+            }
+        }
+        (Some(Product::Server | Product::DomainController), Some(second), None) => {
             match second.starts_with("Windows") {
                 true => second.to_owned(),
                 false => format!("Windows {second}"),
