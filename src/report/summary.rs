@@ -19,8 +19,6 @@ use crate::verdict::{MatchStatus, Verdict};
 const FRAMES: usize = 16;
 /// Modules that a summary always holds, by stem.
 const MODULES: [&str; 4] = ["nt", "tcpip", "netio", "fwpkclnt"];
-/// First letters of all names that a summary always holds.
-const INITIALS: &[u8] = b"ntfbi";
 /// Other names of the kernel's image.
 const KERNELS: [&str; 4] = ["ntoskrnl", "ntkrnlpa", "ntkrnlmp", "ntkrpamp"];
 
@@ -287,11 +285,6 @@ pub(super) fn frames(faulting_activity: Option<u32>) -> usize {
 
 /// The kernel, the network drivers, and every file of the hotfix's package: evidence names them.
 fn always(name: &str) -> bool {
-    // Most drivers of a dump are told apart by their first letter.
-    let first = name.bytes().next().map(|byte| byte.to_ascii_lowercase());
-    if !first.is_some_and(|byte| INITIALS.contains(&byte)) {
-        return false;
-    }
     if KB943650.role(name).is_some() {
         return true;
     }
@@ -308,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_that_is_always_held_has_one_of_the_initials() {
+    fn the_kernel_the_stack_and_the_files_of_the_hotfix_are_always_held() {
         let files = KB943650.roles.iter().map(|row| row.file);
         for name in MODULES.into_iter().chain(KERNELS).chain(files) {
             assert!(always(name) && always(&name.to_uppercase()), "{name}");

@@ -37,19 +37,19 @@ pub fn fingerprint(source: &dyn ReadAt) -> Result<String, ReadError> {
 pub fn fingerprint_read(reader: &mut PagedReader<'_>) -> Result<String, ReadError> {
     const { assert!(PagedReader::PREFIX == FINGERPRINT_HEAD) };
     reader.read_tail()?;
-    let size = reader.source_len().to_le_bytes();
-    let mut tail = [0; FINGERPRINT_TAIL];
-    let last = reader.last(FINGERPRINT_TAIL);
-    let tail = tail.get_mut(..last.len()).unwrap_or_default();
-    tail.copy_from_slice(last);
-    Ok(reader.enclosed(size, tail, |all| named(XxHash3_128::oneshot(all))))
+    let prefix = reader.prefix();
+    let head = prefix.get(..FINGERPRINT_HEAD).unwrap_or(prefix);
+    Ok(named(
+        reader.source_len(),
+        head,
+        reader.last(FINGERPRINT_TAIL),
+    ))
 }
 
 fn fingerprint_with(source: &dyn ReadAt, head: &[u8]) -> Result<String, ReadError> {
     let mut tail = [0; FINGERPRINT_TAIL];
     let tail = read_tail(source, head, &mut tail)?;
-    let size = source.len().to_le_bytes();
-    Ok(named(XxHash3_128::oneshot(&[&size, head, tail].concat())))
+    Ok(named(source.len(), head, tail))
 }
 
 /// The last bytes of `source`, or all of a shorter one. `head` is how it begins.
@@ -75,8 +75,12 @@ fn read_tail<'t>(
     Ok(tail.get(..read).unwrap_or_default())
 }
 
-fn named(hash: u128) -> String {
-    format!("f1:{hash:032x}")
+fn named(size: u64, head: &[u8], tail: &[u8]) -> String {
+    let mut hasher = XxHash3_128::new();
+    hasher.write(&size.to_le_bytes());
+    hasher.write(head);
+    hasher.write(tail);
+    format!("f1:{:032x}", hasher.finish_128())
 }
 
 /// The SHA-256 of all bytes in lower-case hex, read in pieces.

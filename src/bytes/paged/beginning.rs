@@ -1,9 +1,10 @@
-//! How a source begins, in one read, into room that the last dump of the thread left.
+//! How a source begins, in one read, into room that the last dump of the thread left: the one cache that belongs to
+//! a thread.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::{PREFIX, ROOM, WHOLE};
+use super::{PREFIX, WHOLE};
 use crate::bytes::{ReadAt, ReadError};
 
 thread_local! {
@@ -13,8 +14,7 @@ thread_local! {
 
 /// How a source begins, read once: enough to see what it is, and the first part of what its reader needs.
 pub struct Beginning {
-    /// [`ROOM`] bytes, and the beginning.
-    pub(super) head: Vec<u8>,
+    head: Vec<u8>,
     /// How long reading it took.
     pub(super) took: Duration,
 }
@@ -34,17 +34,17 @@ impl Beginning {
             head: HEADS.take(),
             took: Duration::ZERO,
         };
-        beginning.head.resize(ROOM + len, 0);
+        beginning.head.resize(len, 0);
         let started = Instant::now();
-        let read = source.read_up_to(0, beginning.head.get_mut(ROOM..).unwrap_or_default())?;
+        let read = source.read_up_to(0, &mut beginning.head)?;
         beginning.took = started.elapsed();
-        beginning.head.truncate(ROOM + read);
+        beginning.head.truncate(read);
         Ok(beginning)
     }
 
     /// The bytes, from offset 0.
     pub fn bytes(&self) -> &[u8] {
-        self.head.get(ROOM..).unwrap_or_default()
+        &self.head
     }
 }
 

@@ -102,16 +102,3 @@ fn windows_give_the_source_bytes_and_their_room_back() {
     // Others may read meanwhile, and give back as well.
     assert!(IN_USE.load(Ordering::Relaxed) <= before + WINDOW_BYTES);
 }
-
-#[test]
-fn hashing_between_leaves_the_beginning_as_it_was() {
-    for len in [100, PREFIX, PREFIX + 9000] {
-        let bytes = source(len);
-        let mut reader = PagedReader::open(&bytes).unwrap();
-        reader.enclosed([1; ROOM], &[2; 5], |all| {
-            assert_eq!(all.len(), ROOM + len.min(PREFIX) + 5);
-            assert_eq!(&all[ROOM..all.len() - 5], &bytes[..len.min(PREFIX)]);
-        });
-        assert!(reader.prefix() == bytes);
-    }
-}
