@@ -6,6 +6,7 @@
 mod code;
 mod image;
 mod inspect;
+mod judged;
 mod text;
 
 use std::ffi::OsString;

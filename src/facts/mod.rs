@@ -35,8 +35,8 @@ pub use modules::{
 pub use packed::{pack, unpack};
 pub use source::{Beside, Container, ErrorKind, SourceError, SourceInfo};
 pub use words::{
-    Activity, Boundary, CodeOrigin, FaultSource, FindingKind, ForwardingSource, InstructionKind,
-    OperatingSystem, SpinKind, SymbolKind, TableMark, Trust,
+    Activity, Boundary, CodeOrigin, FaultSource, FindingKind, Format, ForwardingSource,
+    InstructionKind, OperatingSystem, Product, ReadFrom, SpinKind, SymbolKind, TableMark, Trust,
 };
 pub use writer::Writer;
 
@@ -47,41 +47,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::knowledge::bugchecks::Access;
-use crate::vocabulary::open_enum;
-
-open_enum! {
-    /// The declared kind of a dump file.
-    Format {
-        /// Type 4.
-        KernelTriage = "kernel-triage",
-        /// Type 2.
-        KernelSummary = "kernel-summary",
-        /// Type 1.
-        KernelComplete = "kernel-complete",
-        /// Types 5 and 6.
-        KernelBitmap = "kernel-bitmap",
-        /// Types 8, 9 and 0xA.
-        KernelRanges = "kernel-ranges",
-        /// Type 3.
-        KernelHeaderOnly = "kernel-header-only",
-        /// A kernel dump of a type no source describes.
-        KernelUnknown = "kernel-unknown",
-        /// MDMP.
-        UserMinidump = "user-minidump",
-    }
-}
-
-open_enum! {
-    /// ProductType.
-    Product {
-        /// 1.
-        Workstation = "workstation",
-        /// 2.
-        DomainController = "domain-controller",
-        /// 3.
-        Server = "server",
-    }
-}
 
 /// One block of secondary data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,22 +149,6 @@ pub struct HeaderFacts {
     pub crash_time: Option<u64>,
     /// In units of 100 ns.
     pub uptime: Option<u64>,
-}
-
-open_enum! {
-    /// Where a value was read that both a dump's header and its memory hold.
-    #[derive(Default)]
-    ReadFrom {
-        /// Only the header says it.
-        #[default]
-        Header = "header",
-        /// The kernel's variables in memory.
-        Memory = "memory",
-        /// The error report beside the dump.
-        WerReport = "wer-report",
-        /// The version of a file of Windows, where neither header nor memory says it.
-        Module = "module",
-    }
 }
 
 /// Whether multicast forwarding was on.

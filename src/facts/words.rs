@@ -3,6 +3,56 @@
 use crate::vocabulary::open_enum;
 
 open_enum! {
+    /// The declared kind of a dump file.
+    Format {
+        /// Type 4.
+        KernelTriage = "kernel-triage",
+        /// Type 2.
+        KernelSummary = "kernel-summary",
+        /// Type 1.
+        KernelComplete = "kernel-complete",
+        /// Types 5 and 6.
+        KernelBitmap = "kernel-bitmap",
+        /// Types 8, 9 and 0xA.
+        KernelRanges = "kernel-ranges",
+        /// Type 3.
+        KernelHeaderOnly = "kernel-header-only",
+        /// A kernel dump of a type no source describes.
+        KernelUnknown = "kernel-unknown",
+        /// MDMP.
+        UserMinidump = "user-minidump",
+    }
+}
+
+open_enum! {
+    /// ProductType.
+    Product {
+        /// 1.
+        Workstation = "workstation",
+        /// 2.
+        DomainController = "domain-controller",
+        /// 3.
+        Server = "server",
+    }
+}
+
+open_enum! {
+    /// Where a value was read that both a dump's header and its memory hold.
+    #[derive(Default)]
+    ReadFrom {
+        /// Only the header says it.
+        #[default]
+        Header = "header",
+        /// The kernel's variables in memory.
+        Memory = "memory",
+        /// The error report beside the dump.
+        WerReport = "wer-report",
+        /// The version of a file of Windows, where neither header nor memory says it.
+        Module = "module",
+    }
+}
+
+open_enum! {
     /// What a frame of a call stack rests on.
     Trust {
         /// The registers the walk started from.

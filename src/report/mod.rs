@@ -16,6 +16,7 @@ pub mod notes;
 pub mod records;
 pub mod rows;
 pub mod summary;
+mod system;
 pub mod table;
 pub mod text;
 mod values;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::files;
 use super::identity::{FileName, ModuleIdentity};
-use super::library::{Lookup, Resolved, SymbolLibrary};
+use super::library::SymbolLibrary;
+use super::lookup::{Lookup, Resolved};
 use super::pdb_file::{self, identify};
 use super::store;
 use crate::image::{self, CodeView, Image};

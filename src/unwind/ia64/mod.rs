@@ -7,6 +7,7 @@
 mod bundle;
 pub mod descriptors;
 mod rules;
+mod spills;
 mod step;
 mod unwind_info;
 
