@@ -19,7 +19,7 @@ use crate::report::notes;
 use crate::report::{self, Input, Report};
 use crate::source::{self, ErrorKind, SourceError, SourceInfo};
 use crate::symbols::SymbolLibrary;
-use crate::verdict::{self, Answer, MatchStatus, Step, Verdict};
+use crate::verdict::{self, Answer, MatchStatus, RuleStep, Verdict};
 
 /// Limits for one dump.
 #[derive(Clone, Copy, Debug)]
@@ -233,7 +233,7 @@ pub struct Judged {
     /// Every observer's question and outcome.
     pub observations: Vec<Observation>,
     /// Every rule of the match and whether it held; empty for a summary.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RuleStep>,
 }
 
 /// Judges facts by what is known: the second half of the corridor, which reads nothing else and changes

@@ -33,7 +33,7 @@ open_enum! {
 
 open_enum! {
     /// How far a suspect can be trusted.
-    Trust {
+    Confidence {
         /// It was caught in the act, or named by the code.
         Strong = "strong",
         /// It is nearest of what is certain.
@@ -71,7 +71,7 @@ pub struct Suspect {
     /// Where in it: offset from its base, and the function where it is known.
     pub place: Option<(u64, Option<String>)>,
     /// How far it can be trusted.
-    pub trust: Trust,
+    pub trust: Confidence,
     /// Why, in one clause.
     pub reason: String,
     /// When the driver was linked, seconds since 1970, where its stamp can be a date.

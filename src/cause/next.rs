@@ -3,7 +3,7 @@
 //! Commands are those of Windows' own tools as Microsoft documents them, for the Windows that crashed.
 
 use super::suspects::written_over;
-use super::{Cause, Event, Known, Suspect, Trust, What};
+use super::{Cause, Confidence, Event, Known, Suspect, What};
 use crate::facts::{CrashFacts, Format};
 use crate::knowledge::article::look_alike_name;
 use crate::knowledge::bugchecks::{Blames, BugCheck};
@@ -96,7 +96,7 @@ pub(super) fn steps(
     let unsure = cause
         .suspects
         .iter()
-        .all(|suspect| suspect.trust != Trust::Strong);
+        .all(|suspect| suspect.trust != Confidence::Strong);
     if cause.event != Event::LiveReport && unsure {
         list.extend(larger(facts));
     }
@@ -115,7 +115,7 @@ fn of(facts: &CrashFacts, suspect: &Suspect) -> Vec<Step> {
                      crashes began with an update."
                 ),
             )];
-            if suspect.trust != Trust::Strong {
+            if suspect.trust != Confidence::Strong {
                 list.extend(verify(&[file]));
             }
             list

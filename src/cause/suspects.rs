@@ -1,7 +1,7 @@
 //! Whom a crash is laid to.
 
 use super::places::{Place, place, places, places_of};
-use super::{Suspect, Trust, What};
+use super::{Confidence, Suspect, What};
 use crate::facts::file_name;
 use crate::facts::{CrashFacts, FindingKind};
 use crate::knowledge::bugchecks::{self, Blames, BugCheck, Kind, Leads};
@@ -35,14 +35,14 @@ pub(super) fn suspects(facts: &CrashFacts, check: &BugCheck) -> (Vec<Suspect>, S
         Blames::Firmware => vec![Suspect {
             what: What::Firmware,
             ..bare(
-                Trust::Moderate,
+                Confidence::Moderate,
                 "the code reports a mistake of the firmware (BIOS, UEFI)",
             )
         }],
         Blames::Process => vec![Suspect {
             what: What::Process,
             ..bare(
-                Trust::Weak,
+                Confidence::Weak,
                 "a program ended that Windows cannot do without",
             )
         }],
@@ -76,7 +76,7 @@ pub(super) fn suspects(facts: &CrashFacts, check: &BugCheck) -> (Vec<Suspect>, S
     (found, reason)
 }
 
-fn bare(trust: Trust, reason: impl Into<String>) -> Suspect {
+fn bare(trust: Confidence, reason: impl Into<String>) -> Suspect {
     Suspect {
         what: What::Hardware,
         module: None,
@@ -92,7 +92,12 @@ fn third_party(found: &[Suspect]) -> bool {
 }
 
 /// A suspect at a place.
-fn at(facts: &CrashFacts, place: &Place<'_>, trust: Trust, reason: impl Into<String>) -> Suspect {
+fn at(
+    facts: &CrashFacts,
+    place: &Place<'_>,
+    trust: Confidence,
+    reason: impl Into<String>,
+) -> Suspect {
     Suspect {
         what: match place.part {
             Some(_) => What::Windows,
@@ -142,7 +147,7 @@ fn hung(facts: &CrashFacts) -> (Vec<Suspect>, String) {
         inner.join(", called from ")
     );
     let nearest = list.iter().find(|place| !place.faults_for_its_caller());
-    let suspect = nearest.map(|place| at(facts, place, Trust::Moderate, reason.clone()));
+    let suspect = nearest.map(|place| at(facts, place, Confidence::Moderate, reason.clone()));
     (suspect.into_iter().collect(), reason)
 }
 
@@ -164,9 +169,9 @@ fn by_stack(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
     let mut found = match (index, faulted) {
         (0, true) => {
             let trust = match (nearest.part, one) {
-                (None, true) => Trust::Strong,
-                (_, true) => Trust::Moderate,
-                (_, false) => Trust::Weak,
+                (None, true) => Confidence::Strong,
+                (_, true) => Confidence::Moderate,
+                (_, false) => Confidence::Weak,
             };
             vec![at(
                 facts,
@@ -177,9 +182,9 @@ fn by_stack(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
         }
         _ => {
             let trust = match (CAUGHT.contains(&check.code), check.kind) {
-                (true, _) => Trust::Strong,
-                (_, Kind::Hang) if first(facts) == ALL_TOGETHER => Trust::Weak,
-                _ => Trust::Moderate,
+                (true, _) => Confidence::Strong,
+                (_, Kind::Hang) if first(facts) == ALL_TOGETHER => Confidence::Weak,
+                _ => Confidence::Moderate,
             };
             let called = match (check.kind, list.first()) {
                 (Kind::Hang, _) => "it was running when the watchdog fired".to_owned(),
@@ -207,7 +212,7 @@ fn by_stack(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
         found.push(at(
             facts,
             caller,
-            Trust::Moderate,
+            Confidence::Moderate,
             format!(
                 "{} called it (frame {}, {})",
                 caller.file.to_ascii_lowercase(),
@@ -258,7 +263,7 @@ fn no_code(facts: &CrashFacts, list: &[Place<'_>]) -> Option<Suspect> {
             module: Some(name.clone()),
             place: Some((ip.saturating_sub(module.start), None)),
             ..bare(
-                Trust::Strong,
+                Confidence::Strong,
                 "it had been unloaded, and its code was called all the same",
             )
         });
@@ -277,7 +282,7 @@ fn no_code(facts: &CrashFacts, list: &[Place<'_>]) -> Option<Suspect> {
         },
         caller.text()
     );
-    Some(at(facts, caller, Trust::Moderate, reason))
+    Some(at(facts, caller, Confidence::Moderate, reason))
 }
 
 /// Who called an address that holds no code.
@@ -298,7 +303,7 @@ fn named(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
             let place = value.and_then(|value| place(facts, value, None, 0));
             if let Some(place) = place.filter(|place| !place.faults_for_its_caller()) {
                 let reason = format!("parameter {number} of the code is an address in it");
-                return vec![at(facts, &place, Trust::Strong, reason)];
+                return vec![at(facts, &place, Confidence::Strong, reason)];
             }
             continue;
         }
@@ -319,7 +324,7 @@ fn named(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
             module: Some(file.to_owned()),
             linked: module.and_then(|module| linked(facts, module.time_date_stamp)),
             ..bare(
-                Trust::Strong,
+                Confidence::Strong,
                 format!(
                     "parameter {number} of the code leads to it, over {}",
                     driver.over
@@ -334,14 +339,14 @@ fn named(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
 fn damage(facts: &CrashFacts, check: &BugCheck) -> Vec<Suspect> {
     if faulty_memory(facts, check) {
         return vec![bare(
-            Trust::Moderate,
+            Confidence::Moderate,
             "the damage is of a kind that bad memory makes rather than a driver",
         )];
     }
     let mut found = by_stack(facts, check);
     found.retain(|suspect| suspect.what == What::Driver);
     for suspect in &mut found {
-        suspect.trust = Trust::Weak;
+        suspect.trust = Confidence::Weak;
         suspect.reason = format!(
             "memory was found damaged while it was at work ({}); who damaged it may be another",
             suspect.reason
@@ -381,16 +386,16 @@ fn hardware(facts: &CrashFacts, check: &BugCheck) -> Suspect {
         .unwrap_or_default();
     match (check.code, sections.is_empty()) {
         (_, false) => bare(
-            Trust::Strong,
+            Confidence::Strong,
             format!("the hardware reported an error itself: {sections}"),
         ),
-        (0x124 | 0x9C, true) => bare(Trust::Strong, "the hardware reported an error itself"),
+        (0x124 | 0x9C, true) => bare(Confidence::Strong, "the hardware reported an error itself"),
         (0x12B | 0x127, true) => bare(
-            Trust::Moderate,
+            Confidence::Moderate,
             "a page of memory did not hold what was written to it",
         ),
         _ => bare(
-            Trust::Moderate,
+            Confidence::Moderate,
             "the code reports a failure of the hardware",
         ),
     }
@@ -418,7 +423,7 @@ fn storage(facts: &CrashFacts) -> Suspect {
     };
     Suspect {
         what: What::Storage,
-        ..bare(Trust::Moderate, reason)
+        ..bare(Confidence::Moderate, reason)
     }
 }
 

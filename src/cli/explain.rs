@@ -13,7 +13,7 @@ use crate::report::model::Detail;
 use crate::report::text::{self, Length, Palette, words};
 use crate::scan::Folders;
 use crate::triage::{Judged, judge};
-use crate::verdict::{MatchStatus, Step};
+use crate::verdict::{MatchStatus, RuleStep};
 
 use super::analysis::{AnalysisArgs, error_line, one_file};
 use super::output::Color;
@@ -81,7 +81,7 @@ fn render(report: &Report, judged: &Judged, palette: Palette) -> String {
 }
 
 /// Every rule of the match, in the order in which they are asked.
-fn rules(steps: &[Step], palette: Palette, out: &mut String) {
+fn rules(steps: &[RuleStep], palette: Palette, out: &mut String) {
     const TITLE: &str = "Every rule of the match with KB943650: the first that holds decides";
     let _ = writeln!(out, "\n{}", palette.heading(TITLE));
     let first = steps.iter().position(|step| step.held);

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::fleet::Buckets;
 use crate::fleet::template::{self, Template};
-use crate::fleet::ticket::{Target, Ticket, Wishes};
+use crate::fleet::ticket::{Ticket, TicketSystem, Wishes};
 use crate::knowledge::hotfix::KB943650;
 use crate::report::json;
 use crate::store::{Store, StoreError};
@@ -82,7 +82,7 @@ fn parse_project(text: &str) -> Result<String, String> {
 }
 
 enum Form {
-    Payload(Target),
+    Payload(TicketSystem),
     /// The user's own.
     Template(Box<Template>),
     /// One that comes with the program and makes JSON.
@@ -188,9 +188,9 @@ fn form(to: &str) -> Result<Form, String> {
         _ => {}
     }
     Ok(Form::Payload(match to {
-        "jira" => Target::Jira,
-        "servicenow" => Target::ServiceNow,
-        "glpi" => Target::Glpi,
+        "jira" => TicketSystem::Jira,
+        "servicenow" => TicketSystem::ServiceNow,
+        "glpi" => TicketSystem::Glpi,
         file => {
             let path = PathBuf::from(file);
             let (text, _) = super::kb::read_text(&path, template::LARGEST).map_err(|e| {

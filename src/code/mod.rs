@@ -16,7 +16,7 @@ mod walks;
 pub use callers::call_sites;
 pub use calls::{called, only_calls, reaches};
 pub use lists::{ListWork, Passed, list_work, passed, passed_by_name};
-pub use lock_check::{LockFinding, check};
+pub use lock_check::check;
 pub use removal::{LeftBehind, left_behind};
 pub use walks::walks_at;
 

@@ -8,7 +8,7 @@ use crate::knowledge::bugchecks::{Access, base_code};
 
 /// Where the fault lies, as a bucket needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct FaultPlace<'a> {
     /// File name of the module.
     pub module: &'a str,
     /// Its TimeDateStamp.
@@ -41,7 +41,7 @@ pub fn bucket(
     code: u32,
     exception: Option<u32>,
     access: Option<Access>,
-    place: Option<&Place<'_>>,
+    place: Option<&FaultPlace<'_>>,
 ) -> Bucket {
     let mut head = format!("0x{:X}", base_code(code));
     if let Some(status) = exception {
@@ -89,7 +89,7 @@ fn stem(file: &str) -> String {
 mod tests {
     use super::*;
 
-    const PLACE: Place<'static> = Place {
+    const PLACE: FaultPlace<'static> = FaultPlace {
         module: "tcpip.sys",
         time_date_stamp: 0x4791_9120,
         size_of_image: 0xE3000,
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_key_does_not_change_when_symbols_arrive() {
         let without = bucket(0xD1, None, Some(Access::Write), Some(&PLACE));
-        let named = Place {
+        let named = FaultPlace {
             symbol: Some(("TtStopTimer", 0x1A)),
             ..PLACE
         };
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_m_variant_falls_into_the_bucket_of_its_base_code() {
-        let nt = Place {
+        let nt = FaultPlace {
             module: "NTKRNLMP.EXE",
             ..PLACE
         };

@@ -20,7 +20,7 @@ mod spin;
 mod x64;
 mod x86;
 
-pub use bucket::{Place, bucket};
+pub use bucket::{FaultPlace, bucket};
 pub use context::{FaultContext, Source, find_context};
 pub use crashed::crashed_processor;
 pub use instruction::InstructionKind;

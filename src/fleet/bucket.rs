@@ -51,7 +51,7 @@ type Rank = (bool, Reverse<(u8, bool)>, String);
 
 /// One crash, or one report of a running system.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crash {
+pub(super) struct Occurrence {
     /// In upper case; empty where it is not known.
     pub machine: String,
     /// RFC 3339 UTC.
@@ -66,7 +66,7 @@ pub(super) struct Crash {
     bucket: Option<(Rank, Arc<str>)>,
 }
 
-impl Crash {
+impl Occurrence {
     /// That of the dump that tells most.
     pub fn verdict(&self) -> Option<Verdict> {
         self.verdict.as_ref().map(|(_, verdict)| *verdict)
@@ -83,7 +83,7 @@ fn keep<T>(known: &mut Option<(Rank, T)>, rank: &Rank, value: impl FnOnce() -> T
 /// Crashes by `crash_id`, and their buckets.
 #[derive(Clone, Debug, Default)]
 pub struct Buckets {
-    crashes: BTreeMap<String, Crash>,
+    crashes: BTreeMap<String, Occurrence>,
     /// What people read, by key: the longest that a dump gives.
     names: BTreeMap<Arc<str>, Option<String>>,
 }
@@ -135,7 +135,10 @@ impl Buckets {
     }
 
     /// The crashes of machines that have one of the verdicts wanted.
-    pub(super) fn crashes(&self, wanted: impl Fn(Verdict) -> bool) -> impl Iterator<Item = &Crash> {
+    pub(super) fn crashes(
+        &self,
+        wanted: impl Fn(Verdict) -> bool,
+    ) -> impl Iterator<Item = &Occurrence> {
         self.crashes.values().filter(move |crash| {
             !crash.live && !crash.user_mode && crash.verdict().is_some_and(&wanted)
         })
@@ -143,7 +146,7 @@ impl Buckets {
 
     /// A row for each bucket that has crashes with one of the verdicts wanted: most crashes first, then by key.
     pub fn rows(&self, wanted: impl Fn(Verdict) -> bool) -> Vec<BucketRow> {
-        let mut grouped: BTreeMap<&str, Vec<&Crash>> = BTreeMap::new();
+        let mut grouped: BTreeMap<&str, Vec<&Occurrence>> = BTreeMap::new();
         for crash in self.crashes.values() {
             let counts = crash.verdict().is_some_and(&wanted);
             if let Some((_, key)) = crash.bucket.as_ref().filter(|_| counts) {
@@ -162,7 +165,7 @@ impl Buckets {
     }
 }
 
-fn row(key: &str, name: Option<String>, all: &[&Crash]) -> BucketRow {
+fn row(key: &str, name: Option<String>, all: &[&Occurrence]) -> BucketRow {
     let mut months = BTreeMap::new();
     let mut verdicts = BTreeMap::new();
     let stopped = || all.iter().filter(|crash| !crash.live);

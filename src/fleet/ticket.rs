@@ -34,7 +34,7 @@ const GLPI_NAME: usize = 255;
 
 /// A system that takes tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum TicketSystem {
     /// Jira Cloud.
     Jira,
     /// ServiceNow.
@@ -245,23 +245,23 @@ impl Ticket {
     }
 
     /// The payload that adds what is known now to the ticket that `target` has already.
-    pub fn update(&self, target: Target) -> Value {
+    pub fn update(&self, target: TicketSystem) -> Value {
         match target {
-            Target::Jira => json!({
+            TicketSystem::Jira => json!({
                 "update": { "comment": [{ "add": { "body": self.atlassian() } }] }
             }),
-            Target::ServiceNow => json!({
+            TicketSystem::ServiceNow => json!({
                 "work_notes": cut(&self.plain(), SERVICENOW_TEXT),
                 "correlation_id": self.key,
             }),
-            Target::Glpi => json!({
+            TicketSystem::Glpi => json!({
                 "input": { "itemtype": "Ticket", "content": self.html() }
             }),
         }
     }
 
     /// The payload that `target` takes.
-    pub fn payload(&self, target: Target, wishes: &Wishes) -> Value {
+    pub fn payload(&self, target: TicketSystem, wishes: &Wishes) -> Value {
         let number = |most: u64| {
             let priority = wishes
                 .priority
@@ -270,7 +270,7 @@ impl Ticket {
             priority.filter(|n| (1..=most).contains(n))
         };
         match target {
-            Target::Jira => {
+            TicketSystem::Jira => {
                 let mut issue = json!({
                     "fields": {
                         "project": { "key": wishes.project },
@@ -286,7 +286,7 @@ impl Ticket {
                 }
                 issue
             }
-            Target::ServiceNow => {
+            TicketSystem::ServiceNow => {
                 let mut incident = json!({
                     "short_description": cut(&self.title, SERVICENOW_SHORT),
                     "description": cut(&self.plain(), SERVICENOW_TEXT),
@@ -304,7 +304,7 @@ impl Ticket {
                 }
                 incident
             }
-            Target::Glpi => {
+            TicketSystem::Glpi => {
                 let mut ticket = json!({
                 "input": {
                     "name": cut(&self.title, GLPI_NAME),
@@ -487,12 +487,12 @@ mod tests {
             issue_type: "Task".to_owned(),
             ..Wishes::default()
         };
-        let jira = ticket.payload(Target::Jira, &wishes);
+        let jira = ticket.payload(TicketSystem::Jira, &wishes);
         assert_eq!(length(&jira, "/fields/summary"), Some(255));
-        let incident = ticket.payload(Target::ServiceNow, &wishes);
+        let incident = ticket.payload(TicketSystem::ServiceNow, &wishes);
         assert_eq!(length(&incident, "/short_description"), Some(160));
         assert_eq!(length(&incident, "/description"), Some(4000));
-        let glpi = ticket.payload(Target::Glpi, &wishes);
+        let glpi = ticket.payload(TicketSystem::Glpi, &wishes);
         assert_eq!(length(&glpi, "/input/name"), Some(255));
         assert!(!glpi.to_string().contains("<b>"));
     }

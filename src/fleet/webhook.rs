@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Where findings go.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct Endpoint {
     /// The address.
     pub url: String,
     /// Key of the signature.
@@ -88,15 +88,15 @@ fn is_here(host: &str) -> bool {
 }
 
 /// A body, and what a receiver knows a repeated delivery by: dumps of one crash share it.
-struct Finding {
+struct Message {
     body: Vec<u8>,
     key: String,
 }
 
 /// A thread that tells findings, so that no scan waits for a server.
 pub struct Webhook {
-    target: Target,
-    queue: SyncSender<Finding>,
+    target: Endpoint,
+    queue: SyncSender<Message>,
     state: Arc<State>,
 }
 
@@ -117,7 +117,7 @@ impl Webhook {
     ///
     /// # Errors
     /// Whatever the system says about a new thread.
-    pub fn start(target: Target) -> std::io::Result<Webhook> {
+    pub fn start(target: Endpoint) -> std::io::Result<Webhook> {
         let (queue, waiting) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
         let sender = Sender {
@@ -150,7 +150,7 @@ impl Webhook {
         let room = self.state.bytes.load(Ordering::Relaxed).saturating_add(len) <= QUEUED;
         self.state.bytes.fetch_add(len, Ordering::Relaxed);
         self.state.waiting.fetch_add(1, Ordering::Relaxed);
-        if !room || self.queue.try_send(Finding { body, key }).is_err() {
+        if !room || self.queue.try_send(Message { body, key }).is_err() {
             self.state.bytes.fetch_sub(len, Ordering::Relaxed);
             self.state.waiting.fetch_sub(1, Ordering::Relaxed);
             self.state.untold.fetch_add(1, Ordering::Relaxed);
@@ -187,7 +187,7 @@ impl Webhook {
     }
 }
 
-impl Target {
+impl Endpoint {
     /// The body about one dump: its summary, without what is not to be told.
     fn body(&self, summary: &Summary) -> Option<Vec<u8>> {
         let mut summary = summary.clone();
@@ -221,12 +221,12 @@ fn agent(url: &str) -> ureq::Agent {
 
 struct Sender {
     agent: ureq::Agent,
-    target: Target,
+    target: Endpoint,
     state: Arc<State>,
 }
 
 impl Sender {
-    fn run(&self, waiting: &Receiver<Finding>) {
+    fn run(&self, waiting: &Receiver<Message>) {
         let mut failures = 0;
         for finding in waiting {
             let told = failures < FAILURES && !self.is_over() && self.deliver(&finding);
@@ -246,7 +246,7 @@ impl Sender {
     }
 
     /// True when the receiver took it.
-    fn deliver(&self, finding: &Finding) -> bool {
+    fn deliver(&self, finding: &Message) -> bool {
         let mut pause = self.target.pause;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -268,7 +268,7 @@ impl Sender {
     }
 
     /// The status of the answer.
-    fn attempt(&self, Finding { body, key }: &Finding) -> Option<u16> {
+    fn attempt(&self, Message { body, key }: &Message) -> Option<u16> {
         let time = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());

@@ -133,7 +133,7 @@ fn bucket_facts(
     let place = found.place.and_then(|ip| {
         let (id, rva) = modules.locate(ip)?;
         let module = modules.get(id)?;
-        Some(fault::Place {
+        Some(fault::FaultPlace {
             module: module.name()?,
             time_date_stamp: module.time_date_stamp,
             size_of_image: module.size,

@@ -2,7 +2,7 @@
 
 use super::model as m;
 use super::values::{Hex, rfc3339_from_unix};
-use crate::cause::{Cause, Event, Suspect, Trust, What};
+use crate::cause::{Cause, Confidence, Event, Suspect, What};
 
 /// The record of a cause.
 pub(super) fn record(cause: &Cause) -> m::Cause {
@@ -56,8 +56,8 @@ fn headline(cause: &Cause) -> String {
     let sure = cause.suspects.iter().map(|suspect| suspect.trust).max();
     let who = match (names.as_slice(), sure) {
         ([], _) => "no suspect".to_owned(),
-        ([one], Some(Trust::Strong)) => one.clone(),
-        ([one], Some(Trust::Moderate)) => format!("probably {one}"),
+        ([one], Some(Confidence::Strong)) => one.clone(),
+        ([one], Some(Confidence::Moderate)) => format!("probably {one}"),
         ([one], _) => format!("perhaps {one}"),
         (several, _) => format!("one of {}", several.join(" and ")),
     };

@@ -12,7 +12,7 @@ use super::model::{
 };
 use super::summary::{MachineName, Seen, Summary, SummaryCause, SummaryFault, SummaryHotfix};
 use super::values::{Code, Hex};
-use crate::cause::{Event, Trust, What};
+use crate::cause::{Confidence, Event, What};
 
 /// Version of the form: raised when a field of it changes, one of the contract's structures included.
 const FORM: u8 = 2;
@@ -195,7 +195,7 @@ fn cause(drivers: Vec<Cow<'_, str>>) -> Option<SummaryCause> {
         module: Some(module.into_owned()),
         offset: None,
         function: None,
-        trust: Trust::Weak,
+        trust: Confidence::Weak,
         reason: String::new(),
         linked: None,
     };

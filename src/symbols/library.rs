@@ -85,7 +85,7 @@ impl SymbolOptions {
 type Key = (ModuleIdentity, Option<PdbIdentity>, Machine);
 
 /// One module's outcome, and the folder of a dump that was searched for it, too.
-type Place = (Key, Option<PathBuf>);
+type Sought = (Key, Option<PathBuf>);
 
 /// A library as one dump uses it: with the folder that the dump lies in, where images or symbol files lie there
 /// too. What has another identity is not used there either.
@@ -119,7 +119,7 @@ impl Near<'_> {
 
 #[derive(Debug, Default)]
 struct Held {
-    entries: BTreeMap<Place, Entry>,
+    entries: BTreeMap<Sought, Entry>,
     clock: u64,
     bytes: usize,
 }
@@ -219,7 +219,7 @@ impl SymbolLibrary {
     }
 
     /// What is held of a place; loaded where nothing is.
-    fn once(&self, place: Place, load: impl Fn(&Key) -> Resolved) -> Arc<Resolved> {
+    fn once(&self, place: Sought, load: impl Fn(&Key) -> Resolved) -> Arc<Resolved> {
         let cell = match self.held.lock() {
             Ok(mut held) => held.touch(&place),
             Err(_) => return Arc::new(load(&place.0)),
@@ -448,7 +448,7 @@ fn outcome<T>(trail: Trail, wanted: String) -> Lookup<T> {
 }
 
 impl Held {
-    fn touch(&mut self, key: &Place) -> Arc<OnceLock<Arc<Resolved>>> {
+    fn touch(&mut self, key: &Sought) -> Arc<OnceLock<Arc<Resolved>>> {
         self.clock += 1;
         let entry = match self.entries.get_mut(key) {
             Some(entry) => entry,
@@ -459,7 +459,7 @@ impl Held {
     }
 
     /// Notes what an entry holds and lets the least recently used ones go while it is too much.
-    fn account(&mut self, key: &Place, bytes: usize, limit: usize) {
+    fn account(&mut self, key: &Sought, bytes: usize, limit: usize) {
         if let Some(entry) = self.entries.get_mut(key) {
             self.bytes = self.bytes.saturating_sub(entry.bytes).saturating_add(bytes);
             entry.bytes = bytes;

@@ -19,7 +19,7 @@ pub enum Origin {
 
 /// One place of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreLocation {
     /// A folder that is a symbol store.
     Folder(PathBuf),
     /// The tool's own downstream store, under its cache directory.
@@ -39,7 +39,7 @@ pub struct Element {
     /// What kind of place it is.
     pub kind: ElementKind,
     /// A store that receives what is found here (`cache*`).
-    pub copy_to: Option<Place>,
+    pub copy_to: Option<StoreLocation>,
 }
 
 /// Kind of an [`Element`].
@@ -48,7 +48,7 @@ pub enum ElementKind {
     /// A folder with files in it, or a store.
     Directory(PathBuf),
     /// Stores, nearest first; what a later one has is copied into the folders before it.
-    Chain(Vec<Place>),
+    Chain(Vec<StoreLocation>),
 }
 
 /// A part of a path that cannot be used.
@@ -74,7 +74,7 @@ impl SymbolPath {
     /// Parses a path; nothing in it makes the whole fail.
     pub fn parse(text: &str, origin: Origin) -> SymbolPath {
         let mut path = SymbolPath::default();
-        let mut copy_to: Option<Place> = None;
+        let mut copy_to: Option<StoreLocation> = None;
         for part in text.split(';').map(unquoted).filter(|p| !p.is_empty()) {
             path.part(part, origin, &mut copy_to);
         }
@@ -98,8 +98,8 @@ impl SymbolPath {
         });
         places
             .filter_map(|place| match place {
-                Place::Server { url, .. } => Some(super::server::host(url)),
-                Place::Folder(_) | Place::DefaultFolder => None,
+                StoreLocation::Server { url, .. } => Some(super::server::host(url)),
+                StoreLocation::Folder(_) | StoreLocation::DefaultFolder => None,
             })
             .collect()
     }
@@ -107,7 +107,9 @@ impl SymbolPath {
     /// True when a server is named anywhere in it.
     pub fn names_a_server(&self) -> bool {
         self.elements.iter().any(|element| match &element.kind {
-            ElementKind::Chain(places) => places.iter().any(|p| matches!(p, Place::Server { .. })),
+            ElementKind::Chain(places) => places
+                .iter()
+                .any(|p| matches!(p, StoreLocation::Server { .. })),
             ElementKind::Directory(_) => false,
         })
     }
@@ -120,9 +122,13 @@ impl SymbolPath {
             match &element.kind {
                 ElementKind::Directory(folder) if !folder.exists() => absent.push(folder.clone()),
                 ElementKind::Chain(places) => {
-                    let server = places.iter().any(|p| matches!(p, Place::Server { .. }));
+                    let server = places
+                        .iter()
+                        .any(|p| matches!(p, StoreLocation::Server { .. }));
                     let folders = places.iter().filter_map(|place| match place {
-                        Place::Folder(folder) if !server && !folder.exists() => Some(folder),
+                        StoreLocation::Folder(folder) if !server && !folder.exists() => {
+                            Some(folder)
+                        }
                         _ => None,
                     });
                     absent.extend(folders.cloned());
@@ -133,14 +139,14 @@ impl SymbolPath {
         absent
     }
 
-    fn part(&mut self, part: &str, origin: Origin, copy_to: &mut Option<Place>) {
+    fn part(&mut self, part: &str, origin: Origin, copy_to: &mut Option<StoreLocation>) {
         let mut tokens = part.split('*');
         let first = tokens.next().unwrap_or_default();
         let kind = match first.to_ascii_lowercase().as_str() {
             "cache" if part.contains('*') => {
                 let place = match tokens.next().map(unquoted).filter(|t| !t.is_empty()) {
-                    None => Some(Place::DefaultFolder),
-                    Some(folder) => self.folder(folder).map(Place::Folder),
+                    None => Some(StoreLocation::DefaultFolder),
+                    Some(folder) => self.folder(folder).map(StoreLocation::Folder),
                 };
                 if let Some(place) = place {
                     *copy_to = Some(place.clone());
@@ -158,7 +164,7 @@ impl SymbolPath {
                 return self.problem(part, "neither srv*, symsrv* nor cache*");
             }
             _ if is_url(part) => Some(ElementKind::Chain(vec![
-                Place::DefaultFolder,
+                StoreLocation::DefaultFolder,
                 server(part, origin),
             ])),
             _ => self.folder(part).map(ElementKind::Directory),
@@ -176,21 +182,21 @@ impl SymbolPath {
         let mut places = Vec::new();
         for token in tokens.map(unquoted) {
             match token {
-                "" => places.push(Place::DefaultFolder),
+                "" => places.push(StoreLocation::DefaultFolder),
                 url if is_url(url) => places.push(server(url, origin)),
-                folder => places.extend(self.folder(folder).map(Place::Folder)),
+                folder => places.extend(self.folder(folder).map(StoreLocation::Folder)),
             }
         }
         match places.as_slice() {
             [] => return None,
-            [Place::DefaultFolder] => places.push(server(DEFAULT_SERVER, origin)),
-            [Place::Server { .. }, ..] => places.insert(0, Place::DefaultFolder),
+            [StoreLocation::DefaultFolder] => places.push(server(DEFAULT_SERVER, origin)),
+            [StoreLocation::Server { .. }, ..] => places.insert(0, StoreLocation::DefaultFolder),
             _ => {}
         }
         Some(ElementKind::Chain(places))
     }
 
-    fn push(&mut self, kind: ElementKind, copy_to: Option<Place>) {
+    fn push(&mut self, kind: ElementKind, copy_to: Option<StoreLocation>) {
         self.elements.push(Element { kind, copy_to });
     }
 
@@ -236,8 +242,8 @@ fn is_url(text: &str) -> bool {
     lower.starts_with("http://") || lower.starts_with("https://")
 }
 
-fn server(url: &str, origin: Origin) -> Place {
-    Place::Server {
+fn server(url: &str, origin: Origin) -> StoreLocation {
+    StoreLocation::Server {
         url: url.trim_end_matches('/').to_owned(),
         origin,
     }
@@ -253,8 +259,8 @@ mod tests {
         path.elements.into_iter().map(|e| e.kind).collect()
     }
 
-    fn folder(path: &str) -> Place {
-        Place::Folder(PathBuf::from(path))
+    fn folder(path: &str) -> StoreLocation {
+        StoreLocation::Folder(PathBuf::from(path))
     }
 
     #[test]
@@ -280,7 +286,7 @@ mod tests {
     #[test]
     fn a_server_without_a_store_before_it_gets_the_default_one() {
         let expected = [ElementKind::Chain(vec![
-            Place::DefaultFolder,
+            StoreLocation::DefaultFolder,
             server(DEFAULT_SERVER, Origin::CommandLine),
         ])];
         assert_eq!(kinds("srv*"), expected);

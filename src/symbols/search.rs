@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tempfile::TempDir;
 
 use super::cache::Cache;
-use super::path::{Element, ElementKind, Origin, Place, SymbolPath};
-use super::server::{Answer, Servers, without_credentials};
+use super::path::{Element, ElementKind, Origin, StoreLocation, SymbolPath};
+use super::server::{Response, Servers, without_credentials};
 use super::store::{self, FoundFile, Trail, Verdict, Verify, Wanted};
 
 /// Which servers may be asked.
@@ -145,7 +145,9 @@ impl Finder {
                 Some(self.copied(found, &above, &wanted, trail))
             }
             ElementKind::Chain(places) => {
-                let asks = places.iter().any(|p| matches!(p, Place::Server { .. }));
+                let asks = places
+                    .iter()
+                    .any(|p| matches!(p, StoreLocation::Server { .. }));
                 for place in places {
                     let wanted = without_short_cut(wanted, !above.is_empty());
                     let found = match (self.folder(place), place) {
@@ -161,7 +163,7 @@ impl Finder {
                             }
                             found
                         }
-                        (None, Place::Server { url, origin }) => {
+                        (None, StoreLocation::Server { url, origin }) => {
                             let found = self.download(url, *origin, &wanted, verify, trail);
                             let found =
                                 found.map(|found| self.copied(found, &above, &wanted, trail));
@@ -190,11 +192,11 @@ impl Finder {
             && !*self.has_downstream.get_or_init(|| root.is_dir())
     }
 
-    fn folder(&self, place: &Place) -> Option<PathBuf> {
+    fn folder(&self, place: &StoreLocation) -> Option<PathBuf> {
         match place {
-            Place::Folder(folder) => Some(folder.clone()),
-            Place::DefaultFolder => self.cache.as_ref().map(Cache::downstream),
-            Place::Server { .. } => None,
+            StoreLocation::Folder(folder) => Some(folder.clone()),
+            StoreLocation::DefaultFolder => self.cache.as_ref().map(Cache::downstream),
+            StoreLocation::Server { .. } => None,
         }
     }
 
@@ -279,14 +281,14 @@ impl Finder {
         let cache = self.cache.as_ref();
         let two = !cache.is_some_and(|cache| cache.is_missing(&full))
             && match self.servers.get(url, TWO_TIERS, MAX_MARKER) {
-                Answer::Body(_) => true,
-                Answer::NotFound => {
+                Response::Body(_) => true,
+                Response::NotFound => {
                     if let Some(cache) = cache {
                         cache.remember_missing(&full);
                     }
                     false
                 }
-                Answer::Failed(_) | Answer::Unreachable(_) | Answer::GivenUp => false,
+                Response::Failed(_) | Response::Unreachable(_) | Response::GivenUp => false,
             };
         if let Ok(mut tiers) = self.tiers.lock() {
             tiers.insert(url.to_owned(), two);
@@ -316,7 +318,7 @@ impl Finder {
                 continue;
             }
             match self.servers.get(url, &path, wanted.limit) {
-                Answer::Body(bytes) => match usable(bytes, wanted, verify) {
+                Response::Body(bytes) => match usable(bytes, wanted, verify) {
                     Ok(bytes) => {
                         let path = PathBuf::from(format!("{place}/{path}"));
                         return Asked::Found(FoundFile {
@@ -336,17 +338,17 @@ impl Finder {
                     }
                     Err(Verdict::Match) => {}
                 },
-                Answer::NotFound => {
+                Response::NotFound => {
                     trail.note(format!("{place}/{path}"));
                     if let Some(cache) = &self.cache {
                         cache.remember_missing(&full);
                     }
                 }
-                Answer::Failed(reason) | Answer::Unreachable(reason) => {
+                Response::Failed(reason) | Response::Unreachable(reason) => {
                     trail.note(format!("{place}/{path}: {reason}"));
                     return Asked::Useless;
                 }
-                Answer::GivenUp => {
+                Response::GivenUp => {
                     trail.note(format!("{place}: failed too often, not asked again"));
                     return Asked::Useless;
                 }

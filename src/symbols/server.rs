@@ -48,7 +48,7 @@ impl Default for ServerLimits {
 /// What a server said.
 #[cfg_attr(not(feature = "online"), allow(dead_code))]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Response {
     /// A body, within the limit.
     Body(Vec<u8>),
     /// It has no such file.
@@ -132,7 +132,7 @@ impl Servers {
     }
 
     /// Gets one file below `base`. `path` is made of checked components.
-    pub fn get(&self, base: &str, path: &str, limit: u64) -> Answer {
+    pub fn get(&self, base: &str, path: &str, limit: u64) -> Response {
         let failed = |change: &dyn Fn(&mut u32)| match self.failed.lock() {
             Ok(mut failed) => {
                 let count = failed.entry(base.to_owned()).or_default();
@@ -143,26 +143,26 @@ impl Servers {
         };
         let url = format!("{base}/{path}");
         if self.absent.lock().is_ok_and(|absent| absent.contains(&url)) {
-            return Answer::NotFound;
+            return Response::NotFound;
         }
         if failed(&|_| ()) >= self.limits.failures {
-            return Answer::GivenUp;
+            return Response::GivenUp;
         }
         let answer = self.attempt_all(&url, limit);
         let failures = self.limits.failures;
-        if let Answer::Failed(reason) | Answer::Unreachable(reason) = &answer
+        if let Response::Failed(reason) | Response::Unreachable(reason) = &answer
             && let Ok(mut silent) = self.silent.lock()
         {
             let server = without_credentials(base);
             silent.entry(server).or_insert_with(|| reason.clone());
         }
         match &answer {
-            Answer::Failed(_) => failed(&|count| *count = count.saturating_add(1)),
+            Response::Failed(_) => failed(&|count| *count = count.saturating_add(1)),
             // Waiting for it again with every file would take minutes.
-            Answer::Unreachable(_) => failed(&|count| *count = failures),
+            Response::Unreachable(_) => failed(&|count| *count = failures),
             _ => failed(&|count| *count = 0),
         };
-        if answer == Answer::NotFound
+        if answer == Response::NotFound
             && let Ok(mut absent) = self.absent.lock()
             && absent.len() < MAX_ABSENT
         {
@@ -186,8 +186,8 @@ impl Servers {
     }
 
     #[cfg(not(feature = "online"))]
-    fn attempt_all(&self, _url: &str, _limit: u64) -> Answer {
-        Answer::Failed("this build has no HTTP".to_owned())
+    fn attempt_all(&self, _url: &str, _limit: u64) -> Response {
+        Response::Failed("this build has no HTTP".to_owned())
     }
 }
 

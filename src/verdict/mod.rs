@@ -11,7 +11,7 @@ mod rules;
 pub use actions::{Action, actions};
 pub use answers::{Answer, article_answer, defect_answer};
 pub use next_data::{WHOLE_FILE, would_settle};
-pub use rules::{Decision, Missing, Piece, Step, decide, judge, trace};
+pub use rules::{Decision, Missing, Piece, RuleStep, decide, judge, trace};
 
 use crate::knowledge::matching;
 pub use crate::knowledge::matching::{Effect, MatchStatus};

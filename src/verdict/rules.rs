@@ -93,7 +93,7 @@ pub fn judge(pieces: &[Piece<'_>], may_lack_fix: bool) -> Decision {
 
 /// One rule and whether it held.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct RuleStep {
     /// What it gives.
     pub status: MatchStatus,
     /// The rule in words.
@@ -107,14 +107,14 @@ pub struct Step {
 }
 
 /// Every rule in the order in which they are asked; the first that held gave the status.
-pub fn trace(evidence: &[Evidence], may_lack_fix: bool) -> Vec<Step> {
+pub fn trace(evidence: &[Evidence], may_lack_fix: bool) -> Vec<RuleStep> {
     let pieces: Vec<Piece<'_>> = evidence.iter().map(piece).collect();
     let present = effects(&pieces, may_lack_fix);
-    let mut steps: Vec<Step> = AGAINST
+    let mut steps: Vec<RuleStep> = AGAINST
         .into_iter()
         .map(|(effect, status)| {
             let by = in_force(&pieces, effect, &present);
-            Step {
+            RuleStep {
                 status,
                 rule: effect.phrase(),
                 held: !by.is_empty(),
@@ -125,7 +125,7 @@ pub fn trace(evidence: &[Evidence], may_lack_fix: bool) -> Vec<Step> {
         .collect();
     steps.extend(matching::status_rows().iter().map(|row| {
         let missing = lacking(row.needs, &present);
-        Step {
+        RuleStep {
             status: row.status,
             rule: row.rule,
             held: missing.is_empty(),

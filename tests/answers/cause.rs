@@ -1,7 +1,7 @@
 //! Whom a crash is laid to: each rule over facts written by hand, and the reports of made dumps.
 
 use crate::support::facts::Crash;
-use kbtriage::cause::{self, Cause, Event, Known, Trust, What};
+use kbtriage::cause::{self, Cause, Confidence, Event, Known, What};
 use serde_json::json;
 
 fn judged(crash: Crash) -> Cause {
@@ -13,7 +13,7 @@ fn judged(crash: Crash) -> Cause {
 }
 
 /// Module and trust of each suspect.
-fn suspects(crash: Crash) -> Vec<(String, Trust)> {
+fn suspects(crash: Crash) -> Vec<(String, Confidence)> {
     judged(crash)
         .suspects
         .into_iter()
@@ -21,14 +21,14 @@ fn suspects(crash: Crash) -> Vec<(String, Trust)> {
         .collect()
 }
 
-fn one(file: &str, trust: Trust) -> Vec<(String, Trust)> {
+fn one(file: &str, trust: Confidence) -> Vec<(String, Confidence)> {
     vec![(file.to_owned(), trust)]
 }
 
 #[test]
 fn the_driver_that_faulted_is_the_suspect() {
     let crash = Crash::new().stack(&["acmefilter!Divert", "ndis", "tcpip"]);
-    assert_eq!(suspects(crash), one("acmefilter.sys", Trust::Strong));
+    assert_eq!(suspects(crash), one("acmefilter.sys", Confidence::Strong));
     let own = judged(Crash::new().stack(&["tcpip!TcpIndicateData", "netio"]));
     assert_eq!(own.suspects[0].what, What::Windows);
     assert_eq!(own.suspects[0].module.as_deref(), Some("tcpip.sys"));
@@ -38,7 +38,7 @@ fn the_driver_that_faulted_is_the_suspect() {
     let unsure = Crash::new()
         .stack(&["acmefilter"])
         .set("/fault/candidates", json!(3));
-    assert_eq!(suspects(unsure), one("acmefilter.sys", Trust::Weak));
+    assert_eq!(suspects(unsure), one("acmefilter.sys", Confidence::Weak));
 }
 
 #[test]
@@ -52,13 +52,16 @@ fn the_kernel_and_frameworks_fault_for_their_nearest_caller() {
         let crash = Crash::new().stack(&[inner, "nt", "acmefilter", "tcpip"]);
         assert_eq!(
             suspects(crash),
-            one("acmefilter.sys", Trust::Moderate),
+            one("acmefilter.sys", Confidence::Moderate),
             "{inner}"
         );
     }
     // No suspect that is of Windows while another vendor's driver is certain between.
     let between = Crash::new().stack(&["nt", "acmefilter", "afd"]);
-    assert_eq!(suspects(between), one("acmefilter.sys", Trust::Moderate));
+    assert_eq!(
+        suspects(between),
+        one("acmefilter.sys", Confidence::Moderate)
+    );
     let windows = Crash::new().stack(&["nt", "afd", "acmefilter"]);
     assert_eq!(suspects(windows)[0].0, "afd.sys");
 }
@@ -98,7 +101,7 @@ fn a_driver_of_windows_and_its_caller_of_another_vendor_are_a_tie() {
     );
     // The adapter's driver at the end of a receive path says nothing.
     let receive = Crash::new().stack(&["tcpip", "netio", "ndis", "acmefilter"]);
-    assert_eq!(suspects(receive), one("tcpip.sys", Trust::Moderate));
+    assert_eq!(suspects(receive), one("tcpip.sys", Confidence::Moderate));
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn a_call_of_an_unloaded_driver_names_it() {
         );
     let found = judged(crash);
     assert_eq!(found.suspects[0].module.as_deref(), Some("acmegone.sys"));
-    assert_eq!(found.suspects[0].trust, Trust::Strong);
+    assert_eq!(found.suspects[0].trust, Confidence::Strong);
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_code_that_names_its_driver_is_believed_before_the_stack() {
         .code(0x116)
         .set("/fault/ip", json!(null))
         .set("/bugcheck/parameters", json!([1, display, 0, 4]));
-    assert_eq!(suspects(crash), one("acmefilter.sys", Trust::Strong));
+    assert_eq!(suspects(crash), one("acmefilter.sys", Confidence::Strong));
     // 0x9F (3): the request's driver, over objects in memory.
     let power = || {
         Crash::new()
@@ -156,7 +159,7 @@ fn a_code_that_names_its_driver_is_believed_before_the_stack() {
     };
     assert_eq!(
         suspects(named("acmefilter.sys")),
-        one("acmefilter.sys", Trust::Strong)
+        one("acmefilter.sys", Confidence::Strong)
     );
     assert_eq!(suspects(named(r"\Driver\acmefilter"))[0].0, "acmefilter");
     assert_eq!(suspects(power()), [], "nothing to follow in the dump");
@@ -179,13 +182,13 @@ fn damage_hardware_disks_and_programs_are_told_from_drivers() {
         .stack(&["nt", "acmefilter"])
         .code(0x19)
         .set("/fault/ip", json!(null));
-    assert_eq!(what(met), Some((What::Driver, Trust::Weak)));
+    assert_eq!(what(met), Some((What::Driver, Confidence::Weak)));
     let flipped = stack()
         .code(0x1A)
         .set("/bugcheck/parameters", json!([0x403, 0, 0x25, 0x21]));
     assert_eq!(
         what(flipped),
-        Some((What::Hardware, Trust::Moderate)),
+        Some((What::Hardware, Confidence::Moderate)),
         "one bit"
     );
     let torn = stack()
@@ -194,16 +197,19 @@ fn damage_hardware_disks_and_programs_are_told_from_drivers() {
     assert_eq!(what(torn), None);
     assert_eq!(
         what(stack().code(0x124)),
-        Some((What::Hardware, Trust::Strong))
+        Some((What::Hardware, Confidence::Strong))
     );
     assert_eq!(
         what(stack().code(0x7A)),
-        Some((What::Storage, Trust::Moderate))
+        Some((What::Storage, Confidence::Moderate))
     );
-    assert_eq!(what(stack().code(0xEF)), Some((What::Process, Trust::Weak)));
+    assert_eq!(
+        what(stack().code(0xEF)),
+        Some((What::Process, Confidence::Weak))
+    );
     assert_eq!(
         what(stack().code(0xA5)),
-        Some((What::Firmware, Trust::Moderate))
+        Some((What::Firmware, Confidence::Moderate))
     );
 }
 

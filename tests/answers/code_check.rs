@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use kbtriage::bytes::Budget;
-use kbtriage::code::{self, CodeSource, ImageCode, LeftBehind, ListWork, LockFinding};
+use kbtriage::code::{self, CodeSource, ImageCode, LeftBehind, ListWork};
+use kbtriage::facts::LockFact;
 use kbtriage::image::Image;
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolOptions, SymbolPath};
@@ -37,7 +38,7 @@ fn with_code<T>(
 }
 
 /// The finding for the image at `file`, with the symbols of `store`.
-fn finding(file: &Path, machine: Machine, images: &Path, store: &Path) -> Option<LockFinding> {
+fn finding(file: &Path, machine: Machine, images: &Path, store: &Path) -> Option<LockFact> {
     with_code(file, machine, images, store, |code| {
         let check = code::check(code, &Budget::default());
         println!("{}: {:?}: {}", file.display(), check.finding, check.reason);
@@ -76,7 +77,7 @@ fn both_real_builds_take_the_write_lock_first() {
     assert_eq!(files.len(), 2);
     for file in files {
         let found = finding(&file, Machine::X64, &store, &store);
-        assert_eq!(found, Some(LockFinding::WriteLock), "{}", file.display());
+        assert_eq!(found, Some(LockFact::WriteLock), "{}", file.display());
     }
 }
 
@@ -100,8 +101,8 @@ fn every_build_of_the_corpus_is_told_by_its_code() {
         assert!(files.len() >= 6, "{folder}: {}", files.len());
         for file in &files {
             let right = match FIXED.contains(&stamp(file).as_str()) {
-                true => LockFinding::WriteLock,
-                false => LockFinding::ReadLock,
+                true => LockFact::WriteLock,
+                false => LockFact::ReadLock,
             };
             let found = finding(file, machine, &images, &corpus.join("symbols"));
             assert_eq!(found, Some(right), "{folder} {}", file.display());
@@ -123,13 +124,13 @@ fn drawn_builds_are_told_by_their_code_or_left_open() {
             let stamp = stamp(&file);
             let drawn = u32::from_str_radix(&stamp, 16).is_ok_and(|s| DRAWN_FIXED.contains(&s));
             let right = match drawn || FIXED.contains(&stamp.as_str()) {
-                true => LockFinding::WriteLock,
-                false => LockFinding::ReadLock,
+                true => LockFact::WriteLock,
+                false => LockFact::ReadLock,
             };
             let found = finding(&file, machine, &images, &lab.join("symbols"));
             let found = found.expect("the lab holds every build's symbols");
             assert!(
-                found == right || found == LockFinding::Unknown,
+                found == right || found == LockFact::Unknown,
                 "{folder} {stamp}: {found:?}, really {right:?}"
             );
             told += usize::from(found == right);

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::bytes::{Budget, contained};
 use crate::cli::symbols::SymbolArgs;
-use crate::code::{self, ImageCode, LockFinding};
+use crate::code::{self, ImageCode};
+use crate::facts::LockFact;
 use crate::image::Image;
 use crate::knowledge::hotfix::KB943650;
 use crate::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolPath};
@@ -17,25 +18,12 @@ use crate::symbols::{ModuleIdentity, Origin, SymbolLibrary, SymbolPath};
 /// Reads the code of the file at a path, whose bytes these are.
 pub type CodeReader<'a> = dyn Fn(&Path, &[u8]) -> CodeCheck + 'a;
 
-/// What was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum Finding {
-    /// The timer is restarted under the write lock: the fix.
-    WriteLock,
-    /// Under the read lock: the defect.
-    ReadLock,
-    /// It cannot be told.
-    Unknown,
-}
-
 /// The finding, with where it was seen or why it was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CodeCheck {
     /// What was found.
-    pub finding: Finding,
+    pub finding: LockFact,
     /// For a person.
     pub reason: String,
 }
@@ -43,7 +31,7 @@ pub struct CodeCheck {
 impl CodeCheck {
     fn unknown(reason: impl Into<String>) -> CodeCheck {
         CodeCheck {
-            finding: Finding::Unknown,
+            finding: LockFact::Unknown,
             reason: reason.into(),
         }
     }
@@ -84,11 +72,7 @@ fn check(symbols: &SymbolArgs, path: &Path, bytes: &[u8]) -> CodeCheck {
     };
     let found = code::check(&ImageCode::new(&image, names), &Budget::default());
     CodeCheck {
-        finding: match found.finding {
-            LockFinding::WriteLock => Finding::WriteLock,
-            LockFinding::ReadLock => Finding::ReadLock,
-            LockFinding::Unknown => Finding::Unknown,
-        },
+        finding: found.finding,
         reason: found.reason,
     }
 }

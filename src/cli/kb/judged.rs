@@ -4,8 +4,8 @@
 
 use std::ffi::OsStr;
 
-use super::code::Finding;
 use super::inspect::{ASSUMED, CheckNote, FileCheck, Identity, Subject, blank};
+use crate::facts::LockFact;
 use crate::knowledge::Basis;
 use crate::knowledge::hotfix::{FileRole, KB943650};
 use crate::knowledge::versions::{self, Agreement, Applicability, FileVersion, FixState};
@@ -59,9 +59,9 @@ fn by_code(mut check: FileCheck) -> FileCheck {
         return check;
     };
     let (state, words) = match finding {
-        Finding::WriteLock => (FixState::Fixed, "has the fix"),
-        Finding::ReadLock => (FixState::NotFixed, "has the defect"),
-        Finding::Unknown => return check,
+        LockFact::WriteLock => (FixState::Fixed, "has the fix"),
+        LockFact::ReadLock => (FixState::NotFixed, "has the defect"),
+        LockFact::Unknown => return check,
     };
     // Another Windows is not asked for this hotfix, whatever its code does.
     let other = !matches!(

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::code::Finding;
 use super::inspect::{ASSUMED, FileCheck};
 use crate::cli::output::Color;
+use crate::facts::LockFact;
 use crate::knowledge::Basis;
 use crate::knowledge::article::{self, Article};
 use crate::knowledge::hotfix::{ARCHITECTURES, Hotfix};
@@ -71,9 +71,9 @@ pub(super) fn check(check: &FileCheck, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(code) = &check.code {
         let means = match code.finding {
-            Finding::WriteLock => "has the fix: ",
-            Finding::ReadLock => "has the defect: ",
-            Finding::Unknown => "could not look: ",
+            LockFact::WriteLock => "has the fix: ",
+            LockFact::ReadLock => "has the defect: ",
+            LockFact::Unknown => "could not look: ",
         };
         paragraph(
             out,

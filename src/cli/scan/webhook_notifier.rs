@@ -9,7 +9,7 @@ mod online {
 
     use super::*;
     use crate::cli::scan::args::Redact;
-    use crate::fleet::webhook::{Target, Webhook, check};
+    use crate::fleet::webhook::{Endpoint, Webhook, check};
 
     /// The variable that holds the key of the signature.
     const SECRET: &str = "KBTRIAGE_WEBHOOK_SECRET";
@@ -33,7 +33,7 @@ mod online {
                     "--webhook: {SECRET} has to hold the key to sign with"
                 ));
             }
-            let target = Target {
+            let target = Endpoint {
                 url: url.clone(),
                 secret: secret.into_bytes(),
                 without_machine: args.store.redact.contains(&Redact::Machine),

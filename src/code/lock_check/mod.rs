@@ -13,28 +13,18 @@ mod reader;
 use super::CodeSource;
 use super::values::{Origin, Value};
 use crate::bytes::Budget;
+use crate::facts::LockFact;
 use held::Held;
 use reader::{Reader, Site};
 
 /// The function that forwards multicast packets.
 const FORWARDING: &str = "IppForwardMulticastPackets";
 
-/// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockFinding {
-    /// The timer is restarted under the write lock: the code is fixed.
-    WriteLock,
-    /// It is restarted under the read lock: the code has the defect.
-    ReadLock,
-    /// Not every path could be followed, or they disagree.
-    Unknown,
-}
-
 /// The finding, with the reason for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockCheck {
     /// What was found.
-    pub finding: LockFinding,
+    pub finding: LockFact,
     /// Where, or why nothing was.
     pub reason: String,
 }
@@ -42,7 +32,7 @@ pub struct LockCheck {
 impl LockCheck {
     fn unknown(reason: impl Into<String>) -> LockCheck {
         LockCheck {
-            finding: LockFinding::Unknown,
+            finding: LockFact::Unknown,
             reason: reason.into(),
         }
     }
@@ -74,21 +64,17 @@ pub fn check(code: &dyn CodeSource, budget: &Budget) -> LockCheck {
         ));
     };
     let place = format!("{FORWARDING}+{:#x}", first.at.wrapping_sub(entry));
-    let findings: Vec<LockFinding> = sites.iter().map(|site| judge(site, &reader)).collect();
+    let findings: Vec<LockFact> = sites.iter().map(|site| judge(site, &reader)).collect();
     match findings.split_first() {
-        Some((LockFinding::WriteLock, others))
-            if others.iter().all(|f| *f == LockFinding::WriteLock) =>
-        {
+        Some((LockFact::WriteLock, others)) if others.iter().all(|f| *f == LockFact::WriteLock) => {
             LockCheck {
-                finding: LockFinding::WriteLock,
+                finding: LockFact::WriteLock,
                 reason: format!("the timer is restarted under the write lock ({place})"),
             }
         }
-        Some((LockFinding::ReadLock, others))
-            if others.iter().all(|f| *f == LockFinding::ReadLock) =>
-        {
+        Some((LockFact::ReadLock, others)) if others.iter().all(|f| *f == LockFact::ReadLock) => {
             LockCheck {
-                finding: LockFinding::ReadLock,
+                finding: LockFact::ReadLock,
                 reason: format!("the timer is restarted under the read lock ({place})"),
             }
         }
@@ -99,7 +85,7 @@ pub fn check(code: &dyn CodeSource, budget: &Budget) -> LockCheck {
 }
 
 /// The lock held at one restart.
-fn judge(site: &Site, reader: &Reader<'_>) -> LockFinding {
+fn judge(site: &Site, reader: &Reader<'_>) -> LockFact {
     let width = i64::from(reader.bits / 8);
     let reach = 2 * width;
     // What the entry was looked up in: what its look-up was given, or what that leads to.
@@ -141,15 +127,15 @@ fn judge(site: &Site, reader: &Reader<'_>) -> LockFinding {
             .iter()
             .any(|(lock, _)| !same(lock) && !of_entry(lock));
         match (held.unsure, reads, owns) {
-            (false, false, true) => LockFinding::WriteLock,
-            (false, true, false) if !others => LockFinding::ReadLock,
-            _ => LockFinding::Unknown,
+            (false, false, true) => LockFact::WriteLock,
+            (false, true, false) if !others => LockFact::ReadLock,
+            _ => LockFact::Unknown,
         }
     };
     let mut findings = site.locks.0.iter().map(judge_one);
     match findings.next() {
         Some(first) if findings.all(|other| other == first) => first,
-        _ => LockFinding::Unknown,
+        _ => LockFact::Unknown,
     }
 }
 

@@ -69,7 +69,7 @@ struct Function {
 }
 
 /// The finding when the restart is called so; `None`: it has no name.
-fn finding(function: &Function, restart: Option<&'static str>) -> LockFinding {
+fn finding(function: &Function, restart: Option<&'static str>) -> LockFact {
     let mut names = vec![(0, FORWARDING), (function.find, "IppFindMfeUnderLock")];
     names.extend(restart.map(|name| (function.restart, name)));
     names.extend(function.helper.map(|at| (at, "IppPromoteEntrySet")));
@@ -166,41 +166,41 @@ const NAMES: [Option<&str>; 4] = [
 #[test]
 fn the_sets_read_lock_is_the_defect_whatever_the_restart_is_called() {
     for name in NAMES {
-        assert_eq!(finding(&PLAIN, name), LockFinding::ReadLock, "{name:?}");
+        assert_eq!(finding(&PLAIN, name), LockFact::ReadLock, "{name:?}");
     }
 }
 
 #[test]
 fn an_entrys_own_lock_under_the_sets_read_lock_is_no_fix() {
     for name in NAMES {
-        assert_eq!(finding(&OWN, name), LockFinding::ReadLock, "{name:?}");
+        assert_eq!(finding(&OWN, name), LockFact::ReadLock, "{name:?}");
     }
 }
 
 #[test]
 fn a_helper_that_takes_the_write_lock_is_followed_whatever_its_name() {
     for name in NAMES {
-        assert_eq!(finding(&HELPER, name), LockFinding::WriteLock, "{name:?}");
+        assert_eq!(finding(&HELPER, name), LockFact::WriteLock, "{name:?}");
     }
 }
 
 #[test]
 fn another_lock_of_the_set_is_neither_shape() {
     for name in NAMES {
-        assert_eq!(finding(&SET, name), LockFinding::Unknown, "{name:?}");
+        assert_eq!(finding(&SET, name), LockFact::Unknown, "{name:?}");
     }
 }
 
 #[test]
 fn an_entrys_own_lock_alone_is_neither_shape() {
     for name in NAMES {
-        assert_eq!(finding(&OTHER, name), LockFinding::Unknown, "{name:?}");
+        assert_eq!(finding(&OTHER, name), LockFact::Unknown, "{name:?}");
     }
 }
 
 #[test]
 fn a_helper_that_cannot_be_followed_and_gets_the_set_leaves_it_open() {
     for name in NAMES {
-        assert_eq!(finding(&OPAQUE, name), LockFinding::Unknown, "{name:?}");
+        assert_eq!(finding(&OPAQUE, name), LockFact::Unknown, "{name:?}");
     }
 }

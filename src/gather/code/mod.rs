@@ -12,10 +12,8 @@ use super::clues;
 use super::fault::{Found, Naming};
 use super::session::Session;
 use crate::bytes::{Budget, Gva};
-use crate::code::{self, CodeSource, LockFinding};
-use crate::facts::{
-    CodeFacts, CodeOrigin, LockCheckFacts, LockFact, NameFact, StackFacts, SymbolKind,
-};
+use crate::code::{self, CodeSource};
+use crate::facts::{CodeFacts, CodeOrigin, LockCheckFacts, NameFact, StackFacts, SymbolKind};
 use crate::image::Image;
 use crate::knowledge::defect::{self, FamilyId};
 use crate::knowledge::hotfix::KB943650;
@@ -93,11 +91,7 @@ fn lock_check(session: &Session<'_>, budget: &Budget) -> Option<LockCheckFacts> 
     )?;
     let check = code::check(&code, budget);
     Some(LockCheckFacts {
-        finding: match check.finding {
-            LockFinding::WriteLock => LockFact::WriteLock,
-            LockFinding::ReadLock => LockFact::ReadLock,
-            LockFinding::Unknown => LockFact::Unknown,
-        },
+        finding: check.finding,
         reason: check.reason,
         source: code.source(),
     })

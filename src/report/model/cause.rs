@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::answer::Action;
-use crate::cause::{Event, Trust, What};
+use crate::cause::{Confidence, Event, What};
 use crate::report::values::Hex;
 
 /// What the crash is, whichever article was asked for.
@@ -37,7 +37,7 @@ pub struct SuspectRecord {
     /// Function of the place.
     pub function: Option<String>,
     /// How far it can be trusted.
-    pub trust: Trust,
+    pub trust: Confidence,
     /// Why.
     pub reason: String,
     /// When the driver was linked, RFC 3339 UTC, where its stamp can be a date.

@@ -6,7 +6,7 @@
 use std::io::{Read, Seek, Write};
 use std::time::Instant;
 
-use super::{Answer, Progress, REDIRECT_HOSTS, Servers, host, without_credentials};
+use super::{Progress, REDIRECT_HOSTS, Response, Servers, host, without_credentials};
 use crate::symbols::proxies::Proxies;
 
 /// Where Microsoft's public symbol server keeps its files, as its redirects have it.
@@ -24,17 +24,17 @@ const CHUNK: usize = 64 << 10;
 
 /// How one attempt ended.
 enum Attempt {
-    Done(Answer),
+    Done(Response),
     /// It may be better next time; if there is none, this is the answer.
-    Again(Answer),
+    Again(Response),
 }
 
 fn again(why: impl ToString) -> Attempt {
-    Attempt::Again(Answer::Failed(why.to_string()))
+    Attempt::Again(Response::Failed(why.to_string()))
 }
 
 fn done(why: impl ToString) -> Attempt {
-    Attempt::Done(Answer::Failed(why.to_string()))
+    Attempt::Done(Response::Failed(why.to_string()))
 }
 
 impl Servers {
@@ -52,10 +52,10 @@ impl Servers {
         })
     }
 
-    pub(super) fn attempt_all(&self, url: &str, limit: u64) -> Answer {
+    pub(super) fn attempt_all(&self, url: &str, limit: u64) -> Response {
         let deadline = Instant::now().checked_add(self.limits.total);
         let mut pause = self.limits.pause;
-        let mut last = Answer::GivenUp;
+        let mut last = Response::GivenUp;
         for attempt in 0..self.limits.attempts {
             if attempt > 0 {
                 std::thread::sleep(pause);
@@ -82,7 +82,7 @@ impl Servers {
             let status = response.status().as_u16();
             match status {
                 200 => return self.body(response, &url, limit, deadline),
-                404 | 410 => return Attempt::Done(Answer::NotFound),
+                404 | 410 => return Attempt::Done(Response::NotFound),
                 301 | 302 | 303 | 307 | 308 => {
                     let location = response.headers().get("location");
                     let location = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
@@ -181,7 +181,7 @@ impl Servers {
                 again(format!("{} of {total} bytes arrived", progress.received))
             }
             _ => match whole(bytes, progress.received) {
-                Ok(bytes) => Attempt::Done(Answer::Body(bytes)),
+                Ok(bytes) => Attempt::Done(Response::Body(bytes)),
                 Err(error) => done(error),
             },
         }
@@ -198,7 +198,7 @@ fn whole(mut spool: tempfile::SpooledTempFile, len: u64) -> std::io::Result<Vec<
 
 fn failed_call(error: ureq::Error) -> Attempt {
     use std::io::ErrorKind;
-    let unreachable = |why: String| Attempt::Again(Answer::Unreachable(why));
+    let unreachable = |why: String| Attempt::Again(Response::Unreachable(why));
     match &error {
         // Asking again changes neither a certificate nor an address. A handshake that fails
         // comes as invalid data.

@@ -16,7 +16,7 @@ const MOST_SAVES: usize = 256;
 
 /// Where a register of the caller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SavedIn {
     /// In a general register of this frame.
     Gr(u8),
     /// In a floating-point register.
@@ -49,7 +49,7 @@ pub struct Rules {
     pub stack: CallerStack,
     /// An epilogue has restored the stack pointer: it is the caller's again.
     pub restored: bool,
-    places: [Option<Place>; TRACKED],
+    places: [Option<SavedIn>; TRACKED],
 }
 
 /// An instruction, counted in slots from the function's start.
@@ -110,11 +110,11 @@ impl Rules {
     };
 
     /// Where a register of the caller is; `None`: untouched, it is still in its own place.
-    pub fn place(&self, what: Resource) -> Option<Place> {
+    pub fn place(&self, what: Resource) -> Option<SavedIn> {
         self.places.get(index(what)?).copied().flatten()
     }
 
-    fn set(&mut self, what: Resource, place: Option<Place>) {
+    fn set(&mut self, what: Resource, place: Option<SavedIn>) {
         if let Some(slot) = index(what).and_then(|index| self.places.get_mut(index)) {
             *slot = place;
         }
@@ -172,7 +172,7 @@ pub(super) struct Work<'a> {
 /// One register that the region saves.
 pub(super) struct Save {
     pub(super) what: Resource,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<SavedIn>,
     /// The slot, when the record itself says it.
     when: Option<u64>,
     /// Takes its slot from the spill mask.
@@ -211,7 +211,7 @@ impl<'a> Run<'a> {
         ];
         for (_, what) in kinds.into_iter().filter(|(bit, _)| mask & bit != 0) {
             self.push()?;
-            self.save(what, Place::Gr(register));
+            self.save(what, SavedIn::Gr(register));
             register = register.checked_add(1).ok_or(Damage::Number)?;
         }
         Ok(())
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn save(&mut self, what: Resource, place: Place) {
+    fn save(&mut self, what: Resource, place: SavedIn) {
         self.work.saves.push(Save {
             what,
             place: Some(place),
@@ -256,10 +256,10 @@ impl<'a> Run<'a> {
             Record::GrGr { mask, first } => {
                 self.in_registers(mask, first, |n| Resource::Gr(n + 4))?
             }
-            Record::InGr(what, register) => self.save(what, Place::Gr(register)),
+            Record::InGr(what, register) => self.save(what, SavedIn::Gr(register)),
             Record::RpBr(register) => self.work.saves.push(Save {
                 what: Resource::Rp,
-                place: Some(Place::Br(register)),
+                place: Some(SavedIn::Br(register)),
                 when: Some(0),
                 masked: false,
             }),
@@ -269,8 +269,8 @@ impl<'a> Run<'a> {
             Record::SpillBase(offset) => self.work.spill_base = Some(offset),
             Record::When(what, t) => self.work.whens.push((what, t)),
             Record::WhenPriunatInMemory(t) => self.work.whens.push((Resource::Priunat, t)),
-            Record::Psprel(what, offset) => self.save(what, Place::Psp(below_psp(offset)?)),
-            Record::Sprel(what, offset) => self.save(what, Place::Sp(above_sp(offset)?)),
+            Record::Psprel(what, offset) => self.save(what, SavedIn::Psp(below_psp(offset)?)),
+            Record::Sprel(what, offset) => self.save(what, SavedIn::Sp(above_sp(offset)?)),
             Record::Abi { abi, context } => self.abi = Some((abi, context)),
             Record::Moved { qp, t, what, to } => self.moved(qp, t, what, to)?,
             Record::LabelState(label) => self.label(label)?,
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
         for n in (0..5).filter(|n| mask >> n & 1 != 0) {
             self.work.saves.push(Save {
                 what: name(n),
-                place: Some(Place::Gr(register)),
+                place: Some(SavedIn::Gr(register)),
                 when: None,
                 masked: true,
             });
@@ -338,12 +338,12 @@ impl<'a> Run<'a> {
 
     fn moved(&mut self, qp: u8, t: u64, what: Resource, to: Spill) -> Result<(), Damage> {
         let place = match to {
-            _ if qp != 0 => Some(Place::Unsure),
-            Spill::Psprel(offset) => Some(Place::Psp(below_psp(offset)?)),
-            Spill::Sprel(offset) => Some(Place::Sp(above_sp(offset)?)),
-            Spill::Gr(register) => Some(Place::Gr(register)),
-            Spill::Fr(register) => Some(Place::Fr(register)),
-            Spill::Br(register) => Some(Place::Br(register)),
+            _ if qp != 0 => Some(SavedIn::Unsure),
+            Spill::Psprel(offset) => Some(SavedIn::Psp(below_psp(offset)?)),
+            Spill::Sprel(offset) => Some(SavedIn::Sp(above_sp(offset)?)),
+            Spill::Gr(register) => Some(SavedIn::Gr(register)),
+            Spill::Fr(register) => Some(SavedIn::Fr(register)),
+            Spill::Br(register) => Some(SavedIn::Br(register)),
             Spill::Restore => None,
         };
         let slot = self.start.checked_add(t).ok_or(Damage::Number)?;
@@ -387,7 +387,7 @@ impl<'a> Run<'a> {
                 .or_else(|| masked_slot(&work, number))
                 .unwrap_or(last);
             // A return address in another branch register was put there by the call.
-            let at_once = matches!(save.place, Some(Place::Br(_)));
+            let at_once = matches!(save.place, Some(SavedIn::Br(_)));
             if at_once || done(when) {
                 let place = save.place.or_else(|| {
                     spill_area

@@ -4,7 +4,7 @@
 //! spill mask).
 
 use super::descriptors::{Damage, Resource};
-use super::rules::{Place, Work};
+use super::rules::{SavedIn, Work};
 
 /// psp + 16 - 4 * offset, as bytes from psp.
 pub(super) fn below_psp(offset: u64) -> Result<i64, Damage> {
@@ -23,7 +23,7 @@ pub(super) fn above_sp(offset: u64) -> Result<i64, Damage> {
 
 /// The places of spilled registers by their position in `saves`: from the area's upper end down,
 /// highest register first, floating-point before branch before general registers.
-pub(super) fn spill_area(work: &Work<'_>) -> Result<Vec<(usize, Place)>, Damage> {
+pub(super) fn spill_area(work: &Work<'_>) -> Result<Vec<(usize, SavedIn)>, Damage> {
     let rank = |what: Resource| match what {
         Resource::Fr(n) => (0, 255 - n),
         Resource::Br(n) => (1, 255 - n),
@@ -44,7 +44,7 @@ pub(super) fn spill_area(work: &Work<'_>) -> Result<Vec<(usize, Place)>, Damage>
             Resource::Fr(_) => 16,
             _ => 8,
         };
-        (number, Place::Psp(end))
+        (number, SavedIn::Psp(end))
     });
     Ok(places.collect())
 }

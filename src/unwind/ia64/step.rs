@@ -4,11 +4,11 @@ use crate::bytes::Gva;
 use crate::machine::ia64::registers as r;
 use crate::machine::{Reg, Registers};
 use crate::memory::{Absent, Memory};
-use crate::unwind::x64::{self, Lookup};
+use crate::unwind::x64::{self, EntryLookup};
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 use super::descriptors::{Damage, Resource};
-use super::rules::{self, CallerStack, Executed, Found, Place, Rules};
+use super::rules::{self, CallerStack, Executed, Found, Rules, SavedIn};
 use super::unwind_info::UnwindInfo;
 use crate::machine::ia64::register_stack::{self, FrameMarker};
 
@@ -140,12 +140,12 @@ pub fn function_rules(
         .exception_directory(module)
         .ok_or(StepError::NoUnwindData)?;
     let entry = match x64::find(code, module, directory, rva) {
-        Lookup::Unreadable => return Err(StepError::NoUnwindData),
-        Lookup::NoEntry if position == Position::Return => return Err(StepError::NoEntry),
-        Lookup::NoEntry => return Ok(leaf()),
+        EntryLookup::Unreadable => return Err(StepError::NoUnwindData),
+        EntryLookup::NoEntry if position == Position::Return => return Err(StepError::NoEntry),
+        EntryLookup::NoEntry => return Ok(leaf()),
         // Only x64 has rows that lead to others.
-        Lookup::Entry { indirect: true, .. } => return Err(StepError::BadUnwindData),
-        Lookup::Entry { entry, .. } => entry,
+        EntryLookup::Entry { indirect: true, .. } => return Err(StepError::BadUnwindData),
+        EntryLookup::Entry { entry, .. } => entry,
     };
     let bundles = u64::from(rva.saturating_sub(entry.begin)) / BUNDLE;
     let executed = match position {
@@ -352,7 +352,7 @@ impl<'a> Frame<'a> {
                 let place = rules.place(Resource::Psp).ok_or(StepError::Unknown(NAME))?;
                 // Its own place cannot be told from itself.
                 match place {
-                    Place::Psp(_) => Err(StepError::Unknown(NAME)),
+                    SavedIn::Psp(_) => Err(StepError::Unknown(NAME)),
                     place => self.at(place, NAME),
                 }
             }
@@ -384,16 +384,16 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn at(&self, place: Place, name: &'static str) -> Result<u64, StepError> {
+    fn at(&self, place: SavedIn, name: &'static str) -> Result<u64, StepError> {
         match place {
-            Place::Gr(number) => self.general(number, name),
-            Place::Br(number) => r::branch(number)
+            SavedIn::Gr(number) => self.general(number, name),
+            SavedIn::Br(number) => r::branch(number)
                 .and_then(|reg| self.registers.get(reg))
                 .ok_or(StepError::Unknown(name)),
             // No floating-point register is kept.
-            Place::Fr(_) => Err(StepError::Unknown(name)),
-            Place::Unsure => Err(StepError::Predicated(name)),
-            Place::Psp(_) | Place::Sp(_) => {
+            SavedIn::Fr(_) => Err(StepError::Unknown(name)),
+            SavedIn::Unsure => Err(StepError::Predicated(name)),
+            SavedIn::Psp(_) | SavedIn::Sp(_) => {
                 let at = self.address(place).ok_or(StepError::Unknown(name))?;
                 self.memory
                     .read_u64(Gva(at))
@@ -403,12 +403,12 @@ impl<'a> Frame<'a> {
     }
 
     /// Where a place in memory is.
-    fn address(&self, place: Place) -> Option<u64> {
+    fn address(&self, place: SavedIn) -> Option<u64> {
         let rules = &self.found.rules;
         match place {
-            Place::Psp(offset) => self.psp.checked_add_signed(offset),
+            SavedIn::Psp(offset) => self.psp.checked_add_signed(offset),
             // An epilogue has raised the stack pointer: the place lies below it.
-            Place::Sp(offset) => match (rules.restored, rules.stack) {
+            SavedIn::Sp(offset) => match (rules.restored, rules.stack) {
                 (false, _) => self.sp.checked_add_signed(offset),
                 (true, CallerStack::Above(size)) => {
                     self.psp.checked_sub(size)?.checked_add_signed(offset)
@@ -480,7 +480,7 @@ pub fn saved_at(
 ) -> Option<u64> {
     let frame = Frame::new(memory, registers, &function.found).ok()?;
     match function.found.rules.place(what)? {
-        Place::Gr(number @ 32..) => frame.marker?.register(frame.bsp?, number),
+        SavedIn::Gr(number @ 32..) => frame.marker?.register(frame.bsp?, number),
         place => frame.address(place),
     }
 }

@@ -47,7 +47,7 @@ pub fn read_entry(code: &dyn CodeInfo, module: ModuleSpan, rva: u32) -> Option<F
 
 /// What a look-up in the function table found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum EntryLookup {
     /// The entry that covers the address.
     Entry {
         /// Its range, and the unwind information that applies.
@@ -68,7 +68,7 @@ pub fn find(
     module: ModuleSpan,
     directory: ExceptionDirectory,
     rva: u32,
-) -> Lookup {
+) -> EntryLookup {
     let (mut low, mut high) = (0, directory.size / ENTRY_SIZE);
     // Halving a u32 count ends within 32 rounds.
     while low < high {
@@ -78,7 +78,7 @@ pub fn find(
             .and_then(|offset| directory.rva.checked_add(offset))
             .and_then(|at| read_entry(code, module, at))
         else {
-            return Lookup::Unreadable;
+            return EntryLookup::Unreadable;
         };
         if rva < entry.begin {
             high = middle;
@@ -86,18 +86,18 @@ pub fn find(
             low = middle + 1;
         } else {
             return match resolve(code, module, entry) {
-                Some(target) => Lookup::Entry {
+                Some(target) => EntryLookup::Entry {
                     entry: FunctionEntry {
                         unwind: target.unwind,
                         ..entry
                     },
                     indirect: target != entry,
                 },
-                None => Lookup::Unreadable,
+                None => EntryLookup::Unreadable,
             };
         }
     }
-    Lookup::NoEntry
+    EntryLookup::NoEntry
 }
 
 /// Follows indirect entries to the one that has unwind information; `None` when they do not end.

@@ -8,7 +8,7 @@ mod function_table;
 mod step;
 mod unwind_info;
 
-pub use function_table::{FunctionEntry, Lookup, find, read_entry};
+pub use function_table::{EntryLookup, FunctionEntry, find, read_entry};
 pub use step::{MachineFrame, Position, Rule, Step, StepError, step};
 pub use unwind_info::{Operation, UnwindInfo};
 

@@ -7,7 +7,7 @@ use crate::memory::{Absent, Memory};
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 use super::epilogue::{self, Action};
-use super::function_table::{self, FunctionEntry, Lookup};
+use super::function_table::{self, EntryLookup, FunctionEntry};
 use super::{CHAIN_LIMIT, Operation, UnwindInfo};
 
 /// How the instruction pointer of a frame is to be understood.
@@ -114,10 +114,10 @@ pub fn step(
         .exception_directory(module)
         .ok_or(StepError::NoUnwindData)?;
     let rule = match function_table::find(code, module, directory, rva) {
-        Lookup::Unreadable => return Err(StepError::NoUnwindData),
-        Lookup::NoEntry if position == Position::Return => return Err(StepError::NoEntry),
-        Lookup::NoEntry => Rule::Leaf,
-        Lookup::Entry { entry, indirect } => {
+        EntryLookup::Unreadable => return Err(StepError::NoUnwindData),
+        EntryLookup::NoEntry if position == Position::Return => return Err(StepError::NoEntry),
+        EntryLookup::NoEntry => Rule::Leaf,
+        EntryLookup::Entry { entry, indirect } => {
             let at = Place {
                 code,
                 module,
@@ -370,7 +370,7 @@ fn same_function(place: &Place<'_>, info: &UnwindInfo, target: u32) -> bool {
         return false;
     };
     match function_table::find(place.code, place.module, directory, target) {
-        Lookup::Entry { entry: other, .. } => {
+        EntryLookup::Entry { entry: other, .. } => {
             let (mine, theirs) = (primary(place.entry), primary(other));
             mine.is_some() && mine == theirs && theirs.is_some_and(|e| e.begin != target)
         }
