@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::places::{candidates, place, places};
-use super::{Cause, Hint, What};
+use super::{Cause, Hint, HintKind, What};
 use crate::facts::CrashFacts;
 use crate::knowledge::bugchecks::BugCheck;
 
@@ -44,7 +44,7 @@ pub(super) fn hints(facts: &CrashFacts, check: &BugCheck, cause: &Cause) -> Vec<
     .collect()
 }
 
-fn hint(kind: &'static str, place: impl Into<String>, text: impl Into<String>) -> Option<Hint> {
+fn hint(kind: HintKind, place: impl Into<String>, text: impl Into<String>) -> Option<Hint> {
     Some(Hint {
         kind,
         text: text.into(),
@@ -68,7 +68,7 @@ fn changed_code(facts: &CrashFacts) -> Option<Hint> {
         ),
     };
     hint(
-        "changed-code",
+        HintKind::ChangedCode,
         format!("{:#x}", changed.address),
         format!("the code of {file} in memory is not that of its file: {what}"),
     )
@@ -127,7 +127,7 @@ fn one_bit(facts: &CrashFacts) -> Option<Hint> {
             let other = value ^ (1 << bit);
             let what = canonical(other).then(|| sound(other, value)).flatten()?;
             hint(
-                "one-bit",
+                HintKind::OneBit,
                 name,
                 format!(
                     "{name} ({value:#x}) is one bit (bit {bit}) away from {what}: bad memory, or a \
@@ -160,12 +160,12 @@ fn room(facts: &CrashFacts) -> Option<Hint> {
     let left = sp.checked_sub(low);
     match left {
         Some(left) if left < LITTLE_ROOM && sp < high => hint(
-            "stack-exhausted",
+            HintKind::StackExhausted,
             format!("stack pointer {sp:#x}"),
             format!("the stack is nearly used up: {left} of {size} bytes are left"),
         ),
         None if low - sp <= LITTLE_ROOM => hint(
-            "stack-exhausted",
+            HintKind::StackExhausted,
             format!("stack pointer {sp:#x}"),
             format!("the stack pointer is below the stack's end: all {size} bytes are used up"),
         ),
@@ -193,7 +193,7 @@ fn repeating(facts: &CrashFacts) -> Option<Hint> {
     let frame = stack.frames.iter().find(|frame| frame.ip == ip)?;
     let at = place(facts, ip, frame.name.as_ref(), 0)?;
     hint(
-        "recursion",
+        HintKind::Recursion,
         "stack",
         format!(
             "{} is on the stack {count} times: it calls itself without end, or nearly",
@@ -213,7 +213,7 @@ fn block(facts: &CrashFacts) -> Option<Hint> {
         false => "a pool block that is free",
     };
     hint(
-        "pool-block",
+        HintKind::PoolBlock,
         format!("{address:#x}"),
         format!(
             "the address lies in {state}, tag {}{owner}, {} bytes: {}",
@@ -241,7 +241,7 @@ fn verifier(facts: &CrashFacts, check: &BugCheck) -> Option<Hint> {
         (false, None) => return None,
     };
     hint(
-        "verifier",
+        HintKind::Verifier,
         by,
         "Driver Verifier or its special pool was on: it stops a driver at its mistake, not later",
     )
@@ -261,7 +261,7 @@ fn age(facts: &CrashFacts, cause: &Cause) -> Option<Hint> {
                 "{} was {years} years old at the crash",
                 file.to_ascii_lowercase()
             );
-            hint("driver-age", file.to_ascii_lowercase(), text)
+            hint(HintKind::DriverAge, file.to_ascii_lowercase(), text)
         })?
     })
 }
@@ -281,7 +281,7 @@ fn searched(facts: &CrashFacts, cause: &Cause) -> Option<Hint> {
         return None;
     }
     hint(
-        "on-stack",
+        HintKind::OnStack,
         "stack",
         format!(
             "addresses in {} lie on the stack; whether they were calls of this crash is not known",

@@ -78,11 +78,33 @@ pub struct Suspect {
     pub linked: Option<u32>,
 }
 
+open_enum! {
+    /// What a hint is about.
+    HintKind {
+        /// Code in memory differs from its file.
+        ChangedCode = "changed-code",
+        /// A value is one bit away from what it should be.
+        OneBit = "one-bit",
+        /// The stack is used up.
+        StackExhausted = "stack-exhausted",
+        /// Functions call each other again and again.
+        Recursion = "recursion",
+        /// The block of pool that the fault was in, and whose it is.
+        PoolBlock = "pool-block",
+        /// Driver Verifier stopped the system.
+        Verifier = "verifier",
+        /// A driver is much older than the Windows it ran on.
+        DriverAge = "driver-age",
+        /// Drivers that are on the stack and were not caught.
+        OnStack = "on-stack",
+    }
+}
+
 /// Something that was seen and that points somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
-    /// Stable, for programs.
-    pub kind: &'static str,
+    /// What was seen.
+    pub kind: HintKind,
     /// For a person.
     pub text: String,
     /// Where it was seen.

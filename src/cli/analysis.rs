@@ -9,6 +9,7 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::bytes::{Budget, PagedReader, contained};
+use crate::facts::ForwardingSource;
 use crate::gather::external::{self, ExternalState};
 use crate::kernel::registry::netsh;
 use crate::knowledge::articles::Articles;
@@ -214,7 +215,7 @@ pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
         ));
     }
     let tells = state.ipv4.is_some() || state.ipv6.is_some() || state.contradictory;
-    if state.source == "netsh-output" && !tells {
+    if state.source == Some(ForwardingSource::NetshOutput) && !tells {
         return Err(format!(
             "{}: this output of netsh does not say whether multicast forwarding is on, in words that \
              are read. It has to be that of `netsh interface ipv4 show global`, in {}",

@@ -176,7 +176,7 @@ fn write_fault(fault: &Fault, palette: Palette, out: &mut String) {
         let place = caller.location.as_ref().map(text::place);
         line(
             "called from",
-            match caller.trust == "scan" {
+            match caller.trust == Trust::Scan.as_str() {
                 true => format!(
                     "{} (the return address on top of the stack)",
                     place.unwrap_or_default()
@@ -346,7 +346,7 @@ fn shown(stack: &Stack, all: bool) -> usize {
         .frames
         .iter()
         .skip(activity)
-        .take_while(|frame| frame.trust == "scan")
+        .take_while(|frame| frame.trust == Trust::Scan.as_str())
         .take(CANDIDATES)
         .count();
     match all {

@@ -19,8 +19,6 @@ pub struct NamedDriver {
 pub struct HardwareRecord {
     /// What its sections are about, in words: `processor`, `memory`, `PCI Express`.
     pub sections: Vec<String>,
-    /// Severity: `recoverable`, `fatal`, `corrected`, `informational`.
-    pub severity: Option<String>,
 }
 
 /// The pool block that holds the faulting address.

@@ -19,7 +19,7 @@ use crate::report::records::{
     DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, SharedSuspect,
     StopCode,
 };
-use crate::report::summary::{MachineName, Summary};
+use crate::report::summary::{MachineName, NameSource, Summary};
 use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
 use crate::verdict::{Applicability, MatchStatus, verdict};
 
@@ -211,8 +211,8 @@ impl RollUp<'_> {
         let named = self.members.iter().find(|member| member.named);
         let member = named.or(self.members.first());
         member
-            .map_or("path", |member| member.name_source)
-            .to_owned()
+            .map_or(NameSource::Path, |member| member.name_source)
+            .to_string()
     }
 
     fn record(&self, inventory: &Inventory) -> MachineRecord {

@@ -5,7 +5,7 @@ use crate::facts::Format;
 use crate::knowledge::hotfix::KB943650;
 use crate::report::Code;
 use crate::report::model::{ApplicabilityRecord, Module, MulticastForwarding, Status};
-use crate::report::summary::{Seen, Summary};
+use crate::report::summary::{NameSource, Seen, Summary};
 use crate::verdict::MatchStatus;
 
 /// What counts of one dump.
@@ -39,8 +39,8 @@ pub(super) struct Member {
     pub suspects: Vec<String>,
     /// When scans saw it.
     pub seen: Option<Seen>,
-    /// How the name was learnt, in the words of the report contract.
-    pub name_source: &'static str,
+    /// How the name was learnt.
+    pub name_source: NameSource,
 }
 
 /// One file of a machine at the time of a crash.
@@ -59,6 +59,7 @@ impl Member {
         let suspects = summary.suspected_drivers();
         let suspects = suspects.map(str::to_ascii_lowercase).collect();
         let machine = summary.machine?;
+        let name_source = NameSource::named(&machine.source).unwrap_or(NameSource::Path);
         // With --kb another article may be the main one.
         let mut answers = summary.hotfix.into_iter().chain(summary.other_articles);
         let hotfix = answers.find(|answer| answer.kb == KB943650.kb)?;
@@ -90,15 +91,12 @@ impl Member {
                 .and_then(|fault| fault.location?.module)
                 .map(|module| module.to_ascii_lowercase()),
             user_mode: format == Format::UserMinidump.as_str(),
-            name_source: ["dump", "option", "mapping"]
-                .into_iter()
-                .find(|known| *known == machine.source)
-                .unwrap_or("path"),
+            name_source,
             format,
             live,
             suspects,
             seen: summary.seen,
-            named: matches!(machine.source.as_str(), "dump" | "option"),
+            named: matches!(name_source, NameSource::Dump | NameSource::Option),
             forwarding,
         };
         Some((machine.name, member))

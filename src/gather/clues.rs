@@ -224,17 +224,7 @@ impl Reading<'_> {
                 sections.push(name);
             }
         }
-        Some(HardwareRecord {
-            sections,
-            severity: match view.u32(12)? {
-                0 => Some("recoverable"),
-                1 => Some("fatal"),
-                2 => Some("corrected"),
-                3 => Some("informational"),
-                _ => None,
-            }
-            .map(str::to_owned),
-        })
+        Some(HardwareRecord { sections })
     }
 }
 

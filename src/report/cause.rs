@@ -15,7 +15,7 @@ pub(super) fn record(cause: &Cause) -> m::Cause {
             .hints
             .iter()
             .map(|hint| m::HintRecord {
-                kind: hint.kind.to_owned(),
+                kind: hint.kind.to_string(),
                 text: hint.text.clone(),
                 place: hint.place.clone(),
             })

@@ -14,6 +14,7 @@ use super::values::Hex;
 use crate::cause::{Event, What};
 use crate::knowledge::hotfix::KB943650;
 use crate::verdict::{MatchStatus, Verdict};
+use crate::vocabulary::open_enum;
 
 /// Most frames that a summary holds.
 const FRAMES: usize = 16;
@@ -95,6 +96,20 @@ pub struct Seen {
     pub there: bool,
 }
 
+open_enum! {
+    /// How the name of a dump's machine was learnt.
+    NameSource {
+        /// The dump says it.
+        Dump = "dump",
+        /// A folder of the dump's path.
+        Path = "path",
+        /// A file that the user gave maps the path to it.
+        Mapping = "mapping",
+        /// The user gave it.
+        Option = "option",
+    }
+}
+
 /// The machine a dump is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -102,7 +117,7 @@ pub struct MachineName {
     /// Its name.
     pub name: String,
     /// How it was learnt.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["dump", "path", "mapping", "option"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = NameSource::ALL)))]
     pub source: String,
 }
 

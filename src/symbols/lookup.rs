@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::identity::PdbIdentity;
 use super::module::ModuleSymbols;
+use crate::facts::SymbolState;
 use crate::image::Image;
 
 /// Outcome of a search.
@@ -40,13 +41,13 @@ impl<T> Lookup<T> {
         }
     }
 
-    /// The word reports use: `loaded`, `missing`, `mismatched`, `not-needed`.
-    pub fn word(&self) -> &'static str {
+    /// How it ended, without what was found.
+    pub fn state(&self) -> SymbolState {
         match self {
-            Lookup::Found(_) => "loaded",
-            Lookup::Missing { .. } => "missing",
-            Lookup::Mismatched { .. } => "mismatched",
-            Lookup::NotNeeded => "not-needed",
+            Lookup::Found(_) => SymbolState::Loaded,
+            Lookup::Missing { .. } => SymbolState::Missing,
+            Lookup::Mismatched { .. } => SymbolState::Mismatched,
+            Lookup::NotNeeded => SymbolState::NotNeeded,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whom a crash is laid to: each rule over facts written by hand, and the reports of made dumps.
 
 use crate::support::facts::Crash;
-use kbtriage::cause::{self, Cause, Confidence, Event, Known, What};
+use kbtriage::cause::{self, Cause, Confidence, Event, HintKind, Known, What};
 use serde_json::json;
 
 fn judged(crash: Crash) -> Cause {
@@ -80,7 +80,7 @@ fn a_frame_found_by_search_makes_no_suspect() {
     let hint = found
         .hints
         .iter()
-        .find(|hint| hint.kind == "on-stack")
+        .find(|hint| hint.kind == HintKind::OnStack)
         .expect("a hint");
     assert!(hint.text.contains("acmefilter.sys") && hint.text.contains("not known"));
 }
@@ -242,7 +242,7 @@ fn forced_live_and_hanging_systems_are_no_plain_crashes() {
 
 #[test]
 fn hints_say_what_was_seen_and_where() {
-    let kinds = |crash: Crash| -> Vec<&'static str> {
+    let kinds = |crash: Crash| -> Vec<HintKind> {
         judged(crash)
             .hints
             .into_iter()
@@ -265,7 +265,7 @@ fn hints_say_what_was_seen_and_where() {
     let flipped = stack()
         .set("/fault/registers", registers)
         .set("/fault/address", json!(0xFFFF_DA80_1234_5678u64));
-    assert!(kinds(flipped).contains(&"one-bit"));
+    assert!(kinds(flipped).contains(&HintKind::OneBit));
     let near = json!([
         ["rax", 0xFFFF_FA80_1234_4678u64],
         ["rbx", 0xFFFF_FA80_1234_5010u64]
@@ -274,14 +274,19 @@ fn hints_say_what_was_seen_and_where() {
         .set("/fault/registers", near)
         .set("/fault/address", json!(0xFFFF_FA80_1234_4678u64));
     assert!(
-        !kinds(near).contains(&"one-bit"),
+        !kinds(near).contains(&HintKind::OneBit),
         "neighbours differ in a low bit"
     );
     let low = 0xFFFF_F880_0500_0000u64;
     let full = stack().set("/fault/registers", json!([["rsp", low + 0x100]]));
-    assert!(kinds(clues(full, "stack", json!([low, low + 0x6000]))).contains(&"stack-exhausted"));
+    assert!(
+        kinds(clues(full, "stack", json!([low, low + 0x6000]))).contains(&HintKind::StackExhausted)
+    );
     let half = stack().set("/fault/registers", json!([["rsp", low + 0x3000]]));
-    assert!(!kinds(clues(half, "stack", json!([low, low + 0x6000]))).contains(&"stack-exhausted"));
+    assert!(
+        !kinds(clues(half, "stack", json!([low, low + 0x6000])))
+            .contains(&HintKind::StackExhausted)
+    );
     let block = json!({ "body": 0xFFFF_FA80_0000_1010u64, "size": 0x40, "tag": "Irp ", "allocated": false });
     let freed = judged(clues(
         stack().set("/fault/address", json!(0xFFFF_FA80_0000_1020u64)),
@@ -291,7 +296,7 @@ fn hints_say_what_was_seen_and_where() {
     let hint = freed
         .hints
         .iter()
-        .find(|hint| hint.kind == "pool-block")
+        .find(|hint| hint.kind == HintKind::PoolBlock)
         .expect("a hint");
     assert!(
         hint.text.contains("free") && hint.text.contains("request packets"),
@@ -299,8 +304,8 @@ fn hints_say_what_was_seen_and_where() {
         hint.text
     );
     let changed = json!({ "address": 0x700010u64, "bytes": 1, "bits": 1 });
-    assert!(kinds(clues(stack(), "changed", changed)).contains(&"changed-code"));
-    assert!(kinds(stack().code(0xC4)).contains(&"verifier"));
+    assert!(kinds(clues(stack(), "changed", changed)).contains(&HintKind::ChangedCode));
+    assert!(kinds(stack().code(0xC4)).contains(&HintKind::Verifier));
 }
 
 #[test]

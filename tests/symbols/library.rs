@@ -19,7 +19,10 @@ fn one_file_is_loaded_once_for_all_threads_and_misses_are_remembered() {
     let library = library(&text(&dir));
     let first = library.resolve(&tcpip(), Machine::X64, None);
     let absent = ModuleIdentity::new("gone.sys", 1, 2).unwrap();
-    assert_eq!(library.image(&absent, Machine::X64).word(), "missing");
+    assert_eq!(
+        library.image(&absent, Machine::X64).state().as_str(),
+        "missing"
+    );
     put(
         dir.path().join("gone.sys"),
         &Pe {
@@ -36,7 +39,10 @@ fn one_file_is_loaded_once_for_all_threads_and_misses_are_remembered() {
                     &first,
                     &library.resolve(&tcpip(), Machine::X64, None)
                 ));
-                assert_eq!(library.image(&absent, Machine::X64).word(), "missing");
+                assert_eq!(
+                    library.image(&absent, Machine::X64).state().as_str(),
+                    "missing"
+                );
             });
         }
     });

@@ -114,7 +114,11 @@ fn a_file_is_downloaded_once_verified_and_kept_in_the_downstream_store() {
     // A later run, offline, has it from the store.
     let later = library(&path, Origin::CommandLine, Network::Offline, cache.path());
     assert_eq!(
-        later.resolve(&tcpip(), Machine::X64, None).symbols.word(),
+        later
+            .resolve(&tcpip(), Machine::X64, None)
+            .symbols
+            .state()
+            .as_str(),
         "loaded"
     );
     assert_eq!(server.requests(), 2);
@@ -269,7 +273,13 @@ fn a_wrong_file_never_enters_the_store() {
             TempDir::new().unwrap(),
         );
         server.on(&image_path(), Act::File(bytes));
-        assert_eq!(run(&server, store.path(), cache.path()).image.word(), word);
+        assert_eq!(
+            run(&server, store.path(), cache.path())
+                .image
+                .state()
+                .as_str(),
+            word
+        );
         assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0);
     }
 }
@@ -417,7 +427,7 @@ fn a_server_with_two_tiers_is_read_below_the_first_two_letters() {
     server.on(&format!("/tc{}", image_path()), Act::File(pe().write()));
     server.on(&format!("/tc{}", pdb_path()), Act::File(pdb().write()));
     let resolved = run(&server, store.path(), cache.path());
-    assert_eq!(resolved.symbols.word(), "loaded", "{resolved:?}");
+    assert_eq!(resolved.symbols.state().as_str(), "loaded", "{resolved:?}");
     assert_eq!(server.asked("/index2.txt"), 1);
     let kept = store.path().join(image_path().trim_start_matches('/'));
     assert!(kept.is_file(), "the downstream store has its own layout");
@@ -456,14 +466,14 @@ fn one_download_serves_dumps_that_know_different_things_about_a_module() {
             let library = &library;
             scope.spawn(move || {
                 let resolved = library.resolve(&tcpip(), Machine::X64, record.as_ref());
-                assert_eq!(resolved.symbols.word(), "loaded", "{resolved:?}");
+                assert_eq!(resolved.symbols.state().as_str(), "loaded", "{resolved:?}");
             });
         }
     });
     let other = ModuleIdentity::new("other.sys", 1, 2).unwrap();
     library.image(&other, Machine::X64);
     let again = library.resolve(&tcpip(), Machine::X64, None);
-    assert_eq!(again.symbols.word(), "loaded");
+    assert_eq!(again.symbols.state().as_str(), "loaded");
     assert_eq!(
         (server.asked(&image_path()), server.asked(&pdb_path())),
         (1, 1)
@@ -543,7 +553,7 @@ fn a_server_that_keeps_failing_is_left_alone_for_the_run() {
             &format!("/d{i}.sys/{}/d{i}.sys", id.key()),
             Act::Status(500),
         );
-        assert_eq!(library.image(&id, Machine::X64).word(), "missing");
+        assert_eq!(library.image(&id, Machine::X64).state().as_str(), "missing");
     }
     assert_eq!(server.requests(), 9, "three files, three attempts each");
 }

@@ -227,7 +227,7 @@ fn an_image_of_another_build_is_reported_with_both_identities_and_never_used() {
             .join("tcpip.sys"),
         &other.write(),
     );
-    assert_eq!(resolve(&text(&store)).image.word(), "mismatched");
+    assert_eq!(resolve(&text(&store)).image.state().as_str(), "mismatched");
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_pdb_is_compared_by_its_dbi_age_and_not_by_the_age_tools_raise() {
         put(dir.path().join("tcpip.pdb"), &rewritten.write());
         let resolved = resolve(&text(&dir));
         assert_eq!(
-            resolved.symbols.word(),
+            resolved.symbols.state().as_str(),
             if fits { "loaded" } else { "mismatched" }
         );
         assert_eq!(resolved.exports.is_some(), !fits);
@@ -429,7 +429,7 @@ fn hostile_pdb_names_in_an_image_lead_nowhere_outside_the_store() {
         );
         let resolved = resolve(store.to_str().unwrap());
         assert!(resolved.image.found().is_some(), "{name:?}");
-        assert_eq!(resolved.symbols.word(), "missing", "{name:?}");
+        assert_eq!(resolved.symbols.state().as_str(), "missing", "{name:?}");
         let asked = resolved.pdb.as_ref().map(|pdb| pdb.name.as_str());
         assert_eq!(asked, plain.then_some("evil.pdb"), "{name:?}");
     }
@@ -449,7 +449,11 @@ fn hostile_pdb_names_in_an_image_lead_nowhere_outside_the_store() {
             &image.write(),
         );
         let path = format!("srv*{}*{}", near.display(), far.display());
-        assert_eq!(resolve(&path).symbols.word(), "loaded", "{name:?}");
+        assert_eq!(
+            resolve(&path).symbols.state().as_str(),
+            "loaded",
+            "{name:?}"
+        );
         assert!(near.join("evil.pdb").join(&key).join("evil.pdb").is_file());
         fs::remove_dir_all(&near).unwrap();
     }
@@ -613,7 +617,7 @@ fn the_real_near_miss_of_tcpip_is_refused_and_the_right_one_is_loaded() {
     );
 
     let resolved = library(store.to_str().unwrap()).resolve(&wanted, Machine::X64, None);
-    assert_eq!(resolved.symbols.word(), "loaded");
+    assert_eq!(resolved.symbols.state().as_str(), "loaded");
     let version = resolved.image.found().unwrap().version().unwrap();
     assert!(version.file.unwrap().to_string().starts_with("10.0."));
     assert_eq!(version.original_filename(), Some("tcpip.sys"));

@@ -266,7 +266,7 @@ fn record(path: &Path, dump: &DumpModules, needs: &[Need]) -> DumpRecord {
             kind: need.kind.as_str(),
             name: need.name.as_str().to_owned(),
             key: need.key.clone(),
-            status: need.state.word(),
+            status: need.state.state().as_str(),
             path,
             found: found.map(str::to_owned),
             tried: tried.to_vec(),
@@ -301,7 +301,7 @@ fn text(
         .max()
         .unwrap_or_default();
     for need in needs {
-        let (kind, word) = (need.kind.as_str(), need.state.word());
+        let (kind, word) = (need.kind.as_str(), need.state.state().as_str());
         write!(
             out,
             "  {word:<10} {kind:<5} {:<wide$}  {}",

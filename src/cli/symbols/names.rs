@@ -139,7 +139,7 @@ fn place(
         let resolved = library.resolve(&identity, dump.machine, dump.record(id).as_ref());
         let start = resolved.names().and_then(|names| names.address_of(name));
         let start =
-            start.ok_or_else(|| format!("no such name; symbols: {}", resolved.symbols.word()))?;
+            start.ok_or_else(|| format!("no such name; symbols: {}", resolved.symbols.state()))?;
         let rva = u64::from(start)
             .checked_add(offset)
             .and_then(|rva| u32::try_from(rva).ok());
@@ -201,7 +201,7 @@ fn print(
 }
 
 fn why<A, B>(image: &Lookup<A>, symbols: &Lookup<B>) -> String {
-    format!("image {}, symbols {}", image.word(), symbols.word())
+    format!("image {}, symbols {}", image.state(), symbols.state())
 }
 
 fn described(module: &str, hit: &SymbolHit) -> String {

@@ -49,7 +49,7 @@ pub struct SuspectRecord {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HintRecord {
     /// What it is.
-    #[cfg_attr(feature = "schema", schemars(extend("examples" = ["changed-code", "one-bit", "stack-exhausted", "recursion", "pool-block", "verifier", "driver-age", "on-stack"])))]
+    #[cfg_attr(feature = "schema", schemars(extend("examples" = crate::cause::HintKind::ALL)))]
     pub kind: String,
     /// In words.
     pub text: String,
