@@ -47,7 +47,7 @@ pub struct Engine {
     pub symbols: Option<SymbolLibrary>,
     /// State of the machine from files beside its dumps, best first.
     pub registry: Vec<ExternalState>,
-    /// The same for the dumps below a folder.
+    /// State of the machines whose dumps lie below a folder.
     pub folders: Vec<FolderState>,
     /// Versions of machines' files.
     pub inventory: Arc<Inventory>,

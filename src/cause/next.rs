@@ -191,7 +191,7 @@ fn verify(files: &[String]) -> Option<Step> {
     })
 }
 
-/// The same on the loaded drivers that are not of Windows, where they are few.
+/// Driver Verifier on the loaded drivers that are not of Windows, where they are few.
 fn verify_all(facts: &CrashFacts) -> Option<Step> {
     let mut files: Vec<String> = facts
         .modules

@@ -68,7 +68,7 @@ pub fn below<'a>(roots: impl Iterator<Item = &'a Path>, limit: Duration) -> Vec<
     found
 }
 
-/// Those of `folders` that are such folders.
+/// The collections among `folders`: all are asked side by side, and one that gives no answer within `limit` is none.
 fn collections(folders: Vec<PathBuf>, limit: Duration) -> Vec<PathBuf> {
     let count = folders.len();
     let (ask, asked) = crossbeam_channel::unbounded::<PathBuf>();

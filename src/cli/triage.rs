@@ -24,7 +24,7 @@ use super::output::{Color, Records};
 
 /// Exit status with --exit-verdict when a dump matches.
 const VERDICT: u8 = 10;
-/// The same when also some input could not be analysed.
+/// Exit status with --exit-verdict when a dump matches and some input could not be analysed.
 const VERDICT_AND_FAILURE: u8 = 11;
 
 /// Form of the output.

@@ -35,7 +35,7 @@ pub struct ListWork {
     /// The arguments that lead to entries it takes off, by position, each with the distance of the
     /// entry's links from what the argument points at.
     pub entries: BTreeSet<(usize, i64)>,
-    /// The same of entries that it puts on.
+    /// The arguments that lead to entries it puts on a list, in the same form.
     pub put_on: BTreeSet<(usize, i64)>,
 }
 

@@ -174,7 +174,7 @@ impl Header {
 }
 
 /// True when `prefix` starts with a kernel dump signature of either width.
-pub fn is_kernel_dump(prefix: &[u8]) -> bool {
+fn is_kernel_dump(prefix: &[u8]) -> bool {
     prefix.starts_with(b"PAGEDUMP") || prefix.starts_with(b"PAGEDU64")
 }
 

@@ -20,7 +20,7 @@ impl<'a> Crash<'a> {
         Crash::on_processor(header, kernel, kernel.crashed, memory, code_info)
     }
 
-    /// The same, had the processor at position `crashed` raised the bug check.
+    /// The crash as it would be, had the processor at position `crashed` raised the bug check.
     pub(super) fn on_processor(
         header: &Header,
         kernel: &KernelState,

@@ -15,9 +15,9 @@ use super::{Access, Crash, Kind, Snapshot};
 
 /// Size of a kernel stack of a thread on x64; DPC stacks are as large.
 const STACK_X64: u64 = 0x6000;
-/// The same on IA-64, whose register stack is as large again.
+/// Size of a kernel stack of a thread on IA-64; its register stack is as large again.
 const STACK_IA64: u64 = 0x8000;
-/// The same on x86.
+/// Size of a kernel stack of a thread on x86.
 const STACK_X86: u64 = 0x3000;
 /// Largest kernel stack, for threads whose lower limit is not known.
 const LARGEST_STACK: u64 = 0x18000;

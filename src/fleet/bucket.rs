@@ -60,14 +60,14 @@ pub(super) struct Occurrence {
     pub live: bool,
     /// The dump of a program.
     pub user_mode: bool,
-    /// That of the dump that tells most.
+    /// The verdict of the dump that tells most, and how well that tells.
     verdict: Option<(Rank, Verdict)>,
     /// Dumps of one crash may fall into several buckets: it is counted for the key that the dump that tells most has.
     bucket: Option<(Rank, Arc<str>)>,
 }
 
 impl Occurrence {
-    /// That of the dump that tells most.
+    /// The verdict of the dump that tells most.
     pub fn verdict(&self) -> Option<Verdict> {
         self.verdict.as_ref().map(|(_, verdict)| *verdict)
     }

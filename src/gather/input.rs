@@ -19,7 +19,7 @@ pub struct Given<'a> {
     pub symbols: Option<&'a SymbolLibrary>,
     /// State of the machine from files, best first.
     pub registry: &'a [ExternalState],
-    /// The same for the dumps below a folder.
+    /// State of the machines whose dumps lie below a folder.
     pub folders: &'a [FolderState],
     /// Search all of a memory dump for the registry where no short way leads to it.
     pub deep: bool,

@@ -289,7 +289,7 @@ fn tagged(triage: &TriageDump) -> Vec<TaggedFact> {
 }
 
 /// A context as plain data.
-pub(super) fn context_facts(registers: &Registers) -> ContextFacts {
+fn context_facts(registers: &Registers) -> ContextFacts {
     ContextFacts {
         ip: registers.ip(),
         sp: registers.sp(),

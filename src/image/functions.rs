@@ -84,7 +84,7 @@ impl Image {
     }
 
     /// Follows a row's chain to the row of the whole function: the row itself when not chained.
-    pub fn primary_of(&self, row: RuntimeFunction) -> Option<RuntimeFunction> {
+    fn primary_of(&self, row: RuntimeFunction) -> Option<RuntimeFunction> {
         let mut current = row;
         if self.machine() != Some(Machine::X64) {
             return Some(row);

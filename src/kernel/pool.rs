@@ -41,7 +41,7 @@ impl Tag {
     }
 
     /// True when all four bytes are printable ASCII, as those of every documented tag.
-    pub fn is_printable(self) -> bool {
+    fn is_printable(self) -> bool {
         self.0.iter().all(|byte| (0x20..0x7F).contains(byte))
     }
 }

@@ -256,7 +256,7 @@ const IA64: (u32, StackLayout) = (
 );
 
 /// Every build whose structures are known.
-pub static STRUCTURES: &[Structures] = &[
+static STRUCTURES: &[Structures] = &[
     Structures {
         build: 6000,
         stack: StackLayout {

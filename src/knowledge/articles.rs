@@ -32,7 +32,7 @@ impl ArticleKind {
 pub struct Articles {
     /// The one that `hotfix` is about.
     pub main: ArticleKind,
-    /// Those of `other_articles`, in order.
+    /// The articles that `other_articles` is about, in order.
     pub others: Vec<ArticleKind>,
     /// Names the knowledge: the embedded edition, or, with rule files, a hash over both.
     pub version: String,

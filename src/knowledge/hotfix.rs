@@ -42,7 +42,7 @@ pub struct Hotfix {
     pub prerequisites: &'static [&'static str],
     /// Is a restart needed?
     pub restart_required: bool,
-    /// The same as a sentence.
+    /// Whether a restart is needed, as a sentence.
     pub restart: &'static str,
     /// Which hotfixes it replaces.
     pub replacement: &'static str,

@@ -242,7 +242,7 @@ impl Inventory {
         Ok(())
     }
 
-    /// The same for the same rows, of no other meaning.
+    /// A name for the rows: equal for the same rows, without any other meaning.
     pub fn fingerprint(&self) -> String {
         let mut digest = Sha256::new();
         for row in &self.rows {

@@ -218,7 +218,7 @@ pub fn version_rules() -> &'static [VersionRule] {
 
 /// The one rule that covers a version of `tcpip.sys`. `None` only if the table had a gap, which a
 /// test excludes.
-pub fn rule_for(version: FileVersion) -> Option<&'static VersionRule> {
+fn rule_for(version: FileVersion) -> Option<&'static VersionRule> {
     let after = VERSION_RULES.partition_point(|rule| rule.from <= version);
     VERSION_RULES
         .get(after.checked_sub(1)?)
@@ -318,7 +318,7 @@ pub fn judge(file: &str, version: FileVersion) -> Judgement {
 
 /// What [`Agreement::PartiallyServiced`] is, for a person; the files that disagree are named after it.
 pub const PARTIALLY_SERVICED: &str = "partially serviced: tcpip.sys lacks the fix while other files of the package are at the hotfix's version or later";
-/// The same for [`Agreement::FixedWithOlderFiles`].
+/// What [`Agreement::FixedWithOlderFiles`] is, for a person.
 pub const OLDER_INVENTORY: &str = "tcpip.sys holds the fix while other files of the package are older: normal, because Windows chooses the branch of each component on its own";
 
 /// How the files of one machine agree.

@@ -176,7 +176,7 @@ fn source(input: Input<'_>) -> m::Source {
     }
 }
 
-/// The same for the small dump and the memory dump of one crash: from architecture, build, code
+/// A name of the crash that its small dump and its memory dump share: from architecture, build, code
 /// without the M bit (which only small dumps carry), parameters, time and uptime.
 fn crash_id(facts: &CrashFacts) -> Option<String> {
     let bugcheck = facts.bugcheck?;

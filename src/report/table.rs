@@ -97,7 +97,7 @@ const FORMULA: [char; 8] = [
 
 /// A cell that no spreadsheet takes for a formula: one that begins with a character that starts a
 /// formula (OWASP's list on CSV injection) gets an apostrophe in front. Controls are made visible.
-pub fn csv_cell(text: &str) -> String {
+fn csv_cell(text: &str) -> String {
     let text = visible(text);
     let formula = text.trim_start().starts_with(FORMULA);
     let text = if formula { format!("'{text}") } else { text };
@@ -128,7 +128,7 @@ fn behind_separators(text: &str) -> String {
 
 /// Text that Markdown shows as it is: ASCII punctuation that can mean something is escaped, as
 /// CommonMark allows for every punctuation character.
-pub fn markdown_cell(text: &str) -> String {
+fn markdown_cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in visible(text).chars() {
         match c {

@@ -7,9 +7,9 @@ use crate::bytes::{PagedReader, ReadAt, ReadError};
 use crate::hex;
 
 /// Bytes at the start that a fingerprint covers.
-pub const FINGERPRINT_HEAD: usize = 192 * 1024;
+const FINGERPRINT_HEAD: usize = 192 * 1024;
 /// Bytes at the end that a fingerprint covers.
-pub const FINGERPRINT_TAIL: usize = 4 * 1024;
+const FINGERPRINT_TAIL: usize = 4 * 1024;
 /// Bytes of one read when everything is hashed.
 const CHUNK: usize = 256 * 1024;
 

@@ -18,7 +18,7 @@ pub enum Network {
     /// None.
     #[default]
     Offline,
-    /// Those named on the command line.
+    /// Servers that were named on the command line.
     Named,
     /// All in the path.
     All,

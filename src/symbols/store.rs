@@ -119,7 +119,7 @@ pub fn in_store(
 }
 
 /// The folder of the wanted file in a store, when the store has one.
-pub fn store_folder(root: &Path, wanted: &Wanted) -> Option<PathBuf> {
+fn store_folder(root: &Path, wanted: &Wanted) -> Option<PathBuf> {
     let name = wanted.name.as_str();
     let tier = first_two(name).and_then(|two| files::child(root, &two));
     let two_tier = has_two_tiers(root);
@@ -135,7 +135,7 @@ pub fn store_folder(root: &Path, wanted: &Wanted) -> Option<PathBuf> {
 }
 
 /// Where a file is put into a store.
-pub fn path_in_store(root: &Path, name: &FileName, key: &str) -> PathBuf {
+fn path_in_store(root: &Path, name: &FileName, key: &str) -> PathBuf {
     let text = name.as_str();
     let base = match (has_two_tiers(root), first_two(text)) {
         (true, Some(two)) => root.join(two),

@@ -22,10 +22,10 @@ const WINDOW: u64 = 0x400;
 /// Steps that a reading of RsBSP has to allow when nothing else tells.
 const STEPS: usize = 2;
 /// RsBSP holds what the handler's frame begins with.
-pub const BEHIND: &str =
+const BEHIND: &str =
     "RsBSP of a trap frame was read as the end of the interrupted frame's registers";
 /// RsBSP holds where r32 lies.
-pub const AT_FIRST: &str = "RsBSP of a trap frame was read as the place of the interrupted r32";
+const AT_FIRST: &str = "RsBSP of a trap frame was read as the place of the interrupted r32";
 
 /// A context's RsBSP is where r32 lies.
 const CONTEXT_AT_FIRST: &str = "RsBSP of a context was read as the place of its r32";

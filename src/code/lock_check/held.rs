@@ -127,7 +127,7 @@ impl Locks {
         });
     }
 
-    /// The same by a function that is known to: whatever ran before, this lock is held for reading now.
+    /// A function that is known to take a lock for reading took it: whatever ran before, it is held for reading now.
     pub fn read_by_name(&mut self, lock: &Value) {
         self.change(|held| {
             held.readers.insert(lock.clone());

@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
         restarts
     }
 
-    pub(super) fn may_restart(&self, target: &Target) -> bool {
+    fn may_restart(&self, target: &Target) -> bool {
         let names = self.names(target);
         if names
             .iter()
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
     }
 
     /// It puts a timer on its list and takes none off: a new entry's, which is nobody else's yet.
-    pub(super) fn only_starts(&self, target: &Target) -> bool {
+    fn only_starts(&self, target: &Target) -> bool {
         let Target::Own(rva) = target else {
             return false;
         };
@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
     }
 
     /// It calls two different functions: one stops the timer, one starts it.
-    pub(super) fn stops_and_starts(&self, rva: u32) -> bool {
+    fn stops_and_starts(&self, rva: u32) -> bool {
         let mut called = BTreeSet::new();
         let touched = Cell::new(false);
         let glance = Glance {

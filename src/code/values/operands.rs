@@ -21,7 +21,7 @@ impl Values {
         }
     }
 
-    /// The same without its index.
+    /// The address of a memory operand without its index register.
     fn plain_place(&self, instruction: &Instruction) -> Option<Value> {
         use Register as R;
         match instruction.memory_base() {

@@ -87,7 +87,7 @@ fn work_of(
 }
 
 /// The module around an address, if it is one of the network stack.
-pub(super) fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
+fn stack_module(session: &Session<'_>, ip: u64) -> Option<ModuleSpan> {
     let span = session.module_at(ip)?;
     let name = session.module_name(span)?;
     defect::is_stack_module(&name).then_some(span)

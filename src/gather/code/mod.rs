@@ -136,7 +136,7 @@ fn settle_names(session: &Session<'_>, stack: &mut StackFacts, budget: &Budget) 
     }
 }
 
-/// The same for one name.
+/// Makes one approximate name exact where control really gets from it to `ip`.
 fn settle(session: &Session<'_>, ip: u64, name: &mut NameFact, budget: &Budget) {
     if name.kind != SymbolKind::Approximate {
         return;
@@ -187,7 +187,7 @@ impl<'a> ModuleCode<'a> {
         code.symbols().is_some().then_some(code)
     }
 
-    /// The same whether or not there are symbols.
+    /// The code of a module, whether or not symbols name anything in it.
     pub fn unnamed(session: &'a Session<'a>, span: ModuleSpan) -> ModuleCode<'a> {
         ModuleCode {
             session,

@@ -102,7 +102,7 @@ struct Read {
     /// Holds the first link, and the second.
     next: Register,
     previous: Register,
-    /// That of both through which the store faulted.
+    /// Which of the two the store that faulted went through.
     through: Register,
 }
 

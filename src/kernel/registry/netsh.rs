@@ -254,7 +254,7 @@ static CODE_PAGES: [&Encoding; 14] = [
 pub struct Tables {
     /// Whether multicast forwarding of IPv4 is on; `None` where neither words nor the order of rows tell.
     pub ipv4: Option<bool>,
-    /// The same of IPv6.
+    /// Whether multicast forwarding of IPv6 is on; `None` as above.
     pub ipv6: Option<bool>,
     /// Two tables of one family say the opposite: neither is believed.
     pub contradictory: bool,

@@ -156,7 +156,7 @@ impl BugCheck {
         self.reports == Reports::Live
     }
 
-    /// The same of a dump, for codes that are either: its writer marked it as one of a running system.
+    /// A report of a running system in a dump that its writer marked as one (`live_mark`): some codes are either.
     pub fn is_live_in(&self, live_mark: bool) -> bool {
         self.is_live() || (self.reports == Reports::Either && live_mark)
     }

@@ -57,7 +57,7 @@ pub(in crate::knowledge) enum Decoder {
     Accessed,
     /// The instruction that failed; zero is an address like any other.
     Instruction,
-    /// The same; zero means that the system did not know it.
+    /// The instruction that failed; zero means that the system did not know it.
     InstructionIfKnown,
     Irql,
     /// 0 read, 1 write, 2 or 8 execute (0xD1).
@@ -226,7 +226,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The same, of a dump in which some may never have been written.
+    /// Code and parameters of a dump in which some parameters may never have been written.
     pub fn written(raw: u32, values: [Option<u64>; 4], platform: Platform) -> Parameters {
         Parameters {
             check: find(raw),

@@ -17,7 +17,7 @@ use super::article::Article;
 /// Largest rule file in bytes; a full article has a few kilobytes.
 pub const MAX_FILE: usize = 256 << 10;
 /// Most rule files in a directory.
-pub const MAX_FILES: usize = 256;
+const MAX_FILES: usize = 256;
 /// Most items of any list in a rule file.
 pub const MAX_ITEMS: usize = 256;
 /// Longest text in a rule file, in bytes.

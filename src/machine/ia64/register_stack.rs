@@ -62,7 +62,7 @@ impl FrameMarker {
     }
 
     /// Registers that rotate, from r32 on.
-    pub fn rotating(self) -> u64 {
+    fn rotating(self) -> u64 {
         (self.0 >> 14 & 0xF) * 8
     }
 

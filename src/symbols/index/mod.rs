@@ -211,7 +211,7 @@ impl PdbIndex {
     }
 
     /// Position after the last symbol at or below `rva`.
-    pub fn position_after(&self, rva: u32) -> usize {
+    fn position_after(&self, rva: u32) -> usize {
         self.partition::<SYMBOL>(0, rva)
     }
 

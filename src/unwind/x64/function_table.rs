@@ -8,7 +8,7 @@ use crate::unwind::{CodeInfo, ExceptionDirectory, ModuleSpan};
 use super::CHAIN_LIMIT;
 
 /// Size of a `RUNTIME_FUNCTION` in bytes.
-pub const ENTRY_SIZE: u32 = 12;
+const ENTRY_SIZE: u32 = 12;
 
 /// One `RUNTIME_FUNCTION`: a range of code and where its unwind information lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
