@@ -249,7 +249,7 @@ pub fn file_name(path: &str) -> &str {
 /// A driver that was unloaded before the crash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnloadedModule {
-    /// Name, cut at twelve characters by Windows.
+    /// Name, cut at twelve characters in small dumps; `None` when the dump does not hold it.
     pub name: Option<String>,
     /// First address it occupied.
     pub start: u64,

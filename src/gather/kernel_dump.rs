@@ -7,7 +7,7 @@ use super::session::{self, Session};
 use crate::bytes::{Budget, PagedReader};
 use crate::dump::triage::Driver;
 use crate::dump::{Body, DumpType, Header, KernelDump, TriageDump};
-use crate::facts::{Module, Modules, UnloadedModule, file_name};
+use crate::facts::{Module, Modules, file_name};
 use crate::fault::{self, Crash};
 use crate::kernel::believed::{self, Believed, Disbelieved};
 use crate::kernel::pieces::Pieces;
@@ -142,7 +142,9 @@ pub fn gather(
         bucket: bucket.filter(|_| believed.header.bug_check_code.is_some()),
         stack,
         modules,
-        unloaded: triage.and_then(unloaded).or(memory.unloaded),
+        unloaded: triage
+            .and_then(|triage| triage.unloaded.clone())
+            .or(memory.unloaded),
         memory: memory.facts,
         code,
         dpc_time,
@@ -322,20 +324,6 @@ fn modules(triage: &TriageDump) -> Modules {
         }
     };
     Modules::from(triage.drivers.iter().map(module).collect::<Vec<_>>())
-}
-
-fn unloaded(triage: &TriageDump) -> Option<Vec<UnloadedModule>> {
-    let list = triage
-        .unloaded
-        .as_ref()?
-        .iter()
-        .map(|driver| UnloadedModule {
-            name: driver.name.clone(),
-            start: driver.start,
-            end: driver.end,
-        })
-        .collect();
-    Some(list)
 }
 
 #[cfg(test)]

@@ -196,15 +196,7 @@ impl FromMemory {
             Some(list) => self.drivers(list, space, budget),
             None => self.note("the dump does not say where its list of modules is"),
         }
-        self.unloaded = kernel.unloaded.as_ref().map(|list| {
-            list.iter()
-                .map(|driver| UnloadedModule {
-                    name: driver.name.clone(),
-                    start: driver.start,
-                    end: driver.end,
-                })
-                .collect()
-        });
+        self.unloaded.clone_from(&kernel.unloaded);
         self.service_pack = kernel
             .csd_version
             .filter(|csd| *csd <= 0xFFFF)

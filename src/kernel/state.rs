@@ -2,6 +2,7 @@
 
 use crate::bytes::{Budget, Gva};
 use crate::dump::Header;
+use crate::facts::UnloadedModule;
 use crate::machine::Machine;
 use crate::memory::Memory;
 
@@ -9,7 +10,7 @@ use super::DebuggerData;
 use super::find::Block;
 use super::modules::{self, LoadedDrivers};
 use super::processors::{self, Processor, Source};
-use super::unloaded::{self, UnloadedDriver};
+use super::unloaded;
 
 /// Longest build string, in bytes.
 const BUILD_LAB: u64 = 128;
@@ -24,7 +25,7 @@ pub struct KernelState {
     /// Loaded drivers; `None` when nothing says where the list is.
     pub drivers: Option<LoadedDrivers>,
     /// Unloaded drivers; `None` when the list is not there.
-    pub unloaded: Option<Vec<UnloadedDriver>>,
+    pub unloaded: Option<Vec<UnloadedModule>>,
     /// Every processor that could be found; empty until [`KernelState::look_at_processors`].
     pub processors: Vec<Processor>,
     /// How many processors the kernel's own array names; `None` where its end is not in the dump.

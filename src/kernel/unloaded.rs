@@ -1,23 +1,13 @@
-//! Unloaded drivers in memory: a ring of fifty UNLOADED_DRIVER behind MmUnloadedDrivers.
+//! Unloaded drivers in memory: a ring of fifty UNLOADED_DRIVER behind MmUnloadedModules.
 
 use crate::bytes::{Gva, View};
+use crate::facts::UnloadedModule;
 use crate::memory::Memory;
 
 use super::modules::unicode_string;
 
 /// Entries of the ring.
 const RING: u32 = 50;
-
-/// A driver that was unloaded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnloadedDriver {
-    /// Name, when it is resident.
-    pub name: Option<String>,
-    /// First address it occupied.
-    pub start: u64,
-    /// First address past it.
-    pub end: u64,
-}
 
 /// Reads the ring, oldest first. `ring` is the address of the pointer to it, `last` that of the
 /// count of drivers unloaded so far. `None` when the pointer or the ring is not there.
@@ -26,7 +16,7 @@ pub fn read(
     ring: u64,
     last: Option<u64>,
     width: usize,
-) -> Option<Vec<UnloadedDriver>> {
+) -> Option<Vec<UnloadedModule>> {
     let ring = memory.read_pointer(Gva(ring), width).ok()?;
     if ring == 0 {
         return Some(Vec::new());
@@ -54,7 +44,7 @@ pub fn read(
             view.pointer(start + width, width)?,
         );
         if low != 0 && low < high {
-            drivers.push(UnloadedDriver {
+            drivers.push(UnloadedModule {
                 name: unicode_string(memory, view, 0, width),
                 start: low,
                 end: high,

@@ -10,9 +10,9 @@ mod unloaded;
 mod whole;
 
 pub use drivers::Driver;
-pub use unloaded::UnloadedDriver;
 
 use crate::bytes::{Budget, Gva, PagedReader, View};
+use crate::facts::UnloadedModule;
 use crate::machine::{Machine, Registers};
 use crate::memory::Block;
 
@@ -98,7 +98,7 @@ pub struct TriageDump {
     /// Loaded drivers.
     pub drivers: Vec<Driver>,
     /// Recently unloaded drivers; `None` when the dump has no list of them.
-    pub unloaded: Option<Vec<UnloadedDriver>>,
+    pub unloaded: Option<Vec<UnloadedModule>>,
     /// Copy of the KPRCB of the processor that crashed.
     pub prcb: Option<Copied>,
     /// Copy of the current thread's ETHREAD.

@@ -1,6 +1,7 @@
 //! The list of recently unloaded drivers: names cut at twelve characters, and their ranges.
 
 use crate::bytes::{Budget, PagedReader, View};
+use crate::facts::UnloadedModule;
 
 use super::{Damages, Fields, Header, field};
 
@@ -9,24 +10,13 @@ const MOST: u64 = 50;
 /// Characters of a name that are kept.
 const NAME_UNITS: usize = 12;
 
-/// A driver that was unloaded before the crash.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnloadedDriver {
-    /// Name, cut at twelve characters; `None` when the entry holds none.
-    pub name: Option<String>,
-    /// First address it occupied.
-    pub start: u64,
-    /// First address past it.
-    pub end: u64,
-}
-
 pub(super) fn read(
     reader: &PagedReader<'_>,
     header: &Header,
     fields: &Fields<'_>,
     budget: &Budget,
     damage: &mut Damages,
-) -> Option<Vec<UnloadedDriver>> {
+) -> Option<Vec<UnloadedModule>> {
     let at = u64::from(fields.written(field::UNLOADED_DRIVERS_OFFSET)?);
     let layout = &fields.layout.unloaded;
     let first = at.saturating_add(layout.first as u64);
@@ -63,7 +53,7 @@ pub(super) fn read(
             let units = usize::from(entry.u16(0)?).div_ceil(2).min(NAME_UNITS);
             let name = entry.utf16(layout.name, units)?;
             let name = name.split('\0').next().unwrap_or_default();
-            Some(UnloadedDriver {
+            Some(UnloadedModule {
                 name: (!name.is_empty()).then(|| name.to_owned()),
                 start: header.truncate(entry.pointer(layout.start, fields.pointer)?),
                 end: header.truncate(entry.pointer(layout.end, fields.pointer)?),
