@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::catalogue;
+use crate::support::run::program;
 use serde_json::Value;
 
 /// Address space of the program in KiB: code, stacks and far less than the inputs below.
@@ -25,14 +26,14 @@ fn limited() -> Command {
     shell
         .arg("-c")
         .arg(format!("ulimit -v {ADDRESS_SPACE}; exec \"$0\" \"$@\""))
-        .arg(env!("CARGO_BIN_EXE_kbtriage"));
+        .arg(program());
     shell
 }
 
 /// The program: there is no such shell here.
 #[cfg(not(unix))]
 fn limited() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_kbtriage"))
+    Command::new(program())
 }
 
 /// Runs the program with limited memory and kills it when it does not end.

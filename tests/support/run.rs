@@ -1,6 +1,6 @@
 //! Runs the built program.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -11,14 +11,22 @@ pub fn kbtriage<S: AsRef<OsStr>>(arguments: &[S]) -> Output {
     command().args(arguments).output().unwrap()
 }
 
-/// The program, ready to be given arguments.
-pub fn command() -> Command {
+/// The program under test: the one that was built with the tests, or a release that `KBTRIAGE_PROGRAM` names.
+pub fn program() -> OsString {
     // The fuzz targets share this folder, and no program is built for them.
     const PROGRAM: Option<&str> = option_env!("CARGO_BIN_EXE_kbtriage");
-    let Some(program) = PROGRAM else {
-        panic!("only integration tests have a built program");
-    };
-    let mut command = Command::new(program);
+    if let Some(named) = std::env::var_os("KBTRIAGE_PROGRAM") {
+        return named;
+    }
+    match PROGRAM {
+        Some(built) => built.into(),
+        None => panic!("only integration tests have a built program"),
+    }
+}
+
+/// The program, ready to be given arguments.
+pub fn command() -> Command {
+    let mut command = Command::new(program());
     command.stdin(Stdio::null());
     for name in [
         "_NT_SYMBOL_PATH",

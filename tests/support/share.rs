@@ -113,7 +113,7 @@ pub fn gzip(content: &[u8]) -> Vec<u8> {
 
 /// The program.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kbtriage"));
+    let mut command = Command::new(super::run::program());
     command.env("NO_COLOR", "1");
     command
 }

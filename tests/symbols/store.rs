@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::support::symbol_cabinets::{lzx, lzx_huffman, mszip};
 use crate::support::symbol_pair::{
-    STAMP, library, library_with, name_of, one_tier, pdb, pe, put, tcpip, text,
+    STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text,
 };
 use crate::support::symbols::{GUID, Pdb, Pe};
 use kbtriage::machine::Machine;
@@ -648,6 +648,7 @@ fn what_a_link_in_a_store_leads_out_to_is_not_taken() {
 #[cfg(unix)]
 #[test]
 fn a_cache_is_private_and_a_file_of_another_user_in_it_is_not_believed() {
+    use crate::support::symbol_pair::library_with;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let (dir, base) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     one_tier(dir.path());
