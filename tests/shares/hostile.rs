@@ -372,7 +372,8 @@ fn a_store_of_more_rows_than_its_bytes_hold_is_damaged_and_costs_no_more() {
             said.contains("the store is damaged"),
             "{arguments:?}: {said}"
         );
-        assert!(begun.elapsed() < Duration::from_secs(60), "{arguments:?}");
+        // As written, its rows take days. A busy machine takes a minute for those that are read.
+        assert!(begun.elapsed() < Duration::from_secs(300), "{arguments:?}");
     }
 }
 

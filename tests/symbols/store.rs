@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::symbol_cabinets::{lzx, lzx_huffman, mszip};
-use crate::support::symbol_pair::{
-    STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text,
-};
+use crate::support::symbol_pair::{STAMP, library, name_of, one_tier, pdb, pe, put, tcpip, text};
 use crate::support::symbols::{GUID, Pdb, Pe};
 use kbtriage::machine::Machine;
 use kbtriage::symbols::{Lookup, ModuleIdentity, Resolved, import, is_cabinet, unpack};
