@@ -4,7 +4,7 @@
 //! Every entry that is not a directory is given exactly once: as a file, or with the reason why it
 //! is skipped. Directories that cannot be read are given too.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::FileType;
 use std::io;
 use std::ops::ControlFlow;
@@ -12,14 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use walkdir::{DirEntry, WalkDir};
-
 use super::filter::Filter;
 use super::list::WorkList;
 use super::listing::{Entry, Lister, Listing};
 use super::pulse::Pulse;
 use super::roots::Roots;
-use super::{Skip, list};
+use super::{Skip, links, list};
 use crate::source::Folder;
 use crate::source::platform::{exact_folder, is_plain};
 
@@ -114,20 +112,7 @@ pub fn discover(
             filter,
             follow_links: true,
             ..
-        } => {
-            let mut links = Links {
-                roots,
-                seen: BTreeSet::new(),
-            };
-            for root in roots.iter() {
-                let walk = Walk {
-                    root: &root.given,
-                    exact: exact_folder(&root.given),
-                    filter,
-                };
-                walk.run(&mut links, pulse, emit)?;
-            }
-        }
+        } => links::follow(roots, filter, pulse, emit)?,
     }
     ControlFlow::Continue(())
 }
@@ -155,7 +140,7 @@ enum Step {
     Enter(Directory),
 }
 
-type Emit<'a> = &'a mut dyn FnMut(Found) -> ControlFlow<()>;
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Found) -> ControlFlow<()>;
 
 impl SideBySide<'_> {
     /// In the order in which servers answer; the files of a directory in that of their place on the disk.
@@ -330,7 +315,7 @@ fn found(path: PathBuf, relative: PathBuf, entry: &Entry, folder: Option<Arc<Fol
 }
 
 /// An entry of which nothing more is known.
-fn plain(path: PathBuf, relative: PathBuf, what: What) -> Found {
+pub(super) fn plain(path: PathBuf, relative: PathBuf, what: What) -> Found {
     Found {
         path,
         relative,
@@ -341,7 +326,7 @@ fn plain(path: PathBuf, relative: PathBuf, what: What) -> Found {
     }
 }
 
-fn what(kind: FileType) -> What {
+pub(super) fn what(kind: FileType) -> What {
     if kind.is_file() {
         What::File
     } else if kind.is_symlink() {
@@ -352,7 +337,7 @@ fn what(kind: FileType) -> What {
 }
 
 /// A directory that could not be listed, or a link to nowhere.
-fn unreadable(path: &Path, error: Option<&io::Error>) -> What {
+pub(super) fn unreadable(path: &Path, error: Option<&io::Error>) -> What {
     let dangling = |io: &io::Error| {
         io.kind() == io::ErrorKind::NotFound
             && path
@@ -369,132 +354,15 @@ fn unreadable(path: &Path, error: Option<&io::Error>) -> What {
 }
 
 /// What to open and to show: below the root as it was given where that leads there.
-fn shown(root: &Path, found: &Path, relative: &Path) -> PathBuf {
+pub(super) fn shown(root: &Path, found: &Path, relative: &Path) -> PathBuf {
     match is_plain(relative) {
         true => root.join(relative),
         false => found.to_owned(),
     }
 }
 
-fn name_of(path: &Path) -> PathBuf {
+pub(super) fn name_of(path: &Path) -> PathBuf {
     path.file_name().map(PathBuf::from).unwrap_or_default()
-}
-
-/// A walk that follows links: in the order of paths, as the first one that leads somewhere counts.
-struct Walk<'a> {
-    root: &'a Path,
-    /// The root by the name under which all entries can be reached.
-    exact: PathBuf,
-    filter: &'a Filter,
-}
-
-/// Links that were followed.
-struct Links<'a> {
-    roots: &'a Roots,
-    seen: BTreeSet<PathBuf>,
-}
-
-impl Links<'_> {
-    /// Why the link at `path` is not followed; `None` when it is, and its target was not met before.
-    fn refuse(&mut self, path: &Path) -> Option<Skip> {
-        let real = path.canonicalize().ok()?;
-        if self.roots.overlaps(&real) {
-            return Some(Skip::new("link", "a link to what is scanned anyway"));
-        }
-        let again = self.seen.iter().any(|seen| real.starts_with(seen));
-        if again {
-            return Some(Skip::new("link", "a second link to the same place"));
-        }
-        self.seen.insert(real);
-        None
-    }
-}
-
-impl Walk<'_> {
-    fn run(
-        &self,
-        links: &mut Links<'_>,
-        pulse: &Pulse,
-        emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
-        let walk = WalkDir::new(&self.exact).follow_links(true);
-        let mut entries = walk.sort_by_file_name().into_iter();
-        while let Some(entry) = pulse.during(|| entries.next()) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    if let Some(found) = self.failed(&error) {
-                        emit(found)?;
-                    }
-                    continue;
-                }
-            };
-            let relative = self.relative(entry.path());
-            let is_root = entry.depth() == 0;
-            if !is_root && self.filter.excludes(&relative) {
-                if entry.file_type().is_dir() {
-                    entries.skip_current_dir();
-                }
-                continue;
-            }
-            if !is_root
-                && entry.path_is_symlink()
-                && let Some(skip) = links.refuse(entry.path())
-            {
-                if entry.file_type().is_dir() {
-                    entries.skip_current_dir();
-                }
-                emit(self.found(&entry, relative, What::Skipped(skip)))?;
-                continue;
-            }
-            if entry.file_type().is_dir() {
-                continue;
-            }
-            if !is_root && !self.filter.wants_file(&relative) {
-                continue;
-            }
-            emit(self.found(&entry, relative, what(entry.file_type())))?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn found(&self, entry: &DirEntry, relative: PathBuf, what: What) -> Found {
-        let is_listed = what == What::File && !entry.path_is_symlink();
-        Found {
-            is_listed,
-            ..plain(self.path(entry.path(), &relative), relative, what)
-        }
-    }
-
-    fn path(&self, found: &Path, relative: &Path) -> PathBuf {
-        match found == self.exact {
-            true => self.root.to_owned(),
-            false => shown(self.root, found, relative),
-        }
-    }
-
-    /// The path below the root; that of a root which is a file is its name.
-    fn relative(&self, path: &Path) -> PathBuf {
-        match path.strip_prefix(&self.exact) {
-            Ok(below) if !below.as_os_str().is_empty() => below.to_owned(),
-            _ => name_of(path),
-        }
-    }
-
-    fn failed(&self, error: &walkdir::Error) -> Option<Found> {
-        let path = error.path().unwrap_or(&self.exact);
-        let relative = self.relative(path);
-        let path = self.path(path, &relative);
-        if self.filter.excludes(&relative) && error.depth() > 0 {
-            return None;
-        }
-        let what = if error.loop_ancestor().is_some() {
-            What::Skipped(Skip::new("loop", "a link to a directory that holds it"))
-        } else {
-            unreadable(&path, error.io_error())
-        };
-        Some(plain(path, relative, what))
-    }
 }
 
 #[cfg(unix)]

@@ -8,6 +8,7 @@ pub mod archive;
 mod crew;
 mod discover;
 pub mod filter;
+mod links;
 pub mod list;
 mod listing;
 pub mod machine_name;

@@ -5,6 +5,7 @@
 
 mod export;
 mod initial_load;
+mod lookup;
 mod merge;
 mod read;
 mod write;
@@ -17,8 +18,8 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 pub use export::{ExportForm, export};
+pub use lookup::StoreCatalogue;
 pub use merge::{MergeError, Part, check, merge};
-pub use read::StoreCatalogue;
 pub use write::StoreWriter;
 
 /// The time of a scan, as SQLite tells it.

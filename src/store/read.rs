@@ -1,14 +1,14 @@
-//! Reading from a store: what is known of a file, and everything for the fleet's commands.
+//! Reading a whole store, for the fleet's commands.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row};
 
-use super::{Store, StoreError, path_bytes};
+use super::{Store, StoreError};
 use crate::report::counted;
 use crate::report::records::ScanRecord;
 use crate::report::summary::{Seen, Summary};
-use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
+use crate::scan::FileStat;
 
 impl Store {
     /// Dumps in files that the last scan was the first to find; `None` for a store that was scanned into once, where
@@ -61,120 +61,6 @@ impl Store {
 
 /// The mark of how many records the last scan found in files that were new.
 pub(super) const NEW_RECORDS: &str = "new-in-last-scan";
-
-/// Gives workers a look at a store.
-pub struct StoreCatalogue {
-    path: PathBuf,
-    made_by: String,
-}
-
-impl StoreCatalogue {
-    /// A catalogue of the store at `path` for a run whose results have the origin `made_by`.
-    pub fn new(path: PathBuf, made_by: String) -> StoreCatalogue {
-        StoreCatalogue { path, made_by }
-    }
-}
-
-impl Catalogue for StoreCatalogue {
-    fn lookup(&self) -> Option<Box<dyn Lookup>> {
-        let store = Store::open_unseen(&self.path).ok()?;
-        // A new store knows nothing, and what this run adds it has not to ask for.
-        let knows = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
-        let select = "SELECT EXISTS (SELECT 1 FROM file)";
-        if !store.connection.query_row(select, [], knows).ok()? {
-            return None;
-        }
-        Some(Box::new(StoreLookup {
-            store,
-            made_by: self.made_by.clone(),
-        }))
-    }
-}
-
-/// A file and its records in one question, which a rescan asks for every file.
-const LOOK: &str =
-    "SELECT file.id, size, modified, number, made_by = ?2, skipped, message, outline, summary,
-            last_seen < date('now')
-     FROM file LEFT JOIN record ON record.file = file.id
-     WHERE path = ?1 AND earlier = '' ORDER BY position";
-
-struct StoreLookup {
-    store: Store,
-    made_by: String,
-}
-
-impl StoreLookup {
-    fn look(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
-        let mut select = self.store.connection.prepare_cached(LOOK)?;
-        let mut rows = select.query(params![path_bytes(path), self.made_by])?;
-        let Some(row) = rows.next()? else {
-            return Ok(None);
-        };
-        let mut stored = file(row)?;
-        if let StoredOutcome::Records(records) = &mut stored.outcome {
-            records.extend(record(row)?);
-            // Nearly every file has one.
-            let mut counted = None;
-            while let Some(row) = rows.next()? {
-                let counted = counted.get_or_insert_with(|| self.store.rows());
-                counted.count()?;
-                records.extend(record(row)?);
-            }
-        }
-        Ok(Some(stored))
-    }
-}
-
-/// What a row of [`StoreLookup::look`] says of the file; its records are still to be added.
-fn file(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let skip: Option<String> = row.get(5)?;
-    let message: Option<String> = row.get(6)?;
-    Ok(Stored {
-        id: row.get(0)?,
-        stat: FileStat {
-            size: row.get::<_, i64>(1)?.cast_unsigned(),
-            modified: row.get(2)?,
-            file: row.get::<_, Option<i64>>(3)?.map(i64::cast_unsigned),
-        },
-        current: row.get(4)?,
-        dated_before_today: row.get(9)?,
-        outcome: match skip {
-            Some(reason) => StoredOutcome::Skipped(Skip::new(reason, message.unwrap_or_default())),
-            None => StoredOutcome::Records(Vec::new()),
-        },
-    })
-}
-
-/// The record in a row of [`StoreLookup::look`]; `None` for a file without any.
-fn record(row: &Row<'_>) -> rusqlite::Result<Option<StoredRecord>> {
-    let Some(line) = row.get(8)? else {
-        return Ok(None);
-    };
-    let kept = row.get_ref(7)?.as_blob_or_null()?;
-    Ok(Some(StoredRecord {
-        line,
-        counted: kept.and_then(counted::unpack),
-    }))
-}
-
-impl Lookup for StoreLookup {
-    fn find(&mut self, path: &Path) -> Option<Stored> {
-        // A store that cannot be read knows nothing: the file is read again.
-        self.look(path).ok().flatten()
-    }
-
-    fn facts(&mut self, id: i64, position: usize) -> Option<Vec<u8>> {
-        self.store
-            .connection
-            .prepare_cached(
-                "SELECT facts FROM facts JOIN record ON record.id = facts.record
-                 WHERE file = ?1 AND position = ?2",
-            )
-            .ok()?
-            .query_row(params![id, i64::try_from(position).ok()?], |row| row.get(0))
-            .ok()?
-    }
-}
 
 /// One file of a store with its records.
 pub struct StoredFile {
@@ -388,135 +274,5 @@ impl Store {
             }
         };
         Ok((count("file")?, count("record")?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::StatementStatus;
-
-    use super::super::StoreWriter;
-    use super::*;
-    use crate::report::summary::MachineName;
-    use crate::scan::{Done, Keeper, Outcome, Record, summary_line};
-    use crate::source::SourceInfo;
-    use crate::triage::{Engine, Request};
-
-    /// A fixture's record, counted for `machine`.
-    fn done(machine: &str, number: u64) -> Done {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/fixtures/dumps/server2008-x64-d1.dmp"
-        );
-        let bytes = std::fs::read(path).unwrap();
-        let report = Engine::default()
-            .triage(&bytes, Request::new(&SourceInfo::of_path(Path::new(path))))
-            .report;
-        let machine = MachineName {
-            name: machine.to_owned(),
-            source: "path".to_owned(),
-        };
-        let summary = Summary::of(report, Some(machine));
-        let path = PathBuf::from(format!("/share/{number}.dmp"));
-        Done {
-            number,
-            relative: path.clone(),
-            path,
-            stat: Some(FileStat {
-                size: number,
-                ..FileStat::default()
-            }),
-            outcome: Outcome::Records(vec![Record {
-                line: summary_line(&summary),
-                summary,
-                is_full: false,
-                facts: Some(vec![b'F', 0, 0, 0, 0]),
-            }]),
-            known: false,
-            part: crate::scan::Part::Whole,
-            date: false,
-            earlier: None,
-        }
-    }
-
-    fn lookup(path: &Path) -> StoreLookup {
-        StoreLookup {
-            store: Store::open(path).unwrap(),
-            made_by: "these tests".to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_rescan_asks_one_question_for_a_file_and_plans_it_once() {
-        const FILES: u64 = 200;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("dumps.db");
-        let mut writer = StoreWriter::new(Store::create(&path).unwrap(), "these tests".to_owned());
-        let mut done = done("HOST", 0);
-        for number in 0..FILES {
-            done.path = PathBuf::from(format!("/share/{number}.dmp"));
-            writer.keep(&done).unwrap();
-        }
-        writer.flush().unwrap();
-        drop(writer);
-        // What SQLite collects of a large store at the end of a run, and made a new plan by for each look-up.
-        let store = rusqlite::Connection::open(&path).unwrap();
-        store.execute_batch("ANALYZE").unwrap();
-        let mut lookup = lookup(&path);
-        let Outcome::Records(expected) = &done.outcome else {
-            panic!("records");
-        };
-        for number in 0..FILES {
-            let found = lookup.find(&PathBuf::from(format!("/share/{number}.dmp")));
-            let StoredOutcome::Records(records) = found.unwrap().outcome else {
-                panic!("records");
-            };
-            assert_eq!(records.len(), 1);
-            assert_eq!(records[0].line, expected[0].line);
-            let counted = records[0].counted.as_ref().unwrap();
-            assert_eq!(counted.verdict(), expected[0].summary.verdict());
-        }
-        assert!(lookup.find(Path::new("/share/none.dmp")).is_none());
-        let statement = lookup.store.connection.prepare_cached(LOOK).unwrap();
-        let count = |what| u64::try_from(statement.get_status(what)).unwrap();
-        assert_eq!(count(StatementStatus::Run), FILES + 1);
-        assert_eq!(count(StatementStatus::RePrepare), 0);
-        assert_eq!(count(StatementStatus::FullscanStep), 0);
-        assert_eq!(count(StatementStatus::Sort), 0);
-    }
-
-    #[test]
-    fn a_transaction_that_was_cut_off_is_taken_back_before_a_store_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("dumps.db");
-        let mut writer = StoreWriter::new(Store::create(&path).unwrap(), "these tests".to_owned());
-        writer.keep(&done("HOST", 0)).unwrap();
-        writer.flush().unwrap();
-        drop(writer);
-        // As a killed first fill leaves it: pages changed, their journal beside them, nobody at work.
-        let store = rusqlite::Connection::open(&path).unwrap();
-        store
-            .execute_batch(
-                "PRAGMA journal_mode = DELETE; PRAGMA cache_size = 1; BEGIN;
-                 UPDATE record SET machine = hex(zeroblob(100000)); DELETE FROM facts;",
-            )
-            .unwrap();
-        let copy = dir.path().join("copy.db");
-        for tail in ["", "-journal"] {
-            let from = dir.path().join(format!("dumps.db{tail}"));
-            std::fs::copy(from, dir.path().join(format!("copy.db{tail}"))).unwrap();
-        }
-        drop(store);
-        assert!(matches!(
-            Store::open_as_it_is(&copy),
-            Err(StoreError::Sqlite(error)) if super::super::is_cut_off(&error)
-        ));
-        let mut lookup = lookup(&copy);
-        let found = lookup.find(Path::new("/share/0.dmp")).unwrap();
-        assert!(lookup.facts(found.id, 0).is_some());
-        let machine = |row: &Row<'_>| row.get::<_, String>(0);
-        let select = "SELECT machine FROM record";
-        let found = lookup.store.connection.query_row(select, [], machine);
-        assert_eq!(found.unwrap(), "HOST");
     }
 }

@@ -88,8 +88,8 @@ fn assert_few(root: &Path, calls: &Calls) {
             0x8_0001..=0x48_0000 => 3,
             _ => 4,
         };
-        // What a machine that does other work makes of it is another read or two.
-        assert!(count(of, &["pread64"]) <= most + 2, "{shown}");
+        // A machine that does other work can take the share for near: then pages follow one by one.
+        assert!(count(of, &["pread64"]) <= most + 6, "{shown}");
         exact += u32::from(count(of, &["pread64"]) <= most);
     }
     assert!(
