@@ -117,9 +117,34 @@ fn decimal_u16(text: &str) -> Option<u16> {
     text.parse().ok()
 }
 
+/// What a reading of the code does to what the version says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByCode {
+    /// Both say the same.
+    Agrees,
+    /// The version says nothing that is sure: the code decides.
+    Decides,
+    /// They contradict each other, and the version is published exactly: the reading of the code may be wrong, and
+    /// the publication is not.
+    Outweighed,
+    /// They contradict each other, and which of them is right is not known.
+    Disputed,
+}
+
+/// What code that shows the state `shown` does to `said`, the state by `version`; [`FixState::Unknown`] for one that was
+/// concluded from a date.
+pub fn by_code(said: FixState, version: Option<FileVersion>, shown: FixState) -> ByCode {
+    match said {
+        FixState::Unknown => ByCode::Decides,
+        said if said == shown => ByCode::Agrees,
+        _ if version.is_some_and(is_published) => ByCode::Outweighed,
+        _ => ByCode::Disputed,
+    }
+}
+
 /// True for a version that a source states exactly: the hotfix's own, a release build, the LDR file of a bulletin.
 /// A reading of code does not outweigh it.
-pub fn is_published(version: FileVersion) -> bool {
+fn is_published(version: FileVersion) -> bool {
     let row = |rule: &VersionRule| rule.from == version && rule.to == version;
     VERSION_RULES.iter().any(row)
         || KB943650

@@ -2,7 +2,7 @@
 
 use kbtriage::knowledge::hotfix::KB943650;
 use kbtriage::knowledge::versions::{
-    self, Agreement, Applicability, Branch, FileVersion, FixState, judge, judge_package,
+    self, Agreement, Applicability, Branch, ByCode, FileVersion, FixState, judge, judge_package,
 };
 
 use super::version;
@@ -392,4 +392,33 @@ fn the_build_number_alone_settles_every_windows_but_service_pack_1() {
         next = rule.to.checked_add(1);
     }
     assert_eq!(next, None);
+}
+
+#[test]
+fn code_decides_where_no_version_does_and_a_published_version_outweighs_it() {
+    let by_code = |said, text: Option<&str>, shown| {
+        versions::by_code(said, text.map(|text| text.parse().unwrap()), shown)
+    };
+    let (fixed, not) = (FixState::Fixed, FixState::NotFixed);
+    // The release build of Service Pack 1 and the hotfix are stated exactly; what lies between follows from a rule.
+    assert_eq!(
+        by_code(not, Some("6.0.6001.18000"), fixed),
+        ByCode::Outweighed
+    );
+    assert_eq!(
+        by_code(fixed, Some("6.0.6001.22222"), not),
+        ByCode::Outweighed
+    );
+    assert_eq!(
+        by_code(not, Some("6.0.6001.22150"), fixed),
+        ByCode::Disputed
+    );
+    assert_eq!(
+        by_code(fixed, Some("6.0.6001.22300"), not),
+        ByCode::Disputed
+    );
+    assert_eq!(by_code(not, Some("6.0.6001.22150"), not), ByCode::Agrees);
+    for shown in [fixed, not] {
+        assert_eq!(by_code(FixState::Unknown, None, shown), ByCode::Decides);
+    }
 }

@@ -8,7 +8,7 @@ use super::inspect::{ASSUMED, CheckNote, FileCheck, Identity, Subject, blank};
 use crate::facts::LockFact;
 use crate::knowledge::Basis;
 use crate::knowledge::hotfix::{FileRole, KB943650};
-use crate::knowledge::versions::{self, Agreement, Applicability, FileVersion, FixState};
+use crate::knowledge::versions::{self, Agreement, Applicability, ByCode, FileVersion, FixState};
 
 const NO_VERSION: &str =
     "the file holds no version resource and is in no table of known builds: its version is unknown";
@@ -51,9 +51,7 @@ pub(super) fn judged(item: &OsStr, subject: Subject) -> FileCheck {
     })
 }
 
-/// What the code shows goes before a version of which nothing is known. One that says otherwise leaves it unknown, with
-/// both named, unless it is published exactly: then it decides. The same order as in a report
-/// (`evidence/servicing/`).
+/// The answer by the version with what the code shows.
 fn by_code(mut check: FileCheck) -> FileCheck {
     let Some((finding, reason)) = check.code.as_ref().map(|c| (c.finding, c.reason.clone())) else {
         return check;
@@ -71,32 +69,27 @@ fn by_code(mut check: FileCheck) -> FileCheck {
             | Applicability::IncludedInLaterUpdate
             | Applicability::Unknown
     );
-    if other || check.state == state {
+    if other {
         return check;
     }
-    let contradicted = check.state != FixState::Unknown;
-    if contradicted && check.version.is_some_and(versions::is_published) {
-        check.reason = format!(
-            "{}; but its code {words}: {reason}; the published version decides",
-            check.reason
-        );
-        return check;
+    let both = format!("{}; but its code {words}: {reason}", check.reason);
+    match versions::by_code(check.state, check.version, state) {
+        ByCode::Agrees => {}
+        ByCode::Outweighed => check.reason = format!("{both}; the published version decides"),
+        ByCode::Disputed => {
+            check.reason = format!("{both}: which of them is right is not known");
+            check.basis = Basis::None;
+            (check.state, check.applicability) = (FixState::Unknown, Applicability::Unknown);
+        }
+        ByCode::Decides => {
+            check.reason = format!("the code shows it: {reason}");
+            check.basis = Basis::PublicSymbol;
+            (check.state, check.applicability) = match state {
+                FixState::Fixed => (state, Applicability::IncludedInLaterUpdate),
+                _ => (state, Applicability::Applicable),
+            };
+        }
     }
-    if contradicted {
-        check.reason = format!(
-            "{}; but its code {words}: {reason}: which of them is right is not known",
-            check.reason
-        );
-        check.basis = Basis::None;
-        (check.state, check.applicability) = (FixState::Unknown, Applicability::Unknown);
-        return check;
-    }
-    check.reason = format!("the code shows it: {reason}");
-    check.basis = Basis::PublicSymbol;
-    (check.state, check.applicability) = match state {
-        FixState::Fixed => (state, Applicability::IncludedInLaterUpdate),
-        _ => (state, Applicability::Applicable),
-    };
     check
 }
 

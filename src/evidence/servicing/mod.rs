@@ -14,8 +14,8 @@ use crate::knowledge::defect::{self, DateFinding};
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::releases;
 use crate::knowledge::versions::{
-    Agreement, Applicability, FileVersion, FixState, Judgement, OLDER_INVENTORY,
-    PARTIALLY_SERVICED, is_published, judge, judge_package, judge_system,
+    Agreement, Applicability, ByCode, FileVersion, FixState, Judgement, OLDER_INVENTORY,
+    PARTIALLY_SERVICED, by_code, judge, judge_package, judge_system,
 };
 
 use super::link_times::linked_together;
@@ -173,18 +173,19 @@ fn disputed(facts: &CrashFacts, builds: &BuildTable, build: u32) -> Servicing {
     }
 }
 
-/// What the code itself shows outweighs a date, and a version of which nothing is known. A version that says
-/// one thing and code that shows the other leave it unknown, with both named; only a version that is published exactly
-/// decides then, because the reading of the code may be wrong and the publication is not.
+/// What the code itself shows outweighs a date, and a version of which nothing is known.
 fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
     let (state, words) = match check.finding {
         LockFact::Unknown => return said,
         LockFact::ReadLock => (FixState::NotFixed, "has the defect"),
         LockFact::WriteLock => (FixState::Fixed, "has the fix"),
     };
-    let known = !said.by_date && said.state != FixState::Unknown;
-    let agrees = known && said.state == state;
-    let contradicted = known && !agrees;
+    let known = if said.by_date {
+        FixState::Unknown
+    } else {
+        said.state
+    };
+    let version = said.decided_from.first().and_then(|from| from.version);
     let mut decided_from = said.decided_from.clone();
     decided_from.push(DecidedFrom {
         file: KB943650.decides.to_owned(),
@@ -193,43 +194,39 @@ fn with_code(said: Servicing, check: &LockCheckFacts) -> Servicing {
         source: check.source.as_str(),
         basis: "code",
     });
-    if agrees {
-        return Servicing {
-            reason: format!("{}; its code {words}: {}", said.reason, check.reason),
+    let both = format!("{}; but its code {words}: {}", said.reason, check.reason);
+    let reason = format!("{}; its code {words}: {}", said.reason, check.reason);
+    match by_code(known, version, state) {
+        ByCode::Agrees => Servicing {
+            reason,
             decided_from,
             ..said
-        };
-    }
-    if contradicted {
-        let version = said.decided_from.first().and_then(|from| from.version);
-        let both = format!("{}; but its code {words}: {}", said.reason, check.reason);
-        return match version.is_some_and(is_published) {
-            true => Servicing {
-                reason: format!("{both}; the published version decides"),
-                ..said
-            },
-            false => Servicing {
-                state: FixState::Unknown,
-                applicability: Applicability::Unknown,
-                basis: Basis::None,
-                reason: format!("{both}: which of them is right is not known"),
-                decided_from,
-                ..said
-            },
-        };
-    }
-    Servicing {
-        state,
-        by_date: false,
-        disputed: false,
-        may_lack_fix: false,
-        applicability: match state {
-            FixState::NotFixed => Applicability::Applicable,
-            _ => Applicability::IncludedInLaterUpdate,
         },
-        basis: Basis::PublicSymbol,
-        reason: format!("{}; its code {words}: {}", said.reason, check.reason),
-        decided_from,
+        ByCode::Outweighed => Servicing {
+            reason: format!("{both}; the published version decides"),
+            ..said
+        },
+        ByCode::Disputed => Servicing {
+            state: FixState::Unknown,
+            applicability: Applicability::Unknown,
+            basis: Basis::None,
+            reason: format!("{both}: which of them is right is not known"),
+            decided_from,
+            ..said
+        },
+        ByCode::Decides => Servicing {
+            state,
+            by_date: false,
+            disputed: false,
+            may_lack_fix: false,
+            applicability: match state {
+                FixState::NotFixed => Applicability::Applicable,
+                _ => Applicability::IncludedInLaterUpdate,
+            },
+            basis: Basis::PublicSymbol,
+            reason,
+            decided_from,
+        },
     }
 }
 
