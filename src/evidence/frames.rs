@@ -11,7 +11,7 @@ use crate::facts::{
 };
 use crate::knowledge::Basis;
 use crate::knowledge::bugchecks;
-use crate::knowledge::defect::{self, FamilyId};
+use crate::knowledge::defect::{self, FORWARDING_FUNCTION, FamilyId, RESTART_FUNCTION};
 
 use super::{Context, Evidence, Observation, Outcome, Strength, lock};
 use nearest::{against, is_list_operation};
@@ -47,10 +47,6 @@ const LATER_FRAMES: &[(&str, &str)] = &[
     ("KiProcessTimerDpcTable", "Windows 7"),
     ("KiExecuteAllDpcs", "Windows 7 (x86) and Windows 8"),
 ];
-/// The function that restarts the timer of the entry it forwards by.
-const FORWARDING: &str = "IppForwardMulticastPackets";
-/// The function that restarts one entry's timer.
-const RESTART: &str = "IppRestartMfeTimer";
 /// Frames from the fault on in which a restart is looked for: the fault's own, what stops the timer, and a wrapper.
 const RESTART_DEPTH: usize = 3;
 
@@ -278,7 +274,7 @@ pub(super) fn restarts(facts: &CrashFacts) -> bool {
         return false;
     };
     let named =
-        |frame: &Seen<'_>| frame.symbol == Some(RESTART) || frame.symbol == Some(FORWARDING);
+        |frame: &Seen<'_>| matches!(frame.symbol, Some(RESTART_FUNCTION | FORWARDING_FUNCTION));
     let moves = |frame: &FrameFacts| {
         let work = facts.code.list_work.iter();
         work.filter(|work| work.ip == frame.ip)

@@ -8,12 +8,10 @@ use crate::facts::{
     CrashFacts, FrameFacts, HandleFacts, MemoryFacts, NameFact, SetFacts, StackFacts, Trust,
 };
 use crate::knowledge::Basis;
-use crate::knowledge::defect::{self, FORWARDING_TAG, FamilyId};
+use crate::knowledge::defect::{self, FORWARDING_FUNCTION, FORWARDING_TAG, FamilyId};
 
 use super::{Context, Evidence, Observation, Outcome, Strength};
 
-/// The function that looks an entry up and restarts its timer.
-const FORWARD: &str = "IppForwardMulticastPackets";
 /// Timer plumbing that belongs to registration, which holds the write lock in every build.
 const REGISTRATION: &str = "IppStartMfeTimer";
 
@@ -146,7 +144,7 @@ fn restart(facts: &CrashFacts, stack: &StackFacts) -> Option<((u64, Option<u64>)
             Some((FamilyId::Timer | FamilyId::MfeTimer, name)) if name != REGISTRATION => {
                 timer = true
             }
-            Some((FamilyId::Mfe, FORWARD)) if timer => {
+            Some((FamilyId::Mfe, FORWARDING_FUNCTION)) if timer => {
                 let caller = frames.next().and_then(|caller| caller.sp);
                 return Some(((frame.sp?, caller), named));
             }
@@ -268,7 +266,7 @@ fn held(
         strength,
         Basis::PublicSymbol,
         format!(
-            "{FORWARD} owns {lock} through the queue handle at {:#x} while it restarts the timer{}",
+            "{FORWARDING_FUNCTION} owns {lock} through the queue handle at {:#x} while it restarts the timer{}",
             handle.address,
             match strength {
                 Strength::Excluding => ": the code is fixed",

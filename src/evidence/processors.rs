@@ -6,7 +6,7 @@
 
 use crate::facts::{CrashFacts, SpinFacts, SpinKind, StackFacts};
 use crate::knowledge::Basis;
-use crate::knowledge::defect::{FORWARDING_TAG, FamilyId};
+use crate::knowledge::defect::{FORWARDING_FUNCTION, FORWARDING_TAG, FamilyId};
 
 use super::lock::{self, certain, function};
 use super::{Context, Evidence, Observation, Outcome, Strength};
@@ -72,9 +72,8 @@ fn judge_past(facts: &CrashFacts) -> Outcome {
 
 /// True when the forwarding function is on the certain part of a stack.
 fn forwards(facts: &CrashFacts, stack: &StackFacts) -> bool {
-    certain(stack).any(|frame| {
-        function(facts, frame).is_some_and(|(_, name)| name == "IppForwardMulticastPackets")
-    })
+    certain(stack)
+        .any(|frame| function(facts, frame).is_some_and(|(_, name)| name == FORWARDING_FUNCTION))
 }
 
 /// Processors that spin.

@@ -178,6 +178,12 @@ pub struct PoolTag {
     pub basis: Basis,
 }
 
+/// Forwards multicast packets, and restarts the timer of the entry that it forwards by.
+pub const FORWARDING_FUNCTION: &str = "IppForwardMulticastPackets";
+/// Restarts the timer of one forwarding entry.
+pub const RESTART_FUNCTION: &str = "IppRestartMfeTimer";
+/// Stops a timer, whosever it is.
+pub const STOP_FUNCTION: &str = "TtStopTimer";
 /// Tag of the memory of multicast forwarding: entries, their set, outgoing-interface nodes.
 pub const FORWARDING_TAG: &str = "IPmf";
 /// Tag of the timer tables of the IP layer.

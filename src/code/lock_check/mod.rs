@@ -14,11 +14,9 @@ use super::CodeSource;
 use super::values::{Origin, Value};
 use crate::bytes::Budget;
 use crate::facts::LockFact;
+use crate::knowledge::defect::FORWARDING_FUNCTION;
 use held::Held;
 use reader::{Reader, Site};
-
-/// The function that forwards multicast packets.
-const FORWARDING: &str = "IppForwardMulticastPackets";
 
 /// The finding, with the reason for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +41,8 @@ pub fn check(code: &dyn CodeSource, budget: &Budget) -> LockCheck {
     let Some(bits) = code.bits() else {
         return LockCheck::unknown("code of this architecture is not read");
     };
-    let Some(entry) = code.address_of(FORWARDING) else {
-        return LockCheck::unknown(format!("no symbol says where {FORWARDING} is"));
+    let Some(entry) = code.address_of(FORWARDING_FUNCTION) else {
+        return LockCheck::unknown(format!("no symbol says where {FORWARDING_FUNCTION} is"));
     };
     // By the names of timer code where it has them, else by what functions do to lists.
     let mut reader = Reader::new(code, budget, bits, false);
@@ -56,14 +54,14 @@ pub fn check(code: &dyn CodeSource, budget: &Budget) -> LockCheck {
         sites = reader.sites();
     }
     let Some(calls) = read else {
-        return LockCheck::unknown(format!("the code of {FORWARDING} is not at hand"));
+        return LockCheck::unknown(format!("the code of {FORWARDING_FUNCTION} is not at hand"));
     };
     let Some(first) = sites.first() else {
         return LockCheck::unknown(format!(
-            "none of {calls} calls in {FORWARDING} restarts an entry's timer"
+            "none of {calls} calls in {FORWARDING_FUNCTION} restarts an entry's timer"
         ));
     };
-    let place = format!("{FORWARDING}+{:#x}", first.at.wrapping_sub(entry));
+    let place = format!("{FORWARDING_FUNCTION}+{:#x}", first.at.wrapping_sub(entry));
     let findings: Vec<LockFact> = sites.iter().map(|site| judge(site, &reader)).collect();
     match findings.split_first() {
         Some((LockFact::WriteLock, others)) if others.iter().all(|f| *f == LockFact::WriteLock) => {

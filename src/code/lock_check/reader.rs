@@ -15,10 +15,8 @@ use super::super::values::{Value, Values};
 use super::held::{Effect, Locks, effect};
 use super::path::Path;
 use crate::bytes::Budget;
-use crate::knowledge::defect::{self, FamilyId};
+use crate::knowledge::defect::{self, FamilyId, RESTART_FUNCTION};
 
-/// The function that restarts an entry's timer.
-const RESTART: &str = "IppRestartMfeTimer";
 /// The module the code is in, as symbol families name it.
 const MODULE: &str = "tcpip";
 /// Calls deep that a helper is followed.
@@ -223,7 +221,7 @@ impl<'a> Reader<'a> {
         let names = self.names(target);
         if names
             .iter()
-            .any(|name| defect::undecorated(name) == RESTART)
+            .any(|name| defect::undecorated(name) == RESTART_FUNCTION)
         {
             return true;
         }

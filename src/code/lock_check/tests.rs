@@ -70,7 +70,10 @@ struct Function {
 
 /// The finding when the restart is called so; `None`: it has no name.
 fn finding(function: &Function, restart: Option<&'static str>) -> LockFact {
-    let mut names = vec![(0, FORWARDING), (function.find, "IppFindMfeUnderLock")];
+    let mut names = vec![
+        (0, FORWARDING_FUNCTION),
+        (function.find, "IppFindMfeUnderLock"),
+    ];
     names.extend(restart.map(|name| (function.restart, name)));
     names.extend(function.helper.map(|at| (at, "IppPromoteEntrySet")));
     let code = Built {

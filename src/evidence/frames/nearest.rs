@@ -8,10 +8,10 @@
 use crate::facts::is_kernel;
 use crate::facts::{CrashFacts, FaultFacts, ForwardingFunctionFacts, InstructionKind};
 use crate::knowledge::Basis;
-use crate::knowledge::defect::FamilyId;
+use crate::knowledge::defect::{FORWARDING_FUNCTION, FamilyId};
 
 use super::super::{Evidence, Outcome, Strength};
-use super::{FORWARDING, Seen, is_timer};
+use super::{Seen, is_timer};
 
 /// Unknown functions between the fault and a known one that are looked through. Each may be the timer's own
 /// under another name: its removal, and what restarts it.
@@ -249,7 +249,7 @@ fn function(fault: &Seen<'_>, list: bool) -> Outcome {
     match family {
         // The compiler may have put the timer's list operations into their callers.
         FamilyId::MfeExpiry if list => inlined(fault),
-        FamilyId::Mfe if fault.symbol == Some(FORWARDING) && list => inlined(fault),
+        FamilyId::Mfe if fault.symbol == Some(FORWARDING_FUNCTION) && list => inlined(fault),
         FamilyId::Mfe | FamilyId::MfeExpiry => Outcome::Found(vec![
             Evidence::pro(
                 "frame.mfe",

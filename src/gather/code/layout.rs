@@ -11,7 +11,9 @@ use crate::code::{self, CodeSource, Passed};
 use crate::facts::{
     FrameFacts, ListWorkFacts, SetLayoutFacts, StackFacts, SymbolKind, TimerLinkFacts,
 };
-use crate::knowledge::defect::{self, FamilyId};
+use crate::knowledge::defect::{
+    self, FORWARDING_FUNCTION, FamilyId, RESTART_FUNCTION, STOP_FUNCTION,
+};
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
@@ -21,14 +23,12 @@ use crate::gather::session::Session;
 
 /// Frames of the faulting activity that are looked at.
 const MOST_FRAMES: usize = 8;
-/// The function that stops a timer.
-const STOP: &str = "TtStopTimer";
-/// The function that restarts a forwarding entry's timer.
-const RESTART: &str = "IppRestartMfeTimer";
-/// The function that forwards multicast packets.
-const FORWARDING: &str = "IppForwardMulticastPackets";
 /// Functions that stop a forwarding entry's timer, and no other's.
-const OWNERS: [&str; 3] = [RESTART, "IppRemoveMfeUnderLock", FORWARDING];
+const OWNERS: [&str; 3] = [
+    RESTART_FUNCTION,
+    "IppRemoveMfeUnderLock",
+    FORWARDING_FUNCTION,
+];
 /// Families whose name says what a function does.
 const KNOWN: [FamilyId; 4] = [
     FamilyId::MfeTimer,
@@ -182,26 +182,28 @@ impl Links {
 
 /// By the names of the functions that stop a forwarding entry's timer.
 fn named(code: &dyn CodeSource, budget: &Budget, links: &mut Links, set: &mut SetLayoutFacts) {
-    let stop = code.address_of(STOP);
+    let stop = code.address_of(STOP_FUNCTION);
     for owner in OWNERS {
         let (Some(entry), Some(stop)) = (code.address_of(owner), stop) else {
             continue;
         };
         for (link, arguments) in stops(code, entry, stop, budget) {
-            links.add(link, STOP, owner);
+            links.add(link, STOP_FUNCTION, owner);
             let table = arguments.iter().find_map(|passed| passed.loaded_from);
             set.table = set.table.or(table.and_then(within));
         }
     }
     // The restart takes one entry off one list, whatever it calls for that.
-    if let Some(entry) = code.address_of(RESTART).filter(|_| links.0.is_empty())
+    if let Some(entry) = code
+        .address_of(RESTART_FUNCTION)
+        .filter(|_| links.0.is_empty())
         && let Some(work) = code::list_work(code, entry, budget)
     {
         for (_, link) in work.entries {
-            links.add(link, RESTART, RESTART);
+            links.add(link, RESTART_FUNCTION, RESTART_FUNCTION);
         }
     }
-    if let Some(entry) = code.address_of(FORWARDING) {
+    if let Some(entry) = code.address_of(FORWARDING_FUNCTION) {
         if links.0.is_empty() {
             restarts(code, entry, budget, links);
         }
@@ -231,7 +233,7 @@ fn restarts(code: &dyn CodeSource, forwarding: u32, budget: &Budget, links: &mut
         {
             let names = code.names_at(routine);
             let name = names.first().map_or("an unnamed routine", String::as_str);
-            links.add(link, name, FORWARDING);
+            links.add(link, name, FORWARDING_FUNCTION);
         }
     }
 }

@@ -4,15 +4,13 @@
 use crate::bytes::Budget;
 use crate::code::{self, CodeSource, LeftBehind};
 use crate::facts::{InstructionKind, SymbolKind};
+use crate::knowledge::defect::STOP_FUNCTION;
 use crate::knowledge::hotfix::KB943650;
 use crate::unwind::{CodeInfo, ModuleSpan};
 
 use crate::gather::code::{ModuleCode, called};
 use crate::gather::fault::Found;
 use crate::gather::session::Session;
-
-/// The function that stops a timer.
-const STOP: &str = "TtStopTimer";
 
 /// What stopping a timer leaves in its links, and where that was read.
 pub(in crate::gather) struct Removal {
@@ -56,10 +54,10 @@ fn named(session: &Session<'_>, budget: &Budget) -> Option<Removal> {
         size: u64::from(module.size),
     };
     let code = ModuleCode::new(session, span)?;
-    let left = code::left_behind(&code, code.address_of(STOP)?, budget)?;
+    let left = code::left_behind(&code, code.address_of(STOP_FUNCTION)?, budget)?;
     Some(Removal {
         left,
-        routine: STOP.to_owned(),
+        routine: STOP_FUNCTION.to_owned(),
     })
 }
 
