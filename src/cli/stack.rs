@@ -12,7 +12,7 @@ use clap::Args;
 use crate::facts::{Boundary, Trust};
 use crate::report::RegisterValues;
 use crate::report::escape::visible;
-use crate::report::model::{Exception, Fault, Frame, Report, Stack};
+use crate::report::model::{DumpKind, Exception, Fault, Frame, Report, Stack};
 use crate::report::text::{self, Palette};
 use crate::scan::Folders;
 
@@ -102,8 +102,15 @@ fn render(report: &Report, args: &StackArgs, palette: Palette) -> String {
         (Some(fault), _) => write_fault(fault, palette, &mut out),
         (None, Some(exception)) => write_exception(exception, report, palette, &mut out),
         (None, None) => {
-            let none = "none: this bug check reports no faulting instruction, or what the dump holds of the stack does \
-                        not show it";
+            let running =
+                report.dump.as_ref().and_then(|dump| dump.kind) == Some(DumpKind::Running);
+            let none = match running {
+                true => "none: Windows was running when this image of its memory was taken",
+                false => {
+                    "none: this bug check reports no faulting instruction, or what the dump holds of the stack does \
+                        not show it"
+                }
+            };
             let lines = text::lines(none, palette.width.saturating_sub(7), MOST_LINES);
             let _ = writeln!(
                 out,

@@ -47,12 +47,7 @@ pub(super) fn by_header(header: &Header) -> Option<Writer> {
         Some(code) if MATT.contains(&code) => Some(Writer::Bin2dmp),
         // Windows' own are of types 5 and 6, and of its later versions only.
         Some(LIVE_SYSTEM)
-            if memory
-                && (complete || header.build.is_some_and(|b| b < FIRST_LIVE_BUILD))
-                && header
-                    .bug_check_parameters
-                    .iter()
-                    .all(|p| p.unwrap_or(0) == 0) =>
+            if memory && (complete || header.build.is_some_and(|b| b < FIRST_LIVE_BUILD)) =>
         {
             Some(Writer::Qemu)
         }

@@ -160,9 +160,13 @@ impl Ticket {
                 &record.hotfix.kb,
             ),
             title: format!(
-                "{machine}: {} {} for repeated crashes",
+                "{machine}: {} {} for {}",
                 record.hotfix.kb,
-                verdict.as_str().replace('-', " ")
+                verdict.as_str().replace('-', " "),
+                match record.dumps.crashes {
+                    1 => "a crash or hang",
+                    _ => "repeated crashes",
+                }
             ),
             machine: Some(machine),
             verdict: Some(verdict),

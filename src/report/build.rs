@@ -179,7 +179,12 @@ fn source(input: Input<'_>) -> m::Source {
 /// A name of the crash that its small dump and its memory dump share: from architecture, build, code
 /// without the M bit (which only small dumps carry), parameters, time and uptime.
 fn crash_id(facts: &CrashFacts) -> Option<String> {
-    let bugcheck = facts.bugcheck?;
+    // A guest that was saved while it ran: the moment names it.
+    let (code, parameters) = match facts.bugcheck {
+        Some(bugcheck) => (bugcheck.raw_code, bugcheck.parameters),
+        None if facts.dump.running => (0, [0; 4]),
+        None => return None,
+    };
     let mut hash = Sha256::new();
     let mut add = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -191,8 +196,8 @@ fn crash_id(facts: &CrashFacts) -> Option<String> {
         .map_or("", Machine::as_str)
         .as_bytes());
     add(&facts.system.build.unwrap_or(0).to_le_bytes());
-    add(&bugchecks::base_code(bugcheck.raw_code).to_le_bytes());
-    for parameter in bugcheck.parameters {
+    add(&bugchecks::base_code(code).to_le_bytes());
+    for parameter in parameters {
         add(&parameter.to_le_bytes());
     }
     add(&facts.dump.crash_time.unwrap_or(0).to_le_bytes());

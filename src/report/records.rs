@@ -170,6 +170,20 @@ pub struct Shard {
     pub index: u32,
     /// How many there are.
     pub count: u32,
+    /// Tells the list from others: the first four bytes of its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<u32>,
+}
+
+impl Shard {
+    /// Part `index`, from 1, of `count`; of which list is not known yet.
+    pub fn new(index: u32, count: u32) -> Shard {
+        Shard {
+            index,
+            count,
+            list: None,
+        }
+    }
 }
 
 /// The summary of a run over many files.

@@ -132,6 +132,8 @@ fn a_guest_that_hangs_is_judged_as_the_dump_forced_of_it() {
             );
             assert!(guest["bugcheck"].is_null(), "{context}");
             assert_eq!(guest["dump"]["kind"], "running", "{context}");
+            // What lies at its place later must not push it out of a store.
+            assert!(guest["crash_id"].is_string(), "{context}");
             assert_eq!(status(&guest), status(&forced), "{context}");
             assert_eq!(
                 guest["hotfix"]["verdict"], forced["hotfix"]["verdict"],

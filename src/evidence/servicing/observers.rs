@@ -17,6 +17,10 @@ pub(in crate::evidence) fn kernel_dump(facts: &CrashFacts, _: &Context<'_>) -> O
             Basis::Article,
             "a program crashed, not Windows: the defect ends in a Stop or a hang of the system",
         )])
+    } else if facts.bugcheck.is_none() && facts.dump.running {
+        Outcome::Neutral(
+            "it is the memory of a Windows that had not stopped: it may have hung".to_owned(),
+        )
     } else {
         Outcome::Neutral("it is a kernel crash dump".to_owned())
     };
