@@ -94,6 +94,10 @@ fn index(
         return Err("no file: the lines of a shard are one".to_owned());
     }
     let mut reader = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
+    let beginning = reader.fill_buf().map_err(|e| e.to_string())?;
+    if beginning.starts_with(b"SQLite format 3\0") {
+        return Err("a store: --db merges those, --output the lines of scans".to_owned());
+    }
     let mut line = String::new();
     let mut start = 0u64;
     let mut closing = None;

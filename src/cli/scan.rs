@@ -69,8 +69,11 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     let mut engine = analysis.engine()?;
     let unpacking = engine.limits.time;
     engine.limits.time.get_or_insert(TIME_LIMIT);
-    let shard = args.shard()?;
+    let mut shard = args.shard()?;
     let (discovery, roots) = discovery(args, shard)?;
+    if let (Some(shard), Discovery::List(work)) = (&mut shard, &discovery) {
+        shard.list = work.digest;
+    }
     let walked = match &discovery {
         Discovery::Walk { roots, .. } => roots.clone(),
         Discovery::List(work) => Roots::new(work.roots.clone()),

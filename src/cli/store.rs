@@ -1,6 +1,6 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -191,6 +191,17 @@ fn info(db: &Path, out: &mut dyn Write) -> io::Result<Result<(), store::StoreErr
     Ok(Ok(()))
 }
 
+/// True for what is no store but the lines that a scan wrote.
+fn is_lines(path: &Path) -> bool {
+    let mut first = [0];
+    // Opening a pipe would wait.
+    if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return false;
+    }
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    read.is_ok() && first == *b"{"
+}
+
 fn stores(db: &Path, paths: &[PathBuf]) -> Result<(), String> {
     if db.symlink_metadata().is_ok() {
         let there = store::MergeError::Exists(db.to_string_lossy().into_owned());
@@ -199,9 +210,15 @@ fn stores(db: &Path, paths: &[PathBuf]) -> Result<(), String> {
     let mut parts = Vec::new();
     for path in paths {
         let shown = visible(&path.to_string_lossy());
-        let runs = Store::open(path)
-            .and_then(|store| store.runs())
-            .map_err(|error| format!("{shown}: {error}"))?;
+        let runs =
+            Store::open(path)
+                .and_then(|store| store.runs())
+                .map_err(|error| match is_lines(path) {
+                    true => {
+                        format!("{shown}: the lines of a scan: --output merges those, --db stores")
+                    }
+                    false => format!("{shown}: {error}"),
+                })?;
         let [scan] = <[_; 1]>::try_from(runs)
             .map_err(|runs| format!("{shown}: {} runs in it, not one shard's", runs.len()))?;
         parts.push(Part {

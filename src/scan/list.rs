@@ -25,6 +25,8 @@ pub struct WorkList {
     pub roots: Vec<PathBuf>,
     /// What was found.
     pub entries: Vec<Entry>,
+    /// Tells the whole list from others; `None` for a plain list.
+    pub digest: Option<u32>,
 }
 
 /// One entry of a list.
@@ -206,6 +208,7 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
     if !input.fill_buf()?.starts_with(br#"{"type":"list-head""#) {
         let names = crate::source::read_list(&mut &mut *input)?;
         return Ok(WorkList {
+            digest: None,
             roots: Vec::new(),
             entries: names
                 .into_iter()
@@ -219,11 +222,15 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
         });
     }
     let mut work = WorkList::default();
+    let mut whole = Sha256::new();
     let mut count = 0u64;
     let mut complete = false;
     for (text, number) in input.lines().zip(1..) {
         let bad = || ListError::Line(number);
-        let entry = serde_json::from_str(&text?).map_err(|_| bad())?;
+        let text = text?;
+        whole.update(text.as_bytes());
+        whole.update(b"\n");
+        let entry = serde_json::from_str(&text).map_err(|_| bad())?;
         if complete {
             return Err(bad());
         }
@@ -274,6 +281,8 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
         }
     }
     if complete {
+        let digest = whole.finalize();
+        work.digest = digest.first_chunk().map(|first| u32::from_be_bytes(*first));
         Ok(work)
     } else {
         Err(ListError::Cut)
@@ -343,7 +352,7 @@ mod tests {
         assert_eq!(whole.len(), 50);
         let mut parts = Vec::new();
         for index in 1..=4 {
-            let shard = Some(Shard { index, count: 4 });
+            let shard = Some(Shard::new(index, 4));
             let part = read(&mut text.as_slice(), shard).unwrap().entries;
             assert!(!part.is_empty(), "shard {index} has nothing of 50 entries");
             parts.extend(part);

@@ -51,6 +51,11 @@ impl InitialLoad {
         })
     }
 
+    /// Everything is on the disk, and the store is written like any other.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// Moves what was written to the disk, unless that still goes on.
     ///
     /// # Errors

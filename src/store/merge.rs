@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 
-use super::{Store, StoreError};
+use super::{APPLICATION, Store, StoreError};
 use crate::report::records::{ScanRecord, Shard};
 
 /// Pages kept in memory while stores are put together, in KiB.
@@ -58,11 +58,14 @@ pub fn check(parts: &[Part]) -> Result<(), MergeError> {
     let Some(first) = parts.first() else {
         return Ok(());
     };
-    let count = first
+    let Shard {
+        count,
+        list: of_list,
+        ..
+    } = first
         .scan
         .shard
-        .ok_or_else(|| MergeError::Other(shown(first)))?
-        .count;
+        .ok_or_else(|| MergeError::Other(shown(first)))?;
     let mut found: Vec<Option<&Part>> = Vec::new();
     found.resize(usize::try_from(count).unwrap_or(0).min(1 << 20), None);
     for part in parts {
@@ -70,9 +73,11 @@ pub fn check(parts: &[Part]) -> Result<(), MergeError> {
             return Err(MergeError::Incomplete(shown(part)));
         }
         let slot = match part.scan.shard {
-            Some(Shard { index, count: of })
-                if of == count && part.scan.roots == first.scan.roots =>
-            {
+            Some(Shard {
+                index,
+                count: of,
+                list,
+            }) if of == count && list == of_list && part.scan.roots == first.scan.roots => {
                 usize::try_from(index)
                     .ok()
                     .and_then(|index| found.get_mut(index.checked_sub(1)?))
@@ -126,6 +131,9 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
         drop(open);
         copy(&store, part).map_err(at(part))?;
     }
+    let whole = format!("PRAGMA application_id = {APPLICATION};");
+    let whole = store.connection.execute_batch(&whole);
+    whole.map_err(|error| at(into)(error.into()))?;
     drop(store);
     std::fs::File::options()
         .write(true)
@@ -157,8 +165,10 @@ fn write_unguarded(store: &Store) -> Result<(), StoreError> {
         .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     // The paths of a million files fit in: each part's lie all over their index, which was read and written again for
     // each of them where it did not.
+    // And what a killed one leaves is no store.
     Ok(store.connection.execute_batch(&format!(
-        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE};"
+        "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{CACHE};
+         PRAGMA application_id = 0;"
     ))?)
 }
 

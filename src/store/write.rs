@@ -347,11 +347,10 @@ impl StoreWriter {
     pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
         self.settle()?;
         self.run_record(scan)?;
-        // Readers should not need the log beside the file.
-        let _ = self
-            .store
-            .connection
-            .execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+        // Readers should not need the log beside the file, nor to be allowed to write there.
+        let _ = self.store.connection.execute_batch(
+            "PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;",
+        );
         Ok(())
     }
 
@@ -391,6 +390,10 @@ impl StoreWriter {
 impl Keeper for StoreWriter {
     fn begin(&mut self, scan: &ScanRecord) -> std::io::Result<()> {
         self.commit()?;
+        // The next look of a watch: others read while it writes.
+        if self.load.as_ref().is_none_or(InitialLoad::is_settled) {
+            let _ = self.store.log();
+        }
         Ok(self.run_record(scan)?)
     }
 

@@ -261,10 +261,7 @@ fn generate(
             tally.add(&done);
             writer.keep(&done).expect("kept");
         }
-        let of = Shard {
-            index: shard as u32 + 1,
-            count: SHARDS as u32,
-        };
+        let of = Shard::new(shard as u32 + 1, SHARDS as u32);
         let scan = tally.record(Engine::default().tool(), roots.clone(), Some(of), true, 0);
         writer.close(&scan).expect("closed");
         parts.push(path.to_string_lossy().into_owned());

@@ -252,6 +252,63 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+/// Yesterday's part of a list that has grown since, and parts of the other kind.
+#[test]
+fn parts_of_two_lists_or_of_another_kind_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    for n in 0..4 {
+        put(&share.join(format!("{n}.dmp")), &matching());
+    }
+    let list = dir.path().join("list");
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let part = |shard: &str| {
+        let (db, lines) = (
+            at(&format!("{}.db", &shard[..1])),
+            at(&format!("{}.jsonl", &shard[..1])),
+        );
+        let parts = ["--db", &db, "--output", &lines, "--shard", shard, "--quiet"];
+        let mut arguments = vec!["scan", "--files-from", text(&list)];
+        arguments.extend(parts);
+        assert_eq!(run(&arguments).status.code(), Some(0));
+    };
+    run(&["scan", text(&share), "--list", "--output", text(&list)]);
+    part("1/2");
+    part("2/2");
+    let (both, merged) = (at("both.jsonl"), at("merged.db"));
+    let merge = |arguments: &[&str]| run(&[&["store", "merge"], arguments].concat());
+    let ok = merge(&["--output", &both, &at("1.jsonl"), &at("2.jsonl")]);
+    assert_eq!(ok.status.code(), Some(0), "{ok:?}");
+    for (arguments, says) in [
+        (
+            ["--output", &merged, &at("1.db"), &at("2.db")],
+            "a store: --db",
+        ),
+        (
+            ["--db", &merged, &at("1.jsonl"), &at("2.jsonl")],
+            "the lines of a scan: --output",
+        ),
+    ] {
+        let refused = merge(&arguments);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(said(&refused).contains(says), "{}", said(&refused));
+    }
+    put(&share.join("new.dmp"), &matching());
+    run(&["scan", text(&share), "--list", "--output", text(&list)]);
+    part("2/2");
+    for arguments in [
+        ["--output", &merged, &at("1.jsonl"), &at("2.jsonl")],
+        ["--db", &merged, &at("1.db"), &at("2.db")],
+    ] {
+        let refused = merge(&arguments);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(!Path::new(&merged).exists());
+    }
+    // At rest a store can be read where nothing may be written: no log belongs to it (SQLite's file format, 1.3.3).
+    let store = fs::read(at("1.db")).unwrap();
+    assert_eq!(store[18..20], [1, 1]);
+}
+
 /// A part of a merge whose rows have numbers that no scan gives, or belong to files that it does not hold.
 #[test]
 fn a_part_with_numbers_that_no_scan_gives_is_refused_and_leaves_nothing() {

@@ -250,7 +250,7 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
         .split_once('/')
         .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
     match parts {
-        Some((index, count)) if index >= 1 && index <= count => Ok(Shard { index, count }),
+        Some((index, count)) if index >= 1 && index <= count => Ok(Shard::new(index, count)),
         _ => Err(format!(
             "--shard {text:?}: expected K/N with K from 1 to N, such as 3/16, or auto"
         )),
@@ -266,7 +266,7 @@ fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String
     let shards = number("KBTRIAGE_SHARDS");
     if let Some((task, count)) = number("SLURM_ARRAY_TASK_ID").zip(shards) {
         return match (1..=count).contains(&task) {
-            true => Ok(Shard { index: task, count }),
+            true => Ok(Shard::new(task, count)),
             false => Err(format!(
                 "--shard auto: KBTRIAGE_SHARDS is {count}, so the array's tasks must be 1 to {count}, not {task}"
             )),
@@ -280,7 +280,7 @@ fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String
             .checked_sub(first)
             .and_then(|past| past.checked_div(step)?.checked_add(1));
         return match (index, count) {
-            (Some(index), Some(count)) if index <= count => Ok(Shard { index, count }),
+            (Some(index), Some(count)) if index <= count => Ok(Shard::new(index, count)),
             _ => Err(
                 "--shard auto: SLURM_ARRAY_TASK_ID, _MIN and _COUNT do not fit together".to_owned(),
             ),
@@ -288,7 +288,7 @@ fn auto_shard(variable: impl Fn(&str) -> Option<String>) -> Result<Shard, String
     }
     if let Some(index) = number("JOB_COMPLETION_INDEX") {
         return match (index.checked_add(1), shards) {
-            (Some(index), Some(count)) if index <= count => Ok(Shard { index, count }),
+            (Some(index), Some(count)) if index <= count => Ok(Shard::new(index, count)),
             _ => Err(
                 "--shard auto: KBTRIAGE_SHARDS must say how many completions the job has"
                     .to_owned(),
@@ -314,13 +314,7 @@ mod tests {
 
     #[test]
     fn a_shard_is_told_or_found_in_the_environment() {
-        assert_eq!(
-            parse_shard("3/16"),
-            Ok(Shard {
-                index: 3,
-                count: 16
-            })
-        );
+        assert_eq!(parse_shard("3/16"), Ok(Shard::new(3, 16)));
         assert!(parse_shard("0/4").is_err());
         assert!(parse_shard("5/4").is_err());
         let slurm = |name: &str| {
@@ -333,7 +327,7 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        assert_eq!(auto_shard(slurm), Ok(Shard { index: 3, count: 6 }));
+        assert_eq!(auto_shard(slurm), Ok(Shard::new(3, 6)));
         // Task 3 of 16 again, alone: sbatch --array=3.
         let again = |name: &str| {
             let value = match name {
@@ -344,13 +338,7 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        assert_eq!(
-            auto_shard(again),
-            Ok(Shard {
-                index: 3,
-                count: 16
-            })
-        );
+        assert_eq!(auto_shard(again), Ok(Shard::new(3, 16)));
         let pod = |name: &str| {
             let value = match name {
                 "JOB_COMPLETION_INDEX" => "0",
@@ -359,7 +347,7 @@ mod tests {
             };
             Some(value.to_owned())
         };
-        assert_eq!(auto_shard(pod), Ok(Shard { index: 1, count: 8 }));
+        assert_eq!(auto_shard(pod), Ok(Shard::new(1, 8)));
         assert!(auto_shard(|_| None).is_err());
     }
 }

@@ -44,6 +44,7 @@ fuzz_target!(|data: &[u8]| {
     *CONTENT.lock().expect("no panic") = data.to_vec();
     let place = std::env::current_exe().expect("a program");
     let mut options = Options::new(Discovery::List(WorkList {
+        digest: None,
         roots: Vec::new(),
         entries: vec![Entry {
             root: None,
