@@ -252,6 +252,38 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+/// Sixteen megabytes of what may be a table of netsh, in no code page that anybody knows: found by the fuzz target
+/// `registry`, where five kilobytes took two seconds.
+#[test]
+fn a_text_in_no_language_costs_little() {
+    let dir = tempfile::tempdir().unwrap();
+    let (dump, text_file) = (dir.path().join("a.dmp"), dir.path().join("netsh.txt"));
+    put(&dump, &matching());
+    let mut row = vec![0u8; 4000];
+    row.extend([0xFF; 200]);
+    let mut content = b"Global\n-------\n".to_vec();
+    while content.len() < 16 << 20 {
+        content.extend(&row);
+        content.extend(b" : \xFF\xFE\xFD");
+        content.extend(
+            if content.len().is_multiple_of(3) {
+                "\n"
+            } else {
+                " "
+            }
+            .as_bytes(),
+        );
+    }
+    put(&text_file, &content);
+    let started = std::time::Instant::now();
+    let answered = run(&["triage", text(&dump), "--registry", text(&text_file)]);
+    assert!(
+        answered.status.code().is_some_and(|code| code < 3),
+        "{answered:?}"
+    );
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}
+
 /// Yesterday's part of a list that has grown since, and parts of the other kind.
 #[test]
 fn parts_of_two_lists_or_of_another_kind_are_refused() {

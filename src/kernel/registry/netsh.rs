@@ -230,6 +230,8 @@ const MULTICAST: &[&str] = &[
 
 /// Longest row that a message shows, in characters.
 const LONGEST_ROW: usize = 80;
+/// Bytes of a text that are looked at: a table takes some 2 KB, a transcript holds a few.
+const LONGEST_TEXT: usize = 256 * 1024;
 
 /// Code pages of Windows and of consoles that the file can be in, where it is no UTF.
 static CODE_PAGES: [&Encoding; 14] = [
@@ -270,9 +272,11 @@ impl Tables {
 
 /// Reads a text of any encoding; `None` when it is no such table. `text` is what its bytes say as UTF.
 pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
+    let bytes = bytes.get(..LONGEST_TEXT).unwrap_or(bytes);
+    let text = text.get(..text.floor_char_boundary(LONGEST_TEXT))?;
     let mut tables = of_text(text);
     let tell = |tables: &Option<Tables>| tables.as_ref().is_some_and(Tables::tell);
-    if tell(&tables) || std::str::from_utf8(bytes).is_ok() {
+    if tell(&tables) || is_utf8(bytes) {
         return tables;
     }
     for page in CODE_PAGES {
@@ -284,6 +288,11 @@ pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
         tables = tables.or(found);
     }
     tables
+}
+
+/// True for UTF-8, also where its last letter is cut off.
+fn is_utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
 fn of_text(text: &str) -> Option<Tables> {
@@ -375,28 +384,35 @@ fn switch(value: &str) -> Option<bool> {
 /// True for the same words; a letter of another code page, which no Unicode text has, stands for one that is
 /// no ASCII letter. At least half of the word has to be legible.
 fn same_legibly(text: &str, word: &str) -> bool {
-    if text == word {
-        return true;
-    }
-    let legible = word.bytes().filter(u8::is_ascii).count();
-    text.contains(char::REPLACEMENT_CHARACTER)
-        && 2 * legible >= word.chars().count()
-        && text.chars().count() == word.chars().count()
-        && text
-            .chars()
-            .zip(word.chars())
-            .all(|(a, b)| a == b || (a == char::REPLACEMENT_CHARACTER && !b.is_ascii()))
+    text == word
+        || (is_guessed_at(text, word)
+            && text.chars().count() == word.chars().count()
+            && text.chars().zip(word.chars()).all(stands_for))
 }
 
 fn contains_legibly(text: &str, stem: &str) -> bool {
     if text.contains(stem) {
         return true;
     }
-    let length = stem.chars().count();
+    if stem.is_empty() || !is_guessed_at(text, stem) {
+        return false;
+    }
+    let stem: Vec<char> = stem.chars().collect();
     let letters: Vec<char> = text.chars().collect();
-    letters
-        .windows(length.max(1))
-        .any(|window| same_legibly(&window.iter().collect::<String>(), stem))
+    letters.windows(stem.len()).any(|window| {
+        let mut pairs = window.iter().copied().zip(stem.iter().copied());
+        pairs.all(stands_for)
+    })
+}
+
+/// Some letters of the text are not legible, and half of the word would be.
+fn is_guessed_at(text: &str, word: &str) -> bool {
+    let legible = word.bytes().filter(u8::is_ascii).count();
+    2 * legible >= word.chars().count() && text.contains(char::REPLACEMENT_CHARACTER)
+}
+
+fn stands_for((letter, of_word): (char, char)) -> bool {
+    letter == of_word || (letter == char::REPLACEMENT_CHARACTER && !of_word.is_ascii())
 }
 
 #[cfg(test)]
