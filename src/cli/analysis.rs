@@ -200,8 +200,8 @@ pub(super) fn registry(path: &Path) -> Result<ExternalState, String> {
         .flatten()
         .ok_or_else(|| {
             format!(
-                "{}: neither a registry hive, nor a .reg export, nor output of netsh (which is read in \
-                 {})",
+                "{}: neither a registry hive, nor a .reg export, nor, in its first megabyte, output of \
+                 netsh (which is read in {})",
                 shown(),
                 netsh::LANGUAGES
             )

@@ -39,15 +39,13 @@ pub(super) fn by_header(header: &Header) -> Option<Writer> {
         return Some(*writer);
     }
     let complete = header.dump_type == DumpType::Complete;
-    let memory = !matches!(
-        header.dump_type,
-        DumpType::Triage | DumpType::HeaderOnly | DumpType::Unknown(_)
-    );
+    let small = matches!(header.dump_type, DumpType::Triage | DumpType::HeaderOnly);
+    let memory = !small && !matches!(header.dump_type, DumpType::Unknown(_));
     match header.bug_check_code {
         Some(code) if MATT.contains(&code) => Some(Writer::Bin2dmp),
         // Windows' own are of types 5 and 6, and of its later versions only.
         Some(LIVE_SYSTEM)
-            if memory && (complete || header.build.is_some_and(|b| b < FIRST_LIVE_BUILD)) =>
+            if complete || (!small && header.build.is_some_and(|b| b < FIRST_LIVE_BUILD)) =>
         {
             Some(Writer::Qemu)
         }

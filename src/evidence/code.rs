@@ -105,15 +105,22 @@ fn judge_code(raw: u32, architecture: Option<Machine>) -> Outcome {
             format!("{code} is no code that the defect is known or expected to raise"),
         )]);
     };
-    let elsewhere = !role.architectures.is_empty()
-        && architecture.is_none_or(|own| !role.architectures.contains(&own));
-    if elsewhere {
-        return Outcome::Found(vec![Evidence::contra(
-            "code.other-architecture",
-            Strength::Weak,
-            role.basis,
-            format!("{code} is not how an unhandled fault ends on this architecture"),
-        )]);
+    match architecture {
+        _ if role.architectures.is_empty() => {}
+        Some(own) if role.architectures.contains(&own) => {}
+        Some(_) => {
+            return Outcome::Found(vec![Evidence::contra(
+                "code.other-architecture",
+                Strength::Weak,
+                role.basis,
+                format!("{code} is not how an unhandled fault ends on this architecture"),
+            )]);
+        }
+        None => {
+            return Outcome::NotObservable(format!(
+                "the dump does not name its architecture, and {code} ends a fault on some only"
+            ));
+        }
     }
     let evidence = match role.kind {
         RoleKind::Primary => Evidence::pro(

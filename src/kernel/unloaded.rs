@@ -1,4 +1,4 @@
-//! Unloaded drivers in memory: a ring of fifty UNLOADED_DRIVER behind MmUnloadedModules.
+//! Unloaded drivers in memory: a ring of fifty UNLOADED_DRIVER behind MmUnloadedDrivers.
 
 use crate::bytes::{Gva, View};
 use crate::facts::UnloadedModule;

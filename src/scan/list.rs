@@ -25,7 +25,7 @@ pub struct WorkList {
     pub roots: Vec<PathBuf>,
     /// What was found.
     pub entries: Vec<Entry>,
-    /// Tells the whole list from others; `None` for a plain list.
+    /// Tells the whole list from others, also in a part of it.
     pub digest: Option<u32>,
 }
 
@@ -207,8 +207,13 @@ fn line<W: Write>(out: &mut W, entry: &Line) -> io::Result<()> {
 pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, ListError> {
     if !input.fill_buf()?.starts_with(br#"{"type":"list-head""#) {
         let names = crate::source::read_list(&mut &mut *input)?;
+        let mut whole = Sha256::new();
+        for name in &names {
+            whole.update(path_key(name));
+            whole.update(b"\n");
+        }
         return Ok(WorkList {
-            digest: None,
+            digest: digest(whole),
             roots: Vec::new(),
             entries: names
                 .into_iter()
@@ -281,12 +286,17 @@ pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, L
         }
     }
     if complete {
-        let digest = whole.finalize();
-        work.digest = digest.first_chunk().map(|first| u32::from_be_bytes(*first));
+        work.digest = digest(whole);
         Ok(work)
     } else {
         Err(ListError::Cut)
     }
+}
+
+/// The first four bytes of a list's hash.
+fn digest(whole: Sha256) -> Option<u32> {
+    let bytes = whole.finalize();
+    bytes.first_chunk().map(|first| u32::from_be_bytes(*first))
 }
 
 /// The entry as discovery would give it. `files` says which roots are files.

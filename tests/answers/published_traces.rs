@@ -175,3 +175,19 @@ fn a_forced_dump_counts_only_where_the_processor_had_been_for_long() {
     assert!(ids.contains(&"frame.other-timer"), "{ids:?}");
     assert_eq!(status, MatchStatus::Unlikely);
 }
+
+/// Microsoft's page of 0x3B: SYSTEM_SERVICE_EXCEPTION is raised on x64. Of a dump that does not name its architecture
+/// the code says nothing, for or against.
+#[test]
+fn a_code_of_one_architecture_says_nothing_where_that_is_not_known() {
+    let sides = |architecture: Value| {
+        let crash = Crash::new()
+            .code(0x3B)
+            .set("/dump/architecture", architecture);
+        let (_, ids) = judge(crash);
+        ["code.primary", "code.other-architecture"].map(|id| ids.contains(&id))
+    };
+    assert_eq!(sides(json!("x64")), [true, false]);
+    assert_eq!(sides(json!("x86")), [false, true]);
+    assert_eq!(sides(Value::Null), [false, false]);
+}

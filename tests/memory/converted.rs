@@ -337,6 +337,31 @@ fn what_only_the_header_says_is_marked_and_a_placeholder_excludes_nothing() {
     }
 }
 
+/// QEMU's code with damage around it: a parameter that is not zero, a type that nobody knows (offsets: the format page, 2).
+#[test]
+fn the_code_of_a_live_dump_in_a_damaged_header_of_windows_6_excludes_nothing() {
+    for mode in MODES {
+        let (cr3, dump_type) = if mode.is_32_bit() {
+            (4, 0xF88)
+        } else {
+            (8, 0xF98)
+        };
+        for damaged_type in [false, true] {
+            let mut state = state(mode);
+            state.header.patches = bugcheck(mode, 0x161, [0, 0, 0x14_0000, 0]);
+            state.header.patches.push((0x10, vec![0; cr3]));
+            if damaged_type {
+                let unknown = 0x0092_0002u32.to_le_bytes().to_vec();
+                state.header.patches.push((dump_type, unknown));
+            }
+            let got = reported(&state, 1);
+            let context = format!("{mode:?} {damaged_type}: {}", got["hotfix"]["match"]);
+            assert_ne!(got["hotfix"]["match"]["status"], "excluded", "{context}");
+            assert_eq!(got["dump"]["writer"], "qemu", "{context}");
+        }
+    }
+}
+
 #[test]
 fn an_image_of_a_running_windows_holds_no_bug_check() {
     for mode in MODES {

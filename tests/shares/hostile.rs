@@ -253,7 +253,7 @@ fn a_merge_makes_a_new_store_or_nothing() {
 }
 
 /// Sixteen megabytes of what may be a table of netsh, in no code page that anybody knows: found by the fuzz target
-/// `registry`, where five kilobytes took two seconds.
+/// `registry`, where five kilobytes took two seconds. No table of netsh is so long.
 #[test]
 fn a_text_in_no_language_costs_little() {
     let dir = tempfile::tempdir().unwrap();
@@ -336,9 +336,32 @@ fn parts_of_two_lists_or_of_another_kind_are_refused() {
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
         assert!(!Path::new(&merged).exists());
     }
+    // A list of names alone is told from another, too.
+    let names = at("names");
+    for (shard, content) in [("1/2", "0.dmp 1.dmp 2.dmp"), ("2/2", "0.dmp 1.dmp 3.dmp")] {
+        let listed: Vec<String> = content
+            .split(' ')
+            .map(|name| share.join(name).to_string_lossy().into_owned())
+            .collect();
+        fs::write(&names, listed.join("\n")).unwrap();
+        let lines = at(&format!("plain-{}.jsonl", &shard[..1]));
+        let scan = ["scan", "--files-from", &names, "--shard", shard];
+        run(&[&scan[..], &["--output", &lines, "--quiet"]].concat());
+    }
+    let refused = merge(&[
+        "--output",
+        &merged,
+        &at("plain-1.jsonl"),
+        &at("plain-2.jsonl"),
+    ]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     // At rest a store can be read where nothing may be written: no log belongs to it (SQLite's file format, 1.3.3).
     let store = fs::read(at("1.db")).unwrap();
     assert_eq!(store[18..20], [1, 1]);
+    // Also after a scan that asked it.
+    run(&["scan", text(&share), "--db", &at("again.db"), "--quiet"]);
+    run(&["scan", text(&share), "--db", &at("again.db"), "--quiet"]);
+    assert_eq!(fs::read(at("again.db")).unwrap()[18..20], [1, 1]);
 }
 
 /// A part of a merge whose rows have numbers that no scan gives, or belong to files that it does not hold.

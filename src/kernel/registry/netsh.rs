@@ -230,8 +230,10 @@ const MULTICAST: &[&str] = &[
 
 /// Longest row that a message shows, in characters.
 const LONGEST_ROW: usize = 80;
-/// Bytes of a text that are looked at: a table takes some 2 KB, a transcript holds a few.
-const LONGEST_TEXT: usize = 256 * 1024;
+/// Bytes of a text that are looked at, which a refusal says.
+const LONGEST_TEXT: usize = 1024 * 1024;
+/// Bytes that are tried in code pages: a table takes some 2 KB, a transcript holds a few.
+const LONGEST_GUESSED: usize = 256 * 1024;
 
 /// Code pages of Windows and of consoles that the file can be in, where it is no UTF.
 static CODE_PAGES: [&Encoding; 14] = [
@@ -272,13 +274,13 @@ impl Tables {
 
 /// Reads a text of any encoding; `None` when it is no such table. `text` is what its bytes say as UTF.
 pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
-    let bytes = bytes.get(..LONGEST_TEXT).unwrap_or(bytes);
     let text = text.get(..text.floor_char_boundary(LONGEST_TEXT))?;
     let mut tables = of_text(text);
     let tell = |tables: &Option<Tables>| tables.as_ref().is_some_and(Tables::tell);
-    if tell(&tables) || is_utf8(bytes) {
+    if tell(&tables) || std::str::from_utf8(bytes).is_ok() {
         return tables;
     }
+    let bytes = bytes.get(..LONGEST_GUESSED).unwrap_or(bytes);
     for page in CODE_PAGES {
         let (decoded, _) = page.decode_without_bom_handling(bytes);
         let found = of_text(&decoded);
@@ -288,11 +290,6 @@ pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
         tables = tables.or(found);
     }
     tables
-}
-
-/// True for UTF-8, also where its last letter is cut off.
-fn is_utf8(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
 fn of_text(text: &str) -> Option<Tables> {
@@ -427,6 +424,16 @@ mod tests {
         for word in DISABLED {
             assert_eq!(switch(word), Some(false), "{word}");
         }
+    }
+
+    #[test]
+    fn a_table_behind_a_long_transcript_is_read() {
+        let text = format!(
+            "{}Multicast Forwarding                 : disabled\n",
+            "C:\\> dir\n".repeat(LONGEST_GUESSED / 4)
+        );
+        let tables = read(text.as_bytes(), &text).unwrap();
+        assert_eq!((tables.ipv4, tables.contradictory), (Some(false), false));
     }
 
     #[test]
