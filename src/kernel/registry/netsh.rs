@@ -293,15 +293,14 @@ pub fn read(bytes: &[u8], text: &str) -> Option<Tables> {
 }
 
 fn of_text(text: &str) -> Option<Tables> {
-    let rows: Vec<Row> = rows(text);
+    let text = text.to_lowercase();
+    let rows: Vec<Row> = rows(&text);
+    let stems = Stems::of(&text);
     let dashed = text.lines().any(|line| {
         let line = line.trim();
         line.len() >= 5 && line.chars().all(|c| c == '-')
     });
-    let named: Vec<&Row> = rows
-        .iter()
-        .filter(|row| names_multicast(&row.name))
-        .collect();
+    let named: Vec<&Row> = rows.iter().filter(|row| stems.are_in(&row.name)).collect();
     let mut telling: Vec<&Row> = named
         .iter()
         .copied()
@@ -347,7 +346,6 @@ fn rows(text: &str) -> Vec<Row> {
     const COLONS: [char; 2] = [':', '：'];
     let mut ipv6 = false;
     let mut row = |line: &str| {
-        let line = line.to_lowercase();
         if line.contains("show global") {
             ipv6 = line.contains("ipv6 show global");
             return None;
@@ -359,8 +357,39 @@ fn rows(text: &str) -> Vec<Row> {
     text.lines().filter_map(&mut row).collect()
 }
 
-fn names_multicast(name: &str) -> bool {
-    MULTICAST.iter().any(|stem| contains_legibly(name, stem))
+/// The words for multicast that a text can hold: few of all are looked for in each row.
+struct Stems {
+    /// As they are.
+    whole: Vec<&'static str>,
+    /// Those that letters which are not legible can stand for.
+    guessed: Vec<Vec<char>>,
+}
+
+impl Stems {
+    fn of(text: &str) -> Stems {
+        let stems = || MULTICAST.iter().copied();
+        let guessed = stems().filter(|stem| is_guessed_at(text, stem));
+        Stems {
+            whole: stems().filter(|stem| text.contains(stem)).collect(),
+            guessed: guessed.map(|stem| stem.chars().collect()).collect(),
+        }
+    }
+
+    fn are_in(&self, name: &str) -> bool {
+        if self.whole.iter().any(|stem| name.contains(stem)) {
+            return true;
+        }
+        if self.guessed.is_empty() || !name.contains(char::REPLACEMENT_CHARACTER) {
+            return false;
+        }
+        let letters: Vec<char> = name.chars().collect();
+        self.guessed.iter().any(|stem| {
+            letters.windows(stem.len().max(1)).any(|window| {
+                let mut pairs = window.iter().copied().zip(stem.iter().copied());
+                pairs.all(stands_for)
+            })
+        })
+    }
 }
 
 fn is_version(value: &str) -> bool {
@@ -385,21 +414,6 @@ fn same_legibly(text: &str, word: &str) -> bool {
         || (is_guessed_at(text, word)
             && text.chars().count() == word.chars().count()
             && text.chars().zip(word.chars()).all(stands_for))
-}
-
-fn contains_legibly(text: &str, stem: &str) -> bool {
-    if text.contains(stem) {
-        return true;
-    }
-    if stem.is_empty() || !is_guessed_at(text, stem) {
-        return false;
-    }
-    let stem: Vec<char> = stem.chars().collect();
-    let letters: Vec<char> = text.chars().collect();
-    letters.windows(stem.len()).any(|window| {
-        let mut pairs = window.iter().copied().zip(stem.iter().copied());
-        pairs.all(stands_for)
-    })
 }
 
 /// Some letters of the text are not legible, and half of the word would be.
