@@ -52,6 +52,16 @@ impl State {
     }
 }
 
+/// Tells the system that what it holds of `file` in memory is not wanted again: a file of many gigabytes that is read
+/// once leaves the rest of the machine its memory. Linux; elsewhere nothing is said.
+pub fn read_for_good(file: &File) {
+    // What the advice is worth is the system's business.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
+}
+
 /// Opens `path` for reading. A FIFO that took the place of a file after it was looked at does not
 /// block, and a terminal does not become the controlling one.
 #[cfg(unix)]

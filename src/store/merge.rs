@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 
 use super::{APPLICATION, Store, StoreError};
 use crate::report::records::{ScanRecord, Shard};
+use crate::source::platform;
 
 /// Pages kept in memory while stores are put together, in KiB.
 const CACHE: u32 = 256 * 1024;
@@ -130,6 +131,9 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
         open.check_numbers().map_err(at(part))?;
         drop(open);
         copy(&store, part).map_err(at(part))?;
+        if let Ok(file) = platform::open(part) {
+            platform::read_for_good(&file);
+        }
     }
     let whole = format!("PRAGMA application_id = {APPLICATION};");
     let whole = store.connection.execute_batch(&whole);
