@@ -200,7 +200,7 @@ impl SelectArgs {
         self.each(|summary| {
             nameless += u64::from(summary.machine.is_none() && summary.verdict().is_some());
             if added.is_ok() {
-                added = machines.add(summary);
+                added = machines.add(&summary);
             }
         })?;
         added.map_err(failed)?;
@@ -350,7 +350,7 @@ fn page(args: &ListArgs, out: &mut dyn Write) -> io::Result<u8> {
     let read = args.select.each(|summary| {
         if added.is_ok() {
             verdicts.extend(summary.verdict().filter(|v| args.select.wants(*v)));
-            added = page.add(summary);
+            added = page.add(&summary);
         }
     });
     if let Err(message) = read {

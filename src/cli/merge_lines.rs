@@ -116,7 +116,7 @@ fn index(
             ("report", Some(source)) => {
                 // A skipped file's record counts for no machine.
                 if let Ok(summary) = serde_json::from_str::<Summary>(&line) {
-                    machines.add(summary).map_err(|e| e.to_string())?;
+                    machines.add(&summary).map_err(|e| e.to_string())?;
                 }
                 places.push(Place {
                     key: key(source),

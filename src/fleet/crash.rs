@@ -12,30 +12,29 @@ use crate::knowledge::defect::BUILDS;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::matching::{self, Effect};
 use crate::knowledge::versions::{FileVersion, FixState, judge as judge_version};
-use crate::report::{Code, unix_from_rfc3339};
+use crate::report::unix_from_rfc3339;
 use crate::verdict::{Applicability, MatchStatus, Piece, judge};
 
 /// Versions of the deciding file that some dump of the machine knows, by the file's identity.
-pub(super) type Known = BTreeMap<(String, u32), FileVersion>;
+pub(super) type Known<'a> = BTreeMap<(&'a str, u32), FileVersion>;
 
 /// One crash: its dumps, and how well it matches.
 pub(super) struct Crash<'a> {
-    pub dumps: Vec<&'a Member>,
+    pub dumps: Vec<&'a Member<'a>>,
     /// Those whose evidence counts, the one that decided first.
-    pub counted: Vec<&'a Member>,
+    pub counted: Vec<&'a Member<'a>>,
     pub status: MatchStatus,
 }
 
-impl Crash<'_> {
+impl<'a> Crash<'a> {
     pub fn time(&self) -> Option<i64> {
-        let text = self.dumps.iter().find_map(|dump| dump.time.as_deref())?;
+        let text = self.dumps.iter().find_map(|dump| dump.time)?;
         unix_from_rfc3339(text)
     }
 
-    pub fn code(&self) -> Option<&Code> {
-        self.dumps
-            .iter()
-            .find_map(|dump| dump.code.as_ref().map(|(code, _)| code))
+    /// The bug check's code and name.
+    pub fn code(&self) -> Option<(&'a str, Option<&'a str>)> {
+        self.dumps.iter().find_map(|dump| dump.code)
     }
 
     pub fn module(&self) -> Option<&str> {
@@ -45,10 +44,10 @@ impl Crash<'_> {
 
 /// The versions of the deciding file that dumps know. One that two dumps disagree about is not
 /// known.
-pub(super) fn known(members: &[&Member]) -> Known {
-    let mut known: BTreeMap<(String, u32), Option<FileVersion>> = BTreeMap::new();
+pub(super) fn known<'a>(members: &[&'a Member<'a>]) -> Known<'a> {
+    let mut known: BTreeMap<(&str, u32), Option<FileVersion>> = BTreeMap::new();
     for (member, file) in members.iter().filter_map(|m| Some((*m, m.deciding()?))) {
-        let own = file.version.as_ref().map(|(text, _)| text.as_str());
+        let own = file.version.map(|(text, _)| text);
         let decided = || {
             let by = &member.applicability.decided_from;
             let from = by.iter().find(|from| from.file == KB943650.decides)?;
@@ -59,7 +58,7 @@ pub(super) fn known(members: &[&Member]) -> Known {
             continue;
         };
         known
-            .entry(file.identity.clone())
+            .entry(file.identity)
             .and_modify(|own| *own = own.filter(|own| *own == version))
             .or_insert(Some(version));
     }
@@ -71,12 +70,12 @@ pub(super) fn known(members: &[&Member]) -> Known {
 
 /// The crashes among a machine's dumps, in the order of their first dump. A program's dump is no
 /// crash of the machine, nor is a report of a running system.
-pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a>> {
+pub(super) fn crashes<'a>(members: &[&'a Member<'a>], known: &Known<'_>) -> Vec<Crash<'a>> {
     let mut order: Vec<&str> = Vec::new();
-    let mut groups: BTreeMap<&str, Vec<&'a Member>> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Vec<&'a Member<'a>>> = BTreeMap::new();
     for member in members.iter().filter(|m| !m.user_mode && !m.live) {
-        let group = groups.entry(&member.crash).or_insert_with(|| {
-            order.push(&member.crash);
+        let group = groups.entry(member.crash).or_insert_with(|| {
+            order.push(member.crash);
             Vec::new()
         });
         group.push(member);
@@ -97,12 +96,12 @@ pub(super) fn crashes<'a>(members: &[&'a Member], known: &Known) -> Vec<Crash<'a
 
 /// The dumps whose evidence counts: the richest one. Where that is damaged, or tells nothing, it does not hold all
 /// that the others hold, and they count with it; whatever it shows against the match still stands.
-fn counted<'a>(dumps: &[&'a Member]) -> Vec<&'a Member> {
-    let mut order: Vec<&Member> = dumps.to_vec();
+fn counted<'a>(dumps: &[&'a Member<'a>]) -> Vec<&'a Member<'a>> {
+    let mut order = dumps.to_vec();
     order.sort_by_key(|dump| {
         (
-            std::cmp::Reverse(richness(&dump.format, dump.degraded)),
-            &dump.path,
+            std::cmp::Reverse(richness(dump.format, dump.degraded)),
+            dump.path,
         )
     });
     let whole = order
@@ -130,7 +129,7 @@ pub(super) fn richness(format: &str, degraded: bool) -> (u8, bool) {
 
 /// How well a crash matches, by the evidence that counts and by the version that another dump of the machine
 /// knows of the very same file.
-fn status(counted: &[&Member], dumps: &[&Member], known: &Known) -> MatchStatus {
+fn status(counted: &[&Member<'_>], dumps: &[&Member<'_>], known: &Known<'_>) -> MatchStatus {
     let learnt = dumps
         .iter()
         .filter_map(|dump| dump.deciding())

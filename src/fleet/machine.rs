@@ -4,8 +4,6 @@
 //! every dump with the same file; a single report never changes because of its siblings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::thread;
 
 use super::crash::{self, Crash};
 use super::member::Member;
@@ -14,133 +12,14 @@ use crate::facts::VersionSource;
 use crate::knowledge::hotfix::KB943650;
 use crate::knowledge::inventory::{Inventory, Row};
 use crate::knowledge::versions::{FileVersion, judge, judge_package};
-use crate::report::model::{ApplicabilityRecord, DecidedFrom};
+use crate::report::model::{ApplicabilityRecord, DecidedFrom, MulticastForwarding};
 use crate::report::records::{
     DumpCount, FileKnown, MachineHotfix, MachineMatch, MachineRecord, RecordKind, SharedSuspect,
     StopCode,
 };
-use crate::report::summary::{MachineName, NameSource, Summary};
-use crate::report::{SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
+use crate::report::summary::{MachineName, NameSource};
+use crate::report::{Code, SCHEMA_VERSION, rfc3339_from_unix, unix_from_rfc3339};
 use crate::verdict::{Applicability, MatchStatus, verdict};
-
-/// Threads that make the records of all machines at most.
-const MOST_THREADS: usize = 8;
-/// Machines that are no thread's worth.
-const FEW: usize = 32;
-
-/// Machines and their dumps.
-#[derive(Clone, Debug, Default)]
-pub struct Fleet {
-    /// By name in upper case: Windows compares computer names so.
-    machines: BTreeMap<String, Dumps>,
-    inventory: Arc<Inventory>,
-}
-
-impl Fleet {
-    /// Machines of which an inventory tells versions besides.
-    pub fn with(inventory: Arc<Inventory>) -> Fleet {
-        Fleet {
-            inventory,
-            ..Fleet::default()
-        }
-    }
-
-    /// Counts one dump; one without a machine, or that was not analysed, counts for none.
-    pub fn add(&mut self, summary: Summary) {
-        let Some((machine, member)) = Member::of(summary) else {
-            return;
-        };
-        let dumps = self.machines.entry(machine_key(&machine)).or_default();
-        dumps.is_called(&machine);
-        dumps.members.push(member);
-    }
-
-    /// The dumps counted under each name, by its key.
-    pub(super) fn machines(&self) -> &BTreeMap<String, Dumps> {
-        &self.machines
-    }
-
-    /// The dumps counted under one name, which are forgotten.
-    pub(super) fn take(&mut self, key: &str) -> Option<Dumps> {
-        self.machines.remove(key)
-    }
-
-    /// What is known of machines besides their dumps.
-    pub(super) fn inventory(&self) -> &Inventory {
-        &self.inventory
-    }
-
-    /// As [`Fleet::records`], by several threads where there are many machines: nothing else is left to do at the
-    /// end of a scan.
-    pub fn into_records(self) -> Vec<MachineRecord> {
-        let machines: Vec<RollUp<'_>> = self.merged().into_values().collect();
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let share = machines.len().div_ceil(threads.min(MOST_THREADS)).max(FEW);
-        let inventory = &self.inventory;
-        let of = move |machines: &[RollUp<'_>]| -> Vec<MachineRecord> {
-            machines.iter().map(|m| m.record(inventory)).collect()
-        };
-        let records = thread::scope(|scope| {
-            let mut shares = machines.chunks(share);
-            let first = shares.next().unwrap_or_default();
-            // Without a thread, its share is done here.
-            let others: Vec<_> = shares
-                .map(|share| {
-                    let spawned = thread::Builder::new().spawn_scoped(scope, move || of(share));
-                    (share, spawned.ok())
-                })
-                .collect();
-            let mut records = of(first);
-            for (share, thread) in others {
-                let done = thread.and_then(|thread| thread.join().ok());
-                records.extend(done.unwrap_or_else(|| of(share)));
-            }
-            records
-        });
-        drop(machines);
-        // Taking the dumps apart takes as long as their records; nobody waits for it.
-        let apart = thread::Builder::new().name("fleet-drop".to_owned());
-        let _ = apart.spawn(move || drop(self));
-        records
-    }
-
-    /// The machines, those joined that are one: a name that only a dump's place gave is that of the
-    /// machine whose own name another dump of the very same crash holds.
-    fn merged(&self) -> BTreeMap<&str, RollUp<'_>> {
-        let guessed = |dumps: &Dumps| dumps.members.iter().all(|member| !member.named);
-        let mut owners: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (key, dumps) in self.machines.iter().filter(|(_, own)| !guessed(own)) {
-            for member in &dumps.members {
-                owners.entry(&member.crash).or_default().insert(key);
-            }
-        }
-        let mut merged: BTreeMap<&str, RollUp<'_>> = BTreeMap::new();
-        for (key, dumps) in &self.machines {
-            let named: BTreeSet<&str> = match guessed(dumps) {
-                true => {
-                    let crashes = dumps.members.iter().map(|member| member.crash.as_str());
-                    crashes
-                        .filter_map(|crash| owners.get(crash))
-                        .flatten()
-                        .copied()
-                        .collect()
-                }
-                false => BTreeSet::new(),
-            };
-            // A place with dumps of two machines is nobody's.
-            let owner = match named.len() {
-                1 => named.first().copied().unwrap_or(key),
-                _ => key,
-            };
-            let into = merged.entry(owner).or_default();
-            if owner == key || into.name.is_empty() {
-                into.name = self.machines.get(owner).map_or("", |own| &own.name);
-            }
-            into.members.extend(&dumps.members);
-        }
-        merged
-    }
-}
 
 /// Drivers that at least two crashes are laid to.
 fn shared_suspects(crashes: &[Crash<'_>]) -> Vec<SharedSuspect> {
@@ -149,7 +28,7 @@ fn shared_suspects(crashes: &[Crash<'_>]) -> Vec<SharedSuspect> {
         let own: BTreeSet<&str> = crash
             .counted
             .iter()
-            .flat_map(|dump| dump.suspects.iter().map(String::as_str))
+            .flat_map(|dump| dump.suspects.iter().map(|driver| &**driver))
             .collect();
         for module in own {
             *counts.entry(module).or_default() += 1;
@@ -167,123 +46,83 @@ fn shared_suspects(crashes: &[Crash<'_>]) -> Vec<SharedSuspect> {
     shared
 }
 
-/// What spellings of one machine's name have in common.
-pub(super) fn machine_key(name: &str) -> String {
-    name.to_uppercase()
+/// How the name was learnt: the word of a dump that holds it or of an option where there is one.
+fn name_source(members: &[Member<'_>]) -> String {
+    let named = members.iter().find(|member| member.named);
+    let member = named.or(members.first());
+    member
+        .map_or(NameSource::Path, |member| member.name_source)
+        .to_string()
 }
 
-/// The dumps counted under one name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Dumps {
-    pub name: String,
-    pub members: Vec<Member>,
-}
-
-impl Dumps {
-    /// One of several spellings is shown, always the same.
-    pub fn is_called(&mut self, name: &str) {
-        if self.name.is_empty() || name < self.name.as_str() {
-            name.clone_into(&mut self.name);
-        }
+/// The record of the machine called `name`, by its dumps and by what an inventory tells besides.
+pub(super) fn record(name: &str, dumps: &[Member<'_>], inventory: &Inventory) -> MachineRecord {
+    let mut members: Vec<&Member<'_>> = dumps.iter().collect();
+    members.sort_by_key(|member| (member.time, member.path));
+    let known = crash::known(&members);
+    let crashes = crash::crashes(&members, &known);
+    let status = crashes
+        .iter()
+        .map(|crash| crash.status)
+        .max()
+        .unwrap_or(MatchStatus::InsufficientData);
+    let times = || members.iter().filter_map(|m| m.time);
+    let crash_times = || {
+        let stopped = members.iter().filter(|member| !member.live);
+        stopped.filter_map(|member| member.time)
+    };
+    let seen = || members.iter().filter_map(|member| member.seen);
+    let mut versions = versions(&members);
+    let last_build = members.iter().rev().find_map(|member| member.build);
+    let listed = listed(inventory, name, times().max(), last_build, &versions);
+    for file in &listed {
+        versions.retain(|known| known.file != file.file);
+        versions.push(file.clone());
     }
-
-    /// The machine's record, when no other has dumps of it.
-    pub fn record(&self, inventory: &Inventory) -> MachineRecord {
-        let members = self.members.iter().collect();
-        RollUp {
-            name: &self.name,
-            members,
-        }
-        .record(inventory)
-    }
-}
-
-/// The dumps of one machine.
-#[derive(Default)]
-struct RollUp<'a> {
-    name: &'a str,
-    members: Vec<&'a Member>,
-}
-
-impl RollUp<'_> {
-    /// How the name was learnt: the word of a dump that holds it or of an option where there is one.
-    fn name_source(&self) -> String {
-        let named = self.members.iter().find(|member| member.named);
-        let member = named.or(self.members.first());
-        member
-            .map_or(NameSource::Path, |member| member.name_source)
-            .to_string()
-    }
-
-    fn record(&self, inventory: &Inventory) -> MachineRecord {
-        let mut members = self.members.clone();
-        members.sort_by(|a, b| (&a.time, &a.path).cmp(&(&b.time, &b.path)));
-        let known = crash::known(&members);
-        let crashes = crash::crashes(&members, &known);
-        let status = crashes
+    versions.sort_by(|a, b| a.file.cmp(&b.file));
+    let applicability = package(
+        applicability_now(applicability(&members), &listed, last_build),
+        &versions,
+    );
+    MachineRecord {
+        record_type: RecordKind::Machine,
+        schema_version: SCHEMA_VERSION.to_owned(),
+        machine: MachineName {
+            name: name.to_owned(),
+            source: name_source(dumps),
+        },
+        dumps: DumpCount {
+            count: members.len() as u64,
+            crashes: crashes.len() as u64,
+            live_reports: members.iter().filter(|member| member.live).count() as u64,
+            overwritten: seen().filter(|seen| !seen.there).count() as u64,
+        },
+        first_crash: crash_times().min().map(str::to_owned),
+        last_crash: crash_times().max().map(str::to_owned),
+        first_seen: seen().map(|seen| seen.first).min().map(str::to_owned),
+        last_seen: seen().map(|seen| seen.last).max().map(str::to_owned),
+        stop_codes: stop_codes(&crashes),
+        versions,
+        multicast_forwarding: members
             .iter()
-            .map(|crash| crash.status)
-            .max()
-            .unwrap_or(MatchStatus::InsufficientData);
-        let times = || members.iter().filter_map(|m| m.time.clone());
-        let crash_times = || {
-            let stopped = members.iter().filter(|member| !member.live);
-            stopped.filter_map(|member| member.time.clone())
-        };
-        let seen = || members.iter().filter_map(|member| member.seen.as_ref());
-        let mut versions = versions(&members);
-        let last_build = members.iter().rev().find_map(|member| member.build);
-        let listed = listed(inventory, self.name, times().max(), last_build, &versions);
-        for file in &listed {
-            versions.retain(|known| known.file != file.file);
-            versions.push(file.clone());
-        }
-        versions.sort_by(|a, b| a.file.cmp(&b.file));
-        let applicability = package(
-            applicability_now(applicability(&members), &listed, last_build),
-            &versions,
-        );
-        MachineRecord {
-            record_type: RecordKind::Machine,
-            schema_version: SCHEMA_VERSION.to_owned(),
-            machine: MachineName {
-                name: self.name.to_owned(),
-                source: self.name_source(),
+            .rev()
+            .map(|m| &m.forwarding)
+            .find(|f| f.ipv4.is_some() || f.ipv6.is_some())
+            .map_or_else(MulticastForwarding::default, |f| f.clone().into_owned()),
+        shared_suspects: shared_suspects(&crashes),
+        hotfix: MachineHotfix {
+            kb: KB943650.kb.to_owned(),
+            verdict: verdict(status, applicability.status),
+            matching: MachineMatch {
+                status,
+                decided_by: crashes
+                    .iter()
+                    .find(|crash| crash.status == status)
+                    .and_then(|crash| Some(crash.counted.first()?.path.to_owned())),
+                evidence: signs::evidence(&crashes, status),
             },
-            dumps: DumpCount {
-                count: members.len() as u64,
-                crashes: crashes.len() as u64,
-                live_reports: members.iter().filter(|member| member.live).count() as u64,
-                overwritten: seen().filter(|seen| !seen.there).count() as u64,
-            },
-            first_crash: crash_times().min(),
-            last_crash: crash_times().max(),
-            first_seen: seen().map(|seen| seen.first.clone()).min(),
-            last_seen: seen().map(|seen| seen.last.clone()).max(),
-            stop_codes: stop_codes(&crashes),
-            versions,
-            multicast_forwarding: members
-                .iter()
-                .rev()
-                .map(|m| &m.forwarding)
-                .find(|f| f.ipv4.is_some() || f.ipv6.is_some())
-                .cloned()
-                .unwrap_or_default(),
-            shared_suspects: shared_suspects(&crashes),
-            hotfix: MachineHotfix {
-                kb: KB943650.kb.to_owned(),
-                verdict: verdict(status, applicability.status),
-                matching: MachineMatch {
-                    status,
-                    decided_by: crashes
-                        .iter()
-                        .find(|crash| crash.status == status)
-                        .and_then(|crash| Some(crash.counted.first()?.path.clone())),
-                    evidence: signs::evidence(&crashes, status),
-                },
-                applicability,
-            },
-        }
+            applicability,
+        },
     }
 }
 
@@ -308,17 +147,17 @@ fn foundation(record: &ApplicabilityRecord) -> Foundation {
 
 /// The applicability as last seen: that of the last known deciding file, from the dump that knows
 /// most about it; where no dump names the file, that of the last known system.
-fn applicability(members: &[&Member]) -> ApplicabilityRecord {
+fn applicability(members: &[&Member<'_>]) -> ApplicabilityRecord {
     let last_build = members.iter().rev().find_map(|member| member.build);
     let of_build = || members.iter().filter(|member| member.build == last_build);
     let last_file = of_build()
         .filter_map(|member| member.deciding())
         .next_back()
-        .map(|file| &file.identity);
-    let same_file = |member: &&&Member| match last_file {
+        .map(|file| file.identity);
+    let same_file = |member: &&&Member<'_>| match last_file {
         Some(identity) => member
             .deciding()
-            .is_some_and(|file| &file.identity == identity),
+            .is_some_and(|file| file.identity == identity),
         None => true,
     };
     of_build()
@@ -330,7 +169,7 @@ fn applicability(members: &[&Member]) -> ApplicabilityRecord {
                 reason: "no dump says which Windows it is from".to_owned(),
                 decided_from: Vec::new(),
             },
-            |member| member.applicability.clone(),
+            |member| member.applicability.clone().into_owned(),
         )
 }
 
@@ -340,11 +179,11 @@ fn applicability(members: &[&Member]) -> ApplicabilityRecord {
 fn listed(
     inventory: &Inventory,
     machine: &str,
-    last_crash: Option<String>,
+    last_crash: Option<&str>,
     build: Option<u32>,
     known: &[FileKnown],
 ) -> Vec<FileKnown> {
-    let last_crash = last_crash.as_deref().and_then(unix_from_rfc3339);
+    let last_crash = last_crash.and_then(unix_from_rfc3339);
     let wanted = |file: &str, row: &Row| {
         let later = row
             .as_of
@@ -452,14 +291,14 @@ fn package(mut record: ApplicabilityRecord, known: &[FileKnown]) -> Applicabilit
 fn stop_codes(crashes: &[Crash<'_>]) -> Vec<StopCode> {
     let mut counts: BTreeMap<&str, StopCode> = BTreeMap::new();
     for crash in crashes {
-        let Some((code, name)) = crash.dumps.iter().find_map(|dump| dump.code.as_ref()) else {
+        let Some((code, name)) = crash.code() else {
             continue;
         };
         counts
-            .entry(&code.0)
+            .entry(code)
             .or_insert_with(|| StopCode {
-                code: code.clone(),
-                name: name.clone(),
+                code: Code(code.to_owned()),
+                name: name.map(str::to_owned),
                 crashes: 0,
             })
             .crashes += 1;
@@ -468,20 +307,20 @@ fn stop_codes(crashes: &[Crash<'_>]) -> Vec<StopCode> {
 }
 
 /// Every file whose version is known, as last seen.
-fn versions(members: &[&Member]) -> Vec<FileKnown> {
+fn versions(members: &[&Member<'_>]) -> Vec<FileKnown> {
     let mut known: BTreeMap<&str, FileKnown> = BTreeMap::new();
     for member in members {
         for file in &member.files {
-            let Some((version, source)) = &file.version else {
+            let Some((version, source)) = file.version else {
                 continue;
             };
             known.insert(
                 &file.name,
                 FileKnown {
-                    file: file.name.clone(),
-                    version: version.clone(),
-                    source: source.clone(),
-                    as_of: member.time.clone(),
+                    file: (*file.name).to_owned(),
+                    version: version.to_owned(),
+                    source: source.map(str::to_owned),
+                    as_of: member.time.map(str::to_owned),
                 },
             );
         }

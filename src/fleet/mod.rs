@@ -2,7 +2,8 @@
 
 pub mod bucket;
 mod crash;
-pub mod machine;
+mod machine;
+mod machines;
 mod member;
 mod page;
 #[cfg(feature = "online")]
@@ -16,6 +17,5 @@ pub mod ticket;
 pub mod webhook;
 
 pub use bucket::{BucketRow, Buckets};
-pub use machine::Fleet;
+pub use machines::Machines;
 pub use page::FleetPage;
-pub use spool::Machines;

@@ -135,8 +135,8 @@ impl FleetPage {
     ///
     /// # Errors
     /// Those of the temporary file of a large fleet.
-    pub fn add(&mut self, summary: Summary) -> io::Result<()> {
-        self.buckets.add(&summary);
+    pub fn add(&mut self, summary: &Summary) -> io::Result<()> {
+        self.buckets.add(summary);
         self.machines.add(summary)
     }
 

@@ -23,10 +23,10 @@ pub(super) fn evidence(crashes: &[Crash<'_>], status: MatchStatus) -> Vec<Machin
                 let entry = merged
                     .entry((id, *supports))
                     .or_insert_with(|| MachineEvidence {
-                        id: id.clone(),
+                        id: (*id).to_owned(),
                         supports: *supports,
                         strength: *strength,
-                        summary: summary.clone(),
+                        summary: (*summary).to_owned(),
                         crashes: 0,
                         dumps: Vec::new(),
                     });
@@ -34,8 +34,9 @@ pub(super) fn evidence(crashes: &[Crash<'_>], status: MatchStatus) -> Vec<Machin
                     entry.crashes += 1;
                 }
                 entry.strength = stronger(entry.strength, *strength);
-                if entry.dumps.len() < NAMED && !entry.dumps.contains(&dump.path) {
-                    entry.dumps.push(dump.path.clone());
+                if entry.dumps.len() < NAMED && !entry.dumps.iter().any(|known| known == dump.path)
+                {
+                    entry.dumps.push(dump.path.to_owned());
                 }
             }
         }
@@ -84,7 +85,7 @@ fn varied_codes(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
         .iter()
         .enumerate()
         .filter(|(index, _)| involved.contains(index))
-        .filter_map(|(_, crash)| crash.dumps.first().map(|dump| dump.path.clone()))
+        .filter_map(|(_, crash)| crash.dumps.first().map(|dump| dump.path.to_owned()))
         .take(NAMED)
         .collect();
     Some(MachineEvidence {
@@ -115,10 +116,7 @@ fn varied_modules(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
         .filter(|crash| crash.code().is_some() && crash.module().is_some())
         .collect();
     let modules: BTreeSet<&str> = placed.iter().filter_map(|crash| crash.module()).collect();
-    let codes: BTreeSet<&str> = placed
-        .iter()
-        .filter_map(|c| Some(c.code()?.0.as_str()))
-        .collect();
+    let codes: BTreeSet<&str> = placed.iter().filter_map(|c| Some(c.code()?.0)).collect();
     if modules.len() < MODULES || codes.len() < 2 {
         return None;
     }
@@ -134,7 +132,7 @@ fn varied_modules(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
         crashes: placed.len() as u64,
         dumps: placed
             .iter()
-            .filter_map(|crash| crash.dumps.first().map(|dump| dump.path.clone()))
+            .filter_map(|crash| crash.dumps.first().map(|dump| dump.path.to_owned()))
             .take(NAMED)
             .collect(),
     })

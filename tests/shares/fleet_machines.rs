@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::share::{fixture, matching, numbered, of_type, put, records, run, with_code};
-use kbtriage::fleet::Fleet;
+use kbtriage::fleet::Machines;
 use kbtriage::report::summary::Summary;
 use serde_json::{Value, json};
 
@@ -22,13 +22,14 @@ fn summaries(dumps: &[(&str, Vec<u8>)]) -> Vec<Value> {
 }
 
 fn machines(summaries: &[Value]) -> Vec<Value> {
-    let mut fleet = Fleet::default();
+    let mut fleet = Machines::default();
     for summary in summaries {
         let summary: Summary = serde_json::from_value(summary.clone()).unwrap();
-        fleet.add(summary);
+        fleet.add(&summary).unwrap();
     }
     fleet
         .into_records()
+        .unwrap()
         .iter()
         .map(|record| json!(record))
         .collect()

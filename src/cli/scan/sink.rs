@@ -244,9 +244,9 @@ impl<'a> ScanSink<'a> {
             tell(&record.summary);
         }
         if let Some(earlier) = self.earlier.as_mut().filter(|_| !known) {
-            earlier.add(record.summary.clone())?;
+            earlier.add(&record.summary)?;
         }
-        self.machines.add(record.summary)
+        self.machines.add(&record.summary)
     }
 
     fn record(&mut self, record: &Record) -> io::Result<()> {
