@@ -53,31 +53,14 @@ pub(super) fn evidence(crashes: &[Crash<'_>], status: MatchStatus) -> Vec<Machin
 /// Restarts with different stop codes within days: the article's headline symptom. Bad memory gives
 /// them too, so only crashes with their own sign of the defect count.
 fn varied_codes(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
-    let own: Vec<&Crash<'_>> = crashes
+    let mut own: Vec<(i64, &str, &Crash<'_>)> = crashes
         .iter()
-        .filter(|crash| crash.status >= MatchStatus::Possible && crash.code().is_some())
+        .filter(|crash| crash.status >= MatchStatus::Possible)
+        .filter_map(|crash| Some((crash.time()?, crash.code()?.0, crash)))
         .collect();
-    let mut involved: BTreeSet<usize> = BTreeSet::new();
-    for (a, first) in own.iter().enumerate() {
-        for (b, second) in own.iter().enumerate().skip(a + 1) {
-            // They come in the order of their times.
-            let past = first.time().zip(second.time());
-            if past.is_none_or(|(first, second)| second.saturating_sub(first) > DAYS) {
-                break;
-            }
-            let near = match (first.time(), second.time()) {
-                (Some(first), Some(second)) => first.abs_diff(second) <= DAYS.unsigned_abs(),
-                _ => false,
-            };
-            if near && first.code() != second.code() {
-                involved.extend([a, b]);
-            }
-        }
-        // Enough to name: more pairs say nothing new.
-        if involved.len() >= NAMED {
-            break;
-        }
-    }
+    own.sort_by_key(|(time, ..)| *time);
+    let codes: Vec<(i64, &str)> = own.iter().map(|(time, code, _)| (*time, *code)).collect();
+    let involved = near_another_code(&codes);
     if involved.is_empty() {
         return None;
     }
@@ -85,7 +68,7 @@ fn varied_codes(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
         .iter()
         .enumerate()
         .filter(|(index, _)| involved.contains(index))
-        .filter_map(|(_, crash)| crash.dumps.first().map(|dump| dump.path.to_owned()))
+        .filter_map(|(_, (_, _, crash))| crash.dumps.first().map(|dump| dump.path.to_owned()))
         .take(NAMED)
         .collect();
     Some(MachineEvidence {
@@ -98,6 +81,37 @@ fn varied_codes(crashes: &[Crash<'_>]) -> Option<MachineEvidence> {
         crashes: involved.len() as u64,
         dumps,
     })
+}
+
+/// The places of crashes, in seconds and in order, that have one with another code within days of them: enough
+/// to name, and all that lie near the last of these.
+fn near_another_code(crashes: &[(i64, &str)]) -> BTreeSet<usize> {
+    // Where the next one with another code is: a machine may have a hundred thousand with the same, and each is not
+    // held against each.
+    let mut another = vec![crashes.len(); crashes.len()];
+    for at in (1..crashes.len()).rev() {
+        let (before, here) = (at - 1, crashes.get(at).map(|(_, code)| code));
+        let next = match crashes.get(before).map(|(_, code)| code) == here {
+            true => another.get(at).copied(),
+            false => Some(at),
+        };
+        if let (Some(slot), Some(next)) = (another.get_mut(before), next) {
+            *slot = next;
+        }
+    }
+    let mut involved: BTreeSet<usize> = BTreeSet::new();
+    for (a, ((first, code), another)) in crashes.iter().zip(another).enumerate() {
+        let later = crashes.iter().enumerate().skip(another);
+        let near = later.take_while(|(_, (second, _))| second.saturating_sub(*first) <= DAYS);
+        for (b, _) in near.filter(|(_, (_, other))| other != code) {
+            involved.extend([a, b]);
+        }
+        // Enough to name: more pairs say nothing new.
+        if involved.len() >= NAMED {
+            break;
+        }
+    }
+    involved
 }
 
 /// Different stop codes in different modules, and no crash with a sign of the defect: bad memory
@@ -151,4 +165,60 @@ fn rank(strength: Strength) -> u8 {
 
 fn stronger(a: Strength, b: Strength) -> Strength {
     if rank(b) < rank(a) { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rule itself, pair by pair.
+    fn by_pairs(crashes: &[(i64, &str)]) -> BTreeSet<usize> {
+        let mut involved = BTreeSet::new();
+        for a in 0..crashes.len() {
+            for b in a + 1..crashes.len() {
+                let near = crashes[b].0 - crashes[a].0 <= 7 * 86_400;
+                if near && crashes[a].1 != crashes[b].1 {
+                    involved.extend([a, b]);
+                }
+            }
+            if involved.len() >= 5 {
+                break;
+            }
+        }
+        involved
+    }
+
+    #[test]
+    fn crashes_near_one_with_another_code_are_those_that_pairs_give() {
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut some = 0;
+        for _ in 0..2000 {
+            let mut times: Vec<i64> = (0..random(12))
+                .map(|_| random(60) as i64 * 86_400)
+                .collect();
+            times.sort_unstable();
+            let crashes: Vec<(i64, &str)> = times
+                .into_iter()
+                .map(|time| (time, ["0x1E", "0x1E", "0xD1"][random(3) as usize]))
+                .collect();
+            let expected = by_pairs(&crashes);
+            some += usize::from(!expected.is_empty());
+            assert_eq!(near_another_code(&crashes), expected, "{crashes:?}");
+        }
+        assert!(some > 500, "{some}");
+    }
+
+    #[test]
+    fn a_million_crashes_with_one_code_are_not_held_each_against_each() {
+        let mut crashes = vec![(0, "0xD1"); 1_000_000];
+        assert!(near_another_code(&crashes).is_empty());
+        crashes.push((1, "0x1E"));
+        assert_eq!(near_another_code(&crashes).len(), 5);
+    }
 }
