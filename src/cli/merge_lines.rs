@@ -75,6 +75,7 @@ pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
         });
     }
     store::check(&closings).map_err(|error| error.to_string())?;
+    super::store::refuse_inside(&closings, output, "--output")?;
     places.sort_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
     write(output, parts, &places, machines, &closings).map_err(|error| error.to_string())
 }

@@ -32,7 +32,7 @@ use super::output::is_broken_pipe;
 use super::triage::usage;
 
 /// Exit status after an interruption: 128 and SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 /// Time for one dump where the user sets none: far more than any takes.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
@@ -128,7 +128,7 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
 }
 
 /// Nothing is ever written to the scanned tree.
-fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal> {
+pub(super) fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal> {
     if scan::inside(roots, path) {
         return Err(format!(
             "{option}: {} lies inside a directory that is scanned, where nothing is written: name another place",
@@ -437,7 +437,7 @@ fn mode(args: &ScanArgs) -> Mode {
 }
 
 /// A flag that the first interrupt sets; the second ends the program at once.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
+pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     // Without a handler an interrupt just ends the program.

@@ -1,12 +1,16 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 
 use crate::report::escape::visible;
 use crate::report::text::words;
+use crate::scan::Roots;
 use crate::store::{self, Part, Store};
 
 use super::triage::usage;
@@ -144,14 +148,24 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
         },
         StoreCommand::Merge(args) => {
             let parts = crate::source::expand(args.parts.iter().map(Into::into));
+            let mut stop = Arc::new(AtomicBool::new(false));
             let merged = match (&args.db, &args.output) {
-                (Some(db), _) => stores(db, &parts),
+                (Some(db), _) => {
+                    stop = super::scan::stop_on_interrupt();
+                    stores(db, &parts, &stop)
+                }
                 (None, Some(output)) => super::merge_lines::run(output, &parts),
                 (None, None) => Err("--db or --output says where to".to_owned()),
             };
             match merged {
                 Ok(()) => Ok(0),
-                Err(message) => usage(&message),
+                Err(message) => {
+                    let status = usage(&message)?;
+                    Ok(match stop.load(Ordering::Relaxed) {
+                        true => super::scan::INTERRUPTED,
+                        false => status,
+                    })
+                }
             }
         }
     }
@@ -202,7 +216,19 @@ fn is_lines(path: &Path) -> bool {
     read.is_ok() && first == *b"{"
 }
 
-fn stores(db: &Path, paths: &[PathBuf]) -> Result<(), String> {
+/// Nothing is written to what the parts' scans read.
+pub(super) fn refuse_inside(parts: &[Part], path: &Path, option: &str) -> Result<(), String> {
+    let roots = parts.iter().flat_map(|part| &part.scan.roots);
+    // What is not absolute was below the folder that a worker stood in.
+    let roots: BTreeSet<PathBuf> = roots
+        .map(PathBuf::from)
+        .filter(|r| r.is_absolute())
+        .collect();
+    let roots = Roots::new(roots.into_iter().collect());
+    super::scan::refuse_inside(&roots, path, option)
+}
+
+fn stores(db: &Path, paths: &[PathBuf], stop: &AtomicBool) -> Result<(), String> {
     if db.symlink_metadata().is_ok() {
         let there = store::MergeError::Exists(db.to_string_lossy().into_owned());
         return Err(visible(&there.to_string()));
@@ -227,5 +253,6 @@ fn stores(db: &Path, paths: &[PathBuf]) -> Result<(), String> {
         });
     }
     store::check(&parts).map_err(|error| error.to_string())?;
-    store::merge(db, paths).map_err(|error| error.to_string())
+    refuse_inside(&parts, db, "--db")?;
+    store::merge(db, paths, stop).map_err(|error| error.to_string())
 }

@@ -1,6 +1,7 @@
 //! Puts the stores of several shards together, and checks that together they are the whole.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::config::DbConfig;
 
@@ -42,9 +43,17 @@ pub enum MergeError {
     /// A part is no shard, or of another list.
     #[error("{0}: not a shard of the same list as the others")]
     Other(String),
+    /// Two parts cannot be compared.
+    #[error(
+        "{0}: scanned with other options, or by another version, than {1}: scan one of them again as the other was"
+    )]
+    Options(String, String),
     /// Two parts are the same shard.
     #[error("{0} and {1} are the same shard")]
     Doubled(String, String),
+    /// Somebody asked to stop.
+    #[error("interrupted: nothing was merged")]
+    Interrupted,
     /// A shard is not there.
     #[error("shard {0} of {1} is missing")]
     Missing(u32, u32),
@@ -73,6 +82,9 @@ pub fn check(parts: &[Part]) -> Result<(), MergeError> {
         if !part.scan.complete {
             return Err(MergeError::Incomplete(shown(part)));
         }
+        if part.scan.tool != first.scan.tool {
+            return Err(MergeError::Options(shown(part), shown(first)));
+        }
         let slot = match part.scan.shard {
             Some(Shard {
                 index,
@@ -100,11 +112,12 @@ pub fn check(parts: &[Part]) -> Result<(), MergeError> {
 }
 
 /// Copies the stores at `parts` into a new store at `into`. A file that several know keeps what the
-/// last one says. It has its name only when it is whole.
+/// last one says. It has its name only when it is whole. Ends behind a part when `stop` is set, and leaves nothing.
 ///
 /// # Errors
-/// [`MergeError::Exists`] where there is something already; [`StoreError`], with the path it is about.
-pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
+/// [`MergeError::Exists`] where there is something already; [`MergeError::Interrupted`]; [`StoreError`], with the path
+/// it is about.
+pub fn merge(into: &Path, parts: &[PathBuf], stop: &AtomicBool) -> Result<(), MergeError> {
     let at = |path: &Path| {
         let path = path.to_string_lossy().into_owned();
         move |error: StoreError| MergeError::Store { path, error }
@@ -125,12 +138,18 @@ pub fn merge(into: &Path, parts: &[PathBuf]) -> Result<(), MergeError> {
     let store = Store::create(&temporary).map_err(at(into))?;
     write_unguarded(&store).map_err(at(into))?;
     for part in parts {
+        if stop.load(Ordering::Relaxed) {
+            return Err(MergeError::Interrupted);
+        }
         // Refuse what is no store, or a damaged one, before it is attached.
         let open = Store::open_unseen(part).map_err(at(part))?;
         open.check_whole().map_err(at(part))?;
         open.check_numbers().map_err(at(part))?;
         drop(open);
-        copy(&store, part).map_err(at(part))?;
+        copy(&store, part).map_err(|error| match error.is_full() {
+            true => at(into)(error),
+            false => at(part)(error),
+        })?;
         if let Ok(file) = platform::open(part) {
             platform::read_for_good(&file);
         }

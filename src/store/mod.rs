@@ -121,7 +121,7 @@ pub enum StoreError {
     /// A file that says it is a store, and holds what no scan makes.
     #[error("not as a scan makes it: it holds other tables, views or triggers, and is not used")]
     Altered,
-    /// A pipe, a socket or a device: opening one can wait for ever.
+    /// A directory; a pipe, a socket or a device, of which opening one can wait for ever.
     #[error("no file: a store is one")]
     NoFile,
     /// Its content is damaged.
@@ -132,6 +132,19 @@ pub enum StoreError {
         "a result store of version {0}; this program knows version {VERSION}: scan into a new one"
     )]
     Version(i32),
+}
+
+impl StoreError {
+    /// True where the disk that is written to has no room left.
+    fn is_full(&self) -> bool {
+        match self {
+            StoreError::Sqlite(error) => {
+                error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            StoreError::Sync(error) => error.kind() == std::io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
 }
 
 impl From<StoreError> for std::io::Error {
@@ -415,10 +428,10 @@ fn roll_back(path: &Path) -> Result<(), StoreError> {
     Ok(connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?)
 }
 
-/// Refuses what is there and is neither a file nor a directory, of which SQLite says what it thinks.
+/// Refuses what is there and is no file.
 fn require_file(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() && !found.is_dir() => Err(StoreError::NoFile),
+        Ok(found) if !found.is_file() => Err(StoreError::NoFile),
         _ => Ok(()),
     }
 }

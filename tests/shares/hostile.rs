@@ -252,6 +252,134 @@ fn a_merge_makes_a_new_store_or_nothing() {
     );
 }
 
+/// Parts that a merge must not put together, or not there.
+#[test]
+fn a_merge_says_which_part_is_at_fault_and_writes_to_no_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    for n in 0..4 {
+        put(&share.join(format!("{n}.dmp")), &numbered(n));
+    }
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (list, symbols) = (at("list"), at("symbols"));
+    fs::create_dir(&symbols).unwrap();
+    run(&["scan", text(&share), "--list", "--output", &list]);
+    let part = |shard: &str, name: &str, more: &[&str]| {
+        let db = at(&format!("{name}.db"));
+        let lines = at(&format!("{name}.jsonl"));
+        let scan = ["scan", "--files-from", &list, "--shard", shard, "--quiet"];
+        let to = ["--db", &db, "--output", &lines];
+        let scanned = run(&[&scan[..], &to, more].concat());
+        assert_eq!(scanned.status.code(), Some(0), "{scanned:?}");
+    };
+    part("1/2", "first", &[]);
+    part("2/2", "second", &[]);
+    part("2/2", "other", &["--symbols", &symbols]);
+    let inside = share.join("merged").to_string_lossy().into_owned();
+    let merged = at("merged");
+    for (to, second, says) in [
+        (&merged, "other", "with other options"),
+        (&inside, "second", "where nothing is written"),
+    ] {
+        for (option, kind) in [("--db", "db"), ("--output", "jsonl")] {
+            let (one, two) = (
+                at(&format!("first.{kind}")),
+                at(&format!("{second}.{kind}")),
+            );
+            let refused = run(&["store", "merge", option, to, &one, &two]);
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            assert!(said(&refused).contains(says), "{}", said(&refused));
+            assert!(!Path::new(to).exists());
+        }
+    }
+    let refused = run(&["store", "merge", "--db", &merged, &at("first.db"), &symbols]);
+    assert!(said(&refused).contains("no file"), "{}", said(&refused));
+}
+
+/// A full disk is where the whole is written, whichever part was at hand.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_merge_onto_a_full_disk_names_the_place_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = dir.path().join("full");
+    fs::create_dir(&full).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=300k", "none"])
+        .arg(&full)
+        .stderr(std::process::Stdio::null())
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        crate::support::shared::skipped("a full disk needs the right to mount one");
+        return;
+    }
+    let share = dir.path().join("share");
+    for n in 0..40 {
+        put(&share.join(format!("{n}.dmp")), &numbered(n));
+    }
+    let part = dir.path().join("part.db");
+    let list = dir.path().join("list");
+    run(&["scan", text(&share), "--list", "--output", text(&list)]);
+    let scan = ["scan", "--files-from", text(&list), "--shard", "1/1"];
+    run(&[&scan[..], &["--quiet", "--db", text(&part)]].concat());
+    let merged = full.join("all.db");
+    let refused = run(&["store", "merge", "--db", text(&merged), text(&part)]);
+    let left = fs::read_dir(&full).unwrap().count();
+    let unmounted = std::process::Command::new("umount").arg(&full).status();
+    assert!(unmounted.unwrap().success());
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = said(&refused);
+    assert!(said.contains("all.db") && said.contains("full"), "{said}");
+    assert!(!said.contains("part.db"), "{said}");
+    assert_eq!(left, 0);
+}
+
+/// An interrupted merge ends behind the part at hand and leaves nothing.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_merge_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let share = dir.path().join("share");
+    for n in 0..64 {
+        put(&share.join(format!("{n}.dmp")), &numbered(n));
+    }
+    let list = dir.path().join("list");
+    run(&["scan", text(&share), "--list", "--output", text(&list)]);
+    let parts: Vec<String> = (1..=32)
+        .map(|k| {
+            let part = dir.path().join(format!("part-{k}.db"));
+            let shard = format!("{k}/32");
+            let scan = ["scan", "--files-from", text(&list), "--shard", &shard];
+            run(&[&scan[..], &["--quiet", "--db", text(&part)]].concat());
+            text(&part).to_owned()
+        })
+        .collect();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let merged = out.join("all.db");
+    // A merge may be done before the signal comes.
+    for _ in 0..50 {
+        let mut merge = crate::support::share::program();
+        merge.args(["store", "merge", "--db", text(&merged)]);
+        let mut merge = merge.args(&parts).spawn().unwrap();
+        // It has begun once its folder is there.
+        while fs::read_dir(&out).unwrap().count() == 0 {
+            std::thread::yield_now();
+        }
+        let kill = ["-INT", &merge.id().to_string()];
+        let sent = std::process::Command::new("kill").args(kill).status();
+        assert!(sent.unwrap().success());
+        match merge.wait().unwrap().code() {
+            Some(130) => {
+                assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+                return;
+            }
+            done => assert_eq!(done, Some(0)),
+        }
+        fs::remove_file(&merged).unwrap();
+    }
+    panic!("no signal came in time");
+}
+
 /// Sixteen megabytes of what may be a table of netsh, in no code page that anybody knows: found by the fuzz target
 /// `registry`, where five kilobytes took two seconds. No table of netsh is so long.
 #[test]
