@@ -348,7 +348,7 @@ pub trait Keeper {
     fn close(&mut self, scan: &ScanRecord) -> std::io::Result<()>;
 }
 
-/// What a store knows of a file: one for each worker.
+/// What a store knows of a file: each worker asks by one of its own.
 pub trait Lookup {
     /// What is stored for `path`.
     fn find(&mut self, path: &Path) -> Option<Stored>;

@@ -1,6 +1,7 @@
 //! What a store knows of one file: a rescan asks it for every file it finds.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rusqlite::{Row, params};
 
@@ -8,21 +9,49 @@ use super::{Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
 
-/// Gives workers a look at a store.
+/// Pages that all workers of a scan have in memory together, in KiB. What is asked of a store merged of 64 parts lies in
+/// as many places of each table and index.
+const CACHE: u32 = 24 * 1024;
+
+/// Gives workers a look at a store: one connection for all, as the next file is nearly always on the pages of the one
+/// before, whichever worker asks.
 pub struct StoreCatalogue {
     path: PathBuf,
     made_by: String,
+    open: Mutex<Weak<Mutex<Store>>>,
 }
 
 impl StoreCatalogue {
     /// A catalogue of the store at `path` for a run whose results have the origin `made_by`.
     pub fn new(path: PathBuf, made_by: String) -> StoreCatalogue {
-        StoreCatalogue { path, made_by }
+        StoreCatalogue {
+            path,
+            made_by,
+            open: Mutex::default(),
+        }
     }
 }
 
 impl Catalogue for StoreCatalogue {
     fn lookup(&self) -> Option<Box<dyn Lookup>> {
+        let mut open = locked(&self.open);
+        let store = match open.upgrade() {
+            Some(store) => store,
+            None => {
+                let store = Arc::new(Mutex::new(self.open()?));
+                *open = Arc::downgrade(&store);
+                store
+            }
+        };
+        Some(Box::new(StoreLookup {
+            store,
+            made_by: self.made_by.clone(),
+        }))
+    }
+}
+
+impl StoreCatalogue {
+    fn open(&self) -> Option<Store> {
         let store = Store::open_unseen(&self.path).ok()?;
         // A new store knows nothing, and what this run adds it has not to ask for.
         let knows = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
@@ -30,11 +59,15 @@ impl Catalogue for StoreCatalogue {
         if !store.connection.query_row(select, [], knows).ok()? {
             return None;
         }
-        Some(Box::new(StoreLookup {
-            store,
-            made_by: self.made_by.clone(),
-        }))
+        let cache = format!("PRAGMA cache_size = -{CACHE}");
+        store.connection.execute_batch(&cache).ok()?;
+        Some(store)
     }
+}
+
+/// What a panic of another worker left is whole: a look changes nothing.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file and its records in one question, which a rescan asks for every file.
@@ -45,29 +78,44 @@ const LOOK: &str =
      WHERE path = ?1 AND earlier = '' ORDER BY position";
 
 struct StoreLookup {
-    store: Store,
+    store: Arc<Mutex<Store>>,
     made_by: String,
 }
 
+/// A record as it lies there: its line, and what is counted of it.
+type Kept = (String, Option<Vec<u8>>);
+
 impl StoreLookup {
     fn look(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
-        let mut select = self.store.connection.prepare_cached(LOOK)?;
+        let Some((mut stored, kept)) = self.rows(path)? else {
+            return Ok(None);
+        };
+        if let StoredOutcome::Records(records) = &mut stored.outcome {
+            records.extend(kept.into_iter().map(|(line, outline)| StoredRecord {
+                line,
+                counted: outline.as_deref().and_then(counted::unpack),
+            }));
+        }
+        Ok(Some(stored))
+    }
+
+    /// The file and its records. Others wait meanwhile: nothing is done here but to copy them.
+    fn rows(&self, path: &Path) -> Result<Option<(Stored, Vec<Kept>)>, StoreError> {
+        let store = locked(&self.store);
+        let mut select = store.connection.prepare_cached(LOOK)?;
         let mut rows = select.query(params![path_bytes(path), self.made_by])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let mut stored = file(row)?;
-        if let StoredOutcome::Records(records) = &mut stored.outcome {
-            records.extend(record(row)?);
-            // Nearly every file has one.
-            let mut counted = None;
-            while let Some(row) = rows.next()? {
-                let counted = counted.get_or_insert_with(|| self.store.rows());
-                counted.count()?;
-                records.extend(record(row)?);
-            }
+        let stored = file(row)?;
+        let mut kept = Vec::from_iter(record(row)?);
+        // Nearly every file has one.
+        let mut counted = None;
+        while let Some(row) = rows.next()? {
+            counted.get_or_insert_with(|| store.rows()).count()?;
+            kept.extend(record(row)?);
         }
-        Ok(Some(stored))
+        Ok(Some((stored, kept)))
     }
 }
 
@@ -92,15 +140,11 @@ fn file(row: &Row<'_>) -> rusqlite::Result<Stored> {
 }
 
 /// The record in a row of [`StoreLookup::look`]; `None` for a file without any.
-fn record(row: &Row<'_>) -> rusqlite::Result<Option<StoredRecord>> {
-    let Some(line) = row.get(8)? else {
-        return Ok(None);
-    };
-    let kept = row.get_ref(7)?.as_blob_or_null()?;
-    Ok(Some(StoredRecord {
-        line,
-        counted: kept.and_then(counted::unpack),
-    }))
+fn record(row: &Row<'_>) -> rusqlite::Result<Option<Kept>> {
+    match row.get(8)? {
+        Some(line) => Ok(Some((line, row.get(7)?))),
+        None => Ok(None),
+    }
 }
 
 impl Lookup for StoreLookup {
@@ -110,7 +154,7 @@ impl Lookup for StoreLookup {
     }
 
     fn facts(&mut self, id: i64, position: usize) -> Option<Vec<u8>> {
-        self.store
+        locked(&self.store)
             .connection
             .prepare_cached(
                 "SELECT facts FROM facts JOIN record ON record.id = facts.record
@@ -172,7 +216,7 @@ mod tests {
 
     fn lookup(path: &Path) -> StoreLookup {
         StoreLookup {
-            store: Store::open(path).unwrap(),
+            store: Arc::new(Mutex::new(Store::open(path).unwrap())),
             made_by: "these tests".to_owned(),
         }
     }
@@ -208,7 +252,8 @@ mod tests {
             assert_eq!(counted.verdict(), expected[0].summary.verdict());
         }
         assert!(lookup.find(Path::new("/share/none.dmp")).is_none());
-        let statement = lookup.store.connection.prepare_cached(LOOK).unwrap();
+        let store = locked(&lookup.store);
+        let statement = store.connection.prepare_cached(LOOK).unwrap();
         let count = |what| u64::try_from(statement.get_status(what)).unwrap();
         assert_eq!(count(StatementStatus::Run), FILES + 1);
         assert_eq!(count(StatementStatus::RePrepare), 0);
@@ -247,7 +292,9 @@ mod tests {
         assert!(lookup.facts(found.id, 0).is_some());
         let machine = |row: &Row<'_>| row.get::<_, String>(0);
         let select = "SELECT machine FROM record";
-        let found = lookup.store.connection.query_row(select, [], machine);
+        let found = locked(&lookup.store)
+            .connection
+            .query_row(select, [], machine);
         assert_eq!(found.unwrap(), "HOST");
     }
 }
