@@ -9,16 +9,25 @@ use super::{Store, StoreError, path_bytes};
 use crate::report::counted;
 use crate::scan::{Catalogue, FileStat, Lookup, Skip, Stored, StoredOutcome, StoredRecord};
 
-/// Pages that all workers of a scan have in memory together, in KiB. What is asked of a store merged of 64 parts lies in
-/// as many places of each table and index.
-const CACHE: u32 = 24 * 1024;
+/// Pages that one connection has in memory, in KiB. What is asked of a store merged of 64 parts lies in as many places
+/// of each table and index.
+const CACHE: u32 = 16 * 1024;
+/// Connections for all workers of a scan.
+const CONNECTIONS: usize = 4;
 
-/// Gives workers a look at a store: one connection for all, as the next file is nearly always on the pages of the one
+/// Gives workers a look at a store: a few connections for all, as the next file is nearly always on the pages of the one
 /// before, whichever worker asks.
 pub struct StoreCatalogue {
     path: PathBuf,
     made_by: String,
-    open: Mutex<Weak<Mutex<Store>>>,
+    open: Mutex<Open>,
+}
+
+/// Connections that workers have, and how many looks were given.
+#[derive(Default)]
+struct Open {
+    stores: [Weak<Mutex<Store>>; CONNECTIONS],
+    given: usize,
 }
 
 impl StoreCatalogue {
@@ -35,11 +44,14 @@ impl StoreCatalogue {
 impl Catalogue for StoreCatalogue {
     fn lookup(&self) -> Option<Box<dyn Lookup>> {
         let mut open = locked(&self.open);
-        let store = match open.upgrade() {
+        let turn = open.given % CONNECTIONS;
+        open.given += 1;
+        let shared = open.stores.get_mut(turn)?;
+        let store = match shared.upgrade() {
             Some(store) => store,
             None => {
                 let store = Arc::new(Mutex::new(self.open()?));
-                *open = Arc::downgrade(&store);
+                *shared = Arc::downgrade(&store);
                 store
             }
         };
