@@ -123,15 +123,7 @@ impl AnalysisArgs {
             let state = registry(path).map_err(|e| format!("--registry: {e}"))?;
             engine.registry.push(state);
         }
-        let mut inventory = Inventory::default();
-        for path in &self.inventory {
-            let (text, name) =
-                kb::read_text(path, MAX_INVENTORY_FILE).map_err(|e| format!("--inventory: {e}"))?;
-            inventory
-                .read(&text, &name)
-                .map_err(|error| format!("--inventory: {}", visible(&error.to_string())))?;
-        }
-        engine.inventory = Arc::new(inventory);
+        engine.inventory = Arc::new(inventory(&self.inventory)?);
         Ok(engine)
     }
 
@@ -187,6 +179,19 @@ impl AnalysisArgs {
         }
         source::open(path)
     }
+}
+
+/// The tables of file versions together.
+pub(super) fn inventory(files: &[PathBuf]) -> Result<Inventory, String> {
+    let mut inventory = Inventory::default();
+    for path in files {
+        let (text, name) =
+            kb::read_text(path, MAX_INVENTORY_FILE).map_err(|e| format!("--inventory: {e}"))?;
+        inventory
+            .read(&text, &name)
+            .map_err(|error| format!("--inventory: {}", visible(&error.to_string())))?;
+    }
+    Ok(inventory)
 }
 
 /// What a file of machine state says.

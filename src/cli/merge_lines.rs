@@ -1,25 +1,32 @@
 //! Puts the output lines of several shards together: sorted by path, with the machines and the
 //! counts of the whole. Holds an index in memory, never the lines.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use crate::fleet::Machines;
+use crate::knowledge::inventory::Inventory;
+use crate::report::Report;
 use crate::report::escape::visible;
 use crate::report::json;
 use crate::report::records::ScanRecord;
-use crate::report::summary::Summary;
+use crate::report::summary::{MachineName, Summary};
 use crate::scan::{Tally, path_key};
 use crate::source::path_from_bytes;
 use crate::store::{self, Part};
 
 use super::scan::output::Output;
 
+/// Parts that are open at once: a process may open a thousand files.
+const OPEN: usize = 256;
 /// Longest line: a full report of many modules is far shorter.
 const LONGEST: u64 = 64 * 1024 * 1024;
 
@@ -56,19 +63,28 @@ struct Container {
 ///
 /// # Errors
 /// A line for a person.
-pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
+pub fn run(output: &Path, parts: &[PathBuf], inventory: Inventory) -> Result<(), String> {
     let target = output.canonicalize().ok();
     if target.is_some() && parts.iter().any(|part| part.canonicalize().ok() == target) {
         let shown = visible(&output.to_string_lossy());
         return Err(format!("{shown}: is one of the parts: name another place"));
     }
     let mut places = Vec::new();
-    let mut machines = Machines::default();
+    let mut machines = Machines::with(Arc::new(inventory));
     let mut closings = Vec::new();
     for (part, path) in parts.iter().enumerate() {
         let shown = visible(&path.to_string_lossy());
-        let scan =
+        super::store::is_there(path)?;
+        let before = places.len();
+        let scan: ScanRecord =
             index(path, part, &mut places, &mut machines).map_err(|e| format!("{shown}: {e}"))?;
+        let lines = places.len().saturating_sub(before) as u64;
+        if scan.complete && lines != scan.reports {
+            return Err(format!(
+                "{shown}: {lines} records, and its run wrote {}: run that shard again",
+                scan.reports
+            ));
+        }
         closings.push(Part {
             path: path.clone(),
             scan,
@@ -77,7 +93,8 @@ pub fn run(output: &Path, parts: &[PathBuf]) -> Result<(), String> {
     store::check(&closings).map_err(|error| error.to_string())?;
     super::store::refuse_inside(&closings, output, "--output")?;
     places.sort_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
-    write(output, parts, &places, machines, &closings).map_err(|error| error.to_string())
+    write(output, parts, &places, machines, &closings)
+        .map_err(|error| format!("--output: {}: {error}", visible(&output.to_string_lossy())))
 }
 
 /// Reads one part: notes where its lines are, and gives its closing record.
@@ -116,7 +133,7 @@ fn index(
         match (head.kind.as_str(), head.source) {
             ("report", Some(source)) => {
                 // A skipped file's record counts for no machine.
-                if let Ok(summary) = serde_json::from_str::<Summary>(&line) {
+                if let Some(summary) = summary(&line) {
                     machines.add(&summary).map_err(|e| e.to_string())?;
                 }
                 places.push(Place {
@@ -134,6 +151,20 @@ fn index(
         start += read as u64;
     }
     closing.ok_or_else(|| "its run did not end: run that shard again".to_owned())
+}
+
+/// The summary in a line, or of the whole report in it.
+fn summary(line: &str) -> Option<Summary> {
+    #[derive(Deserialize)]
+    struct Full {
+        #[serde(flatten)]
+        report: Report,
+        machine: Option<MachineName>,
+    }
+    serde_json::from_str(line).ok().or_else(|| {
+        let full: Full = serde_json::from_str(line).ok()?;
+        Some(Summary::of(full.report, full.machine))
+    })
 }
 
 /// The place of a record: that of the file that was found.
@@ -158,14 +189,18 @@ fn write(
 ) -> io::Result<()> {
     let mut nowhere = io::sink();
     let mut out = Output::new(Some(output), &mut nowhere)?;
-    let mut files = parts
-        .iter()
-        .map(File::open)
-        .collect::<io::Result<Vec<File>>>()?;
+    let mut files: HashMap<usize, File> = HashMap::new();
     let mut line = Vec::new();
     for place in places {
-        let Some(file) = files.get_mut(place.part) else {
+        let Some(path) = parts.get(place.part) else {
             continue;
+        };
+        if files.len() >= OPEN && !files.contains_key(&place.part) {
+            files.clear();
+        }
+        let file = match files.entry(place.part) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(closed) => closed.insert(File::open(path)?),
         };
         line.resize(place.len, 0);
         file.seek(SeekFrom::Start(place.start))?;

@@ -5,6 +5,7 @@ mod collection;
 mod explain;
 #[cfg(feature = "store")]
 mod fleet;
+mod interrupt;
 pub mod kb;
 mod manual;
 #[cfg(feature = "store")]

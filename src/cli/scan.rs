@@ -3,6 +3,7 @@
 mod args;
 pub(super) mod output;
 mod progress;
+mod refusals;
 mod sink;
 #[cfg(feature = "store")]
 mod stored;
@@ -12,7 +13,7 @@ mod webhook_notifier;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::report::model::Detail;
@@ -25,14 +26,15 @@ use crate::triage::Engine;
 pub use args::ScanArgs;
 use args::{DetailArg, ScanFormat};
 use output::Output;
+pub(super) use refusals::refuse_inside;
+use refusals::{refuse_listed, refuse_same, refuse_together};
 use sink::ScanSink;
 use webhook_notifier::WebhookNotifier;
 
+use super::interrupt::{INTERRUPTED, stop_flag};
 use super::output::is_broken_pipe;
 use super::triage::usage;
 
-/// Exit status after an interruption: 128 and SIGINT, as shells have it.
-pub(super) const INTERRUPTED: u8 = 130;
 /// Time for one dump where the user sets none: far more than any takes.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
@@ -70,10 +72,12 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
     let unpacking = engine.limits.time;
     engine.limits.time.get_or_insert(TIME_LIMIT);
     let mut shard = args.shard()?;
+    refuse_together(args, shard)?;
     let (discovery, roots) = discovery(args, shard)?;
     if let (Some(shard), Discovery::List(work)) = (&mut shard, &discovery) {
         shard.list = work.digest;
     }
+    refuse_same(args)?;
     let walked = match &discovery {
         Discovery::Walk { roots, .. } => roots.clone(),
         Discovery::List(work) => Roots::new(work.roots.clone()),
@@ -119,55 +123,16 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
         options.keep_facts = args.store.db.is_some();
         options.verify = args.store.verify;
     }
+    #[cfg(feature = "store")]
+    if let Some(shard) = &mut shard {
+        shard.list = stored::part_of(shard.list, &engine, &options);
+    }
     Ok(Prepared {
         engine,
         options,
         roots,
         shard,
     })
-}
-
-/// Nothing is ever written to the scanned tree.
-pub(super) fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal> {
-    if scan::inside(roots, path) {
-        return Err(format!(
-            "{option}: {} lies inside a directory that is scanned, where nothing is written: name another place",
-            crate::report::escape::visible(&path.to_string_lossy())
-        ));
-    }
-    Ok(())
-}
-
-/// A file that is to be read is not written to.
-fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refusal> {
-    let Discovery::List(work) = discovery else {
-        return Ok(());
-    };
-    #[cfg(feature = "store")]
-    let db = args.store.db.as_deref();
-    #[cfg(not(feature = "store"))]
-    let db: Option<&Path> = None;
-    let given = [("--output", args.output.as_deref()), ("--db", db)];
-    for (option, path) in given {
-        let Some(target) = path.and_then(|path| path.canonicalize().ok()) else {
-            continue;
-        };
-        let named = |path: &Path| {
-            path.file_name() == target.file_name()
-                && path.canonicalize().is_ok_and(|real| real == target)
-        };
-        let listed = work.entries.iter().any(|entry| {
-            let root = entry.root.and_then(|index| work.roots.get(index));
-            named(&root.map_or_else(|| entry.relative.clone(), |root| root.join(&entry.relative)))
-        });
-        if listed || args.files_from.as_deref().is_some_and(named) {
-            return Err(format!(
-                "{option}: {} is one of the files that are read: name another place",
-                crate::report::escape::visible(&target.to_string_lossy())
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Where files come from, and the roots as the closing record names them.
@@ -230,12 +195,18 @@ impl Prepared {
         if args.list {
             return self.list(args, out);
         }
-        let stop = stop_on_interrupt();
+        let stop = stop_flag();
         let to_terminal = args.output.is_none() && io::stdout().is_terminal();
         let format = args.format.unwrap_or(match to_terminal {
             true => ScanFormat::Text,
             false => ScanFormat::Jsonl,
         });
+        if self.shard.is_some() && !args.analysis.inventory.is_empty() && !args.quiet {
+            writeln!(
+                crate::cli::terminal::stderr(),
+                "kbtriage: what machines have now is worked out when parts are merged: give --inventory there, too"
+            )?;
+        }
         let mut roots_missing = false;
         if let Discovery::Walk { roots, .. } = &self.options.discovery {
             roots_missing = roots.iter().any(|root| !root.given.exists());
@@ -434,17 +405,4 @@ fn mode(args: &ScanArgs) -> Mode {
     }
     let _ = args;
     Mode::Once
-}
-
-/// A flag that the first interrupt sets; the second ends the program at once.
-pub(super) fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    // Without a handler an interrupt just ends the program.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    });
-    stop
 }

@@ -108,16 +108,21 @@ impl ExportArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("to").required(true))]
 struct MergeArgs {
     /// Outputs or stores of all shards
     #[arg(value_name = "PART", required = true)]
     parts: Vec<PathBuf>,
     /// The store to put them into
-    #[arg(long, value_name = "FILE", required_unless_present = "output")]
+    #[arg(long, value_name = "FILE", group = "to")]
     db: Option<PathBuf>,
     /// The file to write the lines to
-    #[arg(long, short, value_name = "FILE", conflicts_with = "db")]
+    #[arg(long, short, value_name = "FILE", group = "to")]
     output: Option<PathBuf>,
+    /// The tables that the shards were given, for what machines have now
+    #[arg(long, value_name = "FILE", conflicts_with = "db", value_parser = super::analysis::one_file())]
+    inventory: Vec<PathBuf>,
 }
 
 /// Runs the command and gives the exit status.
@@ -151,10 +156,11 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
             let mut stop = Arc::new(AtomicBool::new(false));
             let merged = match (&args.db, &args.output) {
                 (Some(db), _) => {
-                    stop = super::scan::stop_on_interrupt();
+                    stop = super::interrupt::stop_flag();
                     stores(db, &parts, &stop)
                 }
-                (None, Some(output)) => super::merge_lines::run(output, &parts),
+                (None, Some(output)) => super::analysis::inventory(&args.inventory)
+                    .and_then(|inventory| super::merge_lines::run(output, &parts, inventory)),
                 (None, None) => Err("--db or --output says where to".to_owned()),
             };
             match merged {
@@ -162,7 +168,7 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
                 Err(message) => {
                     let status = usage(&message)?;
                     Ok(match stop.load(Ordering::Relaxed) {
-                        true => super::scan::INTERRUPTED,
+                        true => super::interrupt::INTERRUPTED,
                         false => status,
                     })
                 }
@@ -216,6 +222,21 @@ fn is_lines(path: &Path) -> bool {
     read.is_ok() && first == *b"{"
 }
 
+/// Says of a part that is not there, or of a pattern that nothing matches, that it is so.
+pub(super) fn is_there(part: &Path) -> Result<(), String> {
+    match std::fs::metadata(part) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = crate::source::SourceError::from_io(&error, part, "looking at it");
+            Err(format!(
+                "{}: {}",
+                visible(&part.to_string_lossy()),
+                error.message
+            ))
+        }
+    }
+}
+
 /// Nothing is written to what the parts' scans read.
 pub(super) fn refuse_inside(parts: &[Part], path: &Path, option: &str) -> Result<(), String> {
     let roots = parts.iter().flat_map(|part| &part.scan.roots);
@@ -236,6 +257,7 @@ fn stores(db: &Path, paths: &[PathBuf], stop: &AtomicBool) -> Result<(), String>
     let mut parts = Vec::new();
     for path in paths {
         let shown = visible(&path.to_string_lossy());
+        is_there(path)?;
         let runs =
             Store::open(path)
                 .and_then(|store| store.runs())

@@ -205,6 +205,17 @@ fn line<W: Write>(out: &mut W, entry: &Line) -> io::Result<()> {
 /// # Errors
 /// [`ListError`].
 pub fn read(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, ListError> {
+    let marks: [&[u8]; 3] = [b"\xFF\xFE", b"\xFE\xFF", b"\xEF\xBB\xBF"];
+    let begins = input.fill_buf()?;
+    if marks.iter().any(|mark| begins.starts_with(mark)) {
+        let text = crate::source::read_decoded(&mut &mut *input)?;
+        return read_plain(&mut text.as_slice(), shard);
+    }
+    read_plain(input, shard)
+}
+
+/// Reads a list in UTF-8 without a mark.
+fn read_plain(input: &mut dyn BufRead, shard: Option<Shard>) -> Result<WorkList, ListError> {
     if !input.fill_buf()?.starts_with(br#"{"type":"list-head""#) {
         let names = crate::source::read_list(&mut &mut *input)?;
         let mut whole = Sha256::new();

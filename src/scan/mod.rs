@@ -36,7 +36,7 @@ pub use order::path_key;
 pub use platform::FileStat;
 pub use pool::{Finished, Progress, run};
 pub use pulse::Pulse;
-pub use roots::{Roots, inside};
+pub use roots::{Roots, inside, same_place};
 pub use tally::Tally;
 pub use work::{Folders, line as summary_line, rejudge};
 pub use writeback::Writeback;

@@ -84,6 +84,19 @@ pub fn inside(roots: &Roots, path: &Path) -> bool {
         })
 }
 
+/// True when both lead to one file, whether it is there or not.
+pub fn same_place(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let place = real_place(path)?;
+        // Of a name that is not there nobody knows how it would be spelt.
+        match cfg!(windows) {
+            true => Some(place.to_string_lossy().to_lowercase()),
+            false => place.to_str().map(str::to_owned),
+        }
+    };
+    place(a).is_some_and(|a| place(b) == Some(a))
+}
+
 /// Where `path` or the first folder above it that exists really lies, with what does not exist behind it.
 fn real_place(path: &Path) -> Option<PathBuf> {
     // A link whose target is not there yet: what is written goes there.

@@ -15,7 +15,7 @@ const NOT_ALLOWED: &str = if cfg!(windows) {
 
 impl SourceError {
     /// What a failed system call on `path` means. `doing` completes "while ...".
-    pub(super) fn from_io(error: &io::Error, path: &Path, doing: &str) -> SourceError {
+    pub(crate) fn from_io(error: &io::Error, path: &Path, doing: &str) -> SourceError {
         if super::platform::is_held(error) {
             return SourceError::new(
                 ErrorKind::Growing,

@@ -107,18 +107,7 @@ impl Read for ListFile {
 /// # Errors
 /// As [`files_from`].
 pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
-    let mut bytes = Vec::new();
-    input
-        .take(LIST_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| SourceError::new(ErrorKind::Io, format!("{e} while reading the list")))?;
-    if bytes.len() as u64 > LIST_BYTES {
-        return Err(SourceError::new(
-            ErrorKind::Limit,
-            format!("the list has more than {LIST_BYTES} bytes: is it a list of names?"),
-        ));
-    }
-    let bytes = decoded(bytes)?;
+    let bytes = read_decoded(input)?;
     let by_nul = bytes.contains(&0);
     let mut paths = Vec::new();
     for name in bytes.split(|byte| if by_nul { *byte == 0 } else { *byte == b'\n' }) {
@@ -139,6 +128,25 @@ pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
         paths.push(platform::path_from_bytes(name).ok_or_else(not_text)?);
     }
     Ok(paths)
+}
+
+/// Reads a list in UTF-8, with or without a mark, or in UTF-16 as PowerShell 5 writes it: as UTF-8 without a mark.
+///
+/// # Errors
+/// As [`files_from`].
+pub fn read_decoded(input: &mut dyn Read) -> Result<Vec<u8>, SourceError> {
+    let mut bytes = Vec::new();
+    input
+        .take(LIST_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| SourceError::new(ErrorKind::Io, format!("{e} while reading the list")))?;
+    if bytes.len() as u64 > LIST_BYTES {
+        return Err(SourceError::new(
+            ErrorKind::Limit,
+            format!("the list has more than {LIST_BYTES} bytes: is it a list of names?"),
+        ));
+    }
+    decoded(bytes)
 }
 
 fn decoded(bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {

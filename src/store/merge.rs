@@ -41,7 +41,7 @@ pub enum MergeError {
     #[error("{0}: its run did not end: run that shard again")]
     Incomplete(String),
     /// A part is no shard, or of another list.
-    #[error("{0}: not a shard of the same list as the others")]
+    #[error("{0}: not a shard of the same list as the others, or scanned with other options")]
     Other(String),
     /// Two parts cannot be compared.
     #[error(

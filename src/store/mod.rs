@@ -124,6 +124,9 @@ pub enum StoreError {
     /// A directory; a pipe, a socket or a device, of which opening one can wait for ever.
     #[error("no file: a store is one")]
     NoFile,
+    /// It can be read and not written to.
+    #[error("may not be written to: look at its rights and at its folder's")]
+    ReadOnly,
     /// Its content is damaged.
     #[error("the store is damaged ({0}): scan again")]
     Broken(String),
@@ -172,6 +175,10 @@ impl Store {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(plain(path), flags)?;
+        // SQLite opens it for reading then, and says so at the first write.
+        if connection.is_readonly("main")? {
+            return Err(StoreError::ReadOnly);
+        }
         guard(&connection)?;
         let empty: bool = connection.query_row(
             "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)",

@@ -50,6 +50,12 @@ impl<'a> Output<'a> {
             let device = platform::open_stream(path)?;
             return Ok(Output::Device(BufWriter::new(device)));
         }
+        if path.is_dir() {
+            return Err(io::Error::new(
+                io::ErrorKind::IsADirectory,
+                "a directory: name a file in it",
+            ));
+        }
         if platform::is_reserved(path) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -4,7 +4,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use twox_hash::XxHash3_128;
+
 use crate::report::escape::visible;
+use crate::report::model::Detail;
 use crate::scan::{self, Done, Finished, Job, Keeper, Options, Outcome, Progress, Sink};
 use crate::store::{Store, StoreCatalogue, StoreError, StoreWriter};
 use crate::triage::Engine;
@@ -69,6 +72,28 @@ fn made_by(args: &ScanArgs, engine: &Engine, options: &Options) -> String {
         &args.analysis.symbols.images,
     );
     serde_json::to_string(&made_by).unwrap_or_default()
+}
+
+/// Tells a part of one list, scanned with these options, from parts of others: parts together are what one worker
+/// would have made. What differs from worker to worker, such as where its symbols are, is not looked at.
+pub fn part_of(list: Option<u32>, engine: &Engine, options: &Options) -> Option<u32> {
+    let machines = &options.machines;
+    let same = (
+        list,
+        engine.sha256,
+        engine.limits.steps,
+        engine.knowledge.builds.len(),
+        engine.inventory.fingerprint(),
+        engine.knowledge.articles.names(),
+        options.detail == Detail::Full,
+        (options.unpack.enabled, options.unpack.bytes),
+        &machines.fixed,
+        &machines.mapping,
+        machines.pattern.as_ref().map(regex::Regex::as_str),
+    );
+    let text = serde_json::to_vec(&same).unwrap_or_default();
+    let [a, b, c, d, ..] = XxHash3_128::oneshot(&text).to_le_bytes();
+    Some(u32::from_le_bytes([a, b, c, d]))
 }
 
 /// Judges every stored dump again and hands the results to `sink`, in the order of paths.

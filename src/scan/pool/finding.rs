@@ -31,7 +31,7 @@ pub(super) fn find(
 ) {
     let mut number = 0u64;
     let (discovery, limit) = (&job.options.discovery, job.options.stuck);
-    let _ = discover(discovery, limit, &walking.pulse, &mut |found| {
+    let walked = discover(discovery, limit, &walking.pulse, &mut |found| {
         if job.stop.load(Ordering::Relaxed) || tokens.send(()).is_err() {
             return ControlFlow::Break(());
         }
@@ -78,7 +78,8 @@ pub(super) fn find(
             false => ControlFlow::Break(()),
         }
     });
-    let _ = results.send(Message::Listed(number));
+    let whole = walked.is_continue();
+    let _ = results.send(Message::Listed(number, whole));
 }
 
 /// Queues a file for the workers, many at once where they are slower; false when there are none any more.

@@ -102,6 +102,7 @@ pub fn run(job: &Arc<Job>, sink: &mut dyn Sink) -> io::Result<Finished> {
         sink,
         finished: Finished::default(),
         total: None,
+        whole: false,
         stopped: None,
     };
     run.order = Order::new(run.job.options.sort);
@@ -120,6 +121,8 @@ struct Run<'a> {
     sink: &'a mut dyn Sink,
     finished: Finished,
     total: Option<u64>,
+    /// Discovery came to its end, and was not told to stop before it.
+    whole: bool,
     stopped: Option<Instant>,
 }
 
@@ -145,7 +148,7 @@ impl Run<'_> {
                 .total
                 .is_some_and(|total| self.finished.progress.done >= total)
             {
-                self.finished.complete = self.stopped.is_none();
+                self.finished.complete = self.whole && self.stopped.is_none();
                 break;
             }
             let since = ticked.elapsed();
@@ -180,8 +183,9 @@ impl Run<'_> {
     fn take(&mut self, message: Message) -> io::Result<()> {
         self.threads.queued.taken(&message);
         match message {
-            Message::Listed(total) => {
+            Message::Listed(total, whole) => {
                 self.total = Some(total);
+                self.whole = whole;
                 self.finished.progress.listed = true;
                 self.finished.progress.found = total;
                 Ok(())

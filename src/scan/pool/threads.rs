@@ -20,7 +20,7 @@ const QUEUED: usize = 16 << 20;
 
 pub(super) enum Message {
     Found(Done),
-    Listed(u64),
+    Listed(u64, bool),
     Done(Arc<Slot>, Done),
 }
 
@@ -90,7 +90,7 @@ impl Message {
     pub(super) fn weight(&self) -> usize {
         match self {
             Message::Done(_, done) => done.weight(),
-            Message::Found(_) | Message::Listed(_) => 0,
+            Message::Found(_) | Message::Listed(..) => 0,
         }
     }
 }

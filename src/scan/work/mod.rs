@@ -285,7 +285,7 @@ impl<'a> Worker<'a> {
                 return Outcome::Later;
             }
             (kind, archive) => Outcome::Skipped(match archive {
-                None if is_report_part(item) => Skip::new(
+                None if self.is_report_part(item) => Skip::new(
                     "error-report",
                     "part of an error report: read with the dump beside it",
                 ),
@@ -317,6 +317,16 @@ impl<'a> Worker<'a> {
             Some(folder) => folder.beside(),
             None => self.folders.beside(&item.path),
         })
+    }
+
+    /// A file of an error report whose dump lies beside it.
+    fn is_report_part(&self, item: &Item) -> bool {
+        let name = item.path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(crate::knowledge::wer_report::is_part)
+            && match &item.folder {
+                Some(folder) => folder.has_dumps(),
+                None => self.beside(item).dumps > 0,
+            }
     }
 
     /// Its directory told of it in this run; who named it himself is told that it is not there.
@@ -361,16 +371,6 @@ impl<'a> Worker<'a> {
     fn record(&self, item: &Item, triaged: Triaged) -> Record {
         record::record(self.job, item, triaged)
     }
-}
-
-/// A file of an error report whose dump lies beside it.
-fn is_report_part(item: &Item) -> bool {
-    let name = item.path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(crate::knowledge::wer_report::is_part)
-        && item
-            .folder
-            .as_ref()
-            .is_some_and(|folder| folder.has_dumps())
 }
 
 fn skip_of(kind: FileKind) -> Skip {
