@@ -509,15 +509,10 @@ fn a_part_with_numbers_that_no_scan_gives_is_refused_and_leaves_nothing() {
     .enumerate()
     {
         let db = dir.path().join(format!("{index}.db"));
-        run(&[
-            "scan",
-            text(&dump),
-            "--shard",
-            "1/1",
-            "--db",
-            text(&db),
-            "--quiet",
-        ]);
+        let list = dir.path().join("list");
+        run(&["scan", text(&dump), "--list", "--output", text(&list)]);
+        let scan = ["scan", "--files-from", text(&list), "--shard", "1/1"];
+        run(&[&scan[..], &["--db", text(&db), "--quiet"]].concat());
         let store = rusqlite::Connection::open(&db).unwrap();
         store
             .execute_batch(&format!("PRAGMA foreign_keys = OFF; {change}"))

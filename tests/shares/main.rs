@@ -17,5 +17,6 @@ mod on_windows;
 mod scan_share;
 mod scan_watch;
 mod seeds;
+mod shards;
 mod store_scan;
 mod tickets;
