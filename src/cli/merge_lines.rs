@@ -45,6 +45,8 @@ struct Head {
     #[serde(rename = "type")]
     kind: String,
     source: Option<Source>,
+    /// Of a file that was skipped (`--all-files`).
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -75,16 +77,8 @@ pub fn run(output: &Path, parts: &[PathBuf], inventory: Inventory) -> Result<(),
     for (part, path) in parts.iter().enumerate() {
         let shown = visible(&path.to_string_lossy());
         super::store::is_there(path)?;
-        let before = places.len();
-        let scan: ScanRecord =
+        let scan =
             index(path, part, &mut places, &mut machines).map_err(|e| format!("{shown}: {e}"))?;
-        let lines = places.len().saturating_sub(before) as u64;
-        if scan.complete && lines != scan.reports {
-            return Err(format!(
-                "{shown}: {lines} records, and its run wrote {}: run that shard again",
-                scan.reports
-            ));
-        }
         closings.push(Part {
             path: path.clone(),
             scan,
@@ -118,7 +112,8 @@ fn index(
     }
     let mut line = String::new();
     let mut start = 0u64;
-    let mut closing = None;
+    let mut reports = 0;
+    let mut closing: Option<ScanRecord> = None;
     loop {
         line.clear();
         let read = Read::by_ref(&mut reader)
@@ -132,7 +127,8 @@ fn index(
         let head: Head = serde_json::from_str(&line).map_err(bad)?;
         match (head.kind.as_str(), head.source) {
             ("report", Some(source)) => {
-                // A skipped file's record counts for no machine.
+                // A skipped file's record counts for nothing.
+                reports += u64::from(head.reason.is_none());
                 if let Some(summary) = summary(&line) {
                     machines.add(&summary).map_err(|e| e.to_string())?;
                 }
@@ -150,7 +146,14 @@ fn index(
         }
         start += read as u64;
     }
-    closing.ok_or_else(|| "its run did not end: run that shard again".to_owned())
+    let closing = closing.ok_or("its run did not end: run that shard again")?;
+    if closing.complete && closing.reports != reports {
+        return Err(format!(
+            "{reports} records, and its run wrote {}: run that shard again",
+            closing.reports
+        ));
+    }
+    Ok(closing)
 }
 
 /// The summary in a line, or of the whole report in it.

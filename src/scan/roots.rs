@@ -90,8 +90,8 @@ pub fn same_place(a: &Path, b: &Path) -> bool {
         let place = real_place(path)?;
         // Of a name that is not there nobody knows how it would be spelt.
         match cfg!(windows) {
-            true => Some(place.to_string_lossy().to_lowercase()),
-            false => place.to_str().map(str::to_owned),
+            true => Some(PathBuf::from(place.to_string_lossy().to_lowercase())),
+            false => Some(place),
         }
     };
     place(a).is_some_and(|a| place(b) == Some(a))

@@ -67,7 +67,12 @@ impl Listed {
 #[test]
 fn shards_of_whole_reports_and_of_error_reports_merge_to_what_one_worker_writes() {
     let listed = Listed::new();
-    for options in [&[][..], &["--detail", "full"], &["--machine", "ONE"]] {
+    for options in [
+        &[][..],
+        &["--detail", "full"],
+        &["--machine", "ONE"],
+        &["--all-files"],
+    ] {
         let (merged, output) = listed.merged(options, &[]);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let whole = listed.one_worker(options);
