@@ -28,7 +28,7 @@ impl Roots {
         let all: Vec<Root> = given
             .into_iter()
             .map(|given| Root {
-                real: given.canonicalize().ok(),
+                real: real(&given),
                 given,
             })
             .collect();
@@ -62,6 +62,15 @@ impl Roots {
             .filter_map(|root| root.real.as_deref())
             .any(|root| real.starts_with(root) || root.starts_with(real))
     }
+}
+
+/// Where a root really lies. A system may know no real path of one that it can open: Wine of one with more than 260
+/// characters.
+fn real(given: &Path) -> Option<PathBuf> {
+    given
+        .canonicalize()
+        .ok()
+        .or_else(|| real_place(given).filter(|_| given.exists()))
 }
 
 /// True when writing to `path` would write inside a root, whatever links or mounts lead there.

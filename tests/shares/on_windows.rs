@@ -210,6 +210,42 @@ mod windows {
     }
 
     #[test]
+    fn nothing_is_written_below_a_root_with_a_long_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let below: PathBuf = (0..8)
+            .map(|_| "a folder with a long name that goes on and on")
+            .collect();
+        let root = verbatim(dir.path()).join(&below);
+        put(&root.join("a.dmp"), &matching());
+        for option in ["--db", "--output"] {
+            let refused = crate::support::share::program()
+                .current_dir(dir.path())
+                .args([Path::new("scan"), &below, Path::new(option)])
+                .arg(below.join("x"))
+                .output()
+                .unwrap();
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(said.contains("lies inside"), "{said}");
+            assert!(!root.join("x").exists());
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_no_part_matches_is_said_to_match_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, none) = (dir.path().join("all"), dir.path().join("none-*"));
+        for option in ["--output", "--db"] {
+            let merge = ["store".as_ref(), "merge".as_ref(), option.as_ref()];
+            let files = [to.as_os_str(), none.as_os_str()];
+            let refused = run(&[&merge[..], &files].concat());
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(said.contains("no file matches this pattern"), "{said}");
+        }
+    }
+
+    #[test]
     fn a_name_with_half_a_surrogate_pair_is_read_and_listed() {
         let dir = tempfile::tempdir().unwrap();
         let share = dir.path().join("share");

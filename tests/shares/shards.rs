@@ -4,9 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
-use crate::support::share::{matching, numbered, program, put, records, run};
+use crate::support::share::{numbered, put, records, run};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -235,7 +233,7 @@ fn a_scan_stopped_before_its_first_file_is_not_complete() {
     run(&["scan", text(&listed.share), "--db", &db, "--quiet"]);
     let holder = rusqlite::Connection::open(&db).unwrap();
     holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let scan = program()
+    let scan = crate::support::share::program()
         .args(["scan", "--files-from", &list, "--shard", "1/1", "--quiet"])
         .args(["--db", &db, "--output", &out])
         .spawn()
@@ -260,7 +258,7 @@ fn a_scan_stopped_before_its_first_file_is_not_complete() {
         .find(|path| text(path).ends_with(".partial"))
         .unwrap();
     let lines = records(&fs::read(partial).unwrap());
-    let closing: &Value = lines.last().unwrap();
+    let closing = lines.last().unwrap();
     assert_eq!(closing["type"], "scan");
     assert_eq!(closing["complete"], false);
 }
@@ -272,7 +270,10 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
     let dir = tempfile::tempdir().unwrap();
     let share = dir.path().join("share");
     for n in 0..400 {
-        put(&share.join(format!("{n}.dmp")), &matching());
+        put(
+            &share.join(format!("{n}.dmp")),
+            &crate::support::share::matching(),
+        );
     }
     let (out, db) = (dir.path().join("out"), dir.path().join("all.db"));
     let script = format!(
