@@ -159,14 +159,14 @@ fn index(
 /// The summary in a line, or of the whole report in it.
 fn summary(line: &str) -> Option<Summary> {
     #[derive(Deserialize)]
-    struct Full {
-        #[serde(flatten)]
-        report: Report,
+    struct Named {
         machine: Option<MachineName>,
     }
     serde_json::from_str(line).ok().or_else(|| {
-        let full: Full = serde_json::from_str(line).ok()?;
-        Some(Summary::of(full.report, full.machine))
+        // Read twice: together, what neither knows would be held in memory.
+        let report: Report = serde_json::from_str(line).ok()?;
+        let named: Named = serde_json::from_str(line).ok()?;
+        Some(Summary::of(report, named.machine))
     })
 }
 

@@ -26,8 +26,8 @@ use crate::triage::Engine;
 pub use args::ScanArgs;
 use args::{DetailArg, ScanFormat};
 use output::Output;
-pub(super) use refusals::refuse_inside;
-use refusals::{refuse_listed, refuse_same, refuse_together};
+pub(super) use refusals::lies_inside;
+use refusals::{refuse_inside, refuse_listed, refuse_same, refuse_together};
 use sink::ScanSink;
 use webhook_notifier::WebhookNotifier;
 

@@ -1,6 +1,5 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
-use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use clap::{Args, Subcommand};
 
 use crate::report::escape::visible;
 use crate::report::text::words;
-use crate::scan::Roots;
 use crate::store::{self, Part, Store};
 
 use super::triage::usage;
@@ -239,14 +237,15 @@ pub(super) fn is_there(part: &Path) -> Result<(), String> {
 
 /// Nothing is written to what the parts' scans read.
 pub(super) fn refuse_inside(parts: &[Part], path: &Path, option: &str) -> Result<(), String> {
+    // By their names alone: a part may name another computer's share, which would be asked.
     let roots = parts.iter().flat_map(|part| &part.scan.roots);
-    // What is not absolute was below the folder that a worker stood in.
-    let roots: BTreeSet<PathBuf> = roots
-        .map(PathBuf::from)
-        .filter(|r| r.is_absolute())
-        .collect();
-    let roots = Roots::new(roots.into_iter().collect());
-    super::scan::refuse_inside(&roots, path, option)
+    let mut roots = roots.map(Path::new).filter(|root| root.is_absolute());
+    let real = path.parent().and_then(|parent| parent.canonicalize().ok());
+    let places = [std::path::absolute(path).ok(), real];
+    match roots.any(|root| places.iter().flatten().any(|place| place.starts_with(root))) {
+        true => Err(super::scan::lies_inside(path, option)),
+        false => Ok(()),
+    }
 }
 
 fn stores(db: &Path, paths: &[PathBuf], stop: &AtomicBool) -> Result<(), String> {

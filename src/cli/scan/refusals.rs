@@ -10,13 +10,18 @@ use super::{Refusal, ScanArgs};
 
 /// Nothing is ever written to the scanned tree.
 pub fn refuse_inside(roots: &Roots, path: &Path, option: &str) -> Result<(), Refusal> {
-    if scan::inside(roots, path) {
-        return Err(format!(
-            "{option}: {} lies inside a directory that is scanned, where nothing is written: name another place",
-            crate::report::escape::visible(&path.to_string_lossy())
-        ));
+    match scan::inside(roots, path) {
+        true => Err(lies_inside(path, option)),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// Says that a place lies in what is scanned.
+pub fn lies_inside(path: &Path, option: &str) -> Refusal {
+    format!(
+        "{option}: {} lies inside a directory that is scanned, where nothing is written: name another place",
+        crate::report::escape::visible(&path.to_string_lossy())
+    )
 }
 
 /// Options that do not go together, where the parser of arguments cannot tell.
