@@ -385,26 +385,49 @@ pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
     into.push(PathBuf::from(argument));
 }
 
-/// Expands `*` and `?`, which Windows shells leave to the program. An argument that names an
-/// existing file, is a device or verbatim path, or matches nothing stays as it is.
+/// Expands `*` and `?`, which Windows shells leave to the program. An argument that names an existing file, is a
+/// device's path, or matches nothing stays as it is.
 #[cfg(windows)]
 pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
     let path = PathBuf::from(argument);
-    let pattern = path
-        .to_str()
-        .filter(|text| text.contains(['*', '?']) && !text.starts_with(r"\\?\"))
-        .map(|text| text.replace('[', "[[]"));
+    let (prefix, pattern) = path.to_str().map(without_prefix).unwrap_or_default();
+    let pattern = pattern
+        .contains(['*', '?'])
+        .then(|| pattern.replace('[', "[[]"));
     let before = into.len();
     let options = glob::MatchOptions {
         case_sensitive: false,
         ..glob::MatchOptions::default()
     };
-    if let Some(Ok(paths)) = pattern.map(|pattern| glob::glob_with(&pattern, options)) {
-        into.extend(paths.filter_map(Result::ok));
+    if let Some(Ok(found)) = pattern.map(|pattern| glob::glob_with(&pattern, options)) {
+        into.extend(found.filter_map(Result::ok).map(|found| match prefix {
+            "" => found,
+            _ => with_prefix(prefix, &found),
+        }));
     }
     if into.len() == before {
         into.push(path);
     }
+}
+
+/// The prefix of a verbatim path, whose `?` is no wildcard, and the path that the rest is without it.
+#[cfg(any(windows, test))]
+fn without_prefix(path: &str) -> (&'static str, String) {
+    for (prefix, plain) in [(r"\\?\UNC\", r"\\"), (r"\\?\", "")] {
+        let head = path.get(..prefix.len()).unwrap_or_default();
+        if head.eq_ignore_ascii_case(prefix) {
+            let rest = path.get(prefix.len()..).unwrap_or_default();
+            return (prefix, format!("{plain}{rest}"));
+        }
+    }
+    ("", path.to_owned())
+}
+
+/// The verbatim path of one that [`without_prefix`] gave.
+#[cfg(any(windows, test))]
+fn with_prefix(prefix: &str, path: &Path) -> PathBuf {
+    let text = path.to_string_lossy();
+    PathBuf::from(format!("{prefix}{}", text.trim_start_matches('\\')))
 }
 
 #[cfg(test)]
@@ -438,6 +461,23 @@ mod tests {
         }
         for name in ["null", "console.dmp", "COM10", "COM", "a.nul", "", "lpt"] {
             assert_eq!(device(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_verbatim_path_is_no_pattern() {
+        for (path, prefix, plain) in [
+            (r"\\?\C:\dumps\*.dmp", r"\\?\", r"C:\dumps\*.dmp"),
+            (r"\\?\UNC\s\dumps\?.dmp", r"\\?\UNC\", r"\\s\dumps\?.dmp"),
+            (r"\\s\dumps\*.dmp", "", r"\\s\dumps\*.dmp"),
+            (r"C:\d?mps", "", r"C:\d?mps"),
+            ("\u{e9}\u{e9}\u{e9}*", "", "\u{e9}\u{e9}\u{e9}*"),
+        ] {
+            let parted = without_prefix(path);
+            assert_eq!(parted, (prefix, plain.to_owned()));
+            if !prefix.is_empty() {
+                assert_eq!(with_prefix(prefix, Path::new(plain)), Path::new(path));
+            }
         }
     }
 

@@ -347,6 +347,15 @@ mod windows {
         let pattern = dir.path().join("*.dmp");
         let output = run(&["triage", "--format", "jsonl", pattern.to_str().unwrap()]);
         assert_eq!(records(&output.stdout).len(), 2, "{output:?}");
+        // The `?` of a verbatim path is no wildcard; what it leads to is named in the same way.
+        let exact = verbatim(dir.path()).join("*.dmp");
+        let output = run(&["triage", "--format", "jsonl", exact.to_str().unwrap()]);
+        let reports = records(&output.stdout);
+        assert_eq!(reports.len(), 2, "{output:?}");
+        for report in reports {
+            let path = report["source"]["path"].as_str().unwrap();
+            assert!(path.starts_with(r"\\?\"), "{path}");
+        }
         let none = dir.path().join("*.none");
         for command in ["triage", "explain", "stack"] {
             let output = run(&[command, none.to_str().unwrap()]);
