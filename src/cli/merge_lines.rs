@@ -61,11 +61,16 @@ struct Container {
     path: String,
 }
 
-/// Writes the lines of all `parts` to `output`.
+/// Writes the lines of all `parts` to `output`, or to `standard` where that is `-`.
 ///
 /// # Errors
 /// A line for a person.
-pub fn run(output: &Path, parts: &[PathBuf], inventory: Inventory) -> Result<(), String> {
+pub fn run(
+    output: &Path,
+    parts: &[PathBuf],
+    inventory: Inventory,
+    standard: &mut dyn Write,
+) -> Result<(), String> {
     let target = output.canonicalize().ok();
     if target.is_some() && parts.iter().any(|part| part.canonicalize().ok() == target) {
         let shown = visible(&output.to_string_lossy());
@@ -87,7 +92,7 @@ pub fn run(output: &Path, parts: &[PathBuf], inventory: Inventory) -> Result<(),
     store::check(&closings).map_err(|error| error.to_string())?;
     super::store::refuse_inside(&closings, output, "--output")?;
     places.sort_by(|a, b| (&a.key, a.number).cmp(&(&b.key, b.number)));
-    write(output, parts, &places, machines, &closings)
+    write(output, parts, &places, machines, &closings, standard)
         .map_err(|error| format!("--output: {}: {error}", visible(&output.to_string_lossy())))
 }
 
@@ -189,9 +194,9 @@ fn write(
     places: &[Place],
     machines: Machines,
     closings: &[Part],
+    standard: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut nowhere = io::sink();
-    let mut out = Output::new(Some(output), &mut nowhere)?;
+    let mut out = Output::new(Some(output), standard)?;
     let mut files: HashMap<usize, File> = HashMap::new();
     let mut line = Vec::new();
     for place in places {

@@ -262,7 +262,10 @@ fn run(command: Command) -> io::Result<u8> {
         Command::Triage(args) => triage::run(&args.0, &mut out)?,
         Command::Explain(args) => explain::run(&args.0, &mut out)?,
         Command::Stack(args) => stack::run(&args.0, &mut out)?,
-        Command::Scan(args) => scan::run(&args.0, &mut out)?,
+        Command::Scan(mut args) => {
+            args.0.output.take_if(|output| output.as_os_str() == "-");
+            scan::run(&args.0, &mut out)?
+        }
         #[cfg(feature = "store")]
         Command::Fleet(args) => fleet::run(&args.0, &mut out)?,
         #[cfg(feature = "store")]

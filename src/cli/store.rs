@@ -115,7 +115,7 @@ struct MergeArgs {
     /// The store to put them into
     #[arg(long, value_name = "FILE", group = "to")]
     db: Option<PathBuf>,
-    /// The file to write the lines to
+    /// The file to write the lines to, or - for standard output
     #[arg(long, short, value_name = "FILE", group = "to")]
     output: Option<PathBuf>,
     /// The tables that the shards were given, for what machines have now
@@ -158,7 +158,7 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
                     stores(db, &parts, &stop)
                 }
                 (None, Some(output)) => super::analysis::inventory(&args.inventory)
-                    .and_then(|inventory| super::merge_lines::run(output, &parts, inventory)),
+                    .and_then(|inventory| super::merge_lines::run(output, &parts, inventory, out)),
                 (None, None) => Err("--db or --output says where to".to_owned()),
             };
             match merged {

@@ -201,6 +201,38 @@ fn what_is_read_is_not_written_to() {
 }
 
 #[test]
+fn a_dash_for_an_output_is_standard_output() {
+    let listed = Listed::new();
+    let program = || {
+        let mut program = crate::support::share::program();
+        program.current_dir(listed.dir.path());
+        program
+    };
+    let scan = ["scan", "--quiet", "--sort", "path", text(&listed.share)];
+    let plain = program().args(scan).output().unwrap();
+    let dash = program().args(scan).args(["-o", "-"]).output().unwrap();
+    assert!(!plain.stdout.is_empty());
+    assert_eq!(dash.stdout, plain.stdout);
+    let parts = ["1/2", "2/2"].map(|shard| {
+        let part = listed.at(&format!("{}.jsonl", &shard[..1]));
+        listed.shard(shard, &part, &[]);
+        part
+    });
+    let merge = |to: &str| {
+        let mut program = program();
+        program
+            .args(["store", "merge", "--output", to])
+            .args(&parts);
+        program.output().unwrap()
+    };
+    let to_file = merge(&listed.at("whole"));
+    assert!(to_file.status.success(), "{}", said(&to_file));
+    let merged = merge("-");
+    assert_eq!(merged.stdout, fs::read(listed.at("whole")).unwrap());
+    assert!(!listed.dir.path().join("-").exists());
+}
+
+#[test]
 fn a_list_in_utf_16_is_the_list() {
     let listed = Listed::new();
     let list = fs::read_to_string(&listed.list).unwrap();

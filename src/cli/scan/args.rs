@@ -65,8 +65,8 @@ pub struct ScanArgs {
     /// Form of the output [default: text on a terminal, otherwise jsonl]
     #[arg(long, value_enum)]
     pub format: Option<ScanFormat>,
-    /// Write the records to a file instead of standard output; it appears
-    /// under its name when it is complete
+    /// Write the records to a file instead of standard output (-); it
+    /// appears under its name when it is complete
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// How much of each report is written

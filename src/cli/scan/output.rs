@@ -38,12 +38,12 @@ pub enum Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    /// The file at `path`, or `standard`.
+    /// The file at `path`, or `standard`, which `-` means as well.
     ///
     /// # Errors
     /// Whatever the system says about the file; that another program writes it.
     pub fn new(path: Option<&Path>, standard: &'a mut dyn Write) -> io::Result<Output<'a>> {
-        let Some(path) = path else {
+        let Some(path) = path.filter(|path| path.as_os_str() != "-") else {
             return Ok(Output::Standard(standard));
         };
         if platform::is_stream(path) {
