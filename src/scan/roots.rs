@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use same_file::Handle;
+
 /// Roots in the order of paths. One that lies inside another is left out: its files belong to the
 /// other.
 #[derive(Clone, Debug, Default)]
@@ -73,11 +75,14 @@ fn real(given: &Path) -> Option<PathBuf> {
         .or_else(|| real_place(given).filter(|_| given.exists()))
 }
 
-/// True when writing to `path` would write inside a root, whatever links or mounts lead there.
+/// True when writing to `path` would write inside a root, whatever links, mounts or shares lead there.
 pub fn inside(roots: &Roots, path: &Path) -> bool {
     let Some(real) = real_place(path) else {
         return false;
     };
+    // A folder that this computer shares has a network name, too: one and the same is told by its number.
+    let above: Vec<Handle> = real.ancestors().skip(1).filter_map(folder).collect();
+    let is_above = |root: &Path| folder(root).is_some_and(|root| above.contains(&root));
     let mounts = Mounts::read();
     let place = mounts.place(&real);
     roots
@@ -85,6 +90,7 @@ pub fn inside(roots: &Roots, path: &Path) -> bool {
         .filter_map(|root| root.real.as_deref())
         .any(|root| {
             real.starts_with(root)
+                || is_above(root)
                 || place.as_ref().is_some_and(|(device, below)| {
                     mounts
                         .place(root)
@@ -93,8 +99,19 @@ pub fn inside(roots: &Roots, path: &Path) -> bool {
         })
 }
 
+/// What tells the folder at `path` from every other; `None` where there is none, or the system does not tell.
+fn folder(path: &Path) -> Option<Handle> {
+    // Only these: opening a pipe would wait.
+    path.is_dir()
+        .then(|| Handle::from_path(path).ok())
+        .flatten()
+}
+
 /// True when both lead to one file, whether it is there or not.
 pub fn same_place(a: &Path, b: &Path) -> bool {
+    if a.is_file() && b.is_file() && same_file::is_same_file(a, b).unwrap_or(false) {
+        return true;
+    }
     let place = |path: &Path| {
         let place = real_place(path)?;
         // Of a name that is not there nobody knows how it would be spelt.

@@ -449,8 +449,25 @@ mod windows {
         }
         let lines = records(&scan(Path::new(&share), &[]).stdout);
         assert_eq!(of_type(&lines, "report")[0]["status"], "ok");
-        let output = run(&["triage", &format!(r"{share}\a.dmp")]);
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let exact = format!(r"\\?\UNC\{}", &share[2..]);
+        for name in [&share, &exact] {
+            for file in ["a.dmp", "*.dmp", "?.DMP"] {
+                let output = run(&["triage", &format!(r"{name}\{file}")]);
+                assert_eq!(output.status.code(), Some(0), "{file}: {output:?}");
+            }
+        }
+        // The same folder by its network name and by its drive: nothing is written into what is scanned.
+        for (root, into) in [(&*share, text), (text, &*share), (&*exact, text)] {
+            for option in ["--output", "--db"] {
+                let target = format!(r"{into}\new");
+                let refused = scan(Path::new(root), &[option, &target]);
+                assert_eq!(
+                    refused.status.code(),
+                    Some(2),
+                    "{root} {target}: {refused:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -172,6 +172,8 @@ fn what_is_read_is_not_written_to() {
     );
     fs::write(&map, "web01\tOTHER\n").unwrap();
     fs::write(&table, "machine,file,version,as_of\n").unwrap();
+    let second_name = listed.at("second name");
+    fs::hard_link(&table, &second_name).unwrap();
     run(&["scan", share, "--db", &db, "--quiet"]);
     // Not there yet, and by another name.
     let new = listed.at("new.db");
@@ -182,6 +184,7 @@ fn what_is_read_is_not_written_to() {
         (&["--machine-map", &map, "--output", &map], Some(&map)),
         (&["--inventory", &table, "--output", &table], Some(&table)),
         (&["--inventory", &table, "--db", &table], Some(&table)),
+        (&["--inventory", &table, "--db", &second_name], Some(&table)),
     ] {
         let before = kept.map(|file| fs::read(file).unwrap());
         let refused = run(&[&["scan", share, "--quiet"], arguments].concat());
