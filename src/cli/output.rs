@@ -36,12 +36,16 @@ impl Color {
     /// How standard output is decorated.
     pub fn palette(self) -> Palette {
         let color = match self {
-            Color::Always => true,
+            Color::Always => {
+                // A console has to be told, whatever it makes of it.
+                platform::stdout_takes_escapes();
+                true
+            }
             Color::Never => false,
             Color::Auto => {
                 let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
                 let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-                !refused && !dumb && io::stdout().is_terminal() && platform::understands_escapes()
+                !refused && !dumb && io::stdout().is_terminal() && platform::stdout_takes_escapes()
             }
         };
         if color {

@@ -342,6 +342,7 @@ impl Prepared {
         let mut list = ListWriter::new(&mut output, given)?;
         let (discovery, limit) = (&self.options.discovery, self.options.stuck);
         let _ = scan::discover(discovery, limit, &Pulse::default(), &mut |found| {
+            let found = found.unless_elsewhere(self.options.offline_files);
             failed |= matches!(found.what, scan::What::Unreadable(_));
             match list.add(found) {
                 Ok(_) => std::ops::ControlFlow::Continue(()),

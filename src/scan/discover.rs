@@ -18,8 +18,8 @@ use super::listing::{Entry, Lister, Listing};
 use super::pulse::Pulse;
 use super::roots::Roots;
 use super::{Skip, links, list};
-use crate::source::Folder;
 use crate::source::platform::{exact_folder, is_plain};
+use crate::source::{Folder, SourceError};
 
 /// Directories listed ahead of the one whose files are handed on.
 const AHEAD: usize = 64;
@@ -54,10 +54,30 @@ pub struct Found {
     pub file: Option<u64>,
     /// Its directory called it a regular file whose content is there.
     pub is_listed: bool,
+    /// Its directory said that its content is not on the disk, which a look at the file itself may not show:
+    /// opening it may be what fetches it.
+    pub elsewhere: bool,
     /// What lies beside it, where its directory was listed.
     pub folder: Option<Arc<Folder>>,
     /// What it is.
     pub what: What,
+}
+
+impl Found {
+    /// The entry, left where it is when its content is not on the disk, unless such files are wanted.
+    pub fn unless_elsewhere(mut self, are_wanted: bool) -> Found {
+        match &self.what {
+            What::File if self.elsewhere && !are_wanted => {
+                self.what = What::Skipped(Skip::offline());
+            }
+            // Of a list that was made without them.
+            What::Skipped(skip) if are_wanted && skip.reason == super::OFFLINE => {
+                self.what = What::File;
+            }
+            _ => {}
+        }
+        self
+    }
 }
 
 /// What an entry is.
@@ -309,6 +329,7 @@ fn found(path: PathBuf, relative: PathBuf, entry: &Entry, folder: Option<Arc<Fol
     Found {
         file: entry.number,
         is_listed: what == What::File && !entry.elsewhere,
+        elsewhere: entry.elsewhere,
         folder,
         ..plain(path, relative, what)
     }
@@ -321,6 +342,7 @@ pub(super) fn plain(path: PathBuf, relative: PathBuf, what: What) -> Found {
         relative,
         file: None,
         is_listed: false,
+        elsewhere: false,
         folder: None,
         what,
     }
@@ -348,7 +370,7 @@ pub(super) fn unreadable(path: &Path, error: Option<&io::Error>) -> What {
         Some(io) if dangling(io) => {
             What::Skipped(Skip::new("link", "a link to what does not exist"))
         }
-        Some(io) => What::Unreadable(io.to_string()),
+        Some(io) => What::Unreadable(SourceError::from_io(io, path, "listing it").message),
         None => What::Unreadable("it cannot be read".to_owned()),
     }
 }
@@ -380,4 +402,32 @@ fn special(kind: FileType) -> &'static str {
 #[cfg(not(unix))]
 fn special(_: FileType) -> &'static str {
     "not a regular file"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_the_disk_is_read_only_where_that_is_wanted() {
+        let entry = |what, elsewhere| Found {
+            elsewhere,
+            ..plain("a.dmp".into(), "a.dmp".into(), what)
+        };
+        let offline = What::Skipped(Skip::offline());
+        for (what, elsewhere, are_wanted, expected) in [
+            (What::File, true, false, offline.clone()),
+            (What::File, true, true, What::File),
+            (What::File, false, false, What::File),
+            // From a list.
+            (offline.clone(), false, false, offline.clone()),
+            (offline, false, true, What::File),
+        ] {
+            let found = entry(what, elsewhere).unless_elsewhere(are_wanted);
+            assert_eq!(found.what, expected);
+        }
+        let link = What::Skipped(Skip::new("link", "a link"));
+        let found = entry(link.clone(), true).unless_elsewhere(true);
+        assert_eq!(found.what, link);
+    }
 }

@@ -12,7 +12,7 @@ use super::discover::{Emit, Found, What, name_of, plain, shown, unreadable, what
 use super::filter::Filter;
 use super::pulse::Pulse;
 use super::roots::Roots;
-use crate::source::platform::exact_folder;
+use crate::source::platform::{exact_folder, is_listed_offline};
 
 /// Gives every entry below the roots to `emit` until that breaks off.
 pub(super) fn follow(
@@ -116,8 +116,10 @@ impl Walk<'_> {
 
     fn found(&self, entry: &DirEntry, relative: PathBuf, what: What) -> Found {
         let is_listed = what == What::File && !entry.path_is_symlink();
+        let elsewhere = is_listed && is_listed_offline(|| entry.metadata().ok());
         Found {
-            is_listed,
+            is_listed: is_listed && !elsewhere,
+            elsewhere,
             ..plain(self.path(entry.path(), &relative), relative, what)
         }
     }

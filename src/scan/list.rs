@@ -324,6 +324,7 @@ pub(super) fn found(work: &WorkList, files: &[bool], entry: &Entry) -> Found {
         file: None,
         // A directory said so when the list was made.
         is_listed: root.is_some(),
+        elsewhere: false,
         folder: None,
         what: entry.what.clone(),
     }
@@ -357,6 +358,7 @@ mod tests {
                 relative: PathBuf::from(format!("h/{n}\n.dmp")),
                 file: None,
                 is_listed: true,
+                elsewhere: false,
                 folder: None,
                 what: What::File,
             })

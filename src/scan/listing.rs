@@ -18,6 +18,7 @@ use super::platform;
 use super::pulse::Pulse;
 use crate::knowledge::wer_report;
 use crate::source::Folder;
+use crate::source::platform::is_listed_offline;
 
 /// Most listings at once.
 const THREADS: usize = 16;
@@ -225,14 +226,16 @@ fn entries(path: &Path, pulse: &Pulse, listing: &mut Listing) -> io::Result<()> 
         let name = entry.file_name();
         // Some file systems do not tell it in their listing: that asks them again.
         let kind = pulse.during(|| entry.file_type());
-        if kind.as_ref().is_ok_and(FileType::is_file) {
+        let elsewhere = is_listed_offline(|| entry.metadata().ok());
+        // What would have to be fetched is not read for the sake of a dump beside it.
+        if kind.as_ref().is_ok_and(FileType::is_file) && !elsewhere {
             folder.add(&name, wer_report::is_part);
         }
         listing.entries.push(Entry {
             name,
             kind: kind.map_err(|error| error.to_string()),
             number: platform::entry_number(&entry),
-            elsewhere: platform::is_listed_offline(&entry),
+            elsewhere,
         });
     }
     listing.folder = Arc::new(folder);

@@ -176,6 +176,9 @@ pub struct Item {
     pub attempt: u32,
 }
 
+/// The reason of a file whose content is not on the disk.
+const OFFLINE: &str = "offline";
+
 /// Why an entry was not analysed. Neither is an error of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
@@ -186,6 +189,14 @@ pub struct Skip {
 }
 
 impl Skip {
+    /// For a file whose content is not on the disk.
+    pub fn offline() -> Skip {
+        Skip::new(
+            OFFLINE,
+            "its content is not on this disk; --offline-files fetches and reads it",
+        )
+    }
+
     /// A reason and its explanation.
     pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Skip {
         Skip {

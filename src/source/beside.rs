@@ -7,6 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use super::platform;
 use crate::facts::Beside;
 
 /// Entries of a folder that are looked at.
@@ -98,7 +99,10 @@ pub fn look(dump: &Path, is_part: fn(&str) -> bool) -> Beside {
     let mut folder = Folder::at(path);
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     for entry in entries.take(MOST_ENTRIES) {
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        // What would have to be fetched is not read for the sake of a dump beside it.
+        if entry.file_type().is_ok_and(|kind| kind.is_file())
+            && !platform::is_listed_offline(|| entry.metadata().ok())
+        {
             folder.add(&entry.file_name(), is_part);
         }
     }

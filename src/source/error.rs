@@ -43,7 +43,12 @@ impl SourceError {
             ),
             // What Windows says of a name with a wildcard that matched nothing.
             io::ErrorKind::InvalidFilename if path.to_string_lossy().contains(['*', '?']) => {
-                SourceError::new(ErrorKind::NotFound, "no file matches this pattern")
+                match super::platform::unread_folder(path).map(|error| error.kind()) {
+                    Some(io::ErrorKind::PermissionDenied) => {
+                        SourceError::new(ErrorKind::Permission, NOT_ALLOWED)
+                    }
+                    _ => SourceError::new(ErrorKind::NotFound, "no file matches this pattern"),
+                }
             }
             io::ErrorKind::InvalidFilename => SourceError::new(
                 ErrorKind::NotFound,

@@ -203,7 +203,7 @@ pub(super) fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
 
 /// A line that follows each download, on a terminal only.
 fn progress() -> Option<Box<crate::symbols::OnProgress>> {
-    if !io::stderr().is_terminal() || !crate::source::platform::understands_escapes() {
+    if !io::stderr().is_terminal() || !crate::source::platform::stderr_takes_escapes() {
         return None;
     }
     let shown = Mutex::new(None::<Instant>);

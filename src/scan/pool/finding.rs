@@ -40,6 +40,7 @@ pub(super) fn find(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&found.path);
+        let found = found.unless_elsewhere(job.options.offline_files);
         let outcome = match found.what {
             What::File => None,
             What::Skipped(skip) => Some(Outcome::Skipped(skip)),

@@ -15,7 +15,7 @@ pub use record::{line, rejudge};
 
 use self::settled::{is_incomplete, is_recent, read_just_now, still_growing};
 use super::archive::ArchiveKind;
-use super::platform::{self, FileStat};
+use super::platform::FileStat;
 use super::pulse::{Pulse, Watched};
 use super::{Discovery, Done, Item, Job, Lookup, Outcome, Part, Record, Skip, Stored};
 use crate::bytes::{Beginning, PagedReader, ReadAt, contained};
@@ -150,11 +150,8 @@ impl<'a> Worker<'a> {
                 "a link took its place after it was found",
             ));
         }
-        if platform::is_offline(found) && !self.job.options.offline_files {
-            return Some(Skip::new(
-                "offline",
-                "its content is not on this disk; --offline-files fetches and reads it",
-            ));
+        if crate::source::platform::is_offline(found) && !self.job.options.offline_files {
+            return Some(Skip::offline());
         }
         None
     }

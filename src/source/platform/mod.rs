@@ -1,11 +1,17 @@
 //! The seam where operating systems differ: what a path names, opening without waiting, file name
 //! bytes, wildcards.
 
+mod offline;
+mod wildcards;
+
 use std::ffi::OsString;
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+pub use offline::{is_listed_offline, is_offline};
+pub use wildcards::{expand_one, unread_folder};
 
 /// What tells one state of a file from another, as exactly as the system knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,17 +193,37 @@ pub fn is_stream(path: &Path) -> bool {
         .is_some_and(|name| ["nul", "con", "conout$"].contains(&name.as_str()))
 }
 
-/// Whether no file can have the name of `path`, which means a device in every directory.
+/// Whether a new file can have the name of `path`.
+///
+/// # Errors
+/// Why it cannot.
 #[cfg(not(windows))]
-pub fn is_reserved(_: &Path) -> bool {
-    false
+pub fn can_be_named(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
-/// Whether no file can have the name of `path`, which means a device in every directory.
+/// Whether a new file can have the name of `path`: some mean a device in every directory, and what follows a colon
+/// is a stream of another file, which nobody sees.
+///
+/// # Errors
+/// Why it cannot.
 #[cfg(windows)]
-pub fn is_reserved(path: &Path) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy());
-    !is_verbatim(path) && name.is_some_and(|name| device(&name).is_some())
+pub fn can_be_named(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let reason = if has_forbidden(&name) {
+        "Windows has no file names with < > : \" | ? or *: choose another"
+    } else if !is_verbatim(path) && device(&name).is_some() {
+        "Windows takes this name for a device: choose another"
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+/// A file name holds what none may hold on Windows ("Naming Files, Paths, and Namespaces").
+#[cfg(any(windows, test))]
+fn has_forbidden(name: &str) -> bool {
+    name.contains(|c: char| c < ' ' || r#"<>:"|?*"#.contains(c))
 }
 
 /// The device that a file name means to Windows, whatever follows its first dot or colon ("Naming Files, Paths,
@@ -341,18 +367,29 @@ fn wide(bytes: &[u8]) -> Option<Vec<u16>> {
     Some(units)
 }
 
-/// True when the terminal draws colours by escape sequences. Unix terminals do.
+/// True when the terminal on standard output draws colours by escape sequences. Unix terminals do.
 #[cfg(not(windows))]
-pub fn understands_escapes() -> bool {
+pub fn stdout_takes_escapes() -> bool {
     true
 }
 
-/// True when the console draws colours by escape sequences, which it is told to do here: it does from
-/// Windows 10 (1511) on and prints them as characters before.
+/// True when the terminal on standard error follows escape sequences. Unix terminals do.
+#[cfg(not(windows))]
+pub fn stderr_takes_escapes() -> bool {
+    true
+}
+
+/// True when the console on standard output draws colours by escape sequences, which it is told to do here: it does
+/// from Windows 10 (1511) on and prints them as characters before. The terminal of a Unix shell does without.
 #[cfg(windows)]
-pub fn understands_escapes() -> bool {
-    // `None`: a terminal that is no console, such as that of a Unix shell.
-    anstyle_query::windows::enable_ansi_colors().unwrap_or(true)
+pub fn stdout_takes_escapes() -> bool {
+    console::Term::stdout().features().colors_supported()
+}
+
+/// As [`stdout_takes_escapes`], of standard error.
+#[cfg(windows)]
+pub fn stderr_takes_escapes() -> bool {
+    console::Term::stderr().features().colors_supported()
 }
 
 /// True for the error of a file that another program holds open for itself alone: on Windows a dump
@@ -374,60 +411,29 @@ pub fn is_held(_: &io::Error) -> bool {
     false
 }
 
-/// True for the error of a rename that another program is in the way of: the system says "access denied" then.
-pub fn is_in_the_way(error: &io::Error) -> bool {
-    is_held(error) || (cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied)
-}
+/// How often a name is tried for, and how long is waited in between: a scanner of viruses may look at the file just then.
+const TRIES: u32 = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
-/// The shell has expanded wildcards already.
-#[cfg(not(windows))]
-pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
-    into.push(PathBuf::from(argument));
-}
-
-/// Expands `*` and `?`, which Windows shells leave to the program. An argument that names an existing file, is a
-/// device's path, or matches nothing stays as it is.
-#[cfg(windows)]
-pub fn expand_one(argument: OsString, into: &mut Vec<PathBuf>) {
-    let path = PathBuf::from(argument);
-    let (prefix, pattern) = path.to_str().map(without_prefix).unwrap_or_default();
-    let pattern = pattern
-        .contains(['*', '?'])
-        .then(|| pattern.replace('[', "[[]"));
-    let before = into.len();
-    let options = glob::MatchOptions {
-        case_sensitive: false,
-        ..glob::MatchOptions::default()
-    };
-    if let Some(Ok(found)) = pattern.map(|pattern| glob::glob_with(&pattern, options)) {
-        into.extend(found.filter_map(Result::ok).map(|found| match prefix {
-            "" => found,
-            _ => with_prefix(prefix, &found),
-        }));
-    }
-    if into.len() == before {
-        into.push(path);
-    }
-}
-
-/// The prefix of a verbatim path, whose `?` is no wildcard, and the path that the rest is without it.
-#[cfg(any(windows, test))]
-fn without_prefix(path: &str) -> (&'static str, String) {
-    for (prefix, plain) in [(r"\\?\UNC\", r"\\"), (r"\\?\", "")] {
-        let head = path.get(..prefix.len()).unwrap_or_default();
-        if head.eq_ignore_ascii_case(prefix) {
-            let rest = path.get(prefix.len()..).unwrap_or_default();
-            return (prefix, format!("{plain}{rest}"));
+/// Renames a file, over another one where there is one, or a folder. On Windows a program that looks at what was just
+/// written may be in the way for a moment.
+///
+/// # Errors
+/// Whatever the system says at last.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    let mut left = TRIES;
+    loop {
+        left -= 1;
+        match std::fs::rename(from, to) {
+            Err(error) if left > 0 && is_in_the_way(&error) => std::thread::sleep(BETWEEN_TRIES),
+            done => return done,
         }
     }
-    ("", path.to_owned())
 }
 
-/// The verbatim path of one that [`without_prefix`] gave.
-#[cfg(any(windows, test))]
-fn with_prefix(prefix: &str, path: &Path) -> PathBuf {
-    let text = path.to_string_lossy();
-    PathBuf::from(format!("{prefix}{}", text.trim_start_matches('\\')))
+/// True for the error of a rename that another program is in the way of: the system says "access denied" then.
+fn is_in_the_way(error: &io::Error) -> bool {
+    is_held(error) || (cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 #[cfg(test)]
@@ -465,20 +471,11 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_of_a_verbatim_path_is_no_pattern() {
-        for (path, prefix, plain) in [
-            (r"\\?\C:\dumps\*.dmp", r"\\?\", r"C:\dumps\*.dmp"),
-            (r"\\?\UNC\s\dumps\?.dmp", r"\\?\UNC\", r"\\s\dumps\?.dmp"),
-            (r"\\s\dumps\*.dmp", "", r"\\s\dumps\*.dmp"),
-            (r"C:\d?mps", "", r"C:\d?mps"),
-            ("\u{e9}\u{e9}\u{e9}*", "", "\u{e9}\u{e9}\u{e9}*"),
-        ] {
-            let parted = without_prefix(path);
-            assert_eq!(parted, (prefix, plain.to_owned()));
-            if !prefix.is_empty() {
-                assert_eq!(with_prefix(prefix, Path::new(plain)), Path::new(path));
-            }
+    fn what_no_name_may_hold_is_known() {
+        for name in ["a:b", "x?.dmp", "a\"b", "a|b", "a\tb"] {
+            assert!(has_forbidden(name), "{name}");
         }
+        assert!(!has_forbidden("\u{e9} (1)[2].dmp"));
     }
 
     #[cfg(unix)]
