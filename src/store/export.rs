@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Store, StoreError};
 use crate::report::summary::Summary;
+use crate::source::platform;
 
 #[cfg(feature = "parquet")]
 mod columns;
@@ -93,7 +94,7 @@ pub fn export(store: &Store, form: ExportForm, folder: &Path) -> Result<(u64, u6
     })?;
     months.values_mut().try_for_each(|month| month.close())?;
     drop(months);
-    std::fs::rename(&whole, folder)?;
+    platform::rename(&whole, folder)?;
     Ok((count, unreadable))
 }
 

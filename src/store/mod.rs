@@ -124,6 +124,9 @@ pub enum StoreError {
     /// A directory; a pipe, a socket or a device, of which opening one can wait for ever.
     #[error("no file: a store is one")]
     NoFile,
+    /// No file can have this name.
+    #[error(transparent)]
+    Name(std::io::Error),
     /// It can be read and not written to.
     #[error("may not be written to: look at its rights and at its folder's")]
     ReadOnly,
@@ -171,6 +174,7 @@ impl Store {
     /// [`StoreError`].
     pub fn create(path: &Path) -> Result<Store, StoreError> {
         require_file(path)?;
+        crate::source::platform::can_be_named(path).map_err(StoreError::Name)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -232,6 +232,30 @@ mod windows {
     }
 
     #[test]
+    fn an_output_with_a_long_path_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("share/a.dmp"), &matching());
+        // The second fits into 260 characters, and its temporary name does not.
+        let there = dir.path().as_os_str().len();
+        for length in [240, 258, 300] {
+            let name = "x".repeat(length - 100 - there - 2);
+            let folder = verbatim(dir.path()).join("y".repeat(100));
+            fs::create_dir_all(&folder).unwrap();
+            let output = dir.path().join("y".repeat(100)).join(name);
+            let done = scan(
+                &dir.path().join("share"),
+                &["--output", output.to_str().unwrap()],
+            );
+            assert_eq!(done.status.code(), Some(0), "{length}: {done:?}");
+            let written = fs::read_to_string(output).unwrap();
+            assert!(written.contains("a.dmp"), "{written}");
+            let left = fs::read_dir(&folder).unwrap().count();
+            fs::remove_dir_all(&folder).unwrap();
+            assert_eq!(left, 1);
+        }
+    }
+
+    #[test]
     fn a_pattern_that_no_part_matches_is_said_to_match_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let (to, none) = (dir.path().join("all"), dir.path().join("none-*"));
@@ -313,9 +337,16 @@ mod windows {
             let output = scan(&share, &["--output", device]);
             assert_eq!(output.status.code(), Some(0), "{device}: {output:?}");
         }
-        let reserved = dir.path().join("aux.jsonl");
-        let output = scan(&share, &["--output", reserved.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        // A device; a stream of another file; a name that no file has.
+        for name in ["aux.jsonl", "scan-12:30.jsonl", "new?"] {
+            for option in ["--output", "--db"] {
+                let refused = dir.path().join(name);
+                let output = scan(&share, &[option, refused.to_str().unwrap()]);
+                assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert!(said.contains("choose another"), "{said}");
+            }
+        }
         let left = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 2, "the share and one output");
     }
@@ -356,6 +387,10 @@ mod windows {
             let path = report["source"]["path"].as_str().unwrap();
             assert!(path.starts_with(r"\\?\"), "{path}");
         }
+        put(&dir.path().join("\u{c4}/MEMORY"), &numbered(3));
+        let unlike = dir.path().join("\u{e4}*").join("*.*");
+        let output = run(&["triage", "--format", "jsonl", unlike.to_str().unwrap()]);
+        assert_eq!(records(&output.stdout).len(), 1, "{output:?}");
         let none = dir.path().join("*.none");
         for command in ["triage", "explain", "stack"] {
             let output = run(&[command, none.to_str().unwrap()]);

@@ -8,7 +8,6 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tempfile::TempPath;
 
@@ -56,12 +55,7 @@ impl<'a> Output<'a> {
                 "a directory: name a file in it",
             ));
         }
-        if platform::is_reserved(path) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "Windows takes this name for a device: choose another",
-            ));
-        }
+        platform::can_be_named(path)?;
         let claim = Claim::of(path)?;
         // Before the work and not behind it.
         platform::can_be_replaced(path)?;
@@ -104,38 +98,43 @@ impl<'a> Output<'a> {
         self.flush()?;
         match self {
             Output::Standard(_) | Output::Device(_) => Ok(None),
-            Output::File { temporary, .. } => Ok(Some(temporary.keep().map_err(|e| e.error)?)),
+            Output::File {
+                temporary, path, ..
+            } => Ok(Some(beside(&path, &kept(temporary)))),
         }
     }
 }
 
-/// How often a name is tried for, and how long is waited in between: a scanner of viruses may look at the old
-/// file just then.
-const TRIES: u32 = 20;
-const BETWEEN_TRIES: Duration = Duration::from_millis(100);
-
 /// Renames a complete file, which stays where it is when that fails.
-fn give_name(mut temporary: TempPath, path: &Path) -> io::Result<()> {
-    let mut left = TRIES;
-    loop {
-        let failed = match temporary.persist(path) {
-            Ok(()) => return Ok(()),
-            Err(failed) => failed,
-        };
-        left -= 1;
-        if left > 0 && platform::is_in_the_way(&failed.error) {
-            std::thread::sleep(BETWEEN_TRIES);
-            temporary = failed.path;
-            continue;
-        }
-        let kept = failed.path.keep().map_err(|failed| failed.error)?;
+fn give_name(temporary: TempPath, path: &Path) -> io::Result<()> {
+    let kept = kept(temporary);
+    let target = platform::exact_folder(folder_of(path)).join(name_of(path)?);
+    platform::rename(&kept, &target).map_err(|error| {
         let message = format!(
-            "{}: {}; everything is in {}",
+            "{}: {error}; everything is in {}",
             path.display(),
-            failed.error,
-            kept.display()
+            beside(path, &kept).display()
         );
-        return Err(io::Error::new(failed.error.kind(), message));
+        io::Error::new(error.kind(), message)
+    })
+}
+
+/// The file under its temporary name, which is not deleted whatever the system says.
+fn kept(temporary: TempPath) -> PathBuf {
+    match temporary.keep() {
+        Ok(path) => path,
+        Err(mut failed) => {
+            failed.path.disable_cleanup(true);
+            failed.path.to_path_buf()
+        }
+    }
+}
+
+/// The temporary file of `path` as a person would name it, who named that.
+fn beside(path: &Path, temporary: &Path) -> PathBuf {
+    match temporary.file_name() {
+        Some(name) => path.with_file_name(name),
+        None => temporary.to_owned(),
     }
 }
 
@@ -143,7 +142,7 @@ fn give_name(mut temporary: TempPath, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn unfinished(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn unfinished(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut prefix = name_of(path)?.to_owned();
     prefix.push(".");
     let mut builder = tempfile::Builder::new();
@@ -151,7 +150,8 @@ pub fn unfinished(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     // As other programs' files: the umask decides.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder_of(path))
+    // On Windows the library renames nothing whose path has more than 260 characters, unless it is a verbatim one.
+    builder.tempfile_in(platform::exact_folder(folder_of(path)))
 }
 
 /// The right to write to a name: a locked file beside it, which goes away with it.
