@@ -47,7 +47,7 @@ pub struct AnalysisArgs {
     pub symbols: SymbolArgs,
     /// Table of known builds to add: lines of file, TimeDateStamp, SizeOfImage,
     /// version, separated by tabs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = one_file())]
     pub builds: Option<PathBuf>,
     /// Directory of rule files for other articles: what they say goes into
     /// `other_articles`; how to write one: docs/knowledge.md

@@ -9,6 +9,8 @@ use clap::{Args, Subcommand};
 
 use crate::report::escape::visible;
 use crate::report::text::words;
+use crate::scan::Roots;
+use crate::source::platform;
 use crate::store::{self, Part, Store};
 
 use super::triage::usage;
@@ -237,12 +239,23 @@ pub(super) fn is_there(part: &Path) -> Result<(), String> {
 
 /// Nothing is written to what the parts' scans read.
 pub(super) fn refuse_inside(parts: &[Part], path: &Path, option: &str) -> Result<(), String> {
-    // By their names alone: a part may name another computer's share, which would be asked.
     let roots = parts.iter().flat_map(|part| &part.scan.roots);
-    let mut roots = roots.map(Path::new).filter(|root| root.is_absolute());
+    let roots: Vec<&Path> = roots
+        .map(Path::new)
+        .filter(|root| root.is_absolute())
+        .collect();
+    // Of a root on another computer its name alone: that computer would be asked, and a part may name any.
     let real = path.parent().and_then(|parent| parent.canonicalize().ok());
     let places = [std::path::absolute(path).ok(), real];
-    match roots.any(|root| places.iter().flatten().any(|place| place.starts_with(root))) {
+    let mut places = places.iter().flatten().map(|place| platform::folded(place));
+    let is_named = places.any(|place| {
+        roots
+            .iter()
+            .any(|root| place.starts_with(platform::folded(root)))
+    });
+    let here = roots.iter().filter(|root| !platform::is_remote(root));
+    let here = Roots::new(here.map(|root| root.to_path_buf()).collect());
+    match is_named || crate::scan::inside(&here, path) {
         true => Err(super::scan::lies_inside(path, option)),
         false => Ok(()),
     }

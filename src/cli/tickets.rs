@@ -65,7 +65,7 @@ pub struct TicketArgs {
     since_last: bool,
     /// Tickets that exist: lines of machine or bucket key, tab, ticket. The store
     /// remembers, and from then on their payloads are updates
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::analysis::one_file())]
     map: Option<PathBuf>,
 }
 

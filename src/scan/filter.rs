@@ -64,7 +64,10 @@ fn set(patterns: &[String]) -> Result<Option<GlobSet>, PatternError> {
             false => pattern.clone(),
         };
         let trimmed = pattern.trim_end_matches('/');
+        // `.` is the folder that is scanned.
+        let below = trimmed.strip_prefix('.').unwrap_or_default();
         let anchored = match trimmed.contains('/') {
+            true if below.starts_with('/') => below.trim_start_matches('/').to_owned(),
             true => trimmed.trim_start_matches('/').to_owned(),
             false => format!("**/{trimmed}"),
         };
@@ -99,6 +102,9 @@ mod tests {
         assert!(!filter.excludes(Path::new("host1/sub/x.tmp")));
         assert!(!filter.excludes(Path::new("other/host1/x.tmp")));
         assert!(Filter::new(&["a[".to_owned()], &[]).is_err());
+        let here = Filter::new(&["./host1/*".to_owned(), "./*.dmp".to_owned()], &[]).unwrap();
+        assert!(here.wants_file(Path::new("host1/x")) && here.wants_file(Path::new("x.dmp")));
+        assert!(!here.wants_file(Path::new("a/x.dmp")));
     }
 
     #[cfg(windows)]

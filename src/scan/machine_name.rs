@@ -18,7 +18,7 @@ pub struct MachineNamer {
     /// The names of directories or files (paths below the root, in lower case with `/`) and the
     /// machine of all below them; the longest wins.
     pub mapping: BTreeMap<String, String>,
-    /// Applied to the path below the root, with `/`: the group `machine`, or the first one, is the name.
+    /// Applied to the path below the root, with `/` (on Windows with `\` where that does not match): the group `machine`, or the first one, is the name.
     pub pattern: Option<Regex>,
 }
 
@@ -59,7 +59,10 @@ impl MachineNamer {
         match &self.pattern {
             Some(pattern) => {
                 let path = slashed(relative);
-                let found = pattern.captures(&path)?;
+                // As the path is shown there.
+                let shown = cfg!(windows).then(|| path.replace('/', r"\"));
+                let shown = shown.as_deref().and_then(|path| pattern.captures(path));
+                let found = pattern.captures(&path).or(shown)?;
                 let name = found.name("machine").or_else(|| found.get(1))?;
                 named(name.as_str(), "path")
             }

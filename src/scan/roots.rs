@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
+use crate::source::platform::folded;
+
 /// Roots in the order of paths. One that lies inside another is left out: its files belong to the
 /// other.
 #[derive(Clone, Debug, Default)]
@@ -115,10 +117,7 @@ pub fn same_place(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| {
         let place = real_place(path)?;
         // Of a name that is not there nobody knows how it would be spelt.
-        match cfg!(windows) {
-            true => Some(PathBuf::from(place.to_string_lossy().to_lowercase())),
-            false => Some(place),
-        }
+        Some(folded(&place))
     };
     place(a).is_some_and(|a| place(b) == Some(a))
 }

@@ -151,6 +151,47 @@ mod windows {
             let again = run(&["triage", "--format", "json", path]);
             assert_eq!(again.status.code(), Some(0), "{path}: {again:?}");
         }
+        // A pattern leads to the file of each name.
+        let plain = dir.path().join("*");
+        let output = run(&["triage", "--format", "jsonl", plain.to_str().unwrap()]);
+        let identities: std::collections::BTreeSet<String> = records(&output.stdout)
+            .iter()
+            .filter_map(|report| report["crash_id"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(identities.len(), 3, "{output:?}");
+    }
+
+    /// A merge knows what its parts were made of, however that is spelt.
+    #[test]
+    fn nothing_is_merged_into_a_scanned_folder_by_another_spelling() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = dir.path().join("Share");
+        put(&share.join("a.dmp"), &matching());
+        let (list, part) = (dir.path().join("list"), dir.path().join("part"));
+        run(&[
+            "scan",
+            share.to_str().unwrap(),
+            "--list",
+            "-o",
+            list.to_str().unwrap(),
+        ]);
+        let scan = ["scan", "--quiet", "--shard", "1/1", "--files-from"];
+        let to = ["--output", part.to_str().unwrap()];
+        let made = run(&[&scan[..], &[list.to_str().unwrap()], &to].concat());
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+        let plain = share.to_str().unwrap();
+        for spelt in [
+            plain.to_owned(),
+            plain.to_uppercase(),
+            plain.replace('\\', "/"),
+            format!(r"\\.\{plain}"),
+            verbatim(&share).to_str().unwrap().to_owned(),
+        ] {
+            let to = format!(r"{spelt}\new.jsonl");
+            let refused = run(&["store", "merge", "--output", &to, part.to_str().unwrap()]);
+            assert_eq!(refused.status.code(), Some(2), "{to}: {refused:?}");
+            assert!(!share.join("new.jsonl").exists());
+        }
     }
 
     #[test]

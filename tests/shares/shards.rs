@@ -204,6 +204,51 @@ fn what_is_read_is_not_written_to() {
 }
 
 #[test]
+fn a_dump_is_never_written_over_whatever_it_is_called() {
+    let listed = Listed::new();
+    let dump = listed.share.join("WEB01/0.dmp");
+    let before = fs::read(&dump).unwrap();
+    let (link, second_name) = (listed.at("link.dmp"), listed.at("second.dmp"));
+    fs::hard_link(&dump, &second_name).unwrap();
+    let list = listed.at("names");
+    fs::write(&list, format!("{second_name}\n")).unwrap();
+    let relative = crate::support::share::program()
+        .current_dir(listed.dir.path())
+        .args(["scan", "share", "--list", "--output", "relative"])
+        .status();
+    assert!(relative.unwrap().success());
+    let parts = ["1/2", "2/2"].map(|shard| {
+        let part = listed.at(&format!("{}.part", &shard[..1]));
+        let output = crate::support::share::program()
+            .current_dir(listed.dir.path())
+            .args(["scan", "--files-from", "relative", "--shard", shard])
+            .args(["--quiet", "--output", &part])
+            .status();
+        assert!(output.unwrap().success());
+        part
+    });
+    let merge = ["store", "merge", &parts[0], &parts[1]];
+    let to = text(&dump);
+    for (arguments, to) in [
+        (&["scan", "--files-from", &list][..], to),
+        (&["scan", "--files-from", &list], &second_name),
+        (&merge, to),
+        (&merge, &second_name),
+        (&["scan", "--list", "fixtures/dumps"], to),
+    ] {
+        let refused = run(&[arguments, &["--output", to]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?} {to}");
+        assert!(said(&refused).contains("name another place"), "{refused:?}");
+        assert_eq!(fs::read(&dump).unwrap(), before);
+    }
+    // What is no dump is written over, as before.
+    fs::write(&link, "old").unwrap();
+    let done = run(&["scan", text(&listed.share), "--quiet", "--output", &link]);
+    assert_eq!(done.status.code(), Some(0));
+    assert!(fs::read_to_string(&link).unwrap().contains("0.dmp"));
+}
+
+#[test]
 fn a_dash_for_an_output_is_standard_output() {
     let listed = Listed::new();
     let program = || {

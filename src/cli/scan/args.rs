@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::analysis::AnalysisArgs;
+use crate::cli::analysis::{AnalysisArgs, one_file};
 use crate::cli::select::FilterArgs;
 use crate::report::records::Shard;
 use crate::scan::Jobs;
@@ -131,7 +131,7 @@ pub struct ScanArgs {
     #[arg(long, value_name = "REGEX", help_heading = "Machines")]
     pub machine_from: Option<String>,
     /// Lines of path below DIR, tab, machine
-    #[arg(long, value_name = "FILE", help_heading = "Machines")]
+    #[arg(long, value_name = "FILE", value_parser = one_file(), help_heading = "Machines")]
     pub machine_map: Option<PathBuf>,
 
     /// Write the list of files instead of reading them

@@ -5,17 +5,20 @@
 //! is written to as it is: giving its name to a file would take it away from everybody else.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempPath;
 
 use crate::scan::Writeback;
-use crate::source::platform;
+use crate::source::{FileKind, identify, platform};
 
 /// Bytes after which what was written is moved to the disk.
 const PIECE: usize = 8 << 20;
+
+/// Bytes of a file that say what it is.
+const BEGINNING: u64 = 64 * 1024;
 
 /// A place for records.
 pub enum Output<'a> {
@@ -56,6 +59,7 @@ impl<'a> Output<'a> {
             ));
         }
         platform::can_be_named(path)?;
+        refuse_known(path)?;
         let claim = Claim::of(path)?;
         // Before the work and not behind it.
         platform::can_be_replaced(path)?;
@@ -103,6 +107,28 @@ impl<'a> Output<'a> {
             } => Ok(Some(beside(&path, &kept(temporary)))),
         }
     }
+}
+
+/// Refuses to write over what is no output of a program like this: a dump, an archive, a store, an image. By its
+/// content, as one file may have many names.
+fn refuse_known(path: &Path) -> io::Result<()> {
+    let mut begins = Vec::new();
+    let read = match path.is_file() {
+        // What may not be read is judged by the system when it is to be replaced.
+        true => File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut begins)),
+        false => return Ok(()),
+    };
+    let len = read.map_or(0, |read| read as u64);
+    let what = match identify(&begins, len) {
+        FileKind::Foreign(foreign) => foreign.what,
+        FileKind::BrokenKernelSignature => "crash dump",
+        kind if kind.is_dump() => "crash dump",
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("a file is there that is not written over ({what}): name another place"),
+    ))
 }
 
 /// Renames a complete file, which stays where it is when that fails.

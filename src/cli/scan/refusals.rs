@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::report::records::Shard;
 use crate::scan::{self, Discovery, Roots};
+use crate::source::platform::folded;
 
 use super::{Refusal, ScanArgs};
 
@@ -96,9 +97,10 @@ pub fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refus
         let Some(target) = path.and_then(|path| path.canonicalize().ok()) else {
             continue;
         };
+        let last = |path: &Path| path.file_name().map(|name| folded(Path::new(name)));
+        let name = last(&target);
         let named = |path: &Path| {
-            path.file_name() == target.file_name()
-                && path.canonicalize().is_ok_and(|real| real == target)
+            last(path) == name && path.canonicalize().is_ok_and(|real| real == target)
         };
         let listed = work.entries.iter().any(|entry| {
             let root = entry.root.and_then(|index| work.roots.get(index));

@@ -327,7 +327,7 @@ impl Closing<'_> {
             writeln!(
                 out,
                 "  symbols can decide \"may apply\": kbtriage scan --online {}",
-                text::middle(&visible(root), 24)
+                text::middle(&text::quoted(visible(root)), 24)
             )?;
         }
         let progress = &self.finished.progress;

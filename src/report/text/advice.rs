@@ -49,14 +49,19 @@ impl Step {
     }
 }
 
+/// A path as shells want it.
+pub fn quoted(path: String) -> String {
+    match path.contains([' ', '&', '(', ')', '\'', ';', '$', '`']) {
+        true => format!("\"{path}\""),
+        false => path,
+    }
+}
+
 /// A command of this program about the report's file, at most `width` columns: a longer path is shown by its ends.
 pub fn command(name: &str, report: &Report, width: usize) -> String {
     let path = visible(&report.source.path);
     let lead = format!("kbtriage {name} ");
-    let quoted = match path.contains([' ', '&', '(', ')', '\'', ';', '$', '`']) {
-        true => format!("\"{path}\""),
-        false => path,
-    };
+    let quoted = quoted(path);
     let room = width.saturating_sub(lead.len());
     format!("{lead}{}", fit::middle(&quoted, room))
 }

@@ -14,6 +14,7 @@ mod reasons;
 mod screen;
 pub mod words;
 
+pub use advice::quoted;
 pub use answer::{Answered, answered};
 pub use drivers::linked;
 pub use fit::{cut, lines, middle, whole_words};

@@ -186,7 +186,7 @@ impl Run<'_> {
             Message::Listed(total, whole) => {
                 self.total = Some(total);
                 self.whole = whole;
-                self.finished.progress.listed = true;
+                self.finished.progress.listed = whole;
                 self.finished.progress.found = total;
                 Ok(())
             }

@@ -249,6 +249,46 @@ fn is_verbatim(path: &Path) -> bool {
     matches!(path.components().next(), Some(Component::Prefix(prefix)) if prefix.kind().is_verbatim())
 }
 
+/// The path in the one spelling that is compared: two names of one file differ in it all the same.
+#[cfg(not(windows))]
+pub fn folded(path: &Path) -> PathBuf {
+    path.to_owned()
+}
+
+/// The path in the one spelling that is compared, without the prefix of a verbatim path: Windows keeps names without
+/// case and takes both slashes.
+#[cfg(windows)]
+pub fn folded(path: &Path) -> PathBuf {
+    folded_text(&path.to_string_lossy()).into()
+}
+
+/// [`folded`], of text.
+#[cfg(any(windows, test))]
+fn folded_text(path: &str) -> String {
+    let path = path.replace('/', r"\").to_lowercase();
+    match path.strip_prefix(r"\\?\unc\") {
+        Some(rest) => format!(r"\\{rest}"),
+        None => {
+            let plain = [r"\\?\", r"\\.\"]
+                .iter()
+                .find_map(|prefix| path.strip_prefix(prefix));
+            plain.map(str::to_owned).unwrap_or(path)
+        }
+    }
+}
+
+/// True for a path that names another computer: looking at it asks that one.
+#[cfg(not(windows))]
+pub fn is_remote(_: &Path) -> bool {
+    false
+}
+
+/// True for a path that names another computer: looking at it asks that one.
+#[cfg(windows)]
+pub fn is_remote(path: &Path) -> bool {
+    folded(path).to_string_lossy().starts_with(r"\\")
+}
+
 /// The folder under the name below which every entry can be reached, however it is called.
 #[cfg(not(windows))]
 pub fn exact_folder(folder: &Path) -> PathBuf {
@@ -467,6 +507,19 @@ mod tests {
         }
         for name in ["null", "console.dmp", "COM10", "COM", "a.nul", "", "lpt"] {
             assert_eq!(device(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn spellings_of_one_path_are_compared_as_one() {
+        for (path, expected) in [
+            (r"\\?\Z:\Dumps\A.dmp", r"z:\dumps\a.dmp"),
+            (r"Z:/dumps/a.DMP", r"z:\dumps\a.dmp"),
+            (r"\\.\Z:\dumps\a.dmp", r"z:\dumps\a.dmp"),
+            (r"\\?\UNC\Server\d\a.dmp", r"\\server\d\a.dmp"),
+            ("\\\\SERVER\\d/\u{c4}.dmp", "\\\\server\\d\\\u{e4}.dmp"),
+        ] {
+            assert_eq!(folded_text(path), expected, "{path}");
         }
     }
 

@@ -74,7 +74,7 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
         let mut below = Vec::new();
         for folder in found {
             match listed(&folder, pattern, is_last) {
-                Ok(names) => below.extend(names.into_iter().map(|name| folder.join(name))),
+                Ok(names) => below.extend(names.into_iter().map(|name| entry(&folder, &name))),
                 Err(error) if is_no_folder(&error) => {}
                 Err(_) => refused.push(folder.join(rest())),
             }
@@ -84,6 +84,15 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
     }
     found.append(&mut refused);
     found
+}
+
+/// The path of an entry: only a verbatim one leads to `NUL` or `x.`, which other systems put on a share.
+#[cfg(any(windows, test))]
+fn entry(folder: &Path, name: &OsString) -> PathBuf {
+    match super::is_plain(Path::new(name)) {
+        true => folder.join(name),
+        false => super::exact_folder(folder).join(name),
+    }
 }
 
 #[cfg(any(windows, test))]
