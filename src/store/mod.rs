@@ -127,6 +127,9 @@ pub enum StoreError {
     /// No file can have this name.
     #[error(transparent)]
     Name(std::io::Error),
+    /// Another program has it open for itself alone.
+    #[error("another program holds this file open: close it there, or name another")]
+    Held,
     /// It can be read and not written to.
     #[error("may not be written to: look at its rights and at its folder's")]
     ReadOnly,
@@ -443,6 +446,11 @@ fn roll_back(path: &Path) -> Result<(), StoreError> {
 fn require_file(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => Err(StoreError::NoFile),
+        // The library says of it only that it cannot be opened.
+        Ok(_) if cfg!(windows) => match std::fs::File::open(path) {
+            Err(error) if crate::source::platform::is_held(&error) => Err(StoreError::Held),
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }

@@ -372,6 +372,24 @@ mod windows {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("holds this file open"), "{said}");
         drop(held);
+        let store = dir.path().join("held.db");
+        let db = store.to_str().unwrap();
+        assert_eq!(scan(&share, &["--db", db]).status.code(), Some(0));
+        let held = fs::File::options()
+            .read(true)
+            .share_mode(0)
+            .open(&store)
+            .unwrap();
+        for refused in [
+            scan(&share, &["--db", db]),
+            run(&["fleet", "machines", "--db", db]),
+        ] {
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            assert!(said.contains("holds this file open"), "{said}");
+        }
+        drop(held);
+        fs::remove_file(store).unwrap();
         assert_eq!(scan(&share, &["--output", to]).status.code(), Some(0));
         assert!(fs::read_to_string(&out).unwrap().contains("a.dmp"));
         for device in ["NUL", r"\\.\nul"] {
