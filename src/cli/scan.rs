@@ -332,14 +332,14 @@ impl Prepared {
         let Discovery::Walk { roots, .. } = &self.options.discovery else {
             return usage("--list lists directories: it does not go with --files-from");
         };
-        let given = roots.iter().map(|root| root.given.clone()).collect();
+        let given: Vec<_> = roots.iter().map(|root| root.given.clone()).collect();
         let mut output = match Output::new(args.output.as_deref(), out) {
             Ok(output) => output,
             Err(error) => return usage(&output_failed(args, &error)),
         };
         let mut failed = false;
         let mut result = Ok(());
-        let mut list = ListWriter::new(&mut output, given)?;
+        let mut list = ListWriter::new(&mut output, &given)?;
         let (discovery, limit) = (&self.options.discovery, self.options.stuck);
         let _ = scan::discover(discovery, limit, &Pulse::default(), &mut |found| {
             let found = found.unless_elsewhere(self.options.offline_files);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::list::WorkList;
+use super::list::{Places, WorkList};
 use super::listing::{Entry, Lister, Listing};
 use super::pulse::Pulse;
 use super::roots::Roots;
@@ -46,6 +46,8 @@ pub enum Discovery {
 
 /// One entry.
 pub struct Found {
+    /// Its root's place among the roots; `None` in a plain list.
+    pub root: Option<usize>,
     /// What would be opened.
     pub path: PathBuf,
     /// The path below its root.
@@ -101,14 +103,9 @@ pub fn discover(
 ) -> ControlFlow<()> {
     match discovery {
         Discovery::List(work) => {
-            // A root that is a file is its own only entry.
-            let files = work
-                .roots
-                .iter()
-                .map(|root| pulse.during(|| root.is_file()));
-            let files: Vec<bool> = files.collect();
+            let places = Places::of(work, pulse);
             for entry in &work.entries {
-                emit(list::found(work, &files, entry))?;
+                emit(list::found(&places, entry))?;
             }
         }
         Discovery::Walk {
@@ -132,9 +129,33 @@ pub fn discover(
             filter,
             follow_links: true,
             ..
-        } => links::follow(roots, filter, pulse, emit)?,
+        } => {
+            // One root after the other.
+            let mut root = 0;
+            links::follow(roots, filter, pulse, &mut |found| {
+                root = root_of(roots, root, &found).unwrap_or(root);
+                emit(Found {
+                    root: Some(root),
+                    ..found
+                })
+            })?;
+        }
     }
     ControlFlow::Continue(())
+}
+
+/// The place of an entry's root among the roots from `first` on.
+fn root_of(roots: &Roots, first: usize, found: &Found) -> Option<usize> {
+    let above = found.path.ancestors().nth(found.relative.iter().count());
+    let leads_there = |given: &Path| {
+        // A root that is a file is its own only entry.
+        found.path == given
+            || above == Some(given)
+            || (!is_plain(&found.relative) && above == Some(exact_folder(given).as_path()))
+    };
+    let mut roots = roots.iter().enumerate().skip(first);
+    let root = roots.find(|(_, root)| leads_there(&root.given));
+    root.map(|(place, _)| place)
 }
 
 /// A walk that follows no links.
@@ -294,6 +315,11 @@ impl SideBySide<'_> {
                 steps.push(Step::Found(found(path, relative, &entry, folder)));
             }
         }
+        for step in &mut steps {
+            if let Step::Found(found) = step {
+                found.root = Some(directory.root);
+            }
+        }
         steps
     }
 
@@ -338,6 +364,7 @@ fn found(path: PathBuf, relative: PathBuf, entry: &Entry, folder: Option<Arc<Fol
 /// An entry of which nothing more is known.
 pub(super) fn plain(path: PathBuf, relative: PathBuf, what: What) -> Found {
     Found {
+        root: None,
         path,
         relative,
         file: None,

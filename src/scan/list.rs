@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Skip;
-use super::discover::{Found, What};
+use super::discover::{Found, What, shown};
 use super::order::path_key;
+use super::pulse::Pulse;
 use crate::report::json;
 use crate::report::records::Shard;
 use crate::source::path_from_bytes;
+use crate::source::platform::exact_folder;
 
 /// A list, or one worker's part of it.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +134,6 @@ const REASONS: [&str; 4] = ["link", "special-file", "loop", "offline"];
 /// Writes a list as it is found.
 pub struct ListWriter<W: Write> {
     out: W,
-    roots: Vec<PathBuf>,
     entries: u64,
 }
 
@@ -141,16 +142,12 @@ impl<W: Write> ListWriter<W> {
     ///
     /// # Errors
     /// Whatever the writer says.
-    pub fn new(mut out: W, roots: Vec<PathBuf>) -> io::Result<ListWriter<W>> {
+    pub fn new(mut out: W, roots: &[PathBuf]) -> io::Result<ListWriter<W>> {
         let head = Line::ListHead {
             roots: roots.iter().map(|root| Name::of(root)).collect(),
         };
         line(&mut out, &head)?;
-        Ok(ListWriter {
-            out,
-            roots,
-            entries: 0,
-        })
+        Ok(ListWriter { out, entries: 0 })
     }
 
     /// Writes one entry; true for a file to analyse.
@@ -158,11 +155,7 @@ impl<W: Write> ListWriter<W> {
     /// # Errors
     /// Whatever the writer says.
     pub fn add(&mut self, found: Found) -> io::Result<bool> {
-        let root = self
-            .roots
-            .iter()
-            .position(|root| found.path.starts_with(root))
-            .unwrap_or_default();
+        let root = found.root.unwrap_or_default();
         let name = Name::below(&found.relative);
         let is_file = found.what == What::File;
         let entry = match found.what {
@@ -310,20 +303,48 @@ fn digest(whole: Sha256) -> Option<u32> {
     bytes.first_chunk().map(|first| u32::from_be_bytes(*first))
 }
 
-/// The entry as discovery would give it. `files` says which roots are files.
-pub(super) fn found(work: &WorkList, files: &[bool], entry: &Entry) -> Found {
-    let root = entry.root.and_then(|index| work.roots.get(index));
-    let path = match root {
-        Some(root) if entry.root.and_then(|index| files.get(index)) == Some(&true) => root.clone(),
-        Some(root) => root.join(&entry.relative),
-        None => entry.relative.clone(),
-    };
+/// The roots of a list, and the names by which what lies below them is reached.
+pub struct Places<'a>(Vec<Place<'a>>);
+
+struct Place<'a> {
+    given: &'a Path,
+    /// Below this every entry can be reached, however it is called.
+    exact: PathBuf,
+    /// It is its own only entry.
+    is_file: bool,
+}
+
+impl<'a> Places<'a> {
+    /// Those of a list. Asks the system about every root.
+    pub fn of(work: &'a WorkList, pulse: &Pulse) -> Places<'a> {
+        let place = |given: &'a PathBuf| Place {
+            given,
+            exact: pulse.during(|| exact_folder(given)),
+            is_file: pulse.during(|| given.is_file()),
+        };
+        Places(work.roots.iter().map(place).collect())
+    }
+
+    /// What to open and to show for an entry: as a walk of its root does.
+    pub fn path(&self, entry: &Entry) -> PathBuf {
+        let relative = &entry.relative;
+        match entry.root.and_then(|index| self.0.get(index)) {
+            Some(root) if root.is_file => root.given.to_owned(),
+            Some(root) => shown(root.given, &root.exact.join(relative), relative),
+            None => relative.clone(),
+        }
+    }
+}
+
+/// The entry as discovery would give it.
+pub(super) fn found(places: &Places<'_>, entry: &Entry) -> Found {
     Found {
-        path,
+        root: entry.root,
+        path: places.path(entry),
         relative: entry.relative.clone(),
         file: None,
         // A directory said so when the list was made.
-        is_listed: root.is_some(),
+        is_listed: entry.root.is_some(),
         elsewhere: false,
         folder: None,
         what: entry.what.clone(),
@@ -351,9 +372,10 @@ mod tests {
 
     fn list() -> Vec<u8> {
         let mut out = Vec::new();
-        let mut list = ListWriter::new(&mut out, vec![PathBuf::from("/share")]).unwrap();
+        let mut list = ListWriter::new(&mut out, &[PathBuf::from("/share")]).unwrap();
         for n in 0..50 {
             list.add(Found {
+                root: Some(0),
                 path: PathBuf::from(format!("/share/h/{n}\n.dmp")),
                 relative: PathBuf::from(format!("h/{n}\n.dmp")),
                 file: None,

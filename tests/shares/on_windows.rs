@@ -89,6 +89,44 @@ fn a_list_of_a_scan_names_files_below_its_root_for_every_system() {
     );
 }
 
+#[test]
+fn a_list_names_the_root_of_each_file_although_another_root_s_name_begins_like_it() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("s1/h/x.dmp"), &numbered(1));
+    put(&dir.path().join("s2/h/x.dmp"), &numbered(2));
+    let roots = [dir.path().join("s1"), dir.path().join("s1/../s2")];
+    let [first, second] = roots.each_ref().map(|root| root.to_str().unwrap());
+    for more in [&[][..], &["--sort", "path"], &["--follow-links"]] {
+        let scan = [&["scan", "--quiet", first, second], more].concat();
+        let list = run(&[&scan[..], &["--list"]].concat()).stdout;
+        let names = records(&list);
+        let mut files: Vec<_> = of_type(&names, "file");
+        files.sort_by_key(|file| file["root"].as_u64());
+        for (root, file) in files.iter().enumerate() {
+            assert_eq!(file["root"], root, "{more:?}: {file}");
+            assert_eq!(file["path"], "h/x.dmp");
+        }
+        let file = dir.path().join("list");
+        fs::write(&file, &list).unwrap();
+        let listed = run(&["scan", "--quiet", "--files-from", file.to_str().unwrap()]);
+        assert_eq!(paths_and_crashes(&listed), paths_and_crashes(&run(&scan)));
+    }
+}
+
+/// Path and crash of each report, in order.
+fn paths_and_crashes(output: &std::process::Output) -> Vec<(String, String)> {
+    let lines = records(&output.stdout);
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let reports = of_type(&lines, "report");
+    let mut all: Vec<_> = reports
+        .iter()
+        .map(|report| (text(&report["source"]["path"]), text(&report["crash_id"])))
+        .collect();
+    all.sort();
+    assert!(!all.is_empty(), "{output:?}");
+    all
+}
+
 macro_rules! windows_tests {
     ($($name:ident: $reason:literal,)*) => {
         $(crate::support::only_on!(windows, $name, $reason);)*
@@ -105,6 +143,7 @@ windows_tests! {
     a_scan_through_a_share_of_the_network_reads_every_dump: "other systems mount shares",
     a_share_that_is_not_there_is_said_to_be_missing: "other systems mount shares",
     an_offline_file_is_left_where_it_is: "files have no such attribute",
+    a_list_leads_to_the_files_that_windows_takes_for_others: "other systems have no such names",
 }
 
 #[cfg(windows)]
@@ -573,6 +612,46 @@ mod windows {
             let output = run(&["triage", name]);
             assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
             assert!(!output.stderr.is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_list_leads_to_the_files_that_windows_takes_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = verbatim(dir.path());
+        put(&root.join("s1").join("h1").join("x.dmp"), &numbered(1));
+        put(&root.join("s1").join("h1").join("x.dmp."), &numbered(2));
+        put(&root.join("s2").join("h2").join("aux.dmp"), &numbered(3));
+        put(&root.join("s2").join("h2").join("y.dmp"), &numbered(4));
+        let (s1, s2) = (dir.path().join("s1"), dir.path().join("s2"));
+        let (s1, s2) = (s1.to_str().unwrap(), s2.to_str().unwrap());
+        for more in [&[][..], &["--follow-links"]] {
+            let walk = [&["scan", "--quiet", s1, s2], more].concat();
+            let list = run(&[&walk[..], &["--list"]].concat()).stdout;
+            let names = records(&list);
+            let root = |name: &str| {
+                let files = of_type(&names, "file");
+                let file = files.iter().find(|file| file["path"] == name).unwrap();
+                file["root"].clone()
+            };
+            assert_eq!(
+                (root("h1/x.dmp."), root("h2/aux.dmp")),
+                (0.into(), 1.into())
+            );
+            let file = dir.path().join("work.list");
+            fs::write(&file, &list).unwrap();
+            let listed = ["scan", "--quiet", "--files-from", file.to_str().unwrap()];
+            let found = paths_and_crashes(&run(&listed));
+            assert_eq!(found, paths_and_crashes(&run(&walk)));
+            let crashes: std::collections::BTreeSet<_> = found.iter().map(|(_, id)| id).collect();
+            assert_eq!(crashes.len(), 4, "{found:?}");
+            // None of them is written to.
+            let target = verbatim(dir.path()).join("s2").join("h2").join("aux.dmp");
+            for option in ["--output", "--db"] {
+                let given = [option, target.to_str().unwrap()];
+                let refused = run(&[&listed[..], &given].concat());
+                assert_eq!(refused.status.code(), Some(2), "{option}: {refused:?}");
+            }
         }
     }
 

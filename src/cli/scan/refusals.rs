@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::report::records::Shard;
-use crate::scan::{self, Discovery, Roots};
+use crate::scan::{self, Discovery, Places, Pulse, Roots};
 use crate::source::platform::folded;
 
 use super::{Refusal, ScanArgs};
@@ -93,6 +93,7 @@ pub fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refus
     #[cfg(not(feature = "store"))]
     let db: Option<&Path> = None;
     let given = [("--output", args.output.as_deref()), ("--db", db)];
+    let mut places = None;
     for (option, path) in given {
         let Some(target) = path.and_then(|path| path.canonicalize().ok()) else {
             continue;
@@ -102,10 +103,8 @@ pub fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refus
         let named = |path: &Path| {
             last(path) == name && path.canonicalize().is_ok_and(|real| real == target)
         };
-        let listed = work.entries.iter().any(|entry| {
-            let root = entry.root.and_then(|index| work.roots.get(index));
-            named(&root.map_or_else(|| entry.relative.clone(), |root| root.join(&entry.relative)))
-        });
+        let places = places.get_or_insert_with(|| Places::of(work, &Pulse::default()));
+        let listed = work.entries.iter().any(|entry| named(&places.path(entry)));
         if listed || args.files_from.as_deref().is_some_and(named) {
             return Err(format!(
                 "{option}: {} is one of the files that are read: name another place",
