@@ -130,7 +130,8 @@ pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
     Ok(paths)
 }
 
-/// Reads a list in UTF-8, with or without a mark, or in UTF-16 as PowerShell 5 writes it: as UTF-8 without a mark.
+/// Reads a list in UTF-8, with or without a mark, or in UTF-16 as PowerShell 5 and `cmd /u` write it: as UTF-8 without
+/// a mark.
 ///
 /// # Errors
 /// As [`files_from`].
@@ -156,6 +157,7 @@ fn decoded(bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {
     let (text, unit): (_, fn([u8; 2]) -> u16) = match bytes.as_slice() {
         [0xFF, 0xFE, text @ ..] => (text, u16::from_le_bytes),
         [0xFE, 0xFF, text @ ..] => (text, u16::from_be_bytes),
+        text if is_unmarked_utf16(text) => (text, u16::from_le_bytes),
         _ => return Ok(bytes),
     };
     let (units, rest) = text.as_chunks::<2>();
@@ -179,6 +181,14 @@ fn decoded(bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {
         }
     }
     Ok(decoded)
+}
+
+/// True for the lines that `cmd /u` writes: UTF-16 without a mark. Of names separated by NUL bytes one would be the end
+/// of a line, and the next one the beginning of another.
+fn is_unmarked_utf16(bytes: &[u8]) -> bool {
+    let (units, rest) = bytes.as_chunks::<2>();
+    let mut pairs = units.iter().zip(units.iter().skip(1));
+    rest.is_empty() && pairs.any(|(first, second)| first == b"\r\0" && second == b"\n\0")
 }
 
 fn not_text() -> SourceError {
@@ -222,6 +232,20 @@ mod tests {
             .collect();
         assert_eq!(names(&utf16), ["a.dmp", "\u{E9}.dmp"]);
         assert_eq!(names(b"\xEF\xBB\xBFa.dmp\n"), ["a.dmp"]);
+    }
+
+    #[test]
+    fn a_list_that_the_command_prompt_wrote_is_read_without_a_mark() {
+        let wide =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        assert_eq!(
+            names(&wide("a b.dmp\r\n\u{E9}\u{4E2D}.dmp\r\n")),
+            ["a b.dmp", "\u{E9}\u{4E2D}.dmp"]
+        );
+        assert_eq!(names(&wide("a.dmp\r\n")), ["a.dmp"]);
+        // Names of one letter that NUL bytes separate, one of them with the end of a line.
+        assert_eq!(names(b"a\0b\0c\0"), ["a", "b", "c"]);
+        assert_eq!(names(b"a\0b\r\0c\0"), ["a", "b\r", "c"]);
     }
 
     #[test]

@@ -90,6 +90,29 @@ fn a_list_of_a_scan_names_files_below_its_root_for_every_system() {
 }
 
 #[test]
+fn a_list_that_the_command_prompt_wrote_is_read() {
+    // `cmd /u /c dir /s /b`: UTF-16 without a mark, whose zero bytes separate nothing.
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a b.dmp"), dir.path().join("é.dmp"));
+    put(&a, &numbered(1));
+    put(&b, &numbered(2));
+    let text = format!("{}\r\n{}\r\n", a.display(), b.display());
+    let list = dir.path().join("list");
+    fs::write(&list, utf16(&text).split_off(2)).unwrap();
+    let list = list.to_str().unwrap();
+    let output = run(&["scan", "--quiet", "--sort", "path", "--files-from", list]);
+    let lines = records(&output.stdout);
+    let reports = of_type(&lines, "report");
+    assert_eq!(reports.len(), 2, "{output:?}");
+    for (report, path) in reports.iter().zip([&a, &b]) {
+        assert_eq!(report["source"]["path"], path.to_str().unwrap());
+        assert_eq!(report["status"], "ok");
+    }
+    let output = run(&["triage", "--format", "jsonl", "--files-from", list]);
+    assert_eq!(records(&output.stdout).len(), 2, "{output:?}");
+}
+
+#[test]
 fn a_list_names_the_root_of_each_file_although_another_root_s_name_begins_like_it() {
     let dir = tempfile::tempdir().unwrap();
     put(&dir.path().join("s1/h/x.dmp"), &numbered(1));
