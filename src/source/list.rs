@@ -102,7 +102,8 @@ impl Read for ListFile {
 }
 
 /// Reads names that are separated by NUL bytes if there are any, by line ends otherwise. A byte order
-/// mark decides the encoding (PowerShell writes UTF-16); blank lines are skipped.
+/// mark decides the encoding (PowerShell writes UTF-16); blank lines are skipped. On Windows a line may stand between
+/// quotes, which no name there holds: "Copy as path" writes it so.
 ///
 /// # Errors
 /// As [`files_from`].
@@ -111,10 +112,10 @@ pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
     let by_nul = bytes.contains(&0);
     let mut paths = Vec::new();
     for name in bytes.split(|byte| if by_nul { *byte == 0 } else { *byte == b'\n' }) {
-        let name = if by_nul {
-            name
-        } else {
-            name.strip_suffix(b"\r").unwrap_or(name)
+        let name = match (by_nul, name.strip_suffix(b"\r").unwrap_or(name)) {
+            (true, _) => name,
+            (false, line) if cfg!(windows) => unquoted(line),
+            (false, line) => line,
         };
         if name.is_empty() {
             continue;
@@ -128,6 +129,14 @@ pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
         paths.push(platform::path_from_bytes(name).ok_or_else(not_text)?);
     }
     Ok(paths)
+}
+
+/// A line without the quotes around it.
+fn unquoted(line: &[u8]) -> &[u8] {
+    match line {
+        [b'"', name @ .., b'"'] if !name.contains(&b'"') => name,
+        _ => line,
+    }
 }
 
 /// Reads a list in UTF-8, with or without a mark, or in UTF-16 as PowerShell 5 and `cmd /u` write it: as UTF-8 without
@@ -246,6 +255,23 @@ mod tests {
         // Names of one letter that NUL bytes separate, one of them with the end of a line.
         assert_eq!(names(b"a\0b\0c\0"), ["a", "b", "c"]);
         assert_eq!(names(b"a\0b\r\0c\0"), ["a", "b\r", "c"]);
+    }
+
+    #[test]
+    fn one_pair_of_quotes_is_taken_off_a_line() {
+        for (line, name) in [
+            ("\"C:\\a b.dmp\"", r"C:\a b.dmp"),
+            (r"C:\a b.dmp", r"C:\a b.dmp"),
+            ("\"a\" \"b\"", "\"a\" \"b\""),
+            ("\"a", "\"a"),
+            ("\"", "\""),
+            ("\"\"", ""),
+        ] {
+            assert_eq!(unquoted(line.as_bytes()), name.as_bytes(), "{line}");
+        }
+        let expected = if cfg!(windows) { "a b" } else { "\"a b\"" };
+        assert_eq!(names(b"\"a b\"\r\n"), [expected]);
+        assert_eq!(names(b"\"a b\"\0"), ["\"a b\""]);
     }
 
     #[test]

@@ -167,6 +167,7 @@ windows_tests! {
     a_share_that_is_not_there_is_said_to_be_missing: "other systems mount shares",
     an_offline_file_is_left_where_it_is: "files have no such attribute",
     a_list_leads_to_the_files_that_windows_takes_for_others: "other systems have no such names",
+    a_list_with_quotes_around_its_names_is_read: "names may hold quotes",
 }
 
 #[cfg(windows)]
@@ -675,6 +676,26 @@ mod windows {
                 let refused = run(&[&listed[..], &given].concat());
                 assert_eq!(refused.status.code(), Some(2), "{option}: {refused:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_list_with_quotes_around_its_names_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a b.dmp"), dir.path().join("c.dmp"));
+        put(&a, &numbered(1));
+        put(&b, &numbered(2));
+        let list = dir.path().join("list");
+        fs::write(&list, format!("\"{}\"\r\n{}\r\n", a.display(), b.display())).unwrap();
+        let list = list.to_str().unwrap();
+        for command in [
+            &["scan", "--quiet", "--format", "jsonl"][..],
+            &["triage", "--format", "jsonl"],
+        ] {
+            let output = run(&[command, &["--files-from", list]].concat());
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            let lines = records(&output.stdout);
+            assert_eq!(of_type(&lines, "report").len(), 2, "{output:?}");
         }
     }
 
