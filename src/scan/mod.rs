@@ -33,7 +33,7 @@ pub use filter::Filter;
 pub use list::{Entry, Places, WorkList};
 pub use machine_name::MachineNamer;
 pub use order::path_key;
-pub use platform::FileStat;
+pub use platform::{FileStat, spelt};
 pub use pool::{Finished, Progress, run};
 pub use pulse::Pulse;
 pub use roots::{Roots, inside, same_place};

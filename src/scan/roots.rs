@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use same_file::Handle;
 
+use super::platform::spelt;
 use crate::source::platform::folded;
 
 /// Roots in the order of paths. One that lies inside another is left out: its files belong to the
@@ -18,7 +19,7 @@ pub struct Roots {
 /// One root.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// As given.
+    /// As given, in one spelling: what lies below it is named by it in reports and stores.
     pub given: PathBuf,
     /// Absolute and without links, where the system could tell.
     pub real: Option<PathBuf>,
@@ -26,7 +27,8 @@ pub struct Root {
 
 impl Roots {
     /// The roots among `given`.
-    pub fn new(mut given: Vec<PathBuf>) -> Roots {
+    pub fn new(given: Vec<PathBuf>) -> Roots {
+        let mut given: Vec<PathBuf> = given.iter().map(|given| spelt(given)).collect();
         given.sort();
         given.dedup();
         let all: Vec<Root> = given

@@ -168,6 +168,7 @@ windows_tests! {
     an_offline_file_is_left_where_it_is: "files have no such attribute",
     a_list_leads_to_the_files_that_windows_takes_for_others: "other systems have no such names",
     a_list_with_quotes_around_its_names_is_read: "names may hold quotes",
+    a_folder_in_any_spelling_is_one_folder_in_the_store: "another spelling is another name",
 }
 
 #[cfg(windows)]
@@ -613,6 +614,17 @@ mod windows {
                 assert_eq!(output.status.code(), Some(0), "{file}: {output:?}");
             }
         }
+        // A server and its share have one spelling in a store.
+        let db = tempfile::tempdir().unwrap();
+        let db = db.path().join("c.db");
+        let db = db.to_str().unwrap();
+        for name in [share.to_uppercase(), share.to_lowercase(), share.clone()] {
+            let output = scan(Path::new(&name), &["--db", db]);
+            assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        }
+        let info = run(&["store", "info", db]);
+        let said = String::from_utf8_lossy(&info.stdout).into_owned();
+        assert!(said.starts_with("1 file, 1 record, 1 run"), "{said}");
         // The same folder by its network name and by its drive: nothing is written into what is scanned.
         for (root, into) in [(&*share, text), (text, &*share), (&*exact, text)] {
             for option in ["--output", "--db"] {
@@ -696,6 +708,77 @@ mod windows {
             assert_eq!(output.status.code(), Some(0), "{output:?}");
             let lines = records(&output.stdout);
             assert_eq!(of_type(&lines, "report").len(), 2, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_any_spelling_is_one_folder_in_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let share = dir.path().join("Share").join("In");
+        put(&share.join("Host").join("a.dmp"), &numbered(1));
+        let db = dir.path().join("c.db");
+        let db = db.to_str().unwrap();
+        let text = verbatim(&share).to_str().unwrap()[r"\\?\".len()..].to_owned();
+        let spellings = [
+            text.clone(),
+            text.to_lowercase(),
+            text.to_uppercase(),
+            text.replace('\\', "/"),
+            format!(r"{text}\"),
+        ];
+        for spelling in &spellings {
+            let lines = records(&scan(Path::new(spelling), &["--db", db]).stdout);
+            let report = &of_type(&lines, "report")[0];
+            assert_eq!(
+                report["source"]["path"],
+                format!(r"{text}\Host\a.dmp"),
+                "{spelling}"
+            );
+            assert_eq!(of_type(&lines, "scan")[0]["roots"][0], text, "{spelling}");
+        }
+        let info = run(&["store", "info", db]);
+        let said = String::from_utf8_lossy(&info.stdout).into_owned();
+        assert!(said.starts_with("1 file, 1 record, 1 run"), "{said}");
+        // All at once they are one root.
+        let all = [
+            &["scan", "--quiet", "--format", "jsonl"],
+            &spellings.each_ref().map(String::as_str)[..],
+        ];
+        let output = run(&all.concat());
+        let lines = records(&output.stdout);
+        assert_eq!(of_type(&lines, "report").len(), 1, "{output:?}");
+        // A merge knows it, too: nothing is written there.
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        fs::write(at("list"), scan(&share, &["--list"]).stdout).unwrap();
+        let (list, part) = (at("list"), at("part.jsonl"));
+        run(&[
+            "scan",
+            "--quiet",
+            "--files-from",
+            &list,
+            "--shard",
+            "1/1",
+            "--output",
+            &part,
+        ]);
+        let merged = format!(r"{}\all.jsonl", text.to_lowercase());
+        let refused = run(&["store", "merge", "--output", &merged, &part]);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("lies inside"), "{said}");
+        // A relative root stays one.
+        for (spelling, path) in [
+            (r"share\in", r"Share\In\Host\a.dmp"),
+            ("./SHARE/IN/", r".\Share\In\Host\a.dmp"),
+        ] {
+            let output = crate::support::share::program()
+                .current_dir(dir.path())
+                .args(["scan", "--quiet", spelling])
+                .output()
+                .unwrap();
+            let lines = records(&output.stdout);
+            let report = &of_type(&lines, "report")[0];
+            assert_eq!(report["source"]["path"], path, "{spelling}");
         }
     }
 
