@@ -1,5 +1,6 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,15 +27,23 @@ use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
 
-/// Reads an argument that names one file: where shells leave wildcards to programs (Windows), that may be a pattern
-/// which one file matches. One that matches nothing stays as it is, to be reported as not found.
+/// Reads an argument that names one file or folder: where shells leave wildcards to programs (Windows), that may be a
+/// pattern which one matches. One that matches nothing stays as it is, to be reported as not found.
 pub fn one_file() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|given| {
-        let mut found = source::expand([given.into_os_string()]);
+        let mut found = source::expand([given.into_os_string()]).map_err(|e| e.to_string())?;
         match found.len() {
             1 => Ok(found.remove(0)),
             many => Err(format!("{many} files match this pattern: name one")),
         }
+    })
+}
+
+/// The files or folders that arguments name. Errors are for a person.
+pub fn files(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<PathBuf>, String> {
+    source::expand(arguments).map_err(|joined| {
+        let argument = joined.argument.to_string_lossy();
+        format!("{}: {joined}", visible(&argument))
     })
 }
 
@@ -51,7 +60,7 @@ pub struct AnalysisArgs {
     pub builds: Option<PathBuf>,
     /// Directory of rule files for other articles: what they say goes into
     /// `other_articles`; how to write one: docs/knowledge.md
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = one_file())]
     pub knowledge: Option<PathBuf>,
     /// Article to answer about: KB943650 unless named, or KB972887, MS08-001, or
     /// one of --knowledge; the first of several is the main one

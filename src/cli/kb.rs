@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::cli::analysis::{files, one_file};
 use crate::cli::symbols::SymbolArgs;
 use crate::knowledge::article;
 use crate::knowledge::articles::{ArticleKind, Articles};
@@ -50,7 +51,7 @@ pub struct ShowArgs {
     #[arg(value_name = "KB", default_value = "KB943650")]
     pub article: String,
     /// Directory of rule files for other articles
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = one_file())]
     pub knowledge: Option<PathBuf>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -107,6 +108,9 @@ pub enum KbError {
     #[error("{0}")]
     UnknownArticle(String),
     /// Wrong usage: exit status 2.
+    #[error("{0}")]
+    Argument(String),
+    /// Wrong usage: exit status 2.
     #[error("--knowledge: {0}")]
     Knowledge(String),
     /// Wrong usage: exit status 2.
@@ -148,7 +152,8 @@ pub fn run(args: &KbArgs, out: &mut dyn Write, errors: &mut dyn Write) -> Result
                 Some(path) => load_builds(path).map_err(KbError::Builds)?,
             };
             let code = |file: &Path, bytes: &[u8]| code::read(&args.symbols, file, bytes);
-            let items: Vec<OsString> = crate::source::expand(args.items.iter().cloned())
+            let items: Vec<OsString> = files(args.items.iter().cloned())
+                .map_err(KbError::Argument)?
                 .into_iter()
                 .map(Into::into)
                 .collect();

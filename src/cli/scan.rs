@@ -154,7 +154,7 @@ fn discovery(args: &ScanArgs, shard: Option<Shard>) -> Result<(Discovery, Vec<St
         return Ok((Discovery::List(work), roots));
     }
     let filter = Filter::new(&args.include, &args.exclude).map_err(|e| e.to_string())?;
-    let roots = Roots::new(crate::source::expand(args.roots.iter().cloned()));
+    let roots = Roots::new(super::analysis::files(args.roots.iter().cloned())?);
     let names = roots.iter().map(|root| shown(&root.given)).collect();
     let discovery = Discovery::Walk {
         roots,

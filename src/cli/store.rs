@@ -13,6 +13,7 @@ use crate::scan::Roots;
 use crate::source::platform;
 use crate::store::{self, Part, Store};
 
+use super::analysis::{files, one_file};
 use super::triage::usage;
 
 // Its words for `--help` stand in `cli::Command`.
@@ -50,7 +51,7 @@ Makes crashes/month=2008-07/crashes.parquet and so on. The folder must not exist
 #[group(required = true, multiple = false)]
 struct StoreFile {
     /// The store
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", value_parser = one_file())]
     file: Option<PathBuf>,
     /// The same, as scan and fleet name it
     #[arg(long, value_name = "FILE")]
@@ -121,7 +122,7 @@ struct MergeArgs {
     #[arg(long, short, value_name = "FILE", group = "to")]
     output: Option<PathBuf>,
     /// The tables that the shards were given, for what machines have now
-    #[arg(long, value_name = "FILE", conflicts_with = "db", value_parser = super::analysis::one_file())]
+    #[arg(long, value_name = "FILE", conflicts_with = "db", value_parser = one_file())]
     inventory: Vec<PathBuf>,
 }
 
@@ -152,7 +153,10 @@ pub fn run(args: &StoreArgs, out: &mut dyn Write) -> io::Result<u8> {
             Err(message) => usage(&message),
         },
         StoreCommand::Merge(args) => {
-            let parts = crate::source::expand(args.parts.iter().map(Into::into));
+            let parts = match files(args.parts.iter().map(Into::into)) {
+                Ok(parts) => parts,
+                Err(message) => return usage(&message),
+            };
             let mut stop = Arc::new(AtomicBool::new(false));
             let merged = match (&args.db, &args.output) {
                 (Some(db), _) => {

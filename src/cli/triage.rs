@@ -18,7 +18,7 @@ use crate::source;
 use crate::verdict::Verdict;
 
 use super::USAGE;
-use super::analysis::{AnalysisArgs, error_line};
+use super::analysis::{AnalysisArgs, error_line, files};
 use super::collection;
 use super::output::{Color, Records};
 
@@ -121,7 +121,10 @@ pub fn run(args: &TriageArgs, out: &mut dyn Write) -> io::Result<u8> {
         Ok(engine) => engine,
         Err(message) => return usage(&message),
     };
-    let given = source::expand(args.dumps.iter().cloned());
+    let given = match files(args.dumps.iter().cloned()) {
+        Ok(given) => given,
+        Err(message) => return usage(&message),
+    };
     let folders: Vec<PathBuf> = given
         .iter()
         .filter(|path| collection::is_collection(path))

@@ -19,14 +19,52 @@ const LIST_BYTES: u64 = 64 * 1024 * 1024;
 /// Names a list may have.
 const LIST_NAMES: usize = 1_000_000;
 
+/// An argument that holds what followed it on the command line.
+#[derive(Debug, thiserror::Error)]
+#[error("a backslash before the closing quote joins what follows to the path: leave it away")]
+pub struct Joined {
+    /// The argument.
+    pub argument: OsString,
+}
+
 /// Expands wildcards where the shell leaves that to the program (Windows); elsewhere arguments are
 /// paths as they are. Order is kept; what matches nothing stays, to be reported as not found.
-pub fn expand(arguments: impl IntoIterator<Item = OsString>) -> Vec<PathBuf> {
+///
+/// # Errors
+/// [`Joined`], on Windows.
+pub fn expand(arguments: impl IntoIterator<Item = OsString>) -> Result<Vec<PathBuf>, Joined> {
     let mut paths = Vec::new();
     for argument in arguments {
+        let argument = match cfg!(windows) {
+            true => without_quote(argument)?,
+            false => argument,
+        };
         platform::expand_one(argument, &mut paths);
     }
-    paths
+    Ok(paths)
+}
+
+/// Mends an argument such as `"C:\dumps\"`: programs on Windows take a backslash and a quote for the quote itself,
+/// which no name there holds. Where nothing follows it is certain what was meant.
+fn without_quote(argument: OsString) -> Result<OsString, Joined> {
+    let bytes = argument.as_encoded_bytes();
+    let Some(at) = bytes.iter().position(|byte| *byte == b'"') else {
+        return Ok(argument);
+    };
+    let path = match bytes.split_at(at) {
+        ([], _) => None,
+        (path, [_]) => platform::path_from_bytes(path),
+        _ => None,
+    };
+    let Some(path) = path else {
+        return Err(Joined { argument });
+    };
+    let mut path = path.into_os_string();
+    // A drive: without the backslash it would be the folder that is the current one there.
+    if path.as_encoded_bytes().ends_with(b":") {
+        path.push("\\");
+    }
+    Ok(path)
 }
 
 /// Reads the names listed in `path`; `-` is standard input.
@@ -272,6 +310,28 @@ mod tests {
         let expected = if cfg!(windows) { "a b" } else { "\"a b\"" };
         assert_eq!(names(b"\"a b\"\r\n"), [expected]);
         assert_eq!(names(b"\"a b\"\0"), ["\"a b\""]);
+    }
+
+    #[test]
+    fn a_quote_at_the_end_of_an_argument_is_taken_off_and_one_within_it_refused() {
+        for (argument, path) in [
+            (r"C:\dumps\", r"C:\dumps\"),
+            ("C:\\dumps\"", r"C:\dumps"),
+            ("C:\"", r"C:\"),
+            ("\\\\server\\share\"", r"\\server\share"),
+        ] {
+            let mended = without_quote(argument.into()).unwrap();
+            assert_eq!(mended, path, "{argument}");
+        }
+        for argument in [
+            r#"C:\dumps" --quiet"#,
+            "C:\\a\" C:\\b\"",
+            "\"",
+            "\"C:\\dumps\"",
+        ] {
+            let joined = without_quote(argument.into()).unwrap_err();
+            assert_eq!(joined.argument, argument);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub use beside::{Folder, LARGEST_PART, add as add_beside, look as look_beside};
 pub use error::{ErrorKind, SourceError};
 pub use fingerprint::{fingerprint, fingerprint_read, sha256};
 pub use identify::{FileKind, identify};
-pub use list::{expand, files_from, open_list, read_decoded, read_list};
+pub use list::{Joined, expand, files_from, open_list, read_decoded, read_list};
 pub use open::{Source, open, open_found, open_listed};
 pub use platform::{open as open_without_waiting, path_from_bytes};
 pub use stdin::stdin;

@@ -169,6 +169,7 @@ windows_tests! {
     a_list_leads_to_the_files_that_windows_takes_for_others: "other systems have no such names",
     a_list_with_quotes_around_its_names_is_read: "names may hold quotes",
     a_folder_in_any_spelling_is_one_folder_in_the_store: "another spelling is another name",
+    a_backslash_before_the_closing_quote_is_understood_or_explained: "arguments are handed over as they are",
 }
 
 #[cfg(windows)]
@@ -779,6 +780,45 @@ mod windows {
             let lines = records(&output.stdout);
             let report = &of_type(&lines, "report")[0];
             assert_eq!(report["source"]["path"], path, "{spelling}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_before_the_closing_quote_is_understood_or_explained() {
+        use std::os::windows::process::CommandExt;
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("in/a.dmp"), &numbered(1));
+        let folder = dir.path().join("in");
+        let folder = folder.to_str().unwrap();
+        let typed = |line: &str| {
+            let mut program = crate::support::share::program();
+            program.raw_arg(line).output().unwrap()
+        };
+        let output = typed(&format!(r#"scan --quiet --format jsonl "{folder}\""#));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let lines = records(&output.stdout);
+        assert_eq!(of_type(&lines, "report").len(), 1);
+        assert_eq!(of_type(&lines, "scan")[0]["roots"][0], folder);
+        for command in [
+            "triage",
+            "scan",
+            "explain",
+            "stack",
+            "kb check",
+            "symbols check",
+            "symbols fetch --online",
+            "symbols import",
+            "symbols find",
+            "store info",
+            "store merge --output x",
+        ] {
+            let output = typed(&format!(r#"{command} "{folder}\" --quiet"#));
+            assert_eq!(output.status.code(), Some(2), "{command}: {output:?}");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(
+                said.contains("a backslash before the closing quote joins what follows"),
+                "{command}: {said}"
+            );
         }
     }
 

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::dumps::DumpModules;
 use super::{SymbolArgs, failure, own_store, report_problems};
+use crate::cli::analysis::{files, one_file};
 use crate::cli::output::Format;
 use crate::cli::scan::output::Output;
+use crate::cli::triage::usage;
 use crate::report::SCHEMA_VERSION;
 use crate::report::escape::visible;
 use crate::report::json;
@@ -81,7 +83,7 @@ Takes every image and PDB below the folder, compressed or not, by what it is and
 not by where it lies. Without --to they go where every command looks.")]
 pub struct ImportArgs {
     /// The folder
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR", value_parser = one_file())]
     folder: PathBuf,
     /// The store to fill
     #[arg(long, value_name = "STORE")]
@@ -116,6 +118,10 @@ pub(in crate::cli) struct DumpRecord {
 
 /// Runs `symbols check`.
 pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
+    let dumps = match files(args.dumps.iter().map(Into::into)) {
+        Ok(dumps) => dumps,
+        Err(message) => return usage(&message),
+    };
     let mut options = args.symbols.options(false);
     options.network = Network::Offline;
     let library = SymbolLibrary::new(options);
@@ -123,7 +129,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
     let mut all = Vec::new();
     let mut records: Vec<DumpRecord> = Vec::new();
     let mut failed = false;
-    for path in &crate::source::expand(args.dumps.iter().map(Into::into)) {
+    for path in &dumps {
         let Some((dump, needs)) = needs_of(path, &library, args.all, &mut failed)? else {
             continue;
         };
@@ -149,7 +155,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
     if let Some(file) = &args.manifest {
         let target = file.canonicalize().ok();
         let is_dump = |dump: &PathBuf| target.is_some() && dump.canonicalize().ok() == target;
-        if args.dumps.iter().any(is_dump) {
+        if dumps.iter().any(is_dump) {
             let shown = file.to_string_lossy();
             return failure(&format!("{shown}: is one of the dumps: name another place"));
         }
@@ -186,10 +192,14 @@ pub fn fetch(args: &FetchArgs, out: &mut dyn Write) -> io::Result<u8> {
         failure(message)?;
         return Ok(crate::cli::USAGE);
     }
+    let dumps = match files(args.dumps.iter().map(Into::into)) {
+        Ok(dumps) => dumps,
+        Err(message) => return usage(&message),
+    };
     let library = SymbolLibrary::new(options);
     report_problems(&library)?;
     let mut failed = false;
-    for path in &crate::source::expand(args.dumps.iter().map(Into::into)) {
+    for path in &dumps {
         if let Some((dump, needs)) = needs_of(path, &library, args.all, &mut failed)? {
             text(path, &dump, &needs, args.verbose, out)?;
             failed |= needs.iter().any(|need| need.state.found().is_none());
