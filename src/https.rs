@@ -1,10 +1,14 @@
 //! How a connection is made, to a symbol server or to who is told of findings: certificates are those the system
 //! trusts, no redirect is followed unseen, and an answer of any status is an answer.
 
+mod proxies;
+
 use std::sync::Arc;
 
 use rustls::crypto::ring::default_provider;
 use ureq::tls::{RootCerts, TlsConfig};
+
+pub use proxies::Proxies;
 
 /// The beginning of an agent's configuration; its time limits and its proxy are the caller's.
 pub fn agent() -> ureq::config::ConfigBuilder<ureq::typestate::AgentScope> {

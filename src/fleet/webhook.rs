@@ -14,6 +14,7 @@ use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use super::redact;
+use crate::https::Proxies;
 use crate::report::json;
 use crate::report::summary::Summary;
 
@@ -113,15 +114,18 @@ struct State {
 }
 
 impl Webhook {
-    /// Starts telling.
+    /// Starts telling, through the proxy that leads to the address.
     ///
     /// # Errors
-    /// Whatever the system says about a new thread.
+    /// The setting of a proxy that cannot be used; whatever the system says about a new thread.
     pub fn start(target: Endpoint) -> std::io::Result<Webhook> {
         let (queue, waiting) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
+        let proxy = Proxies::of_user()
+            .towards(&target.url)
+            .map_err(std::io::Error::other)?;
         let sender = Sender {
-            agent: agent(&target.url),
+            agent: agent(proxy),
             target: target.clone(),
             state: Arc::clone(&state),
         };
@@ -203,15 +207,7 @@ impl Endpoint {
     }
 }
 
-fn agent(url: &str) -> ureq::Agent {
-    // No proxy leads back to this computer.
-    let here = url
-        .parse::<ureq::http::Uri>()
-        .is_ok_and(|uri| uri.host().is_some_and(is_here));
-    let proxy = match here {
-        true => None,
-        false => ureq::Proxy::try_from_env(),
-    };
+fn agent(proxy: Option<ureq::Proxy>) -> ureq::Agent {
     crate::https::agent()
         .proxy(proxy)
         .timeout_global(Some(SILENCE))

@@ -16,8 +16,6 @@ mod module;
 mod names;
 mod path;
 mod pdb_file;
-#[cfg(feature = "online")]
-mod proxies;
 mod search;
 mod server;
 mod store;

@@ -92,7 +92,7 @@ pub struct Servers {
     #[cfg(feature = "online")]
     agent: std::sync::OnceLock<ureq::Agent>,
     #[cfg(feature = "online")]
-    proxies: std::sync::OnceLock<super::proxies::Proxies>,
+    proxies: std::sync::OnceLock<crate::https::Proxies>,
 }
 
 impl std::fmt::Debug for Servers {

@@ -73,8 +73,9 @@ fn imports_only(room: &str, allowed: &[&str]) -> Vec<String> {
 
 #[test]
 fn what_judges_facts_imports_facts_and_knowledge_alone() {
-    // `bytes`, `hex` and `vocabulary` are text, words and numbers; `cause` judges as `verdict` does.
-    let plan: [(&str, &[&str]); 7] = [
+    // `https` opens no file; `bytes`, `hex` and `vocabulary` are text, words and numbers; `cause` judges as `verdict` does.
+    let plan: [(&str, &[&str]); 8] = [
+        ("https", &[]),
         ("knowledge", &["bytes", "hex", "machine", "vocabulary"]),
         ("facts", &["bytes", "knowledge", "machine", "vocabulary"]),
         ("evidence", &["facts", "knowledge", "vocabulary"]),

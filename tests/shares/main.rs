@@ -20,3 +20,5 @@ mod seeds;
 mod shards;
 mod store_scan;
 mod tickets;
+#[cfg(all(feature = "online", feature = "store"))]
+mod webhook_proxy;

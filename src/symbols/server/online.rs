@@ -7,7 +7,7 @@ use std::io::{Read, Seek, Write};
 use std::time::Instant;
 
 use super::{Progress, REDIRECT_HOSTS, Response, Servers, host, without_credentials};
-use crate::symbols::proxies::Proxies;
+use crate::https::Proxies;
 
 /// Where Microsoft's public symbol server keeps its files, as its redirects have it.
 const KNOWN_REDIRECTS: [(&str, &str); 2] = [

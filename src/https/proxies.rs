@@ -7,12 +7,10 @@
 
 use ureq::{Proxy, ProxyProtocol};
 
-use super::names::Glob;
-
 /// The proxies of a run. A setting that cannot be understood is an error where it would apply:
 /// going around a proxy that somebody asked for would be worse.
 #[derive(Debug)]
-pub(super) struct Proxies {
+pub struct Proxies {
     https: Choice,
     http: Choice,
     except: Vec<Exception>,
@@ -38,7 +36,7 @@ impl Exception {
             Exception::Pattern(entry) => {
                 let entry = entry.split_once("://").map_or(&**entry, |(_, rest)| rest);
                 let (name, only) = split_port(entry);
-                (only.is_none() || only == port) && Glob::new(name).matches(host)
+                (only.is_none() || only == port) && is_like(name, host)
             }
             Exception::Local => !host.contains(['.', ':']),
         }
@@ -59,15 +57,18 @@ impl Proxies {
 
     fn read(variable: &dyn Fn(&str) -> Option<String>) -> Proxies {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let either = |name: &str| set(name).or_else(|| set(&name.to_ascii_uppercase()));
+        let either = |name: &str| {
+            let names = [name.to_owned(), name.to_ascii_uppercase()];
+            names.into_iter().find_map(|name| Some((set(&name)?, name)))
+        };
         let choice = |name: &str| {
             [name, "all_proxy"]
                 .into_iter()
-                .find_map(|name| Some((name, either(name)?)))
-                .map(|(name, value)| proxy(name, value.trim()))
+                .find_map(either)
+                .map(|(value, name)| proxy(&name, value.trim()))
                 .transpose()
         };
-        let except = either("no_proxy").unwrap_or_default();
+        let except = either("no_proxy").map_or_else(String::new, |(value, _)| value);
         Proxies {
             https: choice("https_proxy"),
             http: choice("http_proxy"),
@@ -204,6 +205,25 @@ fn fits(entry: &str, host: &str, port: Option<u16>) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     name.is_empty() || below(name)
+}
+
+/// True when the whole of `host` fits a pattern with `*` for any text. Both are in lower case.
+fn is_like(pattern: &str, host: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = host.strip_prefix(first) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 #[cfg(test)]
