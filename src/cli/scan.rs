@@ -298,11 +298,12 @@ impl Prepared {
         let words = words.then_some(&mut stderr as &mut dyn Write);
         let tally = sink.finish(self.roots, self.shard, finished, words)?;
         args.analysis.say_silent_servers(&job.engine)?;
+        let hint = notifier.hint();
         let untold = notifier.finish(&|| job.stop.load(Ordering::Relaxed));
         if untold > 0 {
             writeln!(
                 crate::cli::terminal::stderr(),
-                "kbtriage: --webhook: {untold} findings could not be delivered"
+                "kbtriage: --webhook: {untold} findings could not be delivered{hint}"
             )?;
         }
         // A part that is not whole keeps its temporary name.

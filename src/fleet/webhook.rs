@@ -99,6 +99,7 @@ pub struct Webhook {
     target: Endpoint,
     queue: SyncSender<Message>,
     state: Arc<State>,
+    unrun_script: Option<&'static str>,
 }
 
 /// What the scan and the thread know of each other.
@@ -121,9 +122,11 @@ impl Webhook {
     pub fn start(target: Endpoint) -> std::io::Result<Webhook> {
         let (queue, waiting) = sync_channel(QUEUE);
         let state = Arc::new(State::default());
-        let proxy = Proxies::of_user()
+        let proxies = Proxies::of_user();
+        let proxy = proxies
             .towards(&target.url)
             .map_err(std::io::Error::other)?;
+        let unrun_script = proxies.unrun_script(&target.url);
         let sender = Sender {
             agent: agent(proxy),
             target: target.clone(),
@@ -136,7 +139,13 @@ impl Webhook {
             target,
             queue,
             state,
+            unrun_script,
         })
+    }
+
+    /// What may be the reason when findings cannot be told: a proxy script of the system, which is not run.
+    pub fn unrun_script(&self) -> Option<&'static str> {
+        self.unrun_script
     }
 
     /// Tells about one dump, unless too many wait already.

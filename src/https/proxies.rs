@@ -2,7 +2,8 @@
 //!
 //! `HTTPS_PROXY` for https, `HTTP_PROXY` for http, `ALL_PROXY` for both, `NO_PROXY` against all;
 //! in lower case too, which wins, as for curl ("Environment", curl(1)). Where none of them is set,
-//! Windows' own setting counts, as `INTERNET_PROXY_INFO` describes it ("WinINet", Microsoft's documentation).
+//! Windows' own setting counts, as `INTERNET_PROXY_INFO` describes it ("WinINet", Microsoft's documentation). A script
+//! that it names is not run: that takes a browser's JavaScript.
 //! Proxies are spoken to with `CONNECT`, for http as well.
 
 use ureq::{Proxy, ProxyProtocol};
@@ -14,7 +15,27 @@ pub struct Proxies {
     https: Choice,
     http: Choice,
     except: Vec<Exception>,
+    /// Windows names a script that knows the proxies, and no proxy.
+    script: bool,
 }
+
+/// What is said of a request that failed where the script would have known the way.
+const SCRIPT: &str = "Windows names a proxy script, which is not run: set HTTPS_PROXY";
+
+/// Where Windows keeps its setting and, of the machine alone, whether users have one of their own: the policy
+/// "Make proxy settings per-machine (rather than per-user)".
+const SETTINGS: &str = r"Software\Microsoft\Windows\CurrentVersion\Internet Settings";
+const POLICY: &str = r"Software\Policies\Microsoft\Windows\CurrentVersion\Internet Settings";
+
+/// Half of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hive {
+    User,
+    Machine,
+}
+
+/// A value of the registry by its key and name, numbers as text.
+type Registry<'a> = &'a dyn Fn(Hive, &str, &str) -> Option<String>;
 
 type Choice = Result<Option<Proxy>, String>;
 
@@ -47,12 +68,31 @@ impl Proxies {
     /// As the environment and, without a word there, the system say.
     pub fn of_user() -> Proxies {
         let proxies = Proxies::read(&|name| std::env::var(name).ok());
-        if matches!((&proxies.https, &proxies.http), (Ok(None), Ok(None)))
-            && let Some((servers, past)) = internet_settings()
-        {
-            return Proxies::of_windows(&servers, &past);
+        match (&proxies.https, &proxies.http) {
+            (Ok(None), Ok(None)) => Proxies::of_registry(&registry).unwrap_or(proxies),
+            _ => proxies,
         }
-        proxies
+    }
+
+    /// As Windows' setting says, where there is one.
+    fn of_registry(value: Registry<'_>) -> Option<Proxies> {
+        let per_user = value(Hive::Machine, POLICY, "ProxySettingsPerUser");
+        let hive = match per_user.as_deref() {
+            Some("0") => Hive::Machine,
+            _ => Hive::User,
+        };
+        let set = |name: &str| value(hive, SETTINGS, name).filter(|text| !text.trim().is_empty());
+        let enabled = set("ProxyEnable").is_some_and(|number| number != "0");
+        if let Some(servers) = set("ProxyServer").filter(|_| enabled) {
+            let past = set("ProxyOverride").unwrap_or_default();
+            return Some(Proxies::of_windows(&servers, &past));
+        }
+        set("AutoConfigURL").map(|_| Proxies {
+            https: Ok(None),
+            http: Ok(None),
+            except: Vec::new(),
+            script: true,
+        })
     }
 
     fn read(variable: &dyn Fn(&str) -> Option<String>) -> Proxies {
@@ -78,6 +118,7 @@ impl Proxies {
                 .filter(|entry| !entry.is_empty())
                 .map(Exception::Domain)
                 .collect(),
+            script: false,
         }
     }
 
@@ -115,6 +156,7 @@ impl Proxies {
                     _ => Exception::Pattern(entry),
                 })
                 .collect(),
+            script: false,
         }
     }
 
@@ -125,12 +167,7 @@ impl Proxies {
     pub fn towards(&self, url: &str) -> Result<Option<Proxy>, String> {
         let (scheme, host, port) = parts(url);
         // No proxy leads back to this computer, and none is told what is asked here.
-        let is_here = host == "localhost"
-            || host.ends_with(".localhost")
-            || host
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback());
-        if is_here || self.except.iter().any(|entry| entry.holds(&host, port)) {
+        if is_here(&host) || self.except.iter().any(|entry| entry.holds(&host, port)) {
             return Ok(None);
         }
         match scheme.as_str() {
@@ -138,24 +175,40 @@ impl Proxies {
             _ => self.http.clone(),
         }
     }
+
+    /// What to say when an address that is asked directly gives no answer, and a script that is not run would
+    /// perhaps name a proxy for it.
+    pub fn unrun_script(&self, url: &str) -> Option<&'static str> {
+        let (_, host, _) = parts(url);
+        (self.script && !is_here(&host)).then_some(SCRIPT)
+    }
 }
 
-/// `ProxyServer` and `ProxyOverride` of the user, where a proxy is switched on.
 #[cfg(windows)]
-fn internet_settings() -> Option<(String, String)> {
-    let settings = winreg::RegKey::predef(winreg::enums::HKEY_CURRENT_USER)
-        .open_subkey(r"Software\Microsoft\Windows\CurrentVersion\Internet Settings")
-        .ok()?;
-    let enabled: u32 = settings.get_value("ProxyEnable").ok()?;
-    let servers: String = settings.get_value("ProxyServer").ok()?;
-    let past: String = settings.get_value("ProxyOverride").unwrap_or_default();
-    (enabled != 0).then_some((servers, past))
+fn registry(hive: Hive, key: &str, name: &str) -> Option<String> {
+    use winreg::enums::{HKEY_CURRENT_USER, HKEY_LOCAL_MACHINE};
+    let hive = winreg::RegKey::predef(match hive {
+        Hive::User => HKEY_CURRENT_USER,
+        Hive::Machine => HKEY_LOCAL_MACHINE,
+    });
+    let key = hive.open_subkey(key).ok()?;
+    let number = || key.get_value::<u32, _>(name).ok();
+    let text = key.get_value::<String, _>(name).ok();
+    text.or_else(|| number().map(|number| number.to_string()))
 }
 
-/// Other systems keep no such setting.
+/// Other systems have none.
 #[cfg(not(windows))]
-fn internet_settings() -> Option<(String, String)> {
+fn registry(_: Hive, _: &str, _: &str) -> Option<String> {
     None
+}
+
+/// True for this computer itself.
+fn is_here(host: &str) -> bool {
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn proxy(variable: &str, value: &str) -> Result<Proxy, String> {
@@ -325,6 +378,74 @@ mod tests {
         for entry in ["", "corp.example", "b.corp.example", "a.corp.example:9"] {
             assert!(!direct(entry, "http://a.corp.example:8/x"), "{entry}");
         }
+    }
+
+    /// As a registry with these values of `hive`, and perhaps the policy, says.
+    fn registered(hive: Hive, values: &[(&str, &str)], policy: Option<&str>) -> Option<Proxies> {
+        Proxies::of_registry(&|asked, key, name| {
+            if (asked, key) == (Hive::Machine, POLICY) {
+                assert_eq!(name, "ProxySettingsPerUser");
+                return policy.map(str::to_owned);
+            }
+            assert_eq!(key, SETTINGS);
+            let set = values.iter().find(|(own, _)| *own == name);
+            set.filter(|_| asked == hive)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn windows_settings_are_the_users_unless_a_policy_makes_them_the_machines() {
+        let one = [
+            ("ProxyEnable", "1"),
+            ("ProxyServer", "p:1"),
+            ("ProxyOverride", "<local>"),
+        ];
+        for (hive, policy, read) in [
+            (Hive::User, None, true),
+            (Hive::User, Some("1"), true),
+            (Hive::User, Some("0"), false),
+            (Hive::Machine, Some("0"), true),
+            (Hive::Machine, None, false),
+        ] {
+            let found = registered(hive, &one, policy);
+            assert_eq!(found.is_some(), read, "{hive:?} {policy:?}");
+            if let Some(found) = found {
+                assert_eq!(port(&found, "https://a.example"), Some(1));
+                assert_eq!(port(&found, "https://a"), None);
+            }
+        }
+        let off = [("ProxyEnable", "0"), ("ProxyServer", "p:1")];
+        assert!(registered(Hive::User, &off, None).is_none());
+    }
+
+    #[test]
+    fn a_script_that_is_not_run_is_named_where_a_request_goes_directly() {
+        let script = ("AutoConfigURL", "http://wpad.example/proxy.pac");
+        let off = [script, ("ProxyEnable", "0"), ("ProxyServer", "p:1")];
+        let found = registered(Hive::User, &off, None).unwrap();
+        assert_eq!(port(&found, "https://a.example"), None);
+        let said = found.unrun_script("https://a.example/x");
+        assert!(said.is_some_and(|said| said.contains("HTTPS_PROXY")));
+        assert_eq!(found.unrun_script("http://127.0.0.1:8/x"), None);
+        // A proxy beside it is used.
+        let both = [script, ("ProxyEnable", "1"), ("ProxyServer", "p:1")];
+        let found = registered(Hive::User, &both, None).unwrap();
+        assert_eq!(port(&found, "https://a.example"), Some(1));
+        assert_eq!(found.unrun_script("https://a.example/x"), None);
+        let empty = [("AutoConfigURL", " ")];
+        assert!(registered(Hive::User, &empty, None).is_none());
+        assert_eq!(proxies(&[]).unrun_script("https://a.example/x"), None);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn texts_and_numbers_of_the_registry_are_read() {
+        let key = r"Software\Microsoft\Windows NT\CurrentVersion";
+        let text = registry(Hive::Machine, key, "CurrentBuildNumber").unwrap();
+        assert!(text.parse::<u32>().is_ok_and(|build| build > 6000));
+        assert!(registry(Hive::Machine, key, "InstallDate").is_some());
+        assert_eq!(registry(Hive::Machine, key, "no such value"), None);
     }
 
     #[test]

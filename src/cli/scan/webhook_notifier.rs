@@ -57,6 +57,12 @@ mod online {
             }
         }
 
+        /// What to say behind the number of findings that could not be told.
+        pub fn hint(&self) -> String {
+            let script = self.0.as_ref().and_then(Webhook::unrun_script);
+            script.map_or_else(String::new, |why| format!("; {why}"))
+        }
+
         /// Tells what waits, and gives the number of findings that could not be told.
         pub fn finish(self, interrupted: &dyn Fn() -> bool) -> u64 {
             self.0.map_or(0, |webhook| webhook.finish(interrupted))
@@ -84,6 +90,11 @@ mod offline {
 
         /// Tells nobody.
         pub fn tell(&self, _: &Summary) {}
+
+        /// Nothing.
+        pub fn hint(&self) -> String {
+            String::new()
+        }
 
         /// Nothing was left untold.
         pub fn finish(self, _: &dyn Fn() -> bool) -> u64 {

@@ -29,6 +29,22 @@ enum Attempt {
     Again(Response),
 }
 
+impl Attempt {
+    /// The same, with what may be the reason behind the reason.
+    fn because(self, cause: Option<&str>) -> Attempt {
+        let Some(cause) = cause else { return self };
+        let with = |answer: Response| match answer {
+            Response::Failed(why) => Response::Failed(format!("{why}; {cause}")),
+            Response::Unreachable(why) => Response::Unreachable(format!("{why}; {cause}")),
+            other => other,
+        };
+        match self {
+            Attempt::Done(answer) => Attempt::Done(with(answer)),
+            Attempt::Again(answer) => Attempt::Again(with(answer)),
+        }
+    }
+}
+
 fn again(why: impl ToString) -> Attempt {
     Attempt::Again(Response::Failed(why.to_string()))
 }
@@ -101,13 +117,12 @@ impl Servers {
     }
 
     fn call(&self, url: &str) -> Result<ureq::http::Response<ureq::Body>, Attempt> {
-        let proxy = self
-            .proxies
-            .get_or_init(Proxies::of_user)
-            .towards(url)
-            .map_err(done)?;
+        let proxies = self.proxies.get_or_init(Proxies::of_user);
+        let proxy = proxies.towards(url).map_err(done)?;
         let request = self.agent().get(url).config().proxy(proxy).build();
-        request.call().map_err(failed_call)
+        request
+            .call()
+            .map_err(|error| failed_call(error).because(proxies.unrun_script(url)))
     }
 
     /// Takes the body and says once that it ended.
@@ -270,6 +285,24 @@ fn joined(base: &str, location: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_behind_a_failure_is_said_with_it() {
+        let text = |attempt: Attempt| match attempt {
+            Attempt::Done(Response::Failed(why)) => why,
+            Attempt::Again(Response::Unreachable(why)) => why,
+            _ => String::new(),
+        };
+        let timeout = || failed_call(ureq::Error::Timeout(ureq::Timeout::Connect));
+        let said = text(timeout().because(Some("a script is not run")));
+        assert!(said.ends_with("; a script is not run"), "{said}");
+        assert_eq!(
+            format!("{}; x", text(timeout())),
+            text(timeout().because(Some("x")))
+        );
+        assert_eq!(text(timeout()), text(timeout().because(None)));
+        assert_eq!(text(done("no").because(Some("x"))), "no; x");
+    }
 
     #[test]
     fn a_redirect_stays_with_the_host_or_those_that_were_named() {
