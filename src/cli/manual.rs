@@ -9,12 +9,16 @@ use super::USAGE;
 /// What the environment changes, as the pages say it.
 const ENVIRONMENT: &[(&str, &str)] = &[
     (
-        "_NT_SYMBOL_PATH, _NT_ALT_SYMBOL_PATH",
+        "_NT_ALT_SYMBOL_PATH, _NT_SYMBOL_PATH",
         "Where symbol files are, behind --symbols. A server named here is asked with --online only.",
     ),
     (
         "_NT_EXECUTABLE_IMAGE_PATH",
         "Where images are, behind --images.",
+    ),
+    (
+        "_NT_SYMBOL_PROXY",
+        "The proxy to symbol servers, as HOST:PORT, behind HTTPS_PROXY, HTTP_PROXY and ALL_PROXY.",
     ),
     (
         "KBTRIAGE_CACHE_DIR",

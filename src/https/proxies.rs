@@ -1,7 +1,7 @@
 //! Which proxy leads to a server: by the variables every network tool reads, else by the system.
 //!
 //! `HTTPS_PROXY` for https, `HTTP_PROXY` for http, `ALL_PROXY` for both, `NO_PROXY` against all;
-//! in lower case too, which wins, as for curl ("Environment", curl(1)). Where none of them is set,
+//! in lower case too, which wins, as for curl ("Environment", curl(1)). Symbol servers have `_NT_SYMBOL_PROXY` behind them. Where none of them is set,
 //! Windows' own setting counts, as `INTERNET_PROXY_INFO` describes it ("WinINet", Microsoft's documentation). A script
 //! that it names is not run: that takes a browser's JavaScript.
 //! Proxies are spoken to with `CONNECT`, for http as well.
@@ -67,7 +67,16 @@ impl Exception {
 impl Proxies {
     /// As the environment and, without a word there, the system say.
     pub fn of_user() -> Proxies {
-        let proxies = Proxies::read(&|name| std::env::var(name).ok());
+        Proxies::of_system(&["all_proxy"])
+    }
+
+    /// The same for symbol servers, for which the debuggers have a variable of their own.
+    pub fn of_symbol_servers() -> Proxies {
+        Proxies::of_system(&["all_proxy", "_nt_symbol_proxy"])
+    }
+
+    fn of_system(others: &[&str]) -> Proxies {
+        let proxies = Proxies::read(&|name| std::env::var(name).ok(), others);
         match (&proxies.https, &proxies.http) {
             (Ok(None), Ok(None)) => Proxies::of_registry(&registry).unwrap_or(proxies),
             _ => proxies,
@@ -95,15 +104,16 @@ impl Proxies {
         })
     }
 
-    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Proxies {
+    /// `others` stand behind the variable of the scheme.
+    fn read(variable: &dyn Fn(&str) -> Option<String>, others: &[&str]) -> Proxies {
         let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let either = |name: &str| {
             let names = [name.to_owned(), name.to_ascii_uppercase()];
             names.into_iter().find_map(|name| Some((set(&name)?, name)))
         };
         let choice = |name: &str| {
-            [name, "all_proxy"]
-                .into_iter()
+            std::iter::once(name)
+                .chain(others.iter().copied())
                 .find_map(either)
                 .map(|(value, name)| proxy(&name, value.trim()))
                 .transpose()
@@ -284,10 +294,15 @@ mod tests {
     use super::*;
 
     fn proxies(variables: &[(&str, &str)]) -> Proxies {
-        Proxies::read(&|name| {
+        proxies_with(variables, &["all_proxy"])
+    }
+
+    fn proxies_with(variables: &[(&str, &str)], others: &[&str]) -> Proxies {
+        let set = |name: &str| {
             let set = variables.iter().find(|(own, _)| *own == name);
             set.map(|(_, value)| (*value).to_owned())
-        })
+        };
+        Proxies::read(&set, others)
     }
 
     fn port(proxies: &Proxies, url: &str) -> Option<u16> {

@@ -67,14 +67,14 @@ pub struct SymbolOptions {
 
 impl SymbolOptions {
     /// Adds the debuggers' environment variables behind what is there:
-    /// `_NT_SYMBOL_PATH`, `_NT_ALT_SYMBOL_PATH` and `_NT_EXECUTABLE_IMAGE_PATH`.
+    /// `_NT_ALT_SYMBOL_PATH`, which is for private symbols, `_NT_SYMBOL_PATH` and `_NT_EXECUTABLE_IMAGE_PATH`.
     pub fn with_environment(mut self) -> SymbolOptions {
         let read = |name: &str| {
             let value = std::env::var(name).unwrap_or_default();
             SymbolPath::parse(&value, Origin::Environment)
         };
-        self.symbols.append(read("_NT_SYMBOL_PATH"));
         self.symbols.append(read("_NT_ALT_SYMBOL_PATH"));
+        self.symbols.append(read("_NT_SYMBOL_PATH"));
         self.images.append(read("_NT_EXECUTABLE_IMAGE_PATH"));
         self
     }

@@ -241,6 +241,40 @@ fn each_variable_of_the_debuggers_is_read() {
 }
 
 #[test]
+fn the_alternate_path_is_searched_before_the_other() {
+    let run = Run::new();
+    run.fill();
+    let other = tempfile::TempDir::new().unwrap();
+    let image = |root: &Path| {
+        let folder = root.join("tcpip.sys");
+        let key = fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+        key.path().join("tcpip.sys")
+    };
+    let own = image(run.store.path());
+    let below = own.strip_prefix(run.store.path()).unwrap();
+    let copy = other.path().join(below);
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::copy(&own, &copy).unwrap();
+    for (first, second, found) in [
+        (run.store.path(), other.path(), &own),
+        (other.path(), run.store.path(), &copy),
+    ] {
+        let path = dump();
+        let arguments = ["check", "--format", "json", path.to_str().unwrap()];
+        let out = run
+            .command("symbols", &arguments)
+            .env("_NT_ALT_SYMBOL_PATH", first)
+            .env("_NT_SYMBOL_PATH", second)
+            .output()
+            .unwrap();
+        let records: Value = serde_json::from_slice(&out.stdout).unwrap();
+        let files = records[0]["files"].as_array().unwrap();
+        let tcpip = files.iter().find(|f| f["name"] == "tcpip.sys").unwrap();
+        assert_eq!(tcpip["path"], found.to_str().unwrap(), "{tcpip}");
+    }
+}
+
+#[test]
 fn a_file_of_another_build_is_named_with_both_identities_everywhere() {
     let run = Run::new();
     let (mut image, _) = run.fill();

@@ -26,6 +26,7 @@ const CLEARED: &[&str] = &[
     "http_proxy",
     "NO_PROXY",
     "no_proxy",
+    "_NT_SYMBOL_PROXY",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
@@ -218,6 +219,8 @@ fn each_scheme_goes_through_the_proxy_its_variable_names() {
         (&plain, "HTTP_PROXY", "HTTPS_PROXY"),
         (&secure, "HTTPS_PROXY", "HTTP_PROXY"),
         (&plain, "ALL_PROXY", "HTTPS_PROXY"),
+        (&plain, "_NT_SYMBOL_PROXY", "HTTPS_PROXY"),
+        (&plain, "HTTP_PROXY", "_NT_SYMBOL_PROXY"),
     ] {
         let machine = Machine::new();
         machine.serve(server);

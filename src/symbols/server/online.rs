@@ -117,7 +117,7 @@ impl Servers {
     }
 
     fn call(&self, url: &str) -> Result<ureq::http::Response<ureq::Body>, Attempt> {
-        let proxies = self.proxies.get_or_init(Proxies::of_user);
+        let proxies = self.proxies.get_or_init(Proxies::of_symbol_servers);
         let proxy = proxies.towards(url).map_err(done)?;
         let request = self.agent().get(url).config().proxy(proxy).build();
         request
