@@ -45,14 +45,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     create_private(folder)?;
     let write = || {
+        // `tempfile` renames by the names it is given.
+        let place = long_name(path)?;
         // A name that nobody can guess, made there and nowhere else.
         let mut file = tempfile::Builder::new()
             .prefix(".kbtriage-")
             .suffix(".tmp")
-            .tempfile_in(folder)?;
+            .tempfile_in(place.parent().unwrap_or(folder))?;
         file.write_all(bytes)?;
         file.as_file().sync_data()?;
-        file.persist(path).map(|_| ()).map_err(|error| error.error)
+        file.persist(&place)
+            .map(|_| ())
+            .map_err(|error| error.error)
     };
     write().or_else(|error| {
         // On Windows a file that another process has just put there and reads cannot be replaced.
@@ -62,6 +66,37 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
             false => Err(error),
         }
     })
+}
+
+/// The name of a path for who gives names to the system as they are.
+#[cfg(not(windows))]
+fn long_name(path: &Path) -> io::Result<PathBuf> {
+    Ok(path.to_owned())
+}
+
+/// The verbatim name of a path for who gives names to the system as they are, which takes 260 characters of others.
+/// Nothing is looked at: not every drive can say where a file of it lies.
+#[cfg(windows)]
+fn long_name(path: &Path) -> io::Result<PathBuf> {
+    use std::ffi::OsString;
+    use std::path::{Component, Prefix};
+    let path = std::path::absolute(path)?;
+    let mut parts = path.components();
+    let Some(Component::Prefix(prefix)) = parts.next() else {
+        return Ok(path);
+    };
+    let mut long = OsString::from(r"\\?\");
+    match prefix.kind() {
+        Prefix::Disk(_) => long.push(prefix.as_os_str()),
+        Prefix::UNC(server, share) => {
+            for part in [r"UNC\".as_ref(), server, r"\".as_ref(), share] {
+                long.push(part);
+            }
+        }
+        _ => return Ok(path),
+    }
+    long.push(parts.as_path());
+    Ok(PathBuf::from(long))
 }
 
 /// Creates a folder and those above it that are not there; whatever the umask, nobody else writes there.
@@ -128,4 +163,36 @@ pub fn child(folder: &Path, name: &str) -> Option<PathBuf> {
         .collect();
     fitting.sort();
     fitting.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_put_where_names_are_longer_than_windows_takes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = (0..8).fold(dir.path().to_owned(), |path, _| path.join("x".repeat(50)));
+        let path = long.join("a.pdb");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        // Nothing else is left there.
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 1);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn names_for_the_system_are_verbatim() {
+        for (path, long) in [
+            (r"C:\store\a.pdb", r"\\?\C:\store\a.pdb"),
+            ("C:/store/b/../a.pdb", r"\\?\C:\store\a.pdb"),
+            (r"\\s\sym\a.pdb", r"\\?\UNC\s\sym\a.pdb"),
+            (r"\\?\C:\store\a.pdb", r"\\?\C:\store\a.pdb"),
+        ] {
+            assert_eq!(long_name(Path::new(path)).unwrap(), Path::new(long));
+        }
+        let long = long_name(Path::new(r"store\a.pdb")).unwrap();
+        assert!(long.to_str().unwrap().starts_with(r"\\?\"), "{long:?}");
+    }
 }
