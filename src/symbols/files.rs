@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 #[cfg(unix)]
 use std::sync::OnceLock;
 
@@ -79,7 +79,7 @@ fn long_name(path: &Path) -> io::Result<PathBuf> {
 #[cfg(windows)]
 fn long_name(path: &Path) -> io::Result<PathBuf> {
     use std::ffi::OsString;
-    use std::path::{Component, Prefix};
+    use std::path::Prefix;
     let path = std::path::absolute(path)?;
     let mut parts = path.components();
     let Some(Component::Prefix(prefix)) = parts.next() else {
@@ -132,8 +132,25 @@ pub fn is_own(_: &Path) -> bool {
 pub fn is_below(root: &Path, path: &Path) -> bool {
     match (root.canonicalize(), path.canonicalize()) {
         (Ok(root), Ok(path)) => path.starts_with(root),
+        // Windows cannot say where anything lies on a drive that its mount manager does not know, as some RAM disks.
+        (Err(_), Err(_)) => is_below_without_links(root, path),
         _ => false,
     }
+}
+
+/// True when `path` is there, its name begins with that of `root`, and nothing between them is a link.
+fn is_below_without_links(root: &Path, path: &Path) -> bool {
+    let Ok(below) = path.strip_prefix(root) else {
+        return false;
+    };
+    let mut at = root.to_owned();
+    let mut parts = below.components().peekable();
+    parts.peek().is_some()
+        && parts.all(|part| {
+            at.push(part);
+            matches!(part, Component::Normal(_))
+                && at.symlink_metadata().is_ok_and(|found| !found.is_symlink())
+        })
 }
 
 /// The entry of `folder` with that name, or with that name in other case.
@@ -168,6 +185,50 @@ pub fn child(folder: &Path, name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_no_place_can_be_told_nothing_between_may_be_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("store");
+        let key = root.join("a.pdb").join("1");
+        fs::create_dir_all(&key).unwrap();
+        let file = key.join("a.pdb");
+        fs::write(&file, b"x").unwrap();
+        assert!(is_below_without_links(&root, &file));
+        assert!(!is_below_without_links(&root, &root));
+        assert!(!is_below_without_links(&root, &key.join("b.pdb")));
+        assert!(!is_below_without_links(&root.join("b.pdb"), &file));
+        let around = root.join("..").join("store").join("a.pdb");
+        assert!(around.exists() && !is_below_without_links(&root, &around));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_of_a_file_or_of_a_folder_above_it_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, away) = (dir.path().join("store"), dir.path().join("away"));
+        for folder in [&root, &away] {
+            fs::create_dir_all(folder.join("1")).unwrap();
+            fs::write(folder.join("1").join("a.pdb"), b"x").unwrap();
+        }
+        std::os::unix::fs::symlink(away.join("1"), root.join("2")).unwrap();
+        std::os::unix::fs::symlink(away.join("1").join("a.pdb"), root.join("b.pdb")).unwrap();
+        // The root itself may be one.
+        let named = dir.path().join("named");
+        std::os::unix::fs::symlink(&root, &named).unwrap();
+        for (root, below, is) in [
+            (&root, "1/a.pdb", true),
+            (&named, "1/a.pdb", true),
+            (&root, "2/a.pdb", false),
+            (&root, "b.pdb", false),
+        ] {
+            let path = root.join(below);
+            assert!(path.is_file());
+            assert_eq!(is_below_without_links(root, &path), is, "{below}");
+            // Where places can be told, the answer is the same.
+            assert_eq!(is_below(root, &path), is, "{below}");
+        }
+    }
 
     #[test]
     fn a_file_is_put_where_names_are_longer_than_windows_takes_them() {
