@@ -1,7 +1,6 @@
 //! The options that every command which analyses dumps shares, and the engine made of them.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::source::{self, Source, SourceError, SourceInfo};
 use crate::triage::{Engine, Limits, Request, Triaged};
 
 use super::kb;
-use super::symbols::{SymbolArgs, report_problems};
+use super::symbols::{SymbolArgs, report_problems, report_silent_servers};
 use crate::knowledge::inventory::{Inventory, MAX_INVENTORY_FILE};
 use crate::report::model::ToolOptions;
 use crate::symbols::SymbolLibrary;
@@ -167,19 +166,10 @@ impl AnalysisArgs {
     /// # Errors
     /// Whatever standard error says.
     pub fn say_silent_servers(&self, engine: &Engine) -> std::io::Result<()> {
-        let library = engine.symbols.as_ref();
-        for (server, why) in library
-            .map(SymbolLibrary::silent_servers)
-            .unwrap_or_default()
-        {
-            let line = format!("the symbol server {server} gave no answer: {why}");
-            writeln!(
-                crate::cli::terminal::stderr(),
-                "kbtriage: {}",
-                visible(&line)
-            )?;
+        match &engine.symbols {
+            Some(library) => report_silent_servers(library),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn open(&self, path: &Path) -> Result<Source, SourceError> {

@@ -14,6 +14,7 @@ use super::lookup::{Lookup, Resolved};
 use super::module::ModuleSymbols;
 use super::path::{Element, ElementKind, Origin, SymbolPath};
 use super::pdb_file::{self, identify};
+use super::roots::{Root, Roots};
 use super::search::{Finder, Network};
 use super::server::{OnProgress, ServerLimits, Servers};
 use super::store::{FoundFile, Trail, Verdict, Wanted, shown};
@@ -155,10 +156,13 @@ impl SymbolLibrary {
     pub fn new(options: SymbolOptions) -> SymbolLibrary {
         let hosts = [&options.symbols, &options.images].map(|path| path.hosts());
         let servers = Servers::new(options.servers, options.progress).naming(hosts.concat());
+        let own = options.cache.as_ref().map(Cache::downstream);
+        let folders = [&options.symbols, &options.images].map(|path| path.folders());
+        let roots = Roots::new(folders.into_iter().flatten().chain(own));
         SymbolLibrary {
             symbols: options.symbols,
             images: options.images,
-            finder: Finder::new(options.network, servers, options.cache),
+            finder: Finder::new(options.network, servers, options.cache, roots),
             limit: match options.limit {
                 0 => DEFAULT_LIMIT,
                 limit => limit,
@@ -174,16 +178,20 @@ impl SymbolLibrary {
         ALWAYS.contains(&stem)
     }
 
-    /// Parts of the symbol path that cannot be used here, and folders that are not there.
+    /// Parts of the symbol path that cannot be used here, and folders that are not there. One that gives no answer
+    /// is a silent server.
     pub fn problems(&self) -> impl Iterator<Item = String> + '_ {
         let paths = [&self.symbols, &self.images];
         let all = paths.into_iter().flat_map(|path| &path.problems);
-        let absent = paths.into_iter().flat_map(SymbolPath::absent_folders);
-        let absent = absent.map(|folder| format!("{}: there is no such folder", folder.display()));
+        let folders = paths.into_iter().flat_map(SymbolPath::required_folders);
+        let absent = folders.filter_map(|folder| match self.finder.roots.state(&folder) {
+            Root::Absent(why) => Some(format!("{}: {why}", folder.display())),
+            _ => None,
+        });
         all.map(ToString::to_string).chain(absent)
     }
 
-    /// Servers that gave no answer so far, without credentials, each with the first reason.
+    /// Servers, and folders on servers, that gave no answer so far, without credentials, each with the first reason.
     pub fn silent_servers(&self) -> Vec<(String, String)> {
         self.finder.silent_servers()
     }

@@ -16,6 +16,7 @@ mod module;
 mod names;
 mod path;
 mod pdb_file;
+mod roots;
 mod search;
 mod server;
 mod store;

@@ -114,29 +114,38 @@ impl SymbolPath {
         })
     }
 
-    /// Folders that files are to be read from and that do not exist. One that a server's files are copied to is
+    /// Every folder in it that has a name.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
+        for element in &self.elements {
+            let (own, chain) = match &element.kind {
+                ElementKind::Directory(folder) => (Some(folder), &[][..]),
+                ElementKind::Chain(places) => (None, places.as_slice()),
+            };
+            folders.extend(own.cloned());
+            let places = chain.iter().chain(&element.copy_to);
+            folders.extend(places.filter_map(named_folder));
+        }
+        folders
+    }
+
+    /// Folders that files are to be read from and that have to be there. One that a server's files are copied to is
     /// made when there are some.
-    pub fn absent_folders(&self) -> Vec<PathBuf> {
-        let mut absent = Vec::new();
+    pub fn required_folders(&self) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
         for element in &self.elements {
             match &element.kind {
-                ElementKind::Directory(folder) if !folder.exists() => absent.push(folder.clone()),
+                ElementKind::Directory(folder) => folders.push(folder.clone()),
                 ElementKind::Chain(places) => {
                     let server = places
                         .iter()
                         .any(|p| matches!(p, StoreLocation::Server { .. }));
-                    let folders = places.iter().filter_map(|place| match place {
-                        StoreLocation::Folder(folder) if !server && !folder.exists() => {
-                            Some(folder)
-                        }
-                        _ => None,
-                    });
-                    absent.extend(folders.cloned());
+                    let named = places.iter().filter_map(named_folder);
+                    folders.extend(named.filter(|_| !server));
                 }
-                ElementKind::Directory(_) => {}
             }
         }
-        absent
+        folders
     }
 
     fn part(&mut self, part: &str, origin: Origin, copy_to: &mut Option<StoreLocation>) {
@@ -227,6 +236,13 @@ impl SymbolPath {
             part: part.to_owned(),
             reason,
         });
+    }
+}
+
+fn named_folder(place: &StoreLocation) -> Option<PathBuf> {
+    match place {
+        StoreLocation::Folder(folder) => Some(folder.clone()),
+        StoreLocation::DefaultFolder | StoreLocation::Server { .. } => None,
     }
 }
 

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::path::{Element, ElementKind, Origin, StoreLocation, SymbolPath};
+use super::roots::{Root, Roots};
 use super::server::{Response, Servers, without_credentials};
 use super::store::{self, FoundFile, Trail, Verdict, Verify, Wanted};
 
@@ -60,29 +61,31 @@ pub(super) struct Finder {
     busy: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
     /// Servers by address: two tiers or one.
     tiers: Mutex<BTreeMap<String, bool>>,
-    /// The program's own store was there when it was first looked at.
-    has_downstream: OnceLock<bool>,
+    /// The folders of the paths: a look at one that gives no answer takes long.
+    pub roots: Roots,
     /// A store for what no downstream store took, gone with the process.
     spare: OnceLock<Option<TempDir>>,
 }
 
 impl Finder {
     /// A finder that has looked for nothing.
-    pub fn new(network: Network, servers: Servers, cache: Option<Cache>) -> Finder {
+    pub fn new(network: Network, servers: Servers, cache: Option<Cache>, roots: Roots) -> Finder {
         Finder {
             network,
             servers,
             cache,
             busy: Mutex::default(),
             tiers: Mutex::default(),
-            has_downstream: OnceLock::new(),
+            roots,
             spare: OnceLock::new(),
         }
     }
 
-    /// Servers that gave no answer so far, each with the first reason.
+    /// Servers, and folders on servers, that gave no answer so far, each with the first reason.
     pub fn silent_servers(&self) -> Vec<(String, String)> {
-        self.servers.silent()
+        let mut silent = self.servers.silent();
+        silent.extend(self.roots.silent());
+        silent
     }
 
     /// Looks for a file along a path.
@@ -141,22 +144,20 @@ impl Finder {
         match &element.kind {
             ElementKind::Directory(folder) => {
                 let wanted = without_short_cut(wanted, !above.is_empty());
-                let found = store::in_directory(folder, &wanted, verify, trail)?;
+                let found = self
+                    .is_there(folder, trail)
+                    .then(|| store::in_directory(folder, &wanted, verify, trail))??;
                 Some(self.copied(found, &above, &wanted, trail))
             }
             ElementKind::Chain(places) => {
-                let asks = places
-                    .iter()
-                    .any(|p| matches!(p, StoreLocation::Server { .. }));
                 for place in places {
                     let wanted = without_short_cut(wanted, !above.is_empty());
                     let found = match (self.folder(place), place) {
-                        (Some(root), _) if !asks && self.is_own_and_absent(&root) => {
-                            trail.note(store::shown(&root));
-                            None
-                        }
                         (Some(root), _) => {
-                            let found = store::in_store(&root, &wanted, verify, trail);
+                            let found = self
+                                .is_there(&root, trail)
+                                .then(|| store::in_store(&root, &wanted, verify, trail))
+                                .flatten();
                             if found.is_none() {
                                 above.push(root);
                                 continue;
@@ -183,13 +184,15 @@ impl Finder {
         }
     }
 
-    /// True for the program's own store where it was not there when it was first looked at. Only a download
-    /// makes it, so a chain without a server need not look again for each file.
-    fn is_own_and_absent(&self, root: &Path) -> bool {
-        self.cache
-            .as_ref()
-            .is_some_and(|own| own.downstream() == root)
-            && !*self.has_downstream.get_or_init(|| root.is_dir())
+    /// False, and noted, for a folder that is not there or gives no answer.
+    fn is_there(&self, root: &Path, trail: &mut Trail) -> bool {
+        match self.roots.state(root) {
+            Root::Unknown | Root::Filled => true,
+            Root::Absent(why) | Root::Silent(why) => {
+                trail.note(format!("{}: {why}", store::shown(root)));
+                false
+            }
+        }
     }
 
     fn folder(&self, place: &StoreLocation) -> Option<PathBuf> {
@@ -210,8 +213,15 @@ impl Finder {
     ) -> FoundFile {
         for root in above {
             let Some(bytes) = &found.bytes else { break };
+            // Noted when it was looked at.
+            if let Root::Silent(_) = self.roots.known(root) {
+                continue;
+            }
             match store::fill(root, &wanted.name, &wanted.key, bytes) {
-                Ok(path) => found.path = path,
+                Ok(path) => {
+                    self.roots.filled(root);
+                    found.path = path;
+                }
                 Err(error) => trail.note(format!("{}: not filled: {error}", store::shown(root))),
             }
         }

@@ -81,18 +81,14 @@ impl Trail {
     }
 }
 
-/// Looks in a store.
+/// Looks in a store, which is there.
 pub fn in_store(
     root: &Path,
     wanted: &Wanted,
     verify: Verify<'_>,
     trail: &mut Trail,
 ) -> Option<FoundFile> {
-    // A store that is not there, as the program's own is at first, costs one question and not ten.
-    let Some(folder) = Some(root)
-        .filter(|root| root.is_dir())
-        .and_then(|root| store_folder(root, wanted))
-    else {
+    let Some(folder) = store_folder(root, wanted) else {
         trail.note(shown(root));
         return None;
     };
@@ -162,17 +158,13 @@ pub fn first_two(name: &str) -> Option<String> {
     Some(two.trim_end_matches(['.', ' ']).to_owned()).filter(|t| !t.is_empty())
 }
 
-/// Looks in a plain directory, and in the same folder as a store.
+/// Looks in a plain directory, which is there, and in the same folder as a store.
 pub fn in_directory(
     root: &Path,
     wanted: &Wanted,
     verify: Verify<'_>,
     trail: &mut Trail,
 ) -> Option<FoundFile> {
-    if !root.is_dir() {
-        trail.note(format!("{} (no such directory)", shown(root)));
-        return None;
-    }
     if store_folder(root, wanted).is_some()
         && let Some(found) = in_store(root, wanted, verify, trail)
     {

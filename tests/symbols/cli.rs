@@ -240,6 +240,32 @@ fn each_variable_of_the_debuggers_is_read() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_that_gives_no_answer_is_said_once() {
+    // A link to itself: the system can say neither that there is a folder nor that there is none.
+    let run = Run::new();
+    let dead = run.store.path().join("dead");
+    std::os::unix::fs::symlink(&dead, &dead).unwrap();
+    let path = dump();
+    let path = path.to_str().unwrap();
+    let chain = format!("{};srv*{}", dead.display(), dead.display());
+    for (command, arguments) in [
+        ("symbols", &["check", path, "--symbols", &chain][..]),
+        (
+            "symbols",
+            &["resolve", path, "tcpip+1", "--symbols", &chain],
+        ),
+        ("triage", &[path, "--symbols", &chain]),
+    ] {
+        let out = run.command(command, arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let line = format!("the symbol server {} gave no answer: ", dead.display());
+        assert_eq!(said.matches(&line).count(), 1, "{arguments:?}: {said}");
+        assert!(!said.contains("no such folder"), "{said}");
+    }
+}
+
 #[test]
 fn the_alternate_path_is_searched_before_the_other() {
     let run = Run::new();

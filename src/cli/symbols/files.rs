@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::dumps::DumpModules;
-use super::{SymbolArgs, failure, own_store, report_problems};
+use super::{SymbolArgs, failure, own_store, report_problems, report_silent_servers};
 use crate::cli::analysis::{files, one_file};
 use crate::cli::output::Format;
 use crate::cli::scan::output::Output;
@@ -152,6 +152,7 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
     }
+    report_silent_servers(&library)?;
     if let Some(file) = &args.manifest {
         let target = file.canonicalize().ok();
         let is_dump = |dump: &PathBuf| target.is_some() && dump.canonicalize().ok() == target;
@@ -205,6 +206,7 @@ pub fn fetch(args: &FetchArgs, out: &mut dyn Write) -> io::Result<u8> {
             failed |= needs.iter().any(|need| need.state.found().is_none());
         }
     }
+    report_silent_servers(&library)?;
     Ok(u8::from(failed))
 }
 

@@ -201,6 +201,19 @@ pub(super) fn report_problems(library: &SymbolLibrary) -> io::Result<()> {
     Ok(())
 }
 
+/// Says once for each symbol server that gave no answer that it did not.
+pub(super) fn report_silent_servers(library: &SymbolLibrary) -> io::Result<()> {
+    for (server, why) in library.silent_servers() {
+        let line = format!("the symbol server {server} gave no answer: {why}");
+        writeln!(
+            crate::cli::terminal::stderr(),
+            "kbtriage: {}",
+            visible(&line)
+        )?;
+    }
+    Ok(())
+}
+
 /// A line that follows each download, on a terminal only.
 fn progress() -> Option<Box<crate::symbols::OnProgress>> {
     if !io::stderr().is_terminal() || !crate::source::platform::stderr_takes_escapes() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::dumps::DumpModules;
-use super::{SymbolArgs, failure, report_problems};
+use super::{SymbolArgs, failure, report_problems, report_silent_servers};
 use crate::bytes::ModuleId;
 use crate::cli::analysis::one_file;
 use crate::report::escape::visible;
@@ -67,6 +67,7 @@ pub fn resolve(args: &ResolveArgs, out: &mut dyn Write) -> io::Result<u8> {
             }
         }
     }
+    report_silent_servers(&library)?;
     Ok(u8::from(unnamed))
 }
 
@@ -102,6 +103,7 @@ pub fn find(args: &FindArgs, out: &mut dyn Write) -> io::Result<u8> {
             writeln!(out, "0x{address:0width$x}  {short}!{}", visible(&name))?;
         }
     }
+    report_silent_servers(&library)?;
     if left == 0 {
         failure("there are more: make the pattern narrower")?;
     }
