@@ -140,8 +140,13 @@ impl SymbolPath {
                     let server = places
                         .iter()
                         .any(|p| matches!(p, StoreLocation::Server { .. }));
-                    let named = places.iter().filter_map(named_folder);
-                    folders.extend(named.filter(|_| !server));
+                    // So is one of `cache*`, where what stands behind it is copied to.
+                    let copied = |place: &&StoreLocation| {
+                        let mut others = self.elements.iter();
+                        others.any(|other| other.copy_to.as_ref() == Some(*place))
+                    };
+                    let named = places.iter().filter(|place| !copied(place));
+                    folders.extend(named.filter_map(named_folder).filter(|_| !server));
                 }
             }
         }

@@ -548,3 +548,23 @@ fn the_real_tcpip_gives_its_version_and_its_names_and_the_near_miss_neither() {
     let out = text(&run.kbtriage(&arguments));
     assert!(out.ends_with("tcpip!TtStopTimer\n"), "{out}");
 }
+
+#[test]
+fn a_cache_that_is_to_be_filled_need_not_be_there() {
+    let run = Run::new();
+    let path = dump();
+    let path = path.to_str().unwrap();
+    let absent = run.store.path().join("absent");
+    let absent = absent.to_str().unwrap();
+    for (chain, is_said) in [
+        (format!("cache*{absent};srv*https://127.0.0.1:9/x"), false),
+        // Nothing is ever copied to it.
+        (format!("srv*https://127.0.0.1:9/x;cache*{absent}"), true),
+        (format!("srv*{absent}"), true),
+    ] {
+        let arguments = [path, "--offline", "--symbols", &chain];
+        let out = run.command("triage", &arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(said.contains("no such folder"), is_said, "{chain}: {said}");
+    }
+}
