@@ -51,14 +51,17 @@ impl Cache {
         Cache { root }
     }
 
-    /// The user's cache directory by the environment; `None` where nothing names one.
+    /// The user's cache directory by the environment; `None` where nothing names one. A variable of the system with a
+    /// relative path counts as none: it would be another folder with each working directory.
     pub fn of_user() -> Option<Cache> {
         let set = |name: &str| {
             std::env::var_os(name)
                 .filter(|v| !v.is_empty())
                 .map(PathBuf::from)
         };
+        let set_by_system = |name: &str| set(name).filter(|path| path.is_absolute());
         let system = || {
+            let set = set_by_system;
             if cfg!(windows) {
                 set("LOCALAPPDATA").map(|base| base.join("kbtriage").join("cache"))
             } else if cfg!(target_os = "macos") {
