@@ -169,11 +169,13 @@ pub fn read_list(input: &mut dyn Read) -> Result<Vec<PathBuf>, SourceError> {
     Ok(paths)
 }
 
-/// A line without the quotes around it.
+/// A line without the quotes around it, without blanks at its end (`echo name >>list` leaves one) and without the mark
+/// at the end of a file that `copy` joined: no name on Windows ends so.
 fn unquoted(line: &[u8]) -> &[u8] {
-    match line {
+    let line = line.strip_suffix(b"\x1A").unwrap_or(line);
+    match line.trim_ascii_end() {
         [b'"', name @ .., b'"'] if !name.contains(&b'"') => name,
-        _ => line,
+        line => line,
     }
 }
 
