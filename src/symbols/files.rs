@@ -8,6 +8,8 @@ use std::path::{Component, Path, PathBuf};
 #[cfg(unix)]
 use std::sync::OnceLock;
 
+use crate::source::platform;
+
 /// Entries of one directory that are looked through for a name in other case.
 const MAX_ENTRIES: usize = 200_000;
 
@@ -46,7 +48,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     create_private(folder)?;
     let write = || {
         // `tempfile` renames by the names it is given.
-        let place = long_name(path)?;
+        let place = platform::verbatim(path)?;
         // A name that nobody can guess, made there and nowhere else.
         let mut file = tempfile::Builder::new()
             .prefix(".kbtriage-")
@@ -66,37 +68,6 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
             false => Err(error),
         }
     })
-}
-
-/// The name of a path for who gives names to the system as they are.
-#[cfg(not(windows))]
-fn long_name(path: &Path) -> io::Result<PathBuf> {
-    Ok(path.to_owned())
-}
-
-/// The verbatim name of a path for who gives names to the system as they are, which takes 260 characters of others.
-/// Nothing is looked at: not every drive can say where a file of it lies.
-#[cfg(windows)]
-fn long_name(path: &Path) -> io::Result<PathBuf> {
-    use std::ffi::OsString;
-    use std::path::Prefix;
-    let path = std::path::absolute(path)?;
-    let mut parts = path.components();
-    let Some(Component::Prefix(prefix)) = parts.next() else {
-        return Ok(path);
-    };
-    let mut long = OsString::from(r"\\?\");
-    match prefix.kind() {
-        Prefix::Disk(_) => long.push(prefix.as_os_str()),
-        Prefix::UNC(server, share) => {
-            for part in [r"UNC\".as_ref(), server, r"\".as_ref(), share] {
-                long.push(part);
-            }
-        }
-        _ => return Ok(path),
-    }
-    long.push(parts.as_path());
-    Ok(PathBuf::from(long))
 }
 
 /// Creates a folder and those above it that are not there; whatever the umask, nobody else writes there.
@@ -240,20 +211,5 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"two");
         // Nothing else is left there.
         assert_eq!(fs::read_dir(&long).unwrap().count(), 1);
-    }
-
-    #[cfg(windows)]
-    #[test]
-    fn names_for_the_system_are_verbatim() {
-        for (path, long) in [
-            (r"C:\store\a.pdb", r"\\?\C:\store\a.pdb"),
-            ("C:/store/b/../a.pdb", r"\\?\C:\store\a.pdb"),
-            (r"\\s\sym\a.pdb", r"\\?\UNC\s\sym\a.pdb"),
-            (r"\\?\C:\store\a.pdb", r"\\?\C:\store\a.pdb"),
-        ] {
-            assert_eq!(long_name(Path::new(path)).unwrap(), Path::new(long));
-        }
-        let long = long_name(Path::new(r"store\a.pdb")).unwrap();
-        assert!(long.to_str().unwrap().starts_with(r"\\?\"), "{long:?}");
     }
 }
