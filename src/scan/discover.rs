@@ -129,33 +129,9 @@ pub fn discover(
             filter,
             follow_links: true,
             ..
-        } => {
-            // One root after the other.
-            let mut root = 0;
-            links::follow(roots, filter, pulse, &mut |found| {
-                root = root_of(roots, root, &found).unwrap_or(root);
-                emit(Found {
-                    root: Some(root),
-                    ..found
-                })
-            })?;
-        }
+        } => links::follow(roots, filter, pulse, emit)?,
     }
     ControlFlow::Continue(())
-}
-
-/// The place of an entry's root among the roots from `first` on.
-fn root_of(roots: &Roots, first: usize, found: &Found) -> Option<usize> {
-    let above = found.path.ancestors().nth(found.relative.iter().count());
-    let leads_there = |given: &Path| {
-        // A root that is a file is its own only entry.
-        found.path == given
-            || above == Some(given)
-            || (!is_plain(&found.relative) && above == Some(exact_folder(given).as_path()))
-    };
-    let mut roots = roots.iter().enumerate().skip(first);
-    let root = roots.find(|(_, root)| leads_there(&root.given));
-    root.map(|(place, _)| place)
 }
 
 /// A walk that follows no links.

@@ -25,13 +25,18 @@ pub(super) fn follow(
         roots,
         seen: BTreeSet::new(),
     };
-    for root in roots.iter() {
+    for (place, root) in roots.iter().enumerate() {
         let walk = Walk {
             root: &root.given,
             exact: exact_folder(&root.given),
             filter,
         };
-        walk.run(&mut links, pulse, emit)?;
+        walk.run(&mut links, pulse, &mut |found| {
+            emit(Found {
+                root: Some(place),
+                ..found
+            })
+        })?;
     }
     ControlFlow::Continue(())
 }
