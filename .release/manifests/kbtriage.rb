@@ -1,6 +1,6 @@
 class Kbtriage < Formula
   desc "Triage of Windows kernel crash dumps for KB943650"
-  homepage "@DOWNLOADS@"
+  homepage "@HOMEPAGE@"
   url "@DOWNLOADS@/kbtriage-@VERSION@-linux-x86_64.tar.gz"
   sha256 "@LINUX_SUM@"
   version "@VERSION@"
