@@ -173,6 +173,17 @@ const COMMANDS: &[&str] = &[
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let first = arguments.get(1).cloned().unwrap_or_default();
+    if let Some(joined) = arguments
+        .iter()
+        .skip(1)
+        .find(|argument| joins_an_option(argument))
+    {
+        let shown = crate::report::escape::visible(&joined.to_string_lossy());
+        let argument = joined.clone();
+        let why = crate::source::Joined { argument };
+        let _ = writeln!(terminal::stderr(), "kbtriage: {shown}: {why}");
+        return ExitCode::from(USAGE);
+    }
     let arguments = with_default_command(arguments);
     if !is_own(&first)
         && let Some(meant) = manual::meant(&Cli::command(), &first.to_string_lossy())
@@ -247,6 +258,12 @@ fn with_default_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
         arguments.insert(1, "triage".into());
     }
     arguments
+}
+
+/// True for an argument on Windows that a backslash before a closing quote has made of several: an option follows the
+/// quote, which no path there holds.
+fn joins_an_option(argument: &OsStr) -> bool {
+    cfg!(windows) && argument.to_string_lossy().contains("\" -")
 }
 
 /// True for what the program itself takes as its first argument.

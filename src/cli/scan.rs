@@ -90,6 +90,13 @@ fn prepare(args: &ScanArgs) -> Result<Prepared, Refusal> {
         refuse_inside(&walked, db, "--db")?;
     }
     refuse_listed(args, &discovery)?;
+    #[cfg(feature = "store")]
+    if args.store.refresh
+        && let (Some(output), Some(db)) = (&args.output, &args.store.db)
+        && let Ok(runs) = crate::store::Store::open(db).and_then(|store| store.runs())
+    {
+        super::store::refuse_scanned(runs.iter(), output, "--output")?;
+    }
     let mut options = Options::new(discovery);
     options.stuck = Duration::from_secs(args.stuck);
     let given: Vec<&Path> = walked.iter().map(|root| root.given.as_path()).collect();
@@ -342,7 +349,11 @@ impl Prepared {
         let mut result = Ok(());
         let mut list = ListWriter::new(&mut output, &given)?;
         let (discovery, limit) = (&self.options.discovery, self.options.stuck);
+        let stop = super::interrupt::stop_flag();
         let _ = scan::discover(discovery, limit, &Pulse::default(), &mut |found| {
+            if stop.load(Ordering::Relaxed) {
+                return std::ops::ControlFlow::Break(());
+            }
             let found = found.unless_elsewhere(self.options.offline_files);
             failed |= matches!(found.what, scan::What::Unreadable(_));
             match list.add(found) {
@@ -354,6 +365,10 @@ impl Prepared {
             }
         });
         result?;
+        if stop.load(Ordering::Relaxed) {
+            // Half a list is none.
+            return Ok(INTERRUPTED);
+        }
         list.finish()?;
         output.keep()?;
         Ok(u8::from(failed))

@@ -1,13 +1,14 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
 use std::io::{self, Read as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 
 use crate::report::escape::visible;
+use crate::report::records::ScanRecord;
 use crate::report::text::words;
 use crate::scan::Roots;
 use crate::source::platform;
@@ -103,6 +104,8 @@ impl ExportArgs {
         let path = self.store.path();
         let store =
             Store::open(path).map_err(|e| format!("{}: {e}", visible(&path.to_string_lossy())))?;
+        let runs = store.runs().map_err(|e| e.to_string())?;
+        refuse_scanned(runs.iter(), &self.output, "--output")?;
         store::export(&store, form, &self.output)
             .map_err(|error| format!("--output: {}", visible(&error.to_string())))
     }
@@ -243,23 +246,37 @@ pub(super) fn is_there(part: &Path) -> Result<(), String> {
 
 /// Nothing is written to what the parts' scans read.
 pub(super) fn refuse_inside(parts: &[Part], path: &Path, option: &str) -> Result<(), String> {
-    let roots = parts.iter().flat_map(|part| &part.scan.roots);
-    let roots: Vec<&Path> = roots
-        .map(Path::new)
-        .filter(|root| root.is_absolute())
+    refuse_scanned(parts.iter().map(|part| &part.scan), path, option)
+}
+
+/// Nothing is written to what was read by these scans.
+pub(super) fn refuse_scanned<'a>(
+    scans: impl Iterator<Item = &'a ScanRecord>,
+    path: &Path,
+    option: &str,
+) -> Result<(), String> {
+    // A folder by a name of its own is taken for the one of that name here. `.` may have been any.
+    let is_named = |root: &&Path| {
+        let mut parts = root.components();
+        root.is_absolute() || parts.any(|part| matches!(part, Component::Normal(_)))
+    };
+    let roots = scans.flat_map(|scan| &scan.roots).map(Path::new);
+    let roots: Vec<PathBuf> = roots
+        .filter(is_named)
+        .filter_map(|root| std::path::absolute(root).ok())
         .collect();
     // Of a root on another computer its name alone: that computer would be asked, and a part may name any.
     let real = path.parent().and_then(|parent| parent.canonicalize().ok());
     let places = [std::path::absolute(path).ok(), real];
     let mut places = places.iter().flatten().map(|place| platform::folded(place));
-    let is_named = places.any(|place| {
+    let is_below = places.any(|place| {
         roots
             .iter()
             .any(|root| place.starts_with(platform::folded(root)))
     });
-    let here = roots.iter().filter(|root| !platform::is_remote(root));
-    let here = Roots::new(here.map(|root| root.to_path_buf()).collect());
-    match is_named || crate::scan::inside(&here, path) {
+    let here = roots.into_iter().filter(|root| !platform::is_remote(root));
+    let here = Roots::new(here.collect());
+    match is_below || crate::scan::inside(&here, path) {
         true => Err(super::scan::lies_inside(path, option)),
         false => Ok(()),
     }

@@ -20,7 +20,7 @@ pub struct Proxies {
 }
 
 /// What is said of a request that failed where the script would have known the way.
-const SCRIPT: &str = "Windows names a proxy script, which is not run: set HTTPS_PROXY";
+const SCRIPT: &str = "Windows names a proxy script, which is not run: set HTTPS_PROXY or ALL_PROXY";
 
 /// Where Windows keeps its setting and, of the machine alone, whether users have one of their own: the policy
 /// "Make proxy settings per-machine (rather than per-user)".

@@ -7,6 +7,9 @@ use same_file::Handle;
 use super::platform::spelt;
 use crate::source::platform::folded;
 
+/// Links that Linux follows to one file (path_resolution(7)).
+const MOST_LINKS: usize = 40;
+
 /// Roots in the order of paths. One that lies inside another is left out: its files belong to the
 /// other.
 #[derive(Clone, Debug, Default)]
@@ -126,14 +129,18 @@ pub fn same_place(a: &Path, b: &Path) -> bool {
 
 /// Where `path` or the first folder above it that exists really lies, with what does not exist behind it.
 fn real_place(path: &Path) -> Option<PathBuf> {
-    // A link whose target is not there yet: what is written goes there.
-    let target = std::fs::read_link(path)
-        .ok()
-        .map(|target| match path.parent() {
+    // A link whose target is not there yet, behind as many others as the system follows: what is written goes there.
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = match path.parent() {
             Some(parent) => parent.join(target),
             None => target,
-        });
-    let path = target.as_deref().unwrap_or(path);
+        };
+    }
+    let path = path.as_path();
     let mut existing = path;
     loop {
         if let Ok(real) = existing.canonicalize() {

@@ -224,6 +224,34 @@ mod windows {
             .filter_map(|report| report["crash_id"].as_str().map(str::to_owned))
             .collect();
         assert_eq!(identities.len(), 3, "{output:?}");
+        // So does one without a folder, and one that goes through such folders.
+        for (pattern, count) in [("aux*", 1), (r"*\*", 2), (r"end*\*.dmp", 1)] {
+            let output = crate::support::share::program()
+                .current_dir(dir.path())
+                .args(["triage", "--format", "jsonl", pattern])
+                .output()
+                .unwrap();
+            assert_eq!(
+                records(&output.stdout).len(),
+                count,
+                "{pattern}: {output:?}"
+            );
+            assert_eq!(output.status.code(), Some(0), "{pattern}: {output:?}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_a_quote_swallowed_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("a.dmp"), &matching());
+        let swallowed = r#"C:\symbols" --exit-verdict"#;
+        let output = scan(dir.path(), &["--symbols", swallowed]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("a backslash before the closing quote"),
+            "{said}"
+        );
     }
 
     /// A merge knows what its parts were made of, however that is spelt.
@@ -462,7 +490,7 @@ mod windows {
             assert_eq!(output.status.code(), Some(0), "{device}: {output:?}");
         }
         // A device; a stream of another file; a name that no file has.
-        for name in ["aux.jsonl", "scan-12:30.jsonl", "new?"] {
+        for name in ["aux.jsonl", "scan-12:30.jsonl", "new?", "tail.", "blank "] {
             for option in ["--output", "--db"] {
                 let refused = dir.path().join(name);
                 let output = scan(&share, &[option, refused.to_str().unwrap()]);

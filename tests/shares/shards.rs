@@ -241,6 +241,53 @@ fn a_dump_is_never_written_over_whatever_it_is_called() {
         assert!(said(&refused).contains("name another place"), "{refused:?}");
         assert_eq!(fs::read(&dump).unwrap(), before);
     }
+    // A place among the dumps that nothing has yet: of a relative root, of a store's, through two links.
+    let at = |name: &str| text(&listed.share.join(name)).to_owned();
+    let db = listed.at("kept.db");
+    run(&["scan", text(&listed.share), "--db", &db, "--quiet"]);
+    let here = |arguments: &[&str]| {
+        let mut program = crate::support::share::program();
+        program.current_dir(listed.dir.path()).args(arguments);
+        program.output().unwrap()
+    };
+    for (arguments, name) in [
+        (
+            &[&merge[..], &["--output", &at("n.jsonl")]].concat(),
+            "n.jsonl",
+        ),
+        (
+            &vec!["scan", "--refresh", "--db", &db, "--output", &at("r.jsonl")],
+            "r.jsonl",
+        ),
+        (
+            &vec![
+                "store",
+                "export",
+                "--db",
+                &db,
+                "--format",
+                "jsonl",
+                "-o",
+                &at("exp"),
+            ],
+            "exp",
+        ),
+    ] {
+        let refused = here(arguments);
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}");
+        assert!(said(&refused).contains("lies inside"), "{refused:?}");
+        assert!(!listed.share.join(name).exists());
+    }
+    #[cfg(unix)]
+    for option in ["--db", "--output"] {
+        let [one, two] = ["one", "two"].map(|name| listed.dir.path().join(name));
+        let _ = (fs::remove_file(&one), fs::remove_file(&two));
+        std::os::unix::fs::symlink(&two, &one).unwrap();
+        std::os::unix::fs::symlink(listed.share.join("new"), &two).unwrap();
+        let refused = run(&["scan", text(&listed.share), option, text(&one)]);
+        assert_eq!(refused.status.code(), Some(2), "{option}");
+        assert!(!listed.share.join("new").exists());
+    }
     // What is no dump is written over, as before.
     fs::write(&link, "old").unwrap();
     let done = run(&["scan", text(&listed.share), "--quiet", "--output", &link]);

@@ -59,10 +59,10 @@ impl<'a> Output<'a> {
             ));
         }
         platform::can_be_named(path)?;
-        refuse_known(path)?;
         let claim = Claim::of(path)?;
         // Before the work and not behind it.
         platform::can_be_replaced(path)?;
+        refuse_known(path)?;
         let (file, temporary) = unfinished(path)?.into_parts();
         Ok(Output::File {
             file: BufWriter::with_capacity(1 << 16, Pushed::new(file)),
@@ -112,14 +112,20 @@ impl<'a> Output<'a> {
 /// Refuses to write over what is no output of a program like this: a dump, an archive, a store, an image. By its
 /// content, as one file may have many names.
 fn refuse_known(path: &Path) -> io::Result<()> {
+    if !path.is_file() {
+        return Ok(());
+    }
     let mut begins = Vec::new();
-    let read = match path.is_file() {
-        // What may not be read is judged by the system when it is to be replaced.
-        true => File::open(path).and_then(|file| file.take(BEGINNING).read_to_end(&mut begins)),
-        false => return Ok(()),
-    };
-    let len = read.map_or(0, |read| read as u64);
-    let what = match identify(&begins, len) {
+    let len = File::open(path)
+        .and_then(|file| file.take(BEGINNING).read_to_end(&mut begins))
+        .map_err(|error| {
+            // A rename over it asks for no right to the file itself.
+            let message = format!(
+                "what is there cannot be read ({error}), and is not written over: name another place"
+            );
+            io::Error::new(error.kind(), message)
+        })?;
+    let what = match identify(&begins, len as u64) {
         FileKind::Foreign(foreign) => foreign.what,
         FileKind::BrokenKernelSignature => "crash dump",
         kind if kind.is_dump() => "crash dump",

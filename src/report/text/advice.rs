@@ -51,6 +51,11 @@ impl Step {
 
 /// A path as shells want it.
 pub fn quoted(path: String) -> String {
+    // No option.
+    let path = match path.starts_with('-') {
+        true => format!(".{}{path}", std::path::MAIN_SEPARATOR),
+        false => path,
+    };
     match path.contains([' ', '&', '(', ')', '\'', ';', '$', '`']) {
         true => format!("\"{path}\""),
         false => path,

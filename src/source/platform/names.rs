@@ -24,6 +24,8 @@ pub fn can_be_named(path: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let reason = if has_forbidden(&name) {
         "Windows has no file names with < > : \" | ? or *: choose another"
+    } else if name.ends_with(['.', ' ']) {
+        "Windows drops dots and blanks at the end of a name, so it would be another file: choose another"
     } else if !is_verbatim(path) && device(&name).is_some() {
         "Windows takes this name for a device: choose another"
     } else {

@@ -91,6 +91,7 @@ fn matches(pattern: &Path) -> Vec<PathBuf> {
 fn entry(folder: &Path, name: &OsString) -> PathBuf {
     match super::is_plain(Path::new(name)) {
         true => folder.join(name),
+        false if folder.as_os_str().is_empty() => super::exact_folder(Path::new(".")).join(name),
         false => super::exact_folder(folder).join(name),
     }
 }
@@ -114,7 +115,8 @@ fn listed(folder: &Path, pattern: &Regex, is_last: bool) -> io::Result<Vec<OsStr
     for entry in std::fs::read_dir(shown)? {
         let entry = entry?;
         let name = entry.file_name();
-        if pattern.is_match(&name.to_string_lossy()) && (is_last || entry.path().is_dir()) {
+        let path = || self::entry(folder, &name);
+        if pattern.is_match(&name.to_string_lossy()) && (is_last || path().is_dir()) {
             names.push(name);
         }
     }
