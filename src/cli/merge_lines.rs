@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
+use crate::bytes::make_room;
 use crate::fleet::Machines;
 use crate::knowledge::inventory::Inventory;
 use crate::report::Report;
@@ -210,7 +211,7 @@ fn write(
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(closed) => closed.insert(File::open(path)?),
         };
-        line.resize(place.len, 0);
+        make_room(&mut line, place.len);
         file.seek(SeekFrom::Start(place.start))?;
         file.read_exact(&mut line)?;
         out.write_all(&line)?;

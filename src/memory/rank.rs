@@ -3,7 +3,7 @@
 //! Counted from the bits themselves, front to back and only as far as asked for, in large reads.
 //! A bitmap of ordinary size is kept; of a larger one only the counts are.
 
-use crate::bytes::{Budget, PagedReader};
+use crate::bytes::{Budget, PagedReader, make_room};
 use crate::dump::physical::Bitmap;
 
 use super::Absent;
@@ -167,7 +167,7 @@ impl<'a> SetBits<'a> {
         self.bit = 0;
         let left = self.map.bits.div_ceil(8).saturating_sub(self.before);
         let len = usize::try_from(left.min(CHUNK)).unwrap_or(0);
-        self.piece.resize(len, 0);
+        make_room(&mut self.piece, len);
         let at = self.map.bits_at.saturating_add(self.before);
         let read = self.reader.read_uncached(at, &mut self.piece).unwrap_or(0);
         self.piece.truncate(read);

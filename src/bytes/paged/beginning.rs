@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::{PREFIX, WHOLE};
-use crate::bytes::{ReadAt, ReadError};
+use crate::bytes::{ReadAt, ReadError, make_room};
 
 thread_local! {
     /// The head of the last dump read on this thread: a scan reads thousands, one after the other.
@@ -34,7 +34,7 @@ impl Beginning {
             head: HEADS.take(),
             took: Duration::ZERO,
         };
-        beginning.head.resize(len, 0);
+        make_room(&mut beginning.head, len);
         let started = Instant::now();
         let read = source.read_up_to(0, &mut beginning.head)?;
         beginning.took = started.elapsed();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 pub use beginning::Beginning;
 
 use self::cache::{Cache, Window};
-use super::{ReadAt, ReadError};
+use super::{ReadAt, ReadError, make_room};
 
 /// Bytes of the beginning of a long source.
 const PREFIX: usize = PagedReader::PREFIX;
@@ -274,7 +274,7 @@ impl<'a> PagedReader<'a> {
         }
         // The last bytes are here already.
         let room = tail_start.max(end).saturating_sub(window.start).min(piece);
-        window.bytes.resize(usize::try_from(room).unwrap_or(0), 0);
+        make_room(&mut window.bytes, usize::try_from(room).unwrap_or(0));
         let read = self.source.read_up_to(window.start, &mut window.bytes)?;
         window.bytes.truncate(read);
         let served = copy(window.start, &window.bytes, at, buf);
