@@ -101,6 +101,10 @@ CREATE TABLE run (
 /// The table of marks, as SQLite keeps its text: made when there is one.
 const MARK: &str = "CREATE TABLE mark (name TEXT PRIMARY KEY, value TEXT NOT NULL)";
 
+/// How often, and after which pause, a store is asked to be without its log at the end of a run: half a second in all.
+const LEAVE_TRIES: u32 = 100;
+const LEAVE_PAUSE: Duration = Duration::from_millis(5);
+
 /// What goes wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -270,6 +274,19 @@ impl Store {
             .connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
         Ok(())
+    }
+
+    /// Leaves a store without a log: readers should not need it beside the file, nor to be allowed to write there. A worker
+    /// that just ends may have the store open for a moment still; for another program it is not waited longer.
+    fn leave_log(&self) {
+        let leave = "PRAGMA journal_mode = DELETE";
+        for _ in 0..LEAVE_TRIES {
+            let mode: Result<String, _> = self.connection.query_row(leave, [], |row| row.get(0));
+            if mode.is_ok_and(|mode| mode == "delete") {
+                return;
+            }
+            std::thread::sleep(LEAVE_PAUSE);
+        }
     }
 
     /// Writes through a log from here on: others read while this process writes.

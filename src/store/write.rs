@@ -347,10 +347,9 @@ impl StoreWriter {
     pub fn finish(&mut self, scan: &ScanRecord) -> Result<(), StoreError> {
         self.settle()?;
         self.run_record(scan)?;
-        // Readers should not need the log beside the file, nor to be allowed to write there.
-        let _ = self.store.connection.execute_batch(
-            "PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;",
-        );
+        let tidy = "PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE)";
+        let _ = self.store.connection.execute_batch(tidy);
+        self.store.leave_log();
         Ok(())
     }
 
