@@ -41,7 +41,7 @@ fn the_variable_of_the_scheme_leads_to_the_receiver_before_that_for_all() {
     assert_eq!(unused.heads().len(), 0);
     // Where certificates are trusted by a file; it takes no findings, so none is told.
     if cfg!(all(unix, not(target_vendor = "apple"))) {
-        assert_eq!(receiver.asked("/hook"), 1, "{output:?}");
+        assert!(receiver.asked("/hook") > 0, "{output:?}");
     }
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
