@@ -84,7 +84,7 @@ pub struct CheckArgs {
     pub format: Format,
     /// Table of known builds to add: lines of file, TimeDateStamp,
     /// SizeOfImage, version, separated by tabs
-    #[arg(long, value_name = "FILE", value_parser = super::analysis::one_file())]
+    #[arg(long, value_name = "FILE", value_parser = one_file())]
     pub builds: Option<PathBuf>,
     /// Where symbols are.
     #[command(flatten)]

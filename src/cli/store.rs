@@ -1,5 +1,6 @@
 //! `kbtriage store`: result stores as files: what is in one, and shards put together.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,9 @@ use crate::store::{self, Part, Store};
 
 use super::analysis::{files, one_file};
 use super::triage::usage;
+
+/// Roots that are looked up; a scan names few.
+const MOST_ROOTS: usize = 256;
 
 // Its words for `--help` stand in `cli::Command`.
 #[derive(Clone, Debug, Args)]
@@ -261,7 +265,7 @@ pub(super) fn refuse_scanned<'a>(
         root.is_absolute() || parts.any(|part| matches!(part, Component::Normal(_)))
     };
     let roots = scans.flat_map(|scan| &scan.roots).map(Path::new);
-    let roots: Vec<PathBuf> = roots
+    let roots: BTreeSet<PathBuf> = roots
         .filter(is_named)
         .filter_map(|root| std::path::absolute(root).ok())
         .collect();
@@ -275,7 +279,8 @@ pub(super) fn refuse_scanned<'a>(
             .any(|root| place.starts_with(platform::folded(root)))
     });
     let here = roots.into_iter().filter(|root| !platform::is_remote(root));
-    let here = Roots::new(here.collect());
+    // A part may name any number, too, and each is looked up and held against the others.
+    let here = Roots::new(here.take(MOST_ROOTS).collect());
     match is_below || crate::scan::inside(&here, path) {
         true => Err(super::scan::lies_inside(path, option)),
         false => Ok(()),

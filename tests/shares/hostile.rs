@@ -492,6 +492,36 @@ fn parts_of_two_lists_or_of_another_kind_are_refused() {
     assert_eq!(fs::read(at("again.db")).unwrap()[18..20], [1, 1]);
 }
 
+/// What a part says of its roots is held against the place to write to, and may be anything.
+#[test]
+fn a_part_that_names_very_many_roots_is_merged_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    put(&dir.path().join("share/a.dmp"), &matching());
+    let share = dir.path().join("share");
+    let list = dir.path().join("list");
+    run(&["scan", text(&share), "--list", "--output", text(&list)]);
+    let shard = ["scan", "--quiet", "--files-from", text(&list)];
+    let part = run(&[&shard[..], &["--shard", "1/1"]].concat()).stdout;
+    let part = String::from_utf8(part).unwrap();
+    let own = format!(
+        "\"roots\":[{}",
+        serde_json::to_string(text(&share)).unwrap()
+    );
+    let many: String = (0..100_000).map(|n| format!(",\"/no/such/{n}\"")).collect();
+    assert!(part.contains(&own), "{part}");
+    let file = dir.path().join("part");
+    fs::write(&file, part.replace(&own, &format!("{own}{many}"))).unwrap();
+    let since = std::time::Instant::now();
+    let inside = share.join("new");
+    for (to, status) in [(&inside, 2), (&dir.path().join("new"), 0)] {
+        let merged = run(&["store", "merge", "--output", text(to), text(&file)]);
+        assert_eq!(merged.status.code(), Some(status), "{}", said(&merged));
+        assert_eq!(said(&merged).contains("lies inside"), status == 2);
+    }
+    assert!(since.elapsed() < std::time::Duration::from_secs(20));
+    assert!(!inside.exists());
+}
+
 /// A part of a merge whose rows have numbers that no scan gives, or belong to files that it does not hold.
 #[test]
 fn a_part_with_numbers_that_no_scan_gives_is_refused_and_leaves_nothing() {
