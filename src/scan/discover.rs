@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filter;
-use super::list::{Places, WorkList};
+use super::list::{ListedRoots, WorkList};
 use super::listing::{Entry, Lister, Listing};
 use super::pulse::Pulse;
 use super::roots::Roots;
@@ -103,7 +103,7 @@ pub fn discover(
 ) -> ControlFlow<()> {
     match discovery {
         Discovery::List(work) => {
-            let places = Places::of(work, pulse);
+            let places = ListedRoots::of(work, pulse);
             for entry in &work.entries {
                 emit(list::found(&places, entry))?;
             }

@@ -304,9 +304,9 @@ fn digest(whole: Sha256) -> Option<u32> {
 }
 
 /// The roots of a list, and the names by which what lies below them is reached.
-pub struct Places<'a>(Vec<Place<'a>>);
+pub struct ListedRoots<'a>(Vec<ListedRoot<'a>>);
 
-struct Place<'a> {
+struct ListedRoot<'a> {
     given: &'a Path,
     /// Below this every entry can be reached, however it is called.
     exact: PathBuf,
@@ -314,15 +314,15 @@ struct Place<'a> {
     is_file: bool,
 }
 
-impl<'a> Places<'a> {
+impl<'a> ListedRoots<'a> {
     /// Those of a list. Asks the system about every root.
-    pub fn of(work: &'a WorkList, pulse: &Pulse) -> Places<'a> {
-        let place = |given: &'a PathBuf| Place {
+    pub fn of(work: &'a WorkList, pulse: &Pulse) -> ListedRoots<'a> {
+        let place = |given: &'a PathBuf| ListedRoot {
             given,
             exact: pulse.during(|| exact_folder(given)),
             is_file: pulse.during(|| given.is_file()),
         };
-        Places(work.roots.iter().map(place).collect())
+        ListedRoots(work.roots.iter().map(place).collect())
     }
 
     /// What to open and to show for an entry: as a walk of its root does.
@@ -337,7 +337,7 @@ impl<'a> Places<'a> {
 }
 
 /// The entry as discovery would give it.
-pub(super) fn found(places: &Places<'_>, entry: &Entry) -> Found {
+pub(super) fn found(places: &ListedRoots<'_>, entry: &Entry) -> Found {
     Found {
         root: entry.root,
         path: places.path(entry),

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use crew::Jobs;
 pub use discover::{Discovery, What, discover};
 pub use filter::Filter;
-pub use list::{Entry, Places, WorkList};
+pub use list::{Entry, ListedRoots, WorkList};
 pub use machine_name::MachineNamer;
 pub use order::path_key;
 pub use platform::{FileStat, spelt};

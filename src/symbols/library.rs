@@ -14,7 +14,7 @@ use super::lookup::{Lookup, Resolved};
 use super::module::ModuleSymbols;
 use super::path::{Element, ElementKind, Origin, SymbolPath};
 use super::pdb_file::{self, identify};
-use super::roots::{Root, Roots};
+use super::roots::{RootState, StoreRoots};
 use super::search::{Finder, Network};
 use super::server::{OnProgress, ServerLimits, Servers};
 use super::store::{FoundFile, Trail, Verdict, Wanted, shown};
@@ -158,7 +158,7 @@ impl SymbolLibrary {
         let servers = Servers::new(options.servers, options.progress).naming(hosts.concat());
         let own = options.cache.as_ref().map(Cache::downstream);
         let folders = [&options.symbols, &options.images].map(|path| path.folders());
-        let roots = Roots::new(folders.into_iter().flatten().chain(own));
+        let roots = StoreRoots::new(folders.into_iter().flatten().chain(own));
         SymbolLibrary {
             symbols: options.symbols,
             images: options.images,
@@ -185,7 +185,7 @@ impl SymbolLibrary {
         let all = paths.into_iter().flat_map(|path| &path.problems);
         let folders = paths.into_iter().flat_map(SymbolPath::required_folders);
         let absent = folders.filter_map(|folder| match self.finder.roots.state(&folder) {
-            Root::Absent(why) => Some(format!("{}: {why}", folder.display())),
+            RootState::Absent(why) => Some(format!("{}: {why}", folder.display())),
             _ => None,
         });
         all.map(ToString::to_string).chain(absent)

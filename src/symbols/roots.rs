@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 /// What is known of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Root {
+pub enum RootState {
     /// Nothing, or it was there: it is looked at with each file, for servers are switched off at any time.
     #[default]
     Unknown,
@@ -26,54 +26,56 @@ pub enum Root {
 type Look = dyn Fn(&Path) -> io::Result<bool> + Send + Sync;
 
 /// The folders that a run's paths name. Of others, as that of a dump, nothing is remembered.
-pub struct Roots {
-    known: Mutex<BTreeMap<PathBuf, Root>>,
+pub struct StoreRoots {
+    known: Mutex<BTreeMap<PathBuf, RootState>>,
     look: Box<Look>,
 }
 
-impl std::fmt::Debug for Roots {
+impl std::fmt::Debug for StoreRoots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Roots").finish_non_exhaustive()
+        f.debug_struct("StoreRoots").finish_non_exhaustive()
     }
 }
 
-impl Roots {
+impl StoreRoots {
     /// Looks at nothing yet.
-    pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Roots {
-        Roots::with(
+    pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> StoreRoots {
+        StoreRoots::with(
             folders,
             Box::new(|root| root.metadata().map(|m| m.is_dir())),
         )
     }
 
-    fn with(folders: impl IntoIterator<Item = PathBuf>, look: Box<Look>) -> Roots {
-        let known = folders.into_iter().map(|root| (root, Root::Unknown));
-        Roots {
+    fn with(folders: impl IntoIterator<Item = PathBuf>, look: Box<Look>) -> StoreRoots {
+        let known = folders.into_iter().map(|root| (root, RootState::Unknown));
+        StoreRoots {
             known: Mutex::new(known.collect()),
             look,
         }
     }
 
     /// What is known of a folder, which is looked at unless that is known to be in vain.
-    pub fn state(&self, root: &Path) -> Root {
+    pub fn state(&self, root: &Path) -> RootState {
         let known = self.known(root);
-        if let Root::Absent(_) | Root::Silent(_) = known {
+        if let RootState::Absent(_) | RootState::Silent(_) = known {
             return known;
         }
         // No lock while it is looked at: that may take as long as it likes.
         let now = match (self.look)(root) {
             Ok(true) => return known,
-            Ok(false) => Root::Absent("there is no such folder".to_owned()),
-            Err(error) if is_absent(&error) => Root::Absent("there is no such folder".to_owned()),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Root::Absent(error.to_string())
+            Ok(false) => RootState::Absent("there is no such folder".to_owned()),
+            Err(error) if is_absent(&error) => {
+                RootState::Absent("there is no such folder".to_owned())
             }
-            Err(error) => Root::Silent(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                RootState::Absent(error.to_string())
+            }
+            Err(error) => RootState::Silent(error.to_string()),
         };
         if let Ok(mut known) = self.known.lock()
             && let Some(state) = known.get_mut(root)
             // Another thread may have made it meanwhile.
-            && (*state == Root::Unknown || matches!(now, Root::Silent(_)))
+            && (*state == RootState::Unknown || matches!(now, RootState::Silent(_)))
         {
             *state = now.clone();
         }
@@ -81,9 +83,9 @@ impl Roots {
     }
 
     /// What is known of a folder, without a look.
-    pub fn known(&self, root: &Path) -> Root {
+    pub fn known(&self, root: &Path) -> RootState {
         let known = self.known.lock();
-        known.map_or(Root::Unknown, |known| {
+        known.map_or(RootState::Unknown, |known| {
             known.get(root).cloned().unwrap_or_default()
         })
     }
@@ -93,7 +95,7 @@ impl Roots {
         if let Ok(mut known) = self.known.lock()
             && let Some(state) = known.get_mut(root)
         {
-            *state = Root::Filled;
+            *state = RootState::Filled;
         }
     }
 
@@ -102,7 +104,7 @@ impl Roots {
         let known = self.known.lock();
         let all = known.iter().flat_map(|known| known.iter());
         all.filter_map(|(root, state)| match state {
-            Root::Silent(why) => Some((root.display().to_string(), why.clone())),
+            RootState::Silent(why) => Some((root.display().to_string(), why.clone())),
             _ => None,
         })
         .collect()
@@ -159,7 +161,7 @@ mod tests {
     fn counted(
         folders: &[&str],
         look: impl Fn(&Path) -> io::Result<bool> + Send + Sync + 'static,
-    ) -> (Roots, Arc<AtomicUsize>) {
+    ) -> (StoreRoots, Arc<AtomicUsize>) {
         let count = Arc::new(AtomicUsize::new(0));
         let own = Arc::clone(&count);
         let look = move |root: &Path| {
@@ -167,7 +169,7 @@ mod tests {
             look(root)
         };
         (
-            Roots::with(folders.iter().map(PathBuf::from), Box::new(look)),
+            StoreRoots::with(folders.iter().map(PathBuf::from), Box::new(look)),
             count,
         )
     }
@@ -214,7 +216,7 @@ mod tests {
     #[test]
     fn a_store_that_was_made_is_looked_at_and_one_of_a_dump_always_is() {
         let (roots, count) = counted(&["/store"], |_| Err(io::ErrorKind::NotFound.into()));
-        let absent = Root::Absent("there is no such folder".to_owned());
+        let absent = RootState::Absent("there is no such folder".to_owned());
         for _ in 0..3 {
             assert_eq!(roots.state(Path::new("/store")), absent);
         }
@@ -222,7 +224,7 @@ mod tests {
         roots.filled(Path::new("/store"));
         // A thread that looked before it was made does not make it absent again.
         roots.state(Path::new("/store"));
-        assert_eq!(roots.known(Path::new("/store")), Root::Filled);
+        assert_eq!(roots.known(Path::new("/store")), RootState::Filled);
         roots.state(Path::new("/dumps"));
         roots.state(Path::new("/dumps"));
         assert_eq!(count.load(Ordering::Relaxed), 4);
@@ -258,7 +260,7 @@ mod tests {
         assert_eq!(count.load(Ordering::Relaxed), 3);
         assert_eq!(roots.silent().len(), 1);
         // Nor is it looked at to be filled.
-        let silent = Root::Silent(silence().to_string());
+        let silent = RootState::Silent(silence().to_string());
         assert_eq!(roots.known(Path::new("/store")), silent);
     }
 }

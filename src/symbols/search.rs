@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::cache::Cache;
 use super::path::{Element, ElementKind, Origin, StoreLocation, SymbolPath};
-use super::roots::{Root, Roots};
+use super::roots::{RootState, StoreRoots};
 use super::server::{Response, Servers, without_credentials};
 use super::store::{self, FoundFile, Trail, Verdict, Verify, Wanted};
 
@@ -62,14 +62,19 @@ pub(super) struct Finder {
     /// Servers by address: two tiers or one.
     tiers: Mutex<BTreeMap<String, bool>>,
     /// The folders of the paths: a look at one that gives no answer takes long.
-    pub roots: Roots,
+    pub roots: StoreRoots,
     /// A store for what no downstream store took, gone with the process.
     spare: OnceLock<Option<TempDir>>,
 }
 
 impl Finder {
     /// A finder that has looked for nothing.
-    pub fn new(network: Network, servers: Servers, cache: Option<Cache>, roots: Roots) -> Finder {
+    pub fn new(
+        network: Network,
+        servers: Servers,
+        cache: Option<Cache>,
+        roots: StoreRoots,
+    ) -> Finder {
         Finder {
             network,
             servers,
@@ -187,8 +192,8 @@ impl Finder {
     /// False, and noted, for a folder that is not there or gives no answer.
     fn is_there(&self, root: &Path, trail: &mut Trail) -> bool {
         match self.roots.state(root) {
-            Root::Unknown | Root::Filled => true,
-            Root::Absent(why) | Root::Silent(why) => {
+            RootState::Unknown | RootState::Filled => true,
+            RootState::Absent(why) | RootState::Silent(why) => {
                 trail.note(format!("{}: {why}", store::shown(root)));
                 false
             }
@@ -214,7 +219,7 @@ impl Finder {
         for root in above {
             let Some(bytes) = &found.bytes else { break };
             // Noted when it was looked at.
-            if let Root::Silent(_) = self.roots.known(root) {
+            if let RootState::Silent(_) = self.roots.known(root) {
                 continue;
             }
             match store::fill(root, &wanted.name, &wanted.key, bytes) {

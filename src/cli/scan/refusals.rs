@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::report::records::Shard;
-use crate::scan::{self, Discovery, Places, Pulse, Roots};
+use crate::scan::{self, Discovery, ListedRoots, Pulse, Roots};
 use crate::source::platform::folded;
 
 use super::{Refusal, ScanArgs};
@@ -103,7 +103,7 @@ pub fn refuse_listed(args: &ScanArgs, discovery: &Discovery) -> Result<(), Refus
         let named = |path: &Path| {
             last(path) == name && path.canonicalize().is_ok_and(|real| real == target)
         };
-        let places = places.get_or_insert_with(|| Places::of(work, &Pulse::default()));
+        let places = places.get_or_insert_with(|| ListedRoots::of(work, &Pulse::default()));
         let listed = work.entries.iter().any(|entry| named(&places.path(entry)));
         if listed || args.files_from.as_deref().is_some_and(named) {
             return Err(format!(
